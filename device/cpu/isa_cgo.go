@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo && amd64
+
+package cpu
+
+/*
+#include <cpuid.h>
+static int has_fp16(void) {
+	unsigned a, b, c, d;
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 23 & 1);
+}
+*/
+import "C"
+
+import "golang.org/x/sys/cpu"
+
+// detect asks the processor; x/sys/cpu also asks whether the system saves the
+// wide registers.
+func detect() map[ISA]bool {
+	x := cpu.X86
+	wide := x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasAVX512VBMI
+	return map[ISA]bool{
+		AVX2:       x.HasAVX2 && x.HasFMA,
+		AVX512:     wide,
+		AVX512BF16: wide && x.HasAVX512BF16,
+		AVX512FP16: wide && C.has_fp16() != 0,
+	}
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import (
+	"fmt"
+
+	"octet/device"
+	"octet/tensor"
+)
+
+// queueLen bounds how far the host runs ahead of a stream.
+const queueLen = 4096
+
+// Stream runs work in order on a goroutine of its own. The kernels are in the
+// files named after them.
+type Stream struct {
+	device.Kernels
+	name    string
+	dev     *Device
+	workers *workers
+	scratch scratch
+	queue   chan func()
+	ended   chan struct{}
+	err     error // of the running goroutine; read by others only after an event
+}
+
+var _ device.HostStream = (*Stream)(nil)
+
+func newStream(d *Device, name string) *Stream {
+	s := &Stream{name: name, dev: d, workers: newWorkers(d.threads), queue: make(chan func(), queueLen), ended: make(chan struct{})}
+	go func() {
+		defer close(s.ended)
+		for f := range s.queue {
+			f()
+		}
+	}()
+	return s
+}
+
+// do enqueues a kernel, which is skipped once the stream has an error.
+func (s *Stream) do(f func()) {
+	s.queue <- func() {
+		if s.err == nil {
+			f()
+		}
+	}
+}
+
+// Call enqueues f; see device.HostStream.
+func (s *Stream) Call(what string, f func() error) {
+	s.do(func() {
+		if err := f(); err != nil {
+			s.err = fmt.Errorf("%s: %w", what, err)
+		}
+	})
+}
+
+// Bytes is the memory of t; see device.HostStream.
+func (s *Stream) Bytes(t *tensor.Tensor) []byte { return raw(t) }
+
+// Upload copies src to dst; see device.Stream.
+func (s *Stream) Upload(dst *tensor.Tensor, src []byte) {
+	if len(src) != dst.Bytes() {
+		panic(fmt.Sprintf("cpu: upload of %d bytes to %v (%d bytes)", len(src), dst, dst.Bytes()))
+	}
+	held := append([]byte(nil), src...)
+	s.do(func() { copy(raw(dst), held) })
+}
+
+// Download copies src to dst; see device.Stream.
+func (s *Stream) Download(dst []byte, src *tensor.Tensor) {
+	if len(dst) != src.Bytes() {
+		panic(fmt.Sprintf("cpu: download of %v (%d bytes) to %d bytes", src, src.Bytes(), len(dst)))
+	}
+	s.do(func() { copy(dst, raw(src)) })
+}
+
+type event struct {
+	done chan struct{}
+	err  error // the stream's error at the event; read after done
+}
+
+// Done reports whether the work before the event has run.
+func (e *event) Done() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Record marks the work enqueued so far; see device.Stream.
+func (s *Stream) Record() device.Event {
+	e := &event{done: make(chan struct{})}
+	s.queue <- func() {
+		e.err = s.err
+		close(e.done)
+	}
+	return e
+}
+
+// Wait holds later work until e; see device.Stream.
+func (s *Stream) Wait(ev device.Event) {
+	e := ev.(*event)
+	s.queue <- func() {
+		<-e.done
+		if s.err == nil {
+			s.err = e.err
+		}
+	}
+}
+
+// Sync waits for the stream; see device.Stream. The error is returned once.
+func (s *Stream) Sync() error {
+	result := make(chan error, 1)
+	s.queue <- func() {
+		result <- s.err
+		s.err = nil
+	}
+	return <-result
+}
+
+func (s *Stream) close() error {
+	close(s.queue)
+	<-s.ended
+	s.workers.close()
+	return s.err
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import "sync"
+
+// workers runs the pieces of a kernel on a fixed number of threads.
+type workers struct {
+	threads int
+	jobs    chan job
+}
+
+type job struct {
+	f    func(i int)
+	next *counter
+	done *sync.WaitGroup
+}
+
+type counter struct {
+	mu   sync.Mutex
+	i, n int
+}
+
+func (c *counter) take() (int, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.i == c.n {
+		return 0, false
+	}
+	c.i++
+	return c.i - 1, true
+}
+
+func newWorkers(threads int) *workers {
+	w := &workers{threads: threads}
+	if threads > 1 {
+		w.jobs = make(chan job)
+		for range threads - 1 {
+			go func() {
+				for j := range w.jobs {
+					j.run()
+				}
+			}()
+		}
+	}
+	return w
+}
+
+func (j job) run() {
+	for {
+		i, ok := j.next.take()
+		if !ok {
+			break
+		}
+		j.f(i)
+	}
+	j.done.Done()
+}
+
+// run calls f(0), …, f(n-1), on all threads, and returns when all are done.
+// Which thread runs which piece varies, so pieces must write to separate memory.
+func (w *workers) run(n int, f func(i int)) {
+	if w.threads == 1 || n <= 1 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	helpers := min(w.threads, n) - 1
+	j := job{f: f, next: &counter{n: n}, done: &sync.WaitGroup{}}
+	j.done.Add(helpers + 1)
+	for range helpers {
+		w.jobs <- j
+	}
+	j.run()
+	j.done.Wait()
+}
+
+func (w *workers) close() {
+	if w.jobs != nil {
+		close(w.jobs)
+	}
+}
+
+// scratch is memory that kernels of one stream reuse from call to call.
+type scratch struct {
+	slots [8]*Buffer
+}
+
+// get returns at least n bytes of slot i; the contents are undefined.
+func (c *scratch) get(i, n int) *Buffer {
+	if c.slots[i] == nil || c.slots[i].len < n {
+		if c.slots[i] != nil {
+			c.slots[i].unmap()
+		}
+		b, err := newBuffer(n)
+		if err != nil {
+			panic(err)
+		}
+		c.slots[i] = b
+	}
+	return c.slots[i]
+}

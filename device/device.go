@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package device says what a compute device is: memory, streams, events and
+// the kernels that run on a stream. Package device/cpu implements it.
+//
+// Work on a Stream is asynchronous and in order; streams are joined by events.
+// The first error sticks to its stream, everything after it is skipped, and
+// Sync returns it:
+//
+//	dev, err := cpu.Open(cpu.Options{Threads: 1})
+//	s := dev.NewStream("compute")
+//	pool := device.NewPool(dev)
+//	x, y := pool.New(dtype.Float32, 64, 32), pool.New(dtype.Float32, 64, 32)
+//	s.Upload(x, bytes)
+//	s.Copy(y, x)                   // returns at once
+//	other.Wait(s.Record())         // what follows on other runs after the copy
+//	err = s.Sync()                 // waits; the first error of the stream
+package device
+
+import "octet/tensor"
+
+// Device owns memory and makes streams.
+type Device interface {
+	Name() string
+	// Alloc returns a buffer of exactly that many bytes, aligned to 64. Its
+	// contents are undefined.
+	Alloc(bytes int) (tensor.Buffer, error)
+	Free(tensor.Buffer)
+	NewStream(name string) Stream
+	// Close waits for all streams and frees what is left.
+	Close() error
+}
+
+// Event is a point in a stream's order of work.
+type Event interface {
+	// Done reports whether all work before the event has run.
+	Done() bool
+}
+
+// Stream is a queue of work that runs in order. All methods but Sync only
+// enqueue. A wrong shape or type is a programmer's error and panics at the
+// call; an error while running sticks until Sync.
+type Stream interface {
+	Kernels
+	// Upload copies host memory to dst; src may be changed after Upload
+	// returns. len(src) must be dst.Bytes().
+	Upload(dst *tensor.Tensor, src []byte)
+	// Download copies src to host memory, which is valid after the next Sync.
+	Download(dst []byte, src *tensor.Tensor)
+	// Record marks the work enqueued so far.
+	Record() Event
+	// Wait holds later work on this stream until e has happened. An error on
+	// e's stream before e becomes an error of this stream.
+	Wait(e Event)
+	// Sync blocks until the stream is idle and returns its error, if any.
+	Sync() error
+}
+
+// HostStream is a stream whose memory the host can touch, so that Go code
+// (a collective over shared memory) can be a piece of its work.
+type HostStream interface {
+	Stream
+	// Call enqueues f. what names it in errors.
+	Call(what string, f func() error)
+	// Bytes is the memory of t. It may be read and written only by work of
+	// streams, in their order.
+	Bytes(t *tensor.Tensor) []byte
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package device
+
+import (
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// Kernels is the arithmetic a device offers. Destinations come first and the
+// caller owns all memory. Unless a method says otherwise a destination must
+// not overlap a source, "high precision" is float32 or bfloat16 (each tensor on
+// its own), sums and intermediate values are float32, and results are rounded
+// once, to nearest even. Results do not depend on the number of threads.
+type Kernels interface {
+	// Zero clears t.
+	Zero(t *tensor.Tensor)
+	// Copy converts src, high precision, to dst's type; equal numel. Equal
+	// types of any kind are copied as bytes.
+	Copy(dst, src *tensor.Tensor)
+	// Add is dst = a + b; dst may be a or b.
+	Add(dst, a, b *tensor.Tensor)
+
+	// Amax stores the largest |x| of each tensor: dst float32 [len(ts)]. An
+	// empty tensor gives 0; a NaN anywhere gives NaN (0x7FC00000).
+	Amax(dst *tensor.Tensor, ts []*tensor.Tensor)
+	// Scales turns amaxes into scales, elementwise: dst, amax float32 [n];
+	// formats has n entries, or one for all (dtype.Format.Scale).
+	Scales(dst, amax *tensor.Tensor, formats []dtype.Type, pow2 bool)
+	// Cast is dst = encode(f32(src)·scale), saturating; dst's type is the
+	// format and dst.Scale [] the scale (nil: 1). With transpose, src [R,C]
+	// gives dst [C,R].
+	Cast(dst tensor.Operand, src *tensor.Tensor, transpose bool)
+	// DynamicCast writes src's own scale to dst.Scale, then casts: Amax, Scales
+	// and Cast in one call.
+	DynamicCast(dst tensor.Operand, src *tensor.Tensor, pow2 bool)
+	// Uncast is dst = f32(src)/scale in dst's type.
+	Uncast(dst *tensor.Tensor, src tensor.Operand)
+
+	// MatMul is dst = op(a)·op(b), or dst += op(a)·op(b).
+	MatMul(dst *tensor.Tensor, a, b tensor.Operand, o MatMulOptions)
+	// AddBias is y[r,c] += bias[c], rounded to y's type.
+	AddBias(y, bias *tensor.Tensor)
+	// BiasGrad is db[c] = Σ_r dy[r,c]; db float32.
+	BiasGrad(db, dy *tensor.Tensor)
+
+	// Embedding is y[t,:] = table[ids[t],:]; y [T,D], table [V,D], ids int32 [T].
+	Embedding(y, table, ids *tensor.Tensor)
+	// EmbeddingGrad is dtable[ids[t],:] += dy[t,:] in order of t over a zeroed
+	// dtable, float32 [V,D].
+	EmbeddingGrad(dtable, dy, ids *tensor.Tensor)
+
+	// RMSNorm is y = s·rstd·w where s = x + residual (residual nil: s = x) and
+	// rstd = 1/sqrt(mean(s²)+eps). All but rstd (float32 [T]) and w [D] are
+	// [T,D]. sum receives s where residual is given; it may be x or residual.
+	// s is rounded to sum's type before the norm.
+	RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32)
+	// RMSNormGrad is dx = add + the gradient of s, dw = the gradient of w
+	// (float32 [D], overwritten). add may be nil or dx itself.
+	RMSNormGrad(dx, dw, dy, s, rstd, w, add *tensor.Tensor)
+
+	// RoPE rotates the interleaved pairs of each head in place: x [B,S,H,hd],
+	// table float32 [>=S, hd/2, 2] of (cos, sin). inverse rotates back.
+	RoPE(x, table *tensor.Tensor, inverse bool)
+	// Attention is causal softmax(q·kᵀ/sqrt(hd))·v for q, o [B,S,H,hd] and
+	// k, v [B,S,KV,hd]; query head h reads key head h/(H/KV). lse is float32
+	// [B,H,S]: the logarithm of each row's sum of exponentials. The S×S matrix
+	// is never stored.
+	Attention(o, lse, q, k, v *tensor.Tensor)
+	// AttentionGrad overwrites dq, dk and dv.
+	AttentionGrad(dq, dk, dv, do, q, k, v, o, lse *tensor.Tensor)
+
+	// SwiGLU is h = silu(gate)·up, elementwise.
+	SwiGLU(h, gate, up *tensor.Tensor)
+	// SwiGLUGrad overwrites dgate and dup, which may be gate and up.
+	SwiGLUGrad(dgate, dup, dh, gate, up *tensor.Tensor)
+
+	// CrossEntropy adds scale·Σ_t -log softmax(logits[t])[targets[t]] to loss
+	// (float32 [1]) and overwrites logits [T,V] with their gradient,
+	// scale·(softmax - onehot). targets int32 [T]; -100 is ignored: no loss, a
+	// zero gradient. Any other target outside [0,V) is an error of the stream.
+	CrossEntropy(loss, logits, targets *tensor.Tensor, scale float32)
+
+	// SumSquares is dst = Σ over all tensors of Σ x²; dst float32 [1]. Sums are
+	// float64 until the end.
+	SumSquares(dst *tensor.Tensor, ts []*tensor.Tensor)
+	// ClipCoef turns a global sum of squares into norm = sqrt(sumsq) and
+	// coef = min(1, maxNorm/(norm+1e-6)); maxNorm <= 0 gives coef 1. All
+	// float32 [1].
+	ClipCoef(norm, coef, sumsq *tensor.Tensor, maxNorm float32)
+	// AdamW updates each p, m, v (float32) with g·coef (coef float32 [1], nil:
+	// 1), in the order of operations of arXiv 1711.05101 as PyTorch has it:
+	// decay first, eps outside the corrected root.
+	AdamW(p, g, m, v []*tensor.Tensor, coef *tensor.Tensor, h AdamWStep)
+}
+
+// MatMulOptions choose which operands are read transposed. With TransA,
+// a is stored [K,M], otherwise [M,K]; with TransB, b is stored [N,K],
+// otherwise [K,N]; leading dimensions are flattened into the first. dst is
+// [M,N], high precision. Operands are high precision or float8, each with its
+// scale: dst = acc · (1/scale_a · 1/scale_b), rounded once.
+type MatMulOptions struct {
+	TransA, TransB bool
+	Accumulate     bool // dst += instead of =
+	// FastAccum allows sums in less than float32 inside chunks of K, as a
+	// GPU's float8 units do.
+	FastAccum bool
+}
+
+// AdamWStep are the numbers of one step, computed in float64 on the host.
+// Correction1 = 1-β1^t, Correction2 = 1-β2^t. Adam is WeightDecay in the
+// gradient instead of decoupled when L2 is set.
+type AdamWStep struct {
+	LR, Beta1, Beta2, Eps, WeightDecay float64
+	Correction1, Correction2           float64
+	L2                                 bool
+}
