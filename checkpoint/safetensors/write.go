@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package safetensors
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Tensor is one tensor to be written.
+type Tensor struct {
+	Name  string
+	DType DType
+	Shape []int
+	Data  []byte // little-endian, row-major
+}
+
+// Write makes the file at path of the tensors and the metadata. It writes a temporary file in the same folder, brings it to the disk
+// and renames it: after a crash there is the old file or the new one, never a part. The bytes depend only on the arguments' values, not on
+// the order of the tensors, and are those that the reference implementation writes.
+func Write(path string, metadata map[string]string, tensors []Tensor) error {
+	sorted := slices.SortedFunc(slices.Values(tensors), func(a, b Tensor) int {
+		return cmp.Or(cmp.Compare(b.DType.order(), a.DType.order()), cmp.Compare(a.Name, b.Name))
+	})
+	head, err := makeHeader(metadata, sorted)
+	if err != nil {
+		return fmt.Errorf("safetensors: write %s: %w", path, err)
+	}
+	err = writeAtomic(path, func(w io.Writer) error {
+		if _, err := w.Write(head); err != nil {
+			return err
+		}
+		for _, t := range sorted {
+			if _, err := w.Write(t.Data); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("safetensors: write %s: %w", path, err)
+	}
+	return nil
+}
+
+// makeHeader is the length and the JSON, padded with spaces so that the data starts at a multiple of 8.
+func makeHeader(metadata map[string]string, tensors []Tensor) ([]byte, error) {
+	out := bytes.NewBuffer(make([]byte, 8)) // the length comes last
+	out.WriteByte('{')
+	comma := ""
+	field := func(key string, value any) error {
+		out.WriteString(comma)
+		comma = ","
+		if err := writeJSON(out, key); err != nil {
+			return err
+		}
+		out.WriteByte(':')
+		return writeJSON(out, value)
+	}
+	if metadata != nil {
+		if err := field(metadataKey, metadata); err != nil {
+			return nil, err
+		}
+	}
+	at, seen := 0, make(map[string]bool, len(tensors))
+	for _, t := range tensors {
+		if err := t.check(); err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
+		}
+		if seen[t.Name] {
+			return nil, fmt.Errorf("tensor %q is there twice", t.Name)
+		}
+		seen[t.Name] = true
+		entry := struct {
+			DType   DType  `json:"dtype"`
+			Shape   []int  `json:"shape"`
+			Offsets [2]int `json:"data_offsets"`
+		}{t.DType, append([]int{}, t.Shape...), [2]int{at, at + len(t.Data)}}
+		if err := field(t.Name, entry); err != nil {
+			return nil, err
+		}
+		at += len(t.Data)
+	}
+	out.WriteByte('}')
+	for out.Len()%8 != 0 {
+		out.WriteByte(' ')
+	}
+	n := out.Len() - 8
+	if n > maxHeader {
+		return nil, fmt.Errorf("a header of %d bytes is more than the format's limit of %d", n, maxHeader)
+	}
+	binary.LittleEndian.PutUint64(out.Bytes(), uint64(n))
+	return out.Bytes(), nil
+}
+
+// writeJSON appends v without a line's end and without HTML's escapes.
+func writeJSON(out *bytes.Buffer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	out.Truncate(out.Len() - 1)
+	return nil
+}
+
+func (t Tensor) check() error {
+	size := t.DType.Size()
+	if size == 0 {
+		return fmt.Errorf("unknown dtype %q", t.DType)
+	}
+	if t.Name == metadataKey {
+		return errors.New("the name is the format's own")
+	}
+	need := size
+	for _, d := range t.Shape {
+		if d < 0 {
+			return fmt.Errorf("shape %v has a negative size", t.Shape)
+		}
+		need *= d
+	}
+	if need != len(t.Data) {
+		return fmt.Errorf("shape %v of %s needs %d bytes, there are %d", t.Shape, t.DType, need, len(t.Data))
+	}
+	return nil
+}
+
+// writeAtomic has fill write a temporary file beside path, and renames it to path once its bytes are on the disk.
+func writeAtomic(path string, fill func(io.Writer) error) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err := errors.Join(fill(w), w.Flush(), f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close()) // the new name, too, must survive a crash
+}
