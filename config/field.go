@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// field is one key of a Config: its declaration, and the place of its value in that Config.
+type field struct {
+	name  string // "training.steps"
+	tag   reflect.StructTag
+	value reflect.Value // settable
+}
+
+// section is one TOML table that has keys of its own.
+type section struct {
+	name, help string
+	fields     []field
+}
+
+// sections lists the keys of c in the order of their declaration.
+func sections(c *Config) []section {
+	var list []section
+	var walk func(name, help string, v reflect.Value)
+	walk = func(name, help string, v reflect.Value) {
+		at := len(list)
+		own := section{name: name, help: help}
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			key, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
+			if !f.IsExported() || key == "-" {
+				continue
+			}
+			if name != "" {
+				key = name + "." + key
+			}
+			if f.Type.Kind() == reflect.Struct {
+				walk(key, f.Tag.Get("help"), v.Field(i))
+			} else {
+				own.fields = append(own.fields, field{name: key, tag: f.Tag, value: v.Field(i)})
+			}
+		}
+		if len(own.fields) > 0 {
+			list = slices.Insert(list, at, own)
+		}
+	}
+	walk("", "", reflect.ValueOf(c).Elem())
+	return list
+}
+
+// fields is sections without the grouping, by name.
+func fields(c *Config) map[string]field {
+	byName := make(map[string]field)
+	for _, s := range sections(c) {
+		for _, f := range s.fields {
+			byName[f.name] = f
+		}
+	}
+	return byName
+}
+
+// Default returns the configuration of an empty file and an empty command line.
+func Default() *Config {
+	c := &Config{origin: make(map[string]string)}
+	for _, f := range fields(c) {
+		if text := f.tag.Get("default"); text != "" {
+			if err := f.parse(text); err != nil {
+				panic(fmt.Sprintf("config: default of %s: %v", f.name, err))
+			}
+		}
+	}
+	return c
+}
+
+// kind is the type that a user should give, in words.
+func (f field) kind() string {
+	t := f.value.Type()
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Int:
+		return "int"
+	case reflect.Float64:
+		return "float"
+	case reflect.Bool:
+		return "bool"
+	case reflect.String:
+		return "string"
+	case reflect.Slice:
+		return "list"
+	}
+	panic(fmt.Sprintf("config: %s has type %s, which no flag can set", f.name, t))
+}
+
+// parse sets f from the text of a flag.
+func (f field) parse(text string) error {
+	var value any
+	var err error
+	switch f.kind() {
+	case "int":
+		value, err = strconv.ParseInt(text, 10, 64)
+	case "float":
+		value, err = strconv.ParseFloat(text, 64)
+	case "bool":
+		if value = text == "true"; text != "true" && text != "false" {
+			err = strconv.ErrSyntax
+		}
+	case "string":
+		value = text
+	case "list":
+		items := []any{}
+		for item := range strings.SplitSeq(text, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				items = append(items, item)
+			}
+		}
+		value = items
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not %s", text, article(f.kind()))
+	}
+	return f.set(value)
+}
+
+// set stores a value of one of TOML's types: int64, float64, bool, string or []any.
+func (f field) set(value any) error {
+	wrong := fmt.Errorf("found %s; want %s", describe(value), article(f.kind()))
+	to := f.value
+	if to.Kind() == reflect.Pointer {
+		to = reflect.New(to.Type().Elem()).Elem()
+	}
+	switch v := value.(type) {
+	case int64:
+		switch {
+		case to.Kind() == reflect.Float64:
+			to.SetFloat(float64(v))
+		case to.Kind() == reflect.Int && !to.OverflowInt(v):
+			to.SetInt(v)
+		default:
+			return wrong
+		}
+	case float64:
+		if to.Kind() != reflect.Float64 {
+			return wrong
+		}
+		to.SetFloat(v)
+	case bool:
+		if to.Kind() != reflect.Bool {
+			return wrong
+		}
+		to.SetBool(v)
+	case string:
+		if to.Kind() != reflect.String {
+			return wrong
+		}
+		to.SetString(v)
+	case []any:
+		if to.Kind() != reflect.Slice {
+			return wrong
+		}
+		items := make([]string, len(v))
+		for i, item := range v {
+			text, ok := item.(string)
+			if !ok {
+				return fmt.Errorf("element %d: found %s; want a string", i, describe(item))
+			}
+			items[i] = text
+		}
+		to.Set(reflect.ValueOf(items))
+	default:
+		return wrong
+	}
+	if f.value.Kind() == reflect.Pointer {
+		to = to.Addr()
+	}
+	f.value.Set(to)
+	return nil
+}
+
+// text is the value of f as a user would type it after the flag, and whether it is set at all.
+func (f field) text() (text string, isSet bool) {
+	v := f.value
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return "", false
+		}
+		v = v.Elem()
+	}
+	if items, ok := v.Interface().([]string); ok {
+		return strings.Join(items, ","), true
+	}
+	if v.Kind() == reflect.Float64 {
+		return strconv.FormatFloat(v.Float(), 'g', -1, 64), true
+	}
+	return fmt.Sprint(v.Interface()), true
+}
+
+// quoted is text with quotation marks where the value is a string or a list.
+func (f field) quoted() string {
+	text, _ := f.text()
+	if kind := f.kind(); kind == "string" || kind == "list" {
+		return strconv.Quote(text)
+	}
+	return text
+}
+
+// describe names a TOML value and its type.
+func describe(value any) string {
+	switch v := value.(type) {
+	case int64:
+		return fmt.Sprintf("the int %d", v)
+	case float64:
+		return fmt.Sprintf("the float %g", v)
+	case bool:
+		return fmt.Sprintf("the bool %t", v)
+	case string:
+		return fmt.Sprintf("the string %q", v)
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a table"
+	}
+	return fmt.Sprintf("a date or time (%v)", value)
+}
+
+func article(kind string) string {
+	switch kind {
+	case "int":
+		return "an int"
+	case "list":
+		return "a list of strings"
+	}
+	return "a " + kind
+}

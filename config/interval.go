@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// interval is a range of numbers, written as in mathematics: [ and ] include the end, ( and ) leave it out.
+type interval struct {
+	low, high         float64
+	openLow, openHigh bool
+}
+
+// parseInterval reads an `in` tag. A tag that is none is a programmer error.
+func parseInterval(text string) interval {
+	low, high, found := strings.Cut(strings.Trim(text, "[]()"), ",")
+	l, errLow := strconv.ParseFloat(low, 64)
+	h, errHigh := strconv.ParseFloat(high, 64)
+	if !found || errLow != nil || errHigh != nil {
+		panic(fmt.Sprintf("config: %q is not an interval", text))
+	}
+	return interval{l, h, strings.HasPrefix(text, "("), strings.HasSuffix(text, ")")}
+}
+
+// contains is false for NaN.
+func (r interval) contains(x float64) bool {
+	above := x > r.low || x == r.low && !r.openLow
+	below := x < r.high || x == r.high && !r.openHigh
+	return above && below
+}
+
+// String is the interval in words, to follow "must be".
+func (r interval) String() string {
+	text := "at least "
+	if r.openLow {
+		text = "more than "
+	}
+	text += fmt.Sprint(r.low)
+	if math.IsInf(r.high, 1) {
+		return text
+	}
+	if r.openHigh {
+		return text + fmt.Sprint(" and less than ", r.high)
+	}
+	return text + fmt.Sprint(" and at most ", r.high)
+}

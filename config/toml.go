@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-multierror"
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// readFile sets the fields that the TOML file gives. The error holds every problem, each with file and line.
+func (c *Config) readFile(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	return c.readTOML(path, data)
+}
+
+func (c *Config) readTOML(path string, data []byte) error {
+	lines, err := keyLines(path, data)
+	if err != nil {
+		return err
+	}
+	var tree map[string]any
+	if err := toml.Unmarshal(data, &tree); err != nil {
+		return syntaxError(path, err)
+	}
+	r := tomlReader{config: c, path: path, lines: lines, fields: fields(c), sections: sectionNames(c)}
+	r.table("", tree)
+	return r.problems.ErrorOrNil()
+}
+
+// keyLines maps each key and table of a TOML document, by its full name, to its line. It refuses a key given twice,
+// whichever way it is spelled.
+func keyLines(path string, data []byte) (map[string]int, error) {
+	lines := make(map[string]int)
+	var problems *multierror.Error
+	var p unstable.Parser
+	p.Reset(data)
+
+	var visit func(prefix string, node *unstable.Node)
+	visit = func(prefix string, node *unstable.Node) {
+		name, line, first, ok := prefix, 0, 0, false
+		for key := node.Key(); key.Next(); {
+			line = p.Shape(key.Node().Raw).Start.Line
+			name = join(name, string(key.Node().Data))
+			if first, ok = lines[name]; !ok {
+				lines[name] = line
+			}
+		}
+		if ok && node.Kind == unstable.KeyValue {
+			problems = multierror.Append(problems, fmt.Errorf("%s:%d: %s is given twice, first on line %d", path, line, name, first))
+		}
+		if node.Kind == unstable.KeyValue && node.Value().Kind == unstable.InlineTable {
+			for child := node.Value().Children(); child.Next(); {
+				visit(name, child.Node())
+			}
+		}
+	}
+	table := ""
+	for p.NextExpression() {
+		node := p.Expression()
+		if node.Kind == unstable.Table || node.Kind == unstable.ArrayTable {
+			table = ""
+			visit("", node)
+			for key := node.Key(); key.Next(); {
+				table = join(table, string(key.Node().Data))
+			}
+		} else if node.Kind == unstable.KeyValue {
+			visit(table, node)
+		}
+	}
+	if err := p.Error(); err != nil {
+		// Unmarshal parses the same bytes and puts a position on the same error.
+		return lines, nil
+	}
+	return lines, problems.ErrorOrNil()
+}
+
+// tomlReader moves a parsed document into a Config.
+type tomlReader struct {
+	config   *Config
+	path     string
+	lines    map[string]int
+	fields   map[string]field
+	sections []string
+	problems *multierror.Error
+}
+
+func (r *tomlReader) table(prefix string, tree map[string]any) {
+	keys := slices.SortedFunc(maps.Keys(tree), func(a, b string) int {
+		return cmp.Or(r.lines[join(prefix, a)]-r.lines[join(prefix, b)], strings.Compare(a, b))
+	})
+	for _, key := range keys {
+		name, value := join(prefix, key), tree[key]
+		f, isField := r.fields[name]
+		sub, isTable := value.(map[string]any)
+		isSection := slices.ContainsFunc(r.sections, func(s string) bool { return s == name || strings.HasPrefix(s, name+".") })
+		switch {
+		case name == configFile:
+			r.problem(name, errors.New("job.config_file belongs on the command line: a file does not name another"))
+		case isField:
+			if err := f.set(value); err != nil {
+				r.problem(name, fmt.Errorf("%s: %w", name, err))
+			}
+			r.config.origin[name] = fmt.Sprintf("%s:%d", r.path, r.lines[name])
+		case isSection && isTable:
+			r.table(name, sub)
+		case isSection:
+			r.problem(name, fmt.Errorf("%s: found %s; want a table", name, describe(value)))
+		case isTable:
+			r.problem(name, unknown("section", name, r.sections))
+		default:
+			r.problem(name, unknown("key", name, slices.Collect(maps.Keys(r.fields))))
+		}
+	}
+}
+
+func (r *tomlReader) problem(name string, err error) {
+	r.problems = multierror.Append(r.problems, fmt.Errorf("%s:%d: %w", r.path, r.lines[name], err))
+}
+
+// syntaxError puts file and line before an error of the TOML library.
+func syntaxError(path string, err error) error {
+	var at *toml.DecodeError
+	if errors.As(err, &at) {
+		line, column := at.Position()
+		return fmt.Errorf("%s:%d:%d: %w", path, line, column, err)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+func sectionNames(c *Config) []string {
+	var names []string
+	for _, s := range sections(c) {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// join appends a key to a section's name, in the spelling of the declarations: dashes become underscores.
+func join(section, key string) string {
+	key = normalize(key)
+	if section == "" {
+		return key
+	}
+	return section + "." + key
+}
+
+func normalize(name string) string { return strings.ReplaceAll(name, "-", "_") }

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-multierror"
+)
+
+// Float8Converter is the entry of model.converters that swaps linear layers to float8.
+const Float8Converter = "quantize.linear.float8"
+
+// Validate reports every value that cannot work on world ranks: all problems in one error, each with the place where
+// the value was set, the field, the value, and what would be right. Nothing is started or written.
+func (c *Config) Validate(world int) error {
+	v := validator{config: c, fields: fields(c), defaults: fields(Default())}
+	for _, s := range sections(c) {
+		for _, f := range s.fields {
+			v.declared(f)
+		}
+	}
+	v.parallelism(world)
+	v.float8()
+	v.dataset("training", c.Training.Dataset, c.Training.DatasetPath)
+	if c.Validation.Enable {
+		v.dataset("validation", c.Validation.Dataset, c.Validation.DatasetPath)
+	}
+	v.paths()
+	return listed(v.problems)
+}
+
+// validator collects the problems of one Config.
+type validator struct {
+	config   *Config
+	fields   map[string]field
+	defaults map[string]field
+	problems *multierror.Error
+}
+
+// problem reports a field's value: "configs/x.toml:3: training.steps = 0: must be at least 1".
+func (v *validator) problem(name, format string, args ...any) {
+	f := v.fields[name]
+	place := ""
+	if origin, ok := v.config.origin[name]; ok {
+		place = origin + ": "
+	}
+	v.problems = multierror.Append(v.problems, fmt.Errorf("%s%s = %s: %s", place, name, f.quoted(), fmt.Sprintf(format, args...)))
+}
+
+// declared checks a value against the tags of its field.
+func (v *validator) declared(f field) {
+	text, isSet := f.text()
+	if !isSet || text == f.tag.Get("default") {
+		return
+	}
+	if enum := f.tag.Get("enum"); enum != "" {
+		legal := strings.Split(enum, ",")
+		for item := range strings.SplitSeq(text, ",") {
+			if item != "" && !slices.Contains(legal, item) || item == "" && f.kind() == "string" {
+				v.problem(f.name, "must be one of %s", strings.Join(legal, ", "))
+				return
+			}
+		}
+	}
+	if later := f.tag.Get("later"); later != "" && !v.isDefault(f) && !slices.Contains(strings.Split(f.tag.Get("now"), ","), text) {
+		v.problem(f.name, "%s is not in octet yet; use %s", later, v.defaults[f.name].quoted())
+		return
+	}
+	if in := f.tag.Get("in"); in != "" && text != f.tag.Get("or") {
+		if r := parseInterval(in); !r.contains(f.number()) {
+			or := ""
+			if other := f.tag.Get("or"); other != "" {
+				or = other + " or "
+			}
+			v.problem(f.name, "must be %s%s", or, r)
+		}
+	}
+}
+
+// parallelism checks the degrees against the world size, and the batch against the degrees.
+func (v *validator) parallelism(world int) {
+	const shardDegree, globalBatch = "parallelism.data_parallel_shard_degree", "training.global_batch_size"
+	c := v.config
+	others := c.otherDegrees()
+	if world < 1 {
+		v.problems = multierror.Append(v.problems, fmt.Errorf("world size %d: must be at least 1", world))
+		return
+	}
+	if others < 1 || world%others != 0 {
+		v.problems = multierror.Append(v.problems, fmt.Errorf("world size %d does not divide by %d, the product of the degrees beside %s", world, others, shardDegree))
+		return
+	}
+	if shard := c.Parallelism.DataParallelShardDegree; shard != -1 && shard*others != world {
+		v.problem(shardDegree, "the degrees multiply to %d × %d = %d, but the world size is %d; use %d, or -1 for whatever is left", shard, others, shard*others, world, world/others)
+		return
+	}
+	local, global := c.Training.LocalBatchSize, c.Training.GlobalBatchSize
+	if atOnce := local * c.DataRanks(world); global != -1 && atOnce > 0 && global%atOnce != 0 {
+		up := (global/atOnce + 1) * atOnce
+		near := fmt.Sprint(up)
+		if down := up - atOnce; down > 0 {
+			near = fmt.Sprintf("%d or %d", down, up)
+		}
+		v.problem(globalBatch, "is not a multiple of local_batch_size %d × %d data ranks = %d; use %s", local, c.DataRanks(world), atOnce, near)
+	}
+}
+
+// float8 checks what can be known without the model's shapes.
+func (v *validator) float8() {
+	const section = "quantize.linear.float8."
+	f := v.config.Quantize.Linear.Float8
+	if !slices.Contains(v.config.Model.Converters, Float8Converter) {
+		for _, name := range slices.Sorted(maps.Keys(v.fields)) {
+			if strings.HasPrefix(name, section) && !v.isDefault(v.fields[name]) {
+				v.problem(name, "has no effect without %s in model.converters", Float8Converter)
+			}
+		}
+		return
+	}
+	if f.PrecomputeFloat8DynamicScaleForFSDP && !f.EnableFSDPFloat8AllGather {
+		v.problem(section+"precompute_float8_dynamic_scale_for_fsdp", "has no effect without enable_fsdp_float8_all_gather = true")
+	}
+	// The matmul of grad_weight contracts over tokens, and a float8 matmul needs multiples of 16.
+	batch, seqLen := v.config.Training.LocalBatchSize, v.config.Training.SeqLen
+	if tokens := batch * seqLen; tokens%16 != 0 && !f.Emulate {
+		v.problem("training.seq_len", "× local_batch_size %d = %d tokens per rank, not a multiple of 16 (grad_weight contracts over tokens in float8); use seq_len %d", batch, tokens, (seqLen+15)/16*16)
+	}
+}
+
+// dataset checks the dataset and dataset_path of a section.
+func (v *validator) dataset(section, dataset, path string) {
+	name := section + ".dataset_path"
+	if path == "" {
+		if dataset == "text" || dataset == "tokens" {
+			v.problem(name, "%s.dataset = %q needs the path of a file or folder", section, dataset)
+		}
+		return
+	}
+	info, ok := v.exists(name, path)
+	if ok && dataset == "tokens" && !info.IsDir() && !slices.Contains([]string{".u16", ".u32"}, filepath.Ext(path)) {
+		v.problem(name, "dataset tokens reads .u16 (uint16) and .u32 (uint32) files")
+	}
+}
+
+// paths checks the other files and folders.
+func (v *validator) paths() {
+	if path := v.config.Checkpoint.InitialLoadPath; path != "" {
+		const name = "checkpoint.initial_load_path"
+		info, ok := v.exists(name, path)
+		if ok && !info.IsDir() && filepath.Ext(path) != ".safetensors" {
+			v.problem(name, "must be a .safetensors file or a folder of them")
+		}
+	}
+	if info, err := os.Stat(v.config.Job.DumpFolder); err == nil && !info.IsDir() {
+		v.problem("job.dump_folder", "is a file; name a folder")
+	}
+	if name := v.config.Job.SaveConfigFile; name != "" && !filepath.IsLocal(name) {
+		v.problem("job.save_config_file", "must be a path inside job.dump_folder")
+	}
+}
+
+// exists reports a path that is not there.
+func (v *validator) exists(name, path string) (fs.FileInfo, bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		v.problem(name, "%v", err)
+	}
+	return info, err == nil
+}
+
+func (v *validator) isDefault(f field) bool {
+	return reflect.DeepEqual(f.value.Interface(), v.defaults[f.name].value.Interface())
+}
+
+// number is the value of an int or float field that is set.
+func (f field) number() float64 {
+	v := reflect.Indirect(f.value)
+	if v.CanInt() {
+		return float64(v.Int())
+	}
+	return v.Float()
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"octet/config"
+)
+
+func TestValidateErrors(t *testing.T) {
+	const float8 = "--model.converters=quantize.linear.float8"
+	for _, tt := range []struct {
+		args  string
+		world int
+		want  string // a substring of the error; none if empty
+	}{
+		{"", 1, ""},
+		{"", 4, ""},
+		{"", 0, "world size 0: must be at least 1"},
+
+		{"--training.steps=0", 1, "command line: training.steps = 0: must be at least 1"},
+		{"--training.seq_len=-4", 1, "training.seq_len = -4: must be at least 1"},
+		{"--training.max_norm=0", 1, "training.max_norm = 0: must be more than 0"},
+		{"--training.max_norm=inf", 1, ""},
+		{"--optimizer.lr=-1", 1, "optimizer.lr = -1: must be at least 0"},
+		{"--optimizer.lr=nan", 1, "optimizer.lr = NaN: must be at least 0"},
+		{"--optimizer.lr=inf", 1, "optimizer.lr = +Inf: must be at least 0"},
+		{"--optimizer.beta2=1", 1, "optimizer.beta2 = 1: must be at least 0 and less than 1"},
+		{"--lr_scheduler.decay_ratio=1.5", 1, "lr_scheduler.decay_ratio = 1.5: must be at least 0 and at most 1"},
+		{"--lr_scheduler.total_steps=0", 1, "lr_scheduler.total_steps = 0: must be at least 1"},
+		{"--validation.steps=0", 1, "validation.steps = 0: must be -1 or at least 1"},
+		{"--model.args.dim=0", 1, "model.args.dim = 0: must be at least 1"},
+		{"--comm.train_timeout_seconds=0", 1, "comm.train_timeout_seconds = 0: must be at least 1"},
+
+		{"--optimizer.name=SGD", 1, `optimizer.name = "SGD": must be one of AdamW, Adam`},
+		{"--optimizer.name=", 1, `optimizer.name = "": must be one of AdamW, Adam`},
+		{"--model.flavor=9B", 1, `model.flavor = "9B": must be one of debugmodel, 1B, 3B, 8B, 70B, 405B`},
+		{"--model.converters=float9", 1, `model.converters = "float9": must be one of quantize.linear.float8`},
+		{"--training.dataset=c4", 1, `training.dataset = "c4": must be one of gosource, text, tokens`},
+		{"--training.mixed_precision_reduce=bfloat16", 1, `must be one of float32`},
+		{"--device.name=cuda", 1, `device.name = "cuda": must be one of cpu`},
+
+		{"--parallelism.tensor_parallel_degree=2", 2, "parallelism.tensor_parallel_degree = 2: tensor parallelism is not in octet yet; use 1"},
+		{"--parallelism.pipeline_parallel_degree=2", 2, "pipeline parallelism is not in octet yet; use 1"},
+		{"--parallelism.context_parallel_degree=2", 2, "context parallelism is not in octet yet; use 1"},
+		{"--parallelism.data_parallel_replicate_degree=2", 2, "replication of shard groups (HSDP, DDP) is not in octet yet; use 1"},
+		{"--parallelism.enable_async_tensor_parallel", 1, "parallelism.enable_async_tensor_parallel = true: asynchronous tensor parallelism is not in octet yet; use false"},
+		{"--compile.enable", 1, "compile.enable = true: compilation is not in octet yet; use false"},
+		{"--checkpoint.enable", 1, "checkpoint.enable = true: saving of checkpoints is not in octet yet; use false"},
+		{"--checkpoint.no_initial_load_model_only", 1, "checkpoint.initial_load_model_only = false: loading of optimizer state is not in octet yet; use true"},
+		{"--activation_checkpoint.mode=selective", 1, `activation_checkpoint.mode = "selective": activation checkpointing is not in octet yet; use "none"`},
+		{"--activation_checkpoint.mode=some", 1, `must be one of none, selective, full, memory_budget`},
+		{"--training.enable_cpu_offload", 1, "offload to host memory is not in octet yet"},
+		{"--training.dtype=bfloat16", 1, "bfloat16 storage of parameters is not in octet yet"},
+		{"--metrics.enable_wandb", 1, "Weights & Biases output is not in octet yet"},
+		{"--metrics.enable_tensorboard", 1, "TensorBoard output is not in octet yet"},
+		{"--profiling.enable_profiling", 1, "profiling is not in octet yet"},
+		{"--optimizer.implementation=foreach", 1, `use "fused"`},
+		{"--model.hf_assets_path=tokenizer", 1, `a Hugging Face tokenizer is not in octet yet; use ""`},
+		{float8 + " --quantize.linear.float8.recipe_name=rowwise", 1, `row-wise scaling is not in octet yet; use ""`},
+		{float8 + " --quantize.linear.float8.recipe_name=tensorwise", 1, ""},
+
+		{"--parallelism.data_parallel_shard_degree=2", 2, ""},
+		{"--parallelism.data_parallel_shard_degree=3", 2, "parallelism.data_parallel_shard_degree = 3: the degrees multiply to 3 × 1 = 3, but the world size is 2; use 2, or -1 for whatever is left"},
+		{"--parallelism.data_parallel_shard_degree=0", 2, "must be -1 or at least 1"},
+		{"--parallelism.tensor_parallel_degree=3", 4, "world size 4 does not divide by 3, the product of the degrees beside parallelism.data_parallel_shard_degree"},
+		{"--training.local_batch_size=4 --training.global_batch_size=16", 2, ""},
+		{"--training.local_batch_size=4 --training.global_batch_size=10", 2, "training.global_batch_size = 10: is not a multiple of local_batch_size 4 × 2 data ranks = 8; use 8 or 16"},
+		{"--training.local_batch_size=4 --training.global_batch_size=3", 2, "use 8"},
+		{"--training.local_batch_size=0", 2, "training.local_batch_size = 0: must be at least 1"},
+
+		{"--quantize.linear.float8.emulate", 1, "quantize.linear.float8.emulate = true: has no effect without quantize.linear.float8 in model.converters"},
+		{float8 + " --quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp", 1,
+			"quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp = true: has no effect without enable_fsdp_float8_all_gather = true"},
+		{float8 + " --training.local_batch_size=1 --training.seq_len=2047", 1,
+			"training.seq_len = 2047: × local_batch_size 1 = 2047 tokens per rank, not a multiple of 16 (grad_weight contracts over tokens in float8); use seq_len 2048"},
+		{float8 + " --training.local_batch_size=1 --training.seq_len=2047 --quantize.linear.float8.emulate", 1, ""},
+
+		{"--training.dataset=tokens", 1, `training.dataset_path = "": training.dataset = "tokens" needs the path of a file or folder`},
+		{"--training.dataset=text --training.dataset_path=DIR/nosuch", 1, "no such file or directory"},
+		{"--training.dataset=text --training.dataset_path=DIR", 1, ""},
+		{"--training.dataset=tokens --training.dataset_path=DIR/a.u16", 1, ""},
+		{"--training.dataset=tokens --training.dataset_path=DIR/a.txt", 1, "dataset tokens reads .u16 (uint16) and .u32 (uint32) files"},
+		{"--validation.dataset=text", 1, ""},
+		{"--validation.dataset=text --validation.enable", 1, "validation.dataset_path"},
+		{"--checkpoint.initial_load_path=DIR/nosuch", 1, "checkpoint.initial_load_path"},
+		{"--checkpoint.initial_load_path=DIR/a.txt", 1, "must be a .safetensors file or a folder of them"},
+		{"--checkpoint.initial_load_path=DIR", 1, ""},
+		{"--job.dump_folder=DIR/a.txt", 1, "is a file; name a folder"},
+		{"--job.save_config_file=../x", 1, "must be a path inside job.dump_folder"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, name := range []string{"a.txt", "a.u16"} {
+				if err := os.WriteFile(filepath.Join(dir, name), nil, 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := config.Load(strings.Fields(strings.ReplaceAll(tt.args, "DIR", dir)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = c.Validate(tt.world)
+			if tt.want == "" {
+				if err != nil {
+					t.Errorf("world size %d: %v", tt.world, err)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("world size %d: got\n\t%v\nwant\n\t%s", tt.world, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestValidateReportsAllProblemsWithTheirPlaces(t *testing.T) {
+	path := write(t, "[training]\nsteps = 0\n[optimizer]\nlr = -1\n")
+	c, err := config.Load([]string{"--config", path, "--debug.seed=-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "3 problems:\n\t" + path + ":4: optimizer.lr = -1: must be at least 0\n\t" +
+		path + ":2: training.steps = 0: must be at least 1\n\t" +
+		"command line: debug.seed = -1: must be at least 0"
+	if err := c.Validate(1); err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestDerivedNumbers(t *testing.T) {
+	c, err := config.Load([]string{"--training.local_batch_size=4", "--training.global_batch_size=24", "--training.steps=9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type numbers struct{ shard, data, global, micro, total int }
+	got := numbers{c.ShardDegree(3), c.DataRanks(3), c.GlobalBatchSize(3), c.Microbatches(3), c.TotalSteps()}
+	if want := (numbers{3, 3, 24, 2, 9}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	total := 5
+	c.Training.GlobalBatchSize, c.Parallelism.DataParallelShardDegree, c.LRScheduler.TotalSteps = -1, 2, &total
+	got = numbers{c.ShardDegree(2), c.DataRanks(2), c.GlobalBatchSize(2), c.Microbatches(2), c.TotalSteps()}
+	if want := (numbers{2, 2, 8, 1, 5}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
