@@ -37,6 +37,7 @@ type Options struct {
 // Device is the processor. It implements device.Device.
 type Device struct {
 	isa     ISA
+	table   *table
 	threads int
 
 	mu      sync.Mutex
@@ -57,7 +58,7 @@ func Open(o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Device{isa: isa, threads: max(1, o.Threads), buffers: map[*Buffer]struct{}{}}, nil
+	return &Device{isa: isa, table: tableOf(isa), threads: max(1, o.Threads), buffers: map[*Buffer]struct{}{}}, nil
 }
 
 // Name is such as "cpu (avx512bf16, 2 threads)".

@@ -126,5 +126,6 @@ func (s *Stream) close() error {
 	close(s.queue)
 	<-s.ended
 	s.workers.close()
+	s.scratch.free()
 	return s.err
 }

@@ -101,3 +101,11 @@ func (c *scratch) get(i, n int) *Buffer {
 	}
 	return c.slots[i]
 }
+
+func (c *scratch) free() {
+	for _, b := range c.slots {
+		if b != nil {
+			b.unmap()
+		}
+	}
+}

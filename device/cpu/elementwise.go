@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import (
+	"octet/tensor"
+)
+
+// Zero clears t; see device.Kernels.
+func (s *Stream) Zero(t *tensor.Tensor) {
+	s.do(func() {
+		mem := raw(t)
+		s.pieces(len(mem), 4*pieceLen, func(lo, hi int) { clear(mem[lo:hi]) })
+	})
+}
+
+// Copy converts src to dst's type; see device.Kernels.
+func (s *Stream) Copy(dst, src *tensor.Tensor) {
+	must(sameNumel(dst, src) && (dst.Type == src.Type || isHP(dst, src)), "Copy(dst, src) of equal numel, equal types or high precision", dst, src)
+	s.do(func() {
+		if dst.Type == src.Type {
+			to, from := raw(dst), raw(src)
+			s.pieces(len(to), 4*pieceLen, func(lo, hi int) { copy(to[lo:hi], from[lo:hi]) })
+			return
+		}
+		to, from := vecOf(dst), vecOf(src)
+		s.pieces(to.n, pieceLen, func(lo, hi int) { s.dev.table.convert(to.part(lo, hi), from.part(lo, hi)) })
+	})
+}
+
+// convertGo is dst = src, rounded to dst's type.
+func convertGo(dst, src vec) {
+	for i := range dst.n {
+		dst.set(i, src.at(i))
+	}
+}
+
+// Add is dst = a + b; see device.Kernels.
+func (s *Stream) Add(dst, a, b *tensor.Tensor) {
+	must(isHP(dst, a, b) && sameNumel(dst, a, b), "Add(dst, a, b) of equal numel, high precision", dst, a, b)
+	s.do(func() {
+		d, x, y := vecOf(dst), vecOf(a), vecOf(b)
+		s.pieces(d.n, pieceLen, func(lo, hi int) { s.dev.table.add(d.part(lo, hi), x.part(lo, hi), y.part(lo, hi)) })
+	})
+}
+
+func addGo(dst, a, b vec) {
+	for i := range dst.n {
+		dst.set(i, a.at(i)+b.at(i))
+	}
+}
+
+// AddBias is y[r,c] += bias[c]; see device.Kernels.
+func (s *Stream) AddBias(y, bias *tensor.Tensor) {
+	must(isHP(y, bias) && len(bias.Shape) == 1 && y.Dim(-1) == bias.Dim(0), "AddBias(y [R,C], bias [C]), high precision", y, bias)
+	rows, cols := y.Matrix()
+	s.do(func() {
+		v, b := vecOf(y), vecOf(bias)
+		s.pieces(rows, rowsPerPiece(cols), func(lo, hi int) { s.dev.table.addBias(v.part(lo*cols, hi*cols), b) })
+	})
+}
+
+func addBiasGo(y, bias vec) {
+	for i := range y.n {
+		y.set(i, y.at(i)+bias.at(i%bias.n))
+	}
+}
+
+// BiasGrad is db[c] = Σ_r dy[r,c]; see device.Kernels.
+func (s *Stream) BiasGrad(db, dy *tensor.Tensor) {
+	must(isHP(dy) && isF32(db, dy.Dim(-1)), "BiasGrad(db float32 [C], dy [R,C])", db, dy)
+	rows, cols := dy.Matrix()
+	s.do(func() {
+		x := vecOf(dy)
+		s.sumChunks(f32s(db), rows, func(partial []float32, lo, hi int) {
+			s.dev.table.sumRows(partial, x.part(lo*cols, hi*cols))
+		})
+	})
+}
+
+// maxChunks bounds the partial sums of a reduction over rows.
+const maxChunks = 32
+
+// sumChunks is dst = the sum of what f gives for fixed chunks of the rows, in
+// their order: the same bits for any number of threads.
+func (s *Stream) sumChunks(dst []float32, rows int, f func(partial []float32, lo, hi int)) {
+	size := max(16, count(rows, maxChunks))
+	n, cols := count(rows, size), len(dst)
+	partials := scratchOf[float32](s, n*cols)
+	s.pieces(rows, size, func(lo, hi int) {
+		i := lo / size
+		f(partials[i*cols:(i+1)*cols], lo, hi)
+	})
+	s.pieces(cols, 1024, func(lo, hi int) {
+		clear(dst[lo:hi])
+		for i := range n {
+			for c, p := range partials[i*cols+lo : i*cols+hi] {
+				dst[lo+c] += p
+			}
+		}
+	})
+}
+
+// sumRowsGo is dst[c] = Σ_r x[r,c].
+func sumRowsGo(dst []float32, x vec) {
+	clear(dst)
+	for i := range x.n {
+		dst[i%len(dst)] += x.at(i)
+	}
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import (
+	"math"
+
+	"octet/tensor"
+)
+
+// RMSNorm is y = s·rstd·w, s = x + residual; see device.Kernels.
+func (s *Stream) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32) {
+	rows, cols := x.Matrix()
+	const want = "RMSNorm(y, sum, rstd float32 [T], x, residual [T,D], w [D])"
+	must(isHP(y, x, w) && sameNumel(x, y) && w.Numel() == x.Dim(-1) && isF32(rstd, rows), want, y, sum, rstd, x, residual, w)
+	if residual != nil {
+		must(sum != nil && isHP(sum, residual) && sameNumel(x, sum, residual), want, y, sum, rstd, x, residual, w)
+	}
+	s.do(func() {
+		vy, vsum, vx, vres, vw, r := vecOf(y), vec{}, vecOf(x), vecOf(residual), vecOf(w), f32s(rstd)
+		if residual != nil {
+			vsum = vecOf(sum)
+		}
+		s.pieces(rows, rowsPerPiece(cols), func(lo, hi int) {
+			a, b := lo*cols, hi*cols
+			s.dev.table.rmsNorm(vy.part(a, b), vsum.part(a, b), r[lo:hi], vx.part(a, b), vres.part(a, b), vw, eps)
+		})
+	})
+}
+
+func rmsNormGo(y, sum vec, rstd []float32, x, residual, w vec, eps float32) {
+	d := w.n
+	for r := range rstd {
+		row := x.part(r*d, (r+1)*d)
+		if !residual.none() {
+			total := sum.part(r*d, (r+1)*d)
+			addGo(total, row, residual.part(r*d, (r+1)*d))
+			row = total
+		}
+		mean := sumSquaresGo(row) / float64(d)
+		rstd[r] = float32(1 / math.Sqrt(mean+float64(eps)))
+		for i := range d {
+			y.set(r*d+i, row.at(i)*rstd[r]*w.at(i))
+		}
+	}
+}
+
+// RMSNormGrad gives the gradients of s and w; see device.Kernels.
+func (s *Stream) RMSNormGrad(dx, dw, dy, sum, rstd, w, add *tensor.Tensor) {
+	rows, cols := sum.Matrix()
+	const want = "RMSNormGrad(dx, dw float32 [D], dy, s [T,D], rstd float32 [T], w [D], add [T,D] or none)"
+	must(isHP(dx, dy, sum, w) && sameNumel(sum, dx, dy) && w.Numel() == sum.Dim(-1) && isF32(dw, w.Numel()) && isF32(rstd, rows), want, dx, dw, dy, sum, rstd, w, add)
+	must(add == nil || isHP(add) && sameNumel(sum, add), want, dx, dw, dy, sum, rstd, w, add)
+	s.do(func() {
+		vdx, vdy, vs, vw, vadd, r := vecOf(dx), vecOf(dy), vecOf(sum), vecOf(w), vecOf(add), f32s(rstd)
+		s.sumChunks(f32s(dw), rows, func(partial []float32, lo, hi int) {
+			a, b := lo*cols, hi*cols
+			clear(partial)
+			s.dev.table.rmsNormGrad(vdx.part(a, b), partial, vdy.part(a, b), vs.part(a, b), r[lo:hi], vw, vadd.part(a, b))
+		})
+	})
+}
+
+// rmsNormGradGo adds its rows' part of the gradient of w to dw. With
+// n = s·rstd and g = dy·w: dx = rstd·(g - n·mean(g·n)), dw = Σ dy·n.
+func rmsNormGradGo(dx vec, dw []float32, dy, s vec, rstd []float32, w, add vec) {
+	d := w.n
+	for r, scale := range rstd {
+		o := r * d
+		var dot float64
+		for i := range d {
+			dot += float64(dy.at(o+i)) * float64(w.at(i)) * float64(s.at(o+i))
+		}
+		mean := float32(dot * float64(scale) / float64(d))
+		for i := range d {
+			n := s.at(o+i) * scale
+			dw[i] += dy.at(o+i) * n
+			v := scale * (dy.at(o+i)*w.at(i) - n*mean)
+			if !add.none() {
+				v += add.at(o + i)
+			}
+			dx.set(o+i, v)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import (
+	"fmt"
+	"math"
+
+	"octet/device"
+	"octet/tensor"
+)
+
+// SumSquares is Σ x² over all tensors; see device.Kernels.
+func (s *Stream) SumSquares(dst *tensor.Tensor, ts []*tensor.Tensor) {
+	must(isF32(dst, 1) && isHP(ts...), "SumSquares(dst float32 [1], tensors of high precision)", append([]*tensor.Tensor{dst}, ts...)...)
+	list := piecesOf(ts)
+	s.do(func() {
+		sums := scratchOf[float64](s, len(list))
+		s.workers.run(len(list), func(i int) { sums[i] = s.dev.table.sumSquares(list[i].x) })
+		var total float64
+		for _, sum := range sums {
+			total += sum
+		}
+		f32s(dst)[0] = float32(total)
+	})
+}
+
+func sumSquaresGo(x vec) float64 {
+	var sum float64
+	for i := range x.n {
+		v := float64(x.at(i))
+		sum += v * v
+	}
+	return sum
+}
+
+// ClipCoef is the factor that brings the global norm down to maxNorm; see
+// device.Kernels.
+func (s *Stream) ClipCoef(norm, coef, sumsq *tensor.Tensor, maxNorm float32) {
+	must(isF32(norm, 1) && isF32(coef, 1) && isF32(sumsq, 1), "ClipCoef(norm, coef, sumsq float32 [1])", norm, coef, sumsq)
+	s.do(func() {
+		n := float32(math.Sqrt(float64(f32s(sumsq)[0])))
+		f32s(norm)[0] = n
+		f32s(coef)[0] = 1
+		if maxNorm > 0 {
+			f32s(coef)[0] = min(1, maxNorm/(n+1e-6))
+		}
+	})
+}
+
+// adamWCoef are the numbers of a step in the precision of the elements.
+type adamWCoef struct {
+	grad  float32 // clipping
+	decay float32 // 1 - lr·wd
+	l2    float32 // wd of Adam, added to the gradient
+	m     float32 // 1 - β1
+	v, g2 float32 // β2, 1 - β2
+	root  float32 // sqrt(1 - β2^t)
+	eps   float32
+	step  float32 // lr / (1 - β1^t)
+}
+
+func newAdamWCoef(h device.AdamWStep) adamWCoef {
+	c := adamWCoef{
+		grad:  1,
+		decay: float32(1 - h.LR*h.WeightDecay),
+		m:     float32(1 - h.Beta1),
+		v:     float32(h.Beta2),
+		g2:    float32(1 - h.Beta2),
+		root:  float32(math.Sqrt(h.Correction2)),
+		eps:   float32(h.Eps),
+		step:  float32(h.LR / h.Correction1),
+	}
+	if h.L2 {
+		c.decay, c.l2 = 1, float32(h.WeightDecay)
+	}
+	return c
+}
+
+// AdamW is one step of the optimizer; see device.Kernels.
+func (s *Stream) AdamW(p, g, m, v []*tensor.Tensor, coef *tensor.Tensor, h device.AdamWStep) {
+	if len(g) != len(p) || len(m) != len(p) || len(v) != len(p) {
+		panic(fmt.Sprintf("cpu: AdamW of %d parameters, %d gradients, %d and %d moments", len(p), len(g), len(m), len(v)))
+	}
+	must(coef == nil || isF32(coef, 1), "AdamW(coef float32 [1])", coef)
+	for i := range p {
+		n := p[i].Numel()
+		must(isF32(p[i], n) && isHP(g[i]) && g[i].Numel() == n && isF32(m[i], n) && isF32(v[i], n),
+			"AdamW(p, m, v float32, g high precision, of equal numel)", p[i], g[i], m[i], v[i])
+	}
+	params, grads, ms, vs := piecesOf(p), piecesOf(g), piecesOf(m), piecesOf(v)
+	c := newAdamWCoef(h)
+	s.do(func() {
+		if coef != nil {
+			c.grad = f32s(coef)[0]
+		}
+		s.workers.run(len(params), func(i int) { s.dev.table.adamW(params[i].x, grads[i].x, ms[i].x, vs[i].x, &c) })
+	})
+}
+
+func adamWGo(p, g, m, v vec, c *adamWCoef) {
+	params, ms, vs := p.f32(), m.f32(), v.f32()
+	for i := range params {
+		grad := g.at(i)*c.grad + c.l2*params[i]
+		params[i] *= c.decay
+		ms[i] += c.m * (grad - ms[i])
+		vs[i] = c.v*vs[i] + c.g2*grad*grad
+		params[i] -= c.step * ms[i] / (float32(math.Sqrt(float64(vs[i])))/c.root + c.eps)
+	}
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import (
+	"math"
+
+	"octet/tensor"
+)
+
+// SwiGLU is h = silu(gate)·up; see device.Kernels.
+func (s *Stream) SwiGLU(h, gate, up *tensor.Tensor) {
+	must(isHP(h, gate, up) && sameNumel(h, gate, up), "SwiGLU(h, gate, up) of equal numel, high precision", h, gate, up)
+	s.do(func() {
+		vh, vg, vu := vecOf(h), vecOf(gate), vecOf(up)
+		s.pieces(vh.n, pieceLen, func(lo, hi int) { s.dev.table.swiGLU(vh.part(lo, hi), vg.part(lo, hi), vu.part(lo, hi)) })
+	})
+}
+
+func sigmoidGo(x float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
+
+func swiGLUGo(h, gate, up vec) {
+	for i := range h.n {
+		g := gate.at(i)
+		h.set(i, g*sigmoidGo(g)*up.at(i))
+	}
+}
+
+// SwiGLUGrad is the gradient of SwiGLU; see device.Kernels.
+func (s *Stream) SwiGLUGrad(dgate, dup, dh, gate, up *tensor.Tensor) {
+	must(isHP(dgate, dup, dh, gate, up) && sameNumel(dh, dgate, dup, gate, up),
+		"SwiGLUGrad(dgate, dup, dh, gate, up) of equal numel, high precision", dgate, dup, dh, gate, up)
+	s.do(func() {
+		vdg, vdu, vdh, vg, vu := vecOf(dgate), vecOf(dup), vecOf(dh), vecOf(gate), vecOf(up)
+		s.pieces(vdh.n, pieceLen, func(lo, hi int) {
+			s.dev.table.swiGLUGrad(vdg.part(lo, hi), vdu.part(lo, hi), vdh.part(lo, hi), vg.part(lo, hi), vu.part(lo, hi))
+		})
+	})
+}
+
+func swiGLUGradGo(dgate, dup, dh, gate, up vec) {
+	for i := range dh.n {
+		d, g, u := dh.at(i), gate.at(i), up.at(i)
+		sig := sigmoidGo(g)
+		dgate.set(i, d*u*sig*(1+g*(1-sig)))
+		dup.set(i, d*g*sig)
+	}
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import (
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// vec is n elements in a row, of any type: what a kernel's inner function sees
+// of a tensor, in Go and in C.
+type vec struct {
+	p unsafe.Pointer
+	n int
+	t dtype.Type
+}
+
+func vecOf(t *tensor.Tensor) vec {
+	if t == nil {
+		return vec{}
+	}
+	return vec{p: ptr(t), n: t.Numel(), t: t.Type}
+}
+
+// none reports whether an optional tensor was left out.
+func (v vec) none() bool { return v.p == nil }
+
+// part is elements lo to hi-1; a part of a tensor left out is left out.
+func (v vec) part(lo, hi int) vec {
+	if v.p == nil {
+		return v
+	}
+	return vec{p: unsafe.Add(v.p, lo*v.t.Size()), n: hi - lo, t: v.t}
+}
+
+// at widens element i, of a high-precision type.
+func (v vec) at(i int) float32 {
+	if v.t == dtype.Float32 {
+		return *(*float32)(unsafe.Add(v.p, 4*i))
+	}
+	return (*(*dtype.BF16)(unsafe.Add(v.p, 2*i))).Float32()
+}
+
+// set rounds f to element i, of a high-precision type.
+func (v vec) set(i int, f float32) {
+	if v.t == dtype.Float32 {
+		*(*float32)(unsafe.Add(v.p, 4*i)) = f
+		return
+	}
+	*(*dtype.BF16)(unsafe.Add(v.p, 2*i)) = dtype.ToBF16(f)
+}
+
+func (v vec) f32() []float32 { return unsafe.Slice((*float32)(v.p), v.n) }
+func (v vec) bytes() []byte  { return unsafe.Slice((*byte)(v.p), v.n*v.t.Size()) }
+
+// pieceLen is the elements of one piece of an elementwise kernel: enough to
+// hide the cost of handing it out, few enough to stay in the second cache.
+const pieceLen = 1 << 15
+
+// pieces runs f over [0,n) in pieces of size; their bounds depend on nothing
+// else.
+func (s *Stream) pieces(n, size int, f func(lo, hi int)) {
+	s.workers.run(count(n, size), func(i int) { f(i*size, min(n, (i+1)*size)) })
+}
+
+// count is the number of pieces of size that cover n.
+func count(n, size int) int { return (n + size - 1) / size }
+
+// rowsPerPiece is how many rows of cols elements make a piece.
+func rowsPerPiece(cols int) int { return max(1, pieceLen/max(1, cols)) }
+
+// scratchOf is memory for n values that a kernel keeps until it returns.
+func scratchOf[T any](s *Stream, n int) []T {
+	var v T
+	mem := s.scratch.get(0, max(1, n)*int(unsafe.Sizeof(v))).mem
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), n)
+}
+
+// must panics with the shapes of ts if a caller broke the contract; want says
+// what the kernel takes.
+func must(ok bool, want string, ts ...*tensor.Tensor) {
+	if ok {
+		return
+	}
+	var got []string
+	for _, t := range ts {
+		got = append(got, t.String())
+	}
+	panic(fmt.Sprintf("cpu: want %s; got %s", want, strings.Join(got, ", ")))
+}
+
+func isHP(ts ...*tensor.Tensor) bool {
+	for _, t := range ts {
+		if t.Type != dtype.Float32 && t.Type != dtype.BFloat16 {
+			return false
+		}
+	}
+	return true
+}
+
+func isF32(t *tensor.Tensor, n int) bool { return t.Type == dtype.Float32 && t.Numel() == n }
+
+func sameShape(a *tensor.Tensor, ts ...*tensor.Tensor) bool {
+	for _, t := range ts {
+		if len(t.Shape) != len(a.Shape) {
+			return false
+		}
+		for i, d := range a.Shape {
+			if t.Shape[i] != d {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func sameNumel(a *tensor.Tensor, ts ...*tensor.Tensor) bool {
+	for _, t := range ts {
+		if t.Numel() != a.Numel() {
+			return false
+		}
+	}
+	return true
+}
