@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package octet_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// row is one line of the import table: folders of the module (each with all
+// that is below it, unless a longer entry of the table names that) that share
+// a place and the reason for it.
+//
+// A package may import packages of later rows and of its own folder, and the
+// other modules that its row names; nothing else but the standard library.
+type row struct {
+	folders  []string
+	modules  []string // other modules, by prefix of the import path
+	cgo      bool     // may contain cgo
+	backends bool     // may choose a device and a transport
+	reason   string
+}
+
+// rows is the import table, from the top of the house to its ground.
+var rows = []row{
+	{folders: []string{"cmd", "examples", "test", "bench"}, modules: []string{"github.com/", "go.uber.org/zap", "golang.org/x/", "google.golang.org/", "gonum.org/v1/plot"}, backends: true,
+		reason: "programs put the parts together; nothing imports a program"},
+	{folders: []string{"train", "launcher"}, modules: []string{"github.com/hashicorp/go-multierror", "github.com/spf13/pflag", "go.uber.org/zap", "golang.org/x/sys", "google.golang.org/"}, backends: true,
+		reason: "the launcher starts any program, and the step loop does not know how its rank was started"},
+	{folders: []string{"models/llama/plan"},
+		reason: "with parallel, the only place that knows fp8, tp and fsdp together"},
+	{folders: []string{"parallel"},
+		reason: "with the models' plans, the only place that knows fp8, tp and fsdp together"},
+	{folders: []string{"fp8", "tp", "fsdp"},
+		reason: "fp8, tp and fsdp compose through Wire, Caster and Layout; any two that import one another stop working alone"},
+	{folders: []string{"checkpoint"}, reason: "weights are saved by name and layout, whatever feature sharded them"},
+	{folders: []string{"optim"}, reason: "an optimizer sees parameters, not the features that sharded them"},
+	{folders: []string{"models/llama"}, reason: "a model is mathematics and names: it knows no parallelism and no float8"},
+	{folders: []string{"nn"}, reason: "modules know no parallelism and no float8: features decorate them from above"},
+	{folders: []string{"dtensor"}, reason: "layouts are pure functions of shapes and mesh; modules and features build on them"},
+	{folders: []string{"nccl"}, cgo: true, reason: "one implementation of comm, chosen by the programs"},
+	{folders: []string{"comm"}, modules: []string{"golang.org/x/sys"}, reason: "a collective moves tensors between ranks, whatever they mean"},
+	{folders: []string{"device/cpu", "device/cuda"}, modules: []string{"golang.org/x/sys"}, cgo: true,
+		reason: "implementations of device: whoever needs a device takes the interface, programs open it"},
+	{folders: []string{"device"}, reason: "kernels compute on tensors; a device knows of no other rank"},
+	{folders: []string{"tensor"}, reason: "a noun: shape, dtype, buffer"},
+	{folders: []string{"dtype"}, reason: "a noun: numbers and their rounding"},
+	{folders: []string{"metrics"}, modules: []string{"github.com/schollz/progressbar", "go.uber.org/zap", "golang.org/x/term"},
+		reason: "figures come in as numbers, from any program"},
+	{folders: []string{"data", "tokenizer"}, reason: "text becomes token ids without a device or a peer"},
+	{folders: []string{"checkpoint/safetensors"}, modules: []string{"golang.org/x/sys"}, reason: "a file format, useful without the rest"},
+	{folders: []string{"proto"}, modules: []string{"google.golang.org/"}, reason: "messages and their generated code, nothing else"},
+	{folders: []string{"launcher/gang", "comm/store"}, reason: "protocols as pure state, tested without processes, sockets or time"},
+	{folders: []string{"config"}, modules: []string{"github.com/hashicorp/go-multierror", "github.com/pelletier/go-toml", "github.com/spf13/pflag"},
+		reason: "configuration is read once and validated before anything else of octet runs"},
+	{folders: []string{"internal"}, modules: []string{"golang.org/x/sys", "github.com/google/go-cmp"}, reason: "helpers of everyone, so they may need no one"},
+}
+
+// backends implement device.Device and comm.Comm: all but the rows that choose
+// one take the interface.
+var backends = []string{"device/cpu", "device/cuda", "device/null", "comm/local", "comm/host", "nccl"}
+
+// pkg is the part of a `go list -json` record that the checks read.
+type pkg struct {
+	ImportPath string
+	Name       string
+	Dir        string
+	Doc        string
+	Imports    []string
+	CgoFiles   []string
+}
+
+const module = "octet"
+
+// place returns the number of the row that holds the package, and the folder
+// of the table that it was found by: the longest that matches.
+func place(path string) (n int, folder string, ok bool) {
+	path = strings.TrimPrefix(path, module+"/")
+	for i, r := range rows {
+		for _, f := range r.folders {
+			if within(path, f) && len(f) > len(folder) {
+				n, folder, ok = i, f, true
+			}
+		}
+	}
+	return n, folder, ok
+}
+
+// within reports whether path is the folder or below it.
+func within(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }
+
+// ours reports whether an import path is of this module.
+func ours(path string) bool { return within(path, module) }
+
+// breaches lists every import that the table forbids, each with the reason of
+// the row it breaks.
+func breaches(p pkg) []string {
+	if p.ImportPath == module {
+		return nil // this package: tests only
+	}
+	n, folder, ok := place(p.ImportPath)
+	if !ok {
+		return []string{fmt.Sprintf("%s has no place in the import table of depcheck_test.go: give it a row and a reason", p.ImportPath)}
+	}
+	var found []string
+	breach := func(format string, args ...any) {
+		found = append(found, fmt.Sprintf("%s %s: %s", p.ImportPath, fmt.Sprintf(format, args...), rows[n].reason))
+	}
+	if len(p.CgoFiles) > 0 && !rows[n].cgo {
+		breach("may not use cgo (%s)", strings.Join(p.CgoFiles, ", "))
+	}
+	for _, imp := range p.Imports {
+		switch {
+		case ours(imp):
+			m, other, ok := place(imp)
+			sameFolder := m == n && other == folder
+			if ok && m <= n && !sameFolder {
+				breach("may not import %s", imp)
+			}
+			if backend(imp) && !rows[n].backends && !sameFolder {
+				breach("may not import %s, a backend that programs choose", imp)
+			}
+		case strings.Contains(strings.Split(imp, "/")[0], "."):
+			if !slices.ContainsFunc(rows[n].modules, func(m string) bool { return strings.HasPrefix(imp, m) }) {
+				breach("may not import the module of %s (its row names %q)", imp, rows[n].modules)
+			}
+		}
+	}
+	return found
+}
+
+func backend(path string) bool {
+	return slices.ContainsFunc(backends, func(b string) bool { return within(path, module+"/"+b) })
+}
+
+// list asks the go command for every package of the module, as built with cgo
+// or without.
+func list(t *testing.T, cgo string) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Name,Dir,Doc,Imports,CgoFiles", "./...")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestImportsFollowTheTable(t *testing.T) {
+	for _, cgo := range []string{"0", "1"} {
+		for _, p := range list(t, cgo) {
+			for _, b := range breaches(p) {
+				t.Errorf("CGO_ENABLED=%s: %s", cgo, b)
+			}
+		}
+	}
+}
+
+func TestTheTableForbids(t *testing.T) {
+	tests := []struct {
+		name string
+		pkg  pkg
+		want string // part of the only breach; empty: allowed
+	}{
+		{"a row below", pkg{ImportPath: "octet/fsdp", Imports: []string{"octet/nn", "octet/comm", "fmt"}}, ""},
+		{"its own folder", pkg{ImportPath: "octet/comm/host", Imports: []string{"octet/comm"}}, ""},
+		{"a feature imports another", pkg{ImportPath: "octet/fsdp", Imports: []string{"octet/fp8"}}, "stop working alone"},
+		{"and the other way round", pkg{ImportPath: "octet/fp8", Imports: []string{"octet/fsdp"}}, "stop working alone"},
+		{"the model imports a feature", pkg{ImportPath: "octet/models/llama", Imports: []string{"octet/tp"}}, "knows no parallelism"},
+		{"its plan may", pkg{ImportPath: "octet/models/llama/plan", Imports: []string{"octet/fp8", "octet/fsdp", "octet/models/llama"}}, ""},
+		{"a module imports a backend", pkg{ImportPath: "octet/nn", Imports: []string{"octet/device/cpu"}}, "a backend that programs choose"},
+		{"a row above", pkg{ImportPath: "octet/dtensor", Imports: []string{"octet/nn"}}, "pure functions"},
+		{"the gang imports a module", pkg{ImportPath: "octet/launcher/gang", Imports: []string{"google.golang.org/grpc"}}, "pure state"},
+		{"the agent may", pkg{ImportPath: "octet/launcher/agent", Imports: []string{"google.golang.org/grpc", "octet/launcher/gang"}}, ""},
+		{"cgo outside the devices", pkg{ImportPath: "octet/comm/host", CgoFiles: []string{"shm.go"}}, "may not use cgo (shm.go)"},
+		{"cgo in a device", pkg{ImportPath: "octet/device/cpu", CgoFiles: []string{"gemm.go"}, Imports: []string{"C"}}, ""},
+		{"a new folder", pkg{ImportPath: "octet/moe"}, "has no place in the import table"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := breaches(tt.pkg)
+			if tt.want == "" && len(got) > 0 || tt.want != "" && (len(got) != 1 || !strings.Contains(got[0], tt.want)) {
+				t.Errorf("breaches = %q, want one with %q", got, tt.want)
+			}
+		})
+	}
+}
