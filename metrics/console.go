@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+
+	"go.uber.org/zap"
+	"golang.org/x/term"
+)
+
+// ConsoleOptions say what a console line shows beside the record. What is zero is shown as N/A.
+type ConsoleOptions struct {
+	LogFreq       int     // a line after step 1 and after every LogFreq steps
+	FLOPsPerToken float64 // see FLOPsPerToken
+	PeakFLOPS     float64 // measured peak of what this rank computes with, FLOP/s; the 100% of mfu
+	MemoryTotal   int64   // memory of the machine, bytes
+	Color         bool
+}
+
+// Console logs torchtitan's metrics line. Loss and gradient norm are those of the step; tps, tflops and mfu are those
+// of all steps since the last line, memory is their highest.
+type Console struct {
+	log     *zap.Logger
+	options ConsoleOptions
+	tokens  float64 // since the last line, of this rank
+	ms      float64
+	rssMB   float64
+}
+
+var _ Sink = (*Console)(nil)
+
+// NewConsole returns a Sink that writes to log, at level info.
+func NewConsole(log *zap.Logger, options ConsoleOptions) *Console {
+	return &Console{log: log, options: options}
+}
+
+// Step logs every LogFreq-th record.
+func (c *Console) Step(r Record) {
+	c.ms += r.StepMS
+	c.tokens += r.TokensPerS * r.StepMS / 1000
+	c.rssMB = max(c.rssMB, r.RSSMB)
+	if r.Step == 1 || r.Step%c.options.LogFreq == 0 {
+		c.log.Info(c.line(r))
+		c.tokens, c.ms, c.rssMB = 0, 0, 0
+	}
+}
+
+// Close does nothing.
+func (c *Console) Close() error { return nil }
+
+// line has torchtitan's fields, order, widths and colours.
+func (c *Console) line(r Record) string {
+	o := &c.options
+	percent, tps, tflops, mfu := "N/A", 0.0, "N/A", "N/A"
+	if o.MemoryTotal > 0 {
+		percent = fmt.Sprintf("%.2f%%", 100*c.rssMB*(1<<20)/float64(o.MemoryTotal))
+	}
+	if c.ms > 0 {
+		tps = c.tokens / c.ms * 1000
+	}
+	if flops := o.FLOPsPerToken * tps; o.FLOPsPerToken > 0 {
+		tflops = fmt.Sprintf("%.2f", flops/1e12)
+		if o.PeakFLOPS > 0 {
+			mfu = fmt.Sprintf("%.2f%%", 100*flops/o.PeakFLOPS)
+		}
+	}
+	parts := []struct{ color, text string }{
+		{red, fmt.Sprintf("step: %2d", r.Step)},
+		{green, fmt.Sprintf("loss: %8.5f", r.Loss)},
+		{orange, fmt.Sprintf("grad_norm: %7.4f", r.GradNorm)},
+		{turquoise, fmt.Sprintf("memory: %5.2fGiB(%s)", c.rssMB/1024, percent)},
+		{blue, "tps: " + commas(tps)},
+		{cyan, "tflops: " + tflops},
+		{magenta, "mfu: " + mfu},
+	}
+	var line strings.Builder
+	for i, p := range parts {
+		if i > 0 {
+			line.WriteString("  ")
+		}
+		if o.Color {
+			line.WriteString(p.color)
+		}
+		line.WriteString(p.text)
+	}
+	if o.Color {
+		line.WriteString(reset)
+	}
+	return line.String()
+}
+
+// torchtitan's colours, as terminal escapes.
+const (
+	red       = "\x1b[31m"
+	green     = "\x1b[32m"
+	blue      = "\x1b[34m"
+	magenta   = "\x1b[35m"
+	cyan      = "\x1b[36m"
+	orange    = "\x1b[38;2;180;60;0m"
+	turquoise = "\x1b[38;2;54;234;195m"
+	reset     = "\x1b[39m"
+)
+
+// commas rounds x to an integer and sets a comma between thousands.
+func commas(x float64) string {
+	digits := fmt.Sprintf("%d", int64(math.RoundToEven(x)))
+	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// IsTerminal reports whether w is a terminal: whether colours and a progress bar make sense there.
+func IsTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// Record is what is known after one optimizer step.
+type Record struct {
+	Step       int     // from 1
+	Loss       float64 // mean over the tokens of all ranks, nats per token
+	GradNorm   float64 // global L2 norm before clipping
+	LR         float64 // learning rate that this step used
+	Tokens     int64   // tokens of this step on all ranks
+	StepMS     float64 // wall time of the step, milliseconds
+	TokensPerS float64 // tokens per second of this rank
+	RSSMB      float64 // resident memory of this process, MiB
+	CommBytes  int64   // bytes that this rank sent in collectives during the step
+}
+
+// column is one number of a record: its key in JSON, and a pointer to it.
+type column struct {
+	key   string
+	value any // *int, *int64 or *float64
+}
+
+func (r *Record) columns() []column {
+	return []column{
+		{"step", &r.Step}, {"loss", &r.Loss}, {"grad_norm", &r.GradNorm}, {"lr", &r.LR}, {"tokens", &r.Tokens},
+		{"step_ms", &r.StepMS}, {"tokens_per_s", &r.TokensPerS}, {"rss_mb", &r.RSSMB}, {"comm_bytes", &r.CommBytes},
+	}
+}
+
+// MarshalJSON writes floats with the digits that give the same float64 again. JSON has no numbers that are not finite:
+// those are the strings "NaN", "Inf" and "-Inf".
+func (r Record) MarshalJSON() ([]byte, error) {
+	b := []byte{'{'}
+	for i, c := range r.columns() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(strconv.AppendQuote(b, c.key), ':')
+		switch v := c.value.(type) {
+		case *int:
+			b = strconv.AppendInt(b, int64(*v), 10)
+		case *int64:
+			b = strconv.AppendInt(b, *v, 10)
+		case *float64:
+			b = appendFloat(b, *v)
+		}
+	}
+	return append(b, '}'), nil
+}
+
+func appendFloat(b []byte, x float64) []byte {
+	switch {
+	case math.IsNaN(x):
+		return append(b, `"NaN"`...)
+	case math.IsInf(x, 1):
+		return append(b, `"Inf"`...)
+	case math.IsInf(x, -1):
+		return append(b, `"-Inf"`...)
+	}
+	return strconv.AppendFloat(b, x, 'g', -1, 64)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote. All keys must be there; keys that Record does not know are skipped.
+func (r *Record) UnmarshalJSON(data []byte) error {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(data, &object); err != nil {
+		return err
+	}
+	for _, c := range r.columns() {
+		text, ok := object[c.key]
+		if !ok {
+			return fmt.Errorf("key %q is missing", c.key)
+		}
+		into := c.value
+		if f, ok := c.value.(*float64); ok {
+			into = (*float)(f)
+		}
+		if err := json.Unmarshal(text, into); err != nil {
+			return fmt.Errorf("%s: %w", c.key, err)
+		}
+	}
+	return nil
+}
+
+// float is a float64 that may also stand in JSON as one of the strings of appendFloat.
+type float float64
+
+func (f *float) UnmarshalJSON(data []byte) error {
+	switch string(data) {
+	case `"NaN"`:
+		*f = float(math.NaN())
+	case `"Inf"`:
+		*f = float(math.Inf(1))
+	case `"-Inf"`:
+		*f = float(math.Inf(-1))
+	default:
+		return json.Unmarshal(data, (*float64)(f))
+	}
+	return nil
+}
