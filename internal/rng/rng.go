@@ -38,6 +38,11 @@ func (s Stream) Uint32(i uint64) uint32 {
 	return s.block(i / 4)[i%4]
 }
 
+// Uint64 is the numbers at indices 2i and 2i+1 as one.
+func (s Stream) Uint64(i uint64) uint64 {
+	return uint64(s.Uint32(2*i)) | uint64(s.Uint32(2*i+1))<<32
+}
+
 // Uniform is the number at index i as a multiple of 2^-32 plus half of that: in (0, 1), symmetric about a half.
 func (s Stream) Uniform(i uint64) float64 { return uniform(s.Uint32(i)) }
 

@@ -41,6 +41,9 @@ func TestStreamsArePinned(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("numbers %#x, want %#x", got, want)
 	}
+	if got, want := s.Uint64(1), uint64(want[3])<<32|uint64(want[2]); got != want {
+		t.Errorf("Uint64(1) = %#x, want %#x", got, want)
+	}
 	normal := make([]float32, 3)
 	s.Normal(normal, 1<<40, 0, 1)
 	if want := []float32{1.6240022, 0.29905805, 0.1215236}; !slices.Equal(normal, want) {

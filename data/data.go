@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package data feeds training: it makes batches of token ids out of files, the same ones whatever the number of ranks.
+//
+// A data set is one long row of ids, addressed by position ([Source]). It is cut into windows of seq_len ids; the samples of a run are
+// numbered 0, 1, 2, … over all steps and ranks, and a sample's number says which window it is. Every rank computes the numbers of its own
+// part of each batch and reads only that ([Loader]). So the place in the data is two numbers, [State], on however many ranks.
+//
+//	gosource   the .go files of Go's own source tree, or of the folder at Path; one file in a hundred is kept for validation
+//	text       a file, or all files of a folder, as bytes
+//	tokens     raw little-endian ids, 2 bytes (.u16) or 4 (.u32), a file or a folder of them
+//
+// Bytes are ids as package tokenizer's Bytes has them. The windows of gosource and text come in a random order that depends on the
+// seed, each once an epoch; those of tokens come in the order of the file, once.
+//
+//	loader, err := data.Open(data.Config{Dataset: "gosource", SeqLen: 512, LocalBatch: 8, Rank: rank, Ranks: ranks, VocabSize: 2048, Seed: 42})
+//	if err != nil {
+//		return err
+//	}
+//	defer loader.Close()
+//	batch := loader.NewBatch()
+//	for range steps {
+//		if err := loader.Next(batch); err != nil {
+//			return err
+//		}
+//		loss += train(batch.Inputs, batch.Targets) // [LocalBatch, SeqLen] each
+//	}
+package data
+
+import "fmt"
+
+// Config says what to read, and which part of it.
+type Config struct {
+	Dataset    string // gosource, text or tokens
+	Path       string // file or folder; empty for gosource: the source tree of the Go that is installed
+	Validation bool   // of gosource the files kept for validation, not the others; messages name validation's fields
+	SeqLen     int    // ids in a window
+	LocalBatch int    // windows in a batch of one rank
+	Rank       int    // of this process among those that read different data
+	Ranks      int    // that read different data
+	VocabSize  int    // of the model: every id must be below it
+	Seed       uint64 // of the order of windows
+}
+
+// field is the name of a field of the user's configuration.
+func (c Config) field(name string) string {
+	if c.Validation {
+		return "validation." + name
+	}
+	return "training." + name
+}
+
+// Open finds the data and checks that at least one window is there.
+func Open(c Config) (*Loader, error) {
+	if c.SeqLen < 1 || c.LocalBatch < 1 || c.Rank < 0 || c.Rank >= c.Ranks {
+		panic(fmt.Sprintf("data: batch of %d windows of %d for rank %d of %d", c.LocalBatch, c.SeqLen, c.Rank, c.Ranks))
+	}
+	source, err := OpenSource(c)
+	if err != nil {
+		return nil, err
+	}
+	if source.Len() <= int64(c.SeqLen) {
+		return nil, fmt.Errorf("data: %s = %s holds %d tokens, too few for one window of %s = %d and the token after it",
+			c.field("dataset_path"), source, source.Len(), c.field("seq_len"), c.SeqLen)
+	}
+	return newLoader(c, source), nil
+}

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package data
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const golden = "../testdata/golden/llama_tokens.u16"
+
+// folder makes files of the given contents and returns the folder.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// counting is n bytes of which no two windows are equal.
+func counting(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i ^ i>>8)
+	}
+	return string(b)
+}
+
+func open(t *testing.T, c Config) *Loader {
+	t.Helper()
+	l, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func next(t *testing.T, l *Loader) *Batch {
+	t.Helper()
+	b := l.NewBatch()
+	if err := l.Next(b); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Step s of rank r of R reads the chunk (s·R + r)·B·S of B·S tokens, its targets shifted by one, and the golden file lasts for 20 steps.
+func TestTokensAreReadInOrder(t *testing.T) {
+	raw, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]int32, len(raw)/2)
+	for i := range ids {
+		ids[i] = int32(binary.LittleEndian.Uint16(raw[2*i:]))
+	}
+	const seq, batch = 64, 4
+	for rank := range 2 {
+		l := open(t, Config{Dataset: "tokens", Path: golden, SeqLen: seq, LocalBatch: batch, Rank: rank, Ranks: 2, VocabSize: 256})
+		if err := l.Need(20); err != nil {
+			t.Error(err)
+		}
+		for step := range 20 {
+			b := next(t, l)
+			at := (step*2 + rank) * batch * seq
+			if !slices.Equal(b.Inputs, ids[at:at+batch*seq]) || !slices.Equal(b.Targets, ids[at+1:at+1+batch*seq]) || b.Valid != batch*seq {
+				t.Fatalf("rank %d, step %d: not the tokens from %d on", rank, step, at)
+			}
+		}
+		err := l.Next(l.NewBatch())
+		if want := golden + " holds 10241 tokens, 1 batches of 8 windows of 64 from position 160 on need 10753: set training.dataset_path to"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("step 21: %v, want %q", err, want)
+		}
+		if err := l.Need(0); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTokensOfFourBytesInSeveralFiles(t *testing.T) {
+	dir := folder(t, map[string]string{"b.u32": "\x02\x00\x01\x00\x03\x00\x00\x00", "a.u32": "\x00\x00\x00\x00\x01\x00\x00\x00", "notes.md": "odd"})
+	l := open(t, Config{Dataset: "tokens", Path: dir, SeqLen: 3, LocalBatch: 1, Ranks: 1, VocabSize: 70000})
+	if b := next(t, l); !slices.Equal(b.Inputs, []int32{0, 1, 65538}) || !slices.Equal(b.Targets, []int32{1, 65538, 3}) {
+		t.Errorf("%v", b)
+	}
+}
+
+// rows are the windows of a batch as text.
+func rows(b *Batch, seq int) []string {
+	var out []string
+	for i := 0; i < len(b.Inputs); i += seq {
+		out = append(out, fmt.Sprint(b.Inputs[i:i+seq], b.Targets[i:i+seq]))
+	}
+	return out
+}
+
+// The samples of each step of 12 are the same, in the same order, on any number of ranks, in any number of microbatches; an epoch has every
+// window once, and the next has another order.
+func TestTheGlobalBatchDoesNotDependOnTheRanks(t *testing.T) {
+	const seq, global, steps = 5, 12, 6
+	dir := folder(t, map[string]string{"a": counting(100), "d/b": counting(3), "d/c": "", "e": counting(78)})
+	for _, dataset := range []string{"text", "tokens"} {
+		c := Config{Dataset: dataset, Path: dir, SeqLen: seq, LocalBatch: global, Ranks: 1, VocabSize: 256, Seed: 3}
+		if dataset == "tokens" {
+			c.Path, c.VocabSize = golden, 256
+		}
+		var want []string // of all steps, from one rank
+		one := open(t, c)
+		for range steps {
+			want = append(want, rows(next(t, one), seq)...)
+		}
+		for _, division := range []struct{ ranks, micro int }{{1, 3}, {2, 1}, {2, 2}, {3, 2}, {4, 3}, {12, 1}} {
+			got := make([]string, len(want))
+			c.Ranks, c.LocalBatch = division.ranks, global/division.ranks/division.micro
+			for c.Rank = range c.Ranks {
+				l := open(t, c)
+				for m := range steps * division.micro {
+					copy(got[(m*c.Ranks+c.Rank)*c.LocalBatch:], rows(next(t, l), seq))
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %d ranks with %d microbatches have other samples than one rank", dataset, division.ranks, division.micro)
+			}
+		}
+		if dataset == "tokens" {
+			continue
+		}
+		windows := int(one.windows) // 181 bytes: 36 windows, so 3 steps are an epoch
+		first, second := slices.Clone(want[:windows]), slices.Clone(want[windows:2*windows])
+		if windows != 36 || slices.Equal(first, second) {
+			t.Errorf("%d windows an epoch, want 36 in another order each time", windows)
+		}
+		slices.Sort(first)
+		slices.Sort(second)
+		if len(slices.Compact(slices.Clone(first))) != windows || !slices.Equal(first, second) {
+			t.Error("an epoch does not have each window once")
+		}
+	}
+}
+
+func TestTheSeedGivesTheOrder(t *testing.T) {
+	c := Config{Dataset: "text", Path: folder(t, map[string]string{"a": counting(1000)}), SeqLen: 10, LocalBatch: 20, Ranks: 1, VocabSize: 256}
+	order := func(seed uint64) string {
+		c.Seed = seed
+		return fmt.Sprint(next(t, open(t, c)).Inputs)
+	}
+	if order(1) != order(1) || order(1) == order(2) {
+		t.Error("the order is not a function of the seed")
+	}
+}
+
+// A run on two ranks goes on where four have stopped.
+func TestRestoreOnAnotherNumberOfRanks(t *testing.T) {
+	c := Config{Dataset: "text", Path: folder(t, map[string]string{"a": counting(5000)}), SeqLen: 7, LocalBatch: 2, Ranks: 4, VocabSize: 256, Seed: 9}
+	whole := c
+	whole.Ranks, whole.LocalBatch = 1, 8
+	reference := open(t, whole)
+	next(t, reference)
+	want := rows(next(t, reference), 7)
+
+	four := open(t, c)
+	next(t, four)
+	state := four.State()
+	if state != (State{Position: 8, Key: 9}) {
+		t.Errorf("%+v after a batch of 8", state)
+	}
+	var got []string
+	c.Ranks, c.LocalBatch, c.Seed = 2, 4, 0 // the state has the key
+	for c.Rank = range c.Ranks {
+		l := open(t, c)
+		l.Restore(state)
+		got = append(got, rows(next(t, l), 7)...)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// 13 bytes make three windows of 5 targets; the last has the two that are left.
+func TestPlacesBeyondTheEndAreIgnored(t *testing.T) {
+	l := open(t, Config{Dataset: "text", Path: folder(t, map[string]string{"a": "abcdefghijklm"}), SeqLen: 5, LocalBatch: 3, Ranks: 1, VocabSize: 256})
+	b := next(t, l)
+	if b.Valid != 12 {
+		t.Errorf("%d targets, want 12", b.Valid)
+	}
+	got := rows(b, 5)
+	slices.Sort(got)
+	want := []string{
+		"[102 103 104 105 106] [103 104 105 106 107]",
+		"[107 108 109 0 0] [108 109 -100 -100 -100]",
+		"[97 98 99 100 101] [98 99 100 101 102]",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestGoSourceIsTheInstalledGo(t *testing.T) {
+	c := Config{Dataset: "gosource", SeqLen: 64, LocalBatch: 1, Ranks: 1, VocabSize: 256}
+	training := open(t, c).source
+	c.Validation = true
+	validation := open(t, c).source
+	held := make(map[string]bool)
+	for _, f := range validation.files {
+		held[f.path] = true
+	}
+	for _, f := range training.files {
+		if held[f.path] || !strings.HasSuffix(f.path, ".go") {
+			t.Errorf("training reads %s", f.path)
+		}
+	}
+	all := len(training.files) + len(validation.files)
+	if share := float64(len(validation.files)) / float64(all); all < 5000 || share < 0.005 || share > 0.015 {
+		t.Errorf("%d of %d files are for validation, want about one in a hundred", len(validation.files), all)
+	}
+	if n := training.Len(); n < 50e6 {
+		t.Errorf("%d bytes", n)
+	}
+	if !slices.IsSortedFunc(training.files, func(a, b file) int { return strings.Compare(a.path, b.path) }) {
+		t.Error("files are not sorted")
+	}
+}
+
+func TestOnlyRegularFilesAreRead(t *testing.T) {
+	dir := folder(t, map[string]string{"not.go/inner.go": "inner", "z.go": "last", "a.txt": "no"})
+	if err := os.Symlink(filepath.Join(dir, "z.go"), filepath.Join(dir, "link.go")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(dir, "not.go"), filepath.Join(dir, "folder.go")); err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenSource(Config{Dataset: "gosource", Path: dir, VocabSize: 256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ids := make([]int32, s.Len())
+	if err := s.Read(ids, 0); err != nil {
+		t.Fatal(err)
+	}
+	text := make([]byte, len(ids))
+	for i, id := range ids {
+		text[i] = byte(id)
+	}
+	if string(text) != "last"+"inner"+"last" {
+		t.Errorf("read %q", text)
+	}
+}
+
+func TestBadInputIsNamed(t *testing.T) {
+	text := Config{Dataset: "text", SeqLen: 8, LocalBatch: 1, Ranks: 1, VocabSize: 256}
+	tokens, gosource := text, text
+	tokens.Dataset, gosource.Dataset = "tokens", "gosource"
+	at := func(c Config, path string) Config { c.Path = path; return c }
+	dir := folder(t, map[string]string{
+		"short": "12345678", "odd.u16": "123", "odd.u32": "123456", "ids.u16": counting(40), "plain": counting(40),
+		"mixed/a.u16": "12", "mixed/b.u32": "1234", "blank/a": "",
+	})
+	small := at(text, dir+"/plain")
+	small.VocabSize = 255
+	unknown := text
+	unknown.Dataset = "c4"
+	validation := at(text, dir+"/none")
+	validation.Validation = true
+	for _, tt := range []struct {
+		name string
+		c    Config
+		want string
+	}{
+		{"missing path", at(text, dir+"/none"), `training.dataset_path = "` + dir + `/none" for dataset text: lstat ` + dir + `/none: no such file`},
+		{"missing validation path", validation, `validation.dataset_path = "` + dir + `/none"`},
+		{"empty folder", at(text, t.TempDir()), "for dataset text: no file with anything in it"},
+		{"only empty files", at(text, dir+"/blank"), "no file with anything in it"},
+		{"no Go files", at(gosource, dir), "no .go file with anything in it"},
+		{"no tokens", at(tokens, dir+"/plain"), "no .u16 or .u32 file with anything in it"},
+		{"shorter than a window", at(text, dir+"/short"), "short holds 8 tokens, too few for one window of training.seq_len = 8 and the token after it"},
+		{"odd number of bytes", at(tokens, dir+"/odd.u16"), "odd.u16 has 3 bytes, which are no whole number of 2-byte ids"},
+		{"no multiple of four bytes", at(tokens, dir+"/odd.u32"), "odd.u32 has 6 bytes, which are no whole number of 4-byte ids"},
+		{"two widths", at(tokens, dir+"/mixed"), "a.u16 and " + dir + "/mixed/b.u32 hold ids of different widths"},
+		{"vocabulary of bytes", small, "ids of dataset text are bytes, but model.args.vocab_size is 255: it must be at least 256"},
+		{"unknown dataset", unknown, `training.dataset = "c4" is none of gosource, text, tokens`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := Open(tt.c); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestWithoutGoTheErrorSaysWhatToSet(t *testing.T) {
+	for _, root := range []string{"", "/nonexistent"} {
+		t.Setenv("GOROOT", root)
+		t.Setenv("PATH", "")
+		_, err := Open(Config{Dataset: "gosource", SeqLen: 8, LocalBatch: 1, Ranks: 1, VocabSize: 256})
+		if err == nil || !strings.Contains(err.Error(), "install Go, or set training.dataset_path to a folder of .go files") {
+			t.Errorf("GOROOT=%q: %v", root, err)
+		}
+	}
+}
+
+func TestAnIDOutsideTheVocabularyIsNamed(t *testing.T) {
+	dir := folder(t, map[string]string{"a.u16": "\x01\x00\x02\x00", "b.u16": "\x03\x00\x04\x00\x2c\x01\x05\x00"})
+	l := open(t, Config{Dataset: "tokens", Path: dir, SeqLen: 4, LocalBatch: 1, Ranks: 1, VocabSize: 300})
+	err := l.Next(l.NewBatch())
+	if want := dir + "/b.u16: id 300 at position 2 is outside the vocabulary of 300 (model.args.vocab_size)"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+}
+
+func TestAFileThatShrinksIsNamed(t *testing.T) {
+	dir := folder(t, map[string]string{"a": counting(40)})
+	l := open(t, Config{Dataset: "text", Path: dir, SeqLen: 39, LocalBatch: 1, Ranks: 1, VocabSize: 256})
+	if err := os.Truncate(dir+"/a", 30); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Next(l.NewBatch()); err == nil || !strings.Contains(err.Error(), dir+"/a: it had 40 bytes when it was listed, now it ends at 30") {
+		t.Error(err)
+	}
+	if err := os.Remove(dir + "/a"); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := l.Next(l.NewBatch()); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Error(err)
+	}
+}
+
+func TestNextAllocatesNothing(t *testing.T) {
+	l := open(t, Config{Dataset: "tokens", Path: golden, SeqLen: 4, LocalBatch: 4, Ranks: 1, VocabSize: 256})
+	b := next(t, l)
+	if n := testing.AllocsPerRun(20, func() {
+		if err := l.Next(b); err != nil {
+			t.Error(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a batch", n)
+	}
+}
+
+func BenchmarkOpenGoSource(b *testing.B) {
+	for b.Loop() {
+		l, err := Open(Config{Dataset: "gosource", SeqLen: 512, LocalBatch: 8, Ranks: 1, VocabSize: 2048})
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.Close()
+	}
+}
+
+func BenchmarkNextGoSource(b *testing.B) {
+	l, err := Open(Config{Dataset: "gosource", SeqLen: 512, LocalBatch: 8, Ranks: 1, VocabSize: 2048})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	batch := l.NewBatch()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := l.Next(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
