@@ -4,6 +4,7 @@ package comm
 
 import (
 	"octet/device"
+	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -22,5 +23,6 @@ type Parcel struct {
 type Wire interface {
 	Pack(s device.Stream, pool *device.Pool, g Comm, shard *tensor.Tensor) Parcel
 	Unpack(s device.Stream, gathered Parcel) tensor.Operand
-	String() string
+	// Type is the element type that travels.
+	Type() dtype.Type
 }

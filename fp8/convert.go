@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fp8
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"octet/nn"
+)
+
+// ModuleFilter reports whether the module with this fully qualified name is to
+// be converted.
+type ModuleFilter func(m nn.Module, fqn string) bool
+
+// FilterFQNs converts every module whose name contains none of the given
+// strings.
+func FilterFQNs(skip ...string) ModuleFilter {
+	return func(_ nn.Module, fqn string) bool {
+		for _, s := range skip {
+			if s != "" && strings.Contains(fqn, s) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// alignment is what float8 matmuls of the hardware want of all sizes. The CPU's
+// kernels take any, but a configuration proven on a laptop must run on a GPU.
+const alignment = 16
+
+// ConvertToFloat8Training makes every nn.Linear below m that passes the filter
+// compute in float8, and returns m. Weights keep their memory and names.
+// All layers whose sizes do not fit are reported together, and m is unchanged.
+func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleFilter) (nn.Module, error) {
+	recipe, err := cfg.Recipe()
+	if err != nil {
+		return m, err
+	}
+	var layers []Layer
+	var errs []error
+	for _, l := range Layers(m) {
+		if filter(l.Linear, l.FQN) {
+			layers = append(layers, l)
+			errs = append(errs, l.check())
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return m, err
+	}
+	shared := &caster{recipe}
+	for _, l := range layers {
+		l.Linear.Caster = shared
+		if cfg.EnableFsdpFloat8AllGather {
+			l.Linear.Weight.Wire = &Wire{param: l.Linear.Weight, format: recipe.Cast[nn.Weight].Format, pow2: recipe.Pow2}
+		}
+	}
+	return m, nil
+}
+
+// Layer is a Linear and its fully qualified name.
+type Layer struct {
+	FQN    string
+	Linear *nn.Linear
+}
+
+// Layers lists the Linears below m.
+func Layers(m nn.Module) []Layer {
+	var layers []Layer
+	// Nothing is replaced, so the walk cannot fail.
+	_ = nn.Walk(&m, func(fqn string, m nn.Module) (nn.Module, error) {
+		if l, ok := m.(*nn.Linear); ok {
+			layers = append(layers, Layer{fqn, l})
+		}
+		return m, nil
+	})
+	return layers
+}
+
+func (l Layer) check() error {
+	for i, side := range []string{"out_features", "in_features"} {
+		if n := l.Linear.Weight.Shape[i]; n%alignment != 0 {
+			return fmt.Errorf("%s: %s %d is not a multiple of %d (float8 matmul); add %q to quantize.linear.float8.filter_fqns or change the model's sizes",
+				l.FQN, side, n, alignment, shortName(l.FQN))
+		}
+	}
+	return nil
+}
+
+// shortName is the part of a name that all layers share: attention.wk of
+// layers.3.attention.wk.
+func shortName(fqn string) string {
+	parts := strings.Split(fqn, ".")
+	if len(parts) > 2 && parts[0] == "layers" {
+		parts = parts[2:]
+	}
+	return strings.Join(parts, ".")
+}
+
+// Report is the table of Linears: name, shape [out, in], and how each computes.
+func Report(m nn.Module) string {
+	var b strings.Builder
+	for _, l := range Layers(m) {
+		fmt.Fprintf(&b, "%-32s %-14v %v\n", l.FQN, l.Linear.Weight.Shape, l.Linear.Caster)
+	}
+	return b.String()
+}

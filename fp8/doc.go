@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fp8 trains linear layers in float8, as torchao.float8 does and with
+// its names. A configuration compiles into a Recipe, a table from the Role of
+// an operand to its cast; conversion gives each nn.Linear a Caster that reads
+// the table and, for an all-gather in float8, gives its weight a Wire.
+//
+//	cfg := fp8.DefaultConfig()                     // i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2
+//	cfg.EnableFsdpFloat8AllGather = true
+//	model, err := fp8.ConvertToFloat8Training(model, cfg, fp8.FilterFQNs("output"))
+//	// … shard with package fsdp, then in every step:
+//	loss.Backward(); optimizer.Step()
+//	err = fp8.PrecomputeFloat8DynamicScaleForFSDP(ctx, comm, model) // optional, for speed
+//
+// A scale multiplies on the way into float8; a matmul divides by it. The
+// recipes and their formats are those of arXiv 2209.05433, section 4.3: E4M3
+// for inputs and weights, E5M2 for gradients.
+package fp8

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fsdp shards every parameter of a model by rows over the ranks of one
+// mesh axis (fully sharded data parallel, as PyTorch's FSDP2): each unit
+// gathers its parameters before it runs, frees them after, and in backward
+// gathers again, reduce-scatters the gradients and frees. A group of one rank
+// runs the same code.
+//
+//	f := fsdp.New(comm, fsdp.Options{Param: dtype.BFloat16})
+//	err := f.Wrap(&model, func(path string, m nn.Module) bool { … })  // which modules are units
+//	err = f.Allocate(dev)                       // memory for shards and gradients
+//	f.BeginForward(c)                           // c: *nn.Ctx of the step
+//	loss := model.Forward(c, x); …; c.Tape.Backward()
+//	f.Finish(c)                                 // c's stream now sees all gradients
+//	for _, p := range f.Params() { … p.Local(), p.LocalGrad() … }
+//
+// Streams: C computes (the Ctx's), AG packs and gathers, RS reduces. While C
+// runs unit i, AG gathers unit i+1, and in backward RS reduces unit i+1. Buffers
+// belong to the stream that wrote them and go back to its pool once that stream
+// waits for their last use; so at most two gathered units exist, however far
+// the host runs ahead.
+package fsdp
+
+import (
+	"cmp"
+	"fmt"
+
+	"octet/comm"
+	"octet/device"
+	"octet/dtensor"
+	"octet/dtype"
+	"octet/nn"
+	"octet/tensor"
+)
+
+// Reshard says when gathered parameters are freed after forward.
+type Reshard string
+
+// The policies, by torchtitan's names. ReshardDefault keeps only the unit that
+// backward needs first.
+const (
+	ReshardDefault Reshard = "default"
+	ReshardAlways  Reshard = "always"
+	ReshardNever   Reshard = "never"
+)
+
+// Options of a sharded model.
+type Options struct {
+	Param   dtype.Type // gather and compute type of parameters without a Wire: float32 or bfloat16
+	Reshard Reshard
+}
+
+// FSDP is what the units of one model on one rank share.
+type FSDP struct {
+	opts   Options
+	gather comm.Comm // of all-gathers, on AG
+	reduce comm.Comm // of reduce-scatters, on RS: separate, so that they may overlap
+	scales comm.Comm // of scales a Wire must agree on while packing, on AG
+
+	ag, rs         device.Stream
+	agPool, rsPool *device.Pool
+
+	units    []*unit // in the order of the model
+	params   []*nn.Param
+	order    []*unit // of the last forward; the model's order before the first
+	recorded []*unit // of this forward so far
+	pending  []reduction
+}
+
+// reduction is a reduce-scatter whose inputs are not yet free.
+type reduction struct {
+	grads []*tensor.Tensor
+	done  device.Event
+}
+
+// New makes the shared state over the ranks of g. It splits g, so every rank
+// must call it.
+func New(g comm.Comm, o Options) (*FSDP, error) {
+	if o.Reshard == "" {
+		o.Reshard = ReshardDefault
+	}
+	f := &FSDP{opts: o, gather: g}
+	var err error
+	if f.reduce, err = g.Split(0, g.Rank()); err != nil {
+		return nil, fmt.Errorf("fsdp: %w", err)
+	}
+	if f.scales, err = g.Split(0, g.Rank()); err != nil {
+		return nil, fmt.Errorf("fsdp: %w", err)
+	}
+	return f, nil
+}
+
+// Wrap makes a unit of every module below root that isUnit names, and of root
+// itself for the parameters that are in none. A unit holds the parameters below
+// it that no unit further down took.
+func (f *FSDP) Wrap(root *nn.Module, isUnit func(path string, m nn.Module) bool) error {
+	taken := map[*nn.Param]bool{}
+	whole := *root
+	for _, p := range nn.Parameters(whole) {
+		if p.Wire == nil {
+			p.Wire = CastWire{f.opts.Param}
+		}
+	}
+	shared := sharedParams(whole)
+	err := nn.Walk(root, func(path string, m nn.Module) (nn.Module, error) {
+		if path != "" && !isUnit(path, m) {
+			return m, nil
+		}
+		u := &unit{fsdp: f, name: path, inner: m}
+		for _, p := range nn.Parameters(m) {
+			if !taken[p] && (path == "" || !shared[p]) {
+				taken[p] = true
+				u.params = append(u.params, p)
+			}
+		}
+		if len(u.params) == 0 {
+			return m, nil
+		}
+		f.params = append(f.params, u.params...)
+		if path == "" {
+			f.units = append([]*unit{u}, f.units...)
+			u.keep = f.opts.Reshard != ReshardAlways
+		} else {
+			f.units = append(f.units, u)
+		}
+		return u, nil
+	})
+	f.order = append(f.order, f.units...)
+	return err
+}
+
+// sharedParams are those that several modules use (a tied embedding). They
+// belong to the root unit, which is gathered as long as any of them runs.
+func sharedParams(m nn.Module) map[*nn.Param]bool {
+	shared, seen := map[*nn.Param]bool{}, map[*nn.Param]bool{}
+	var visit func(m nn.Module)
+	visit = func(m nn.Module) {
+		for _, p := range m.Params() {
+			shared[p] = seen[p]
+			seen[p] = true
+		}
+		for _, child := range m.Children() {
+			visit(*child)
+		}
+	}
+	visit(m)
+	return shared
+}
+
+// Params are all parameters, in the order of the units.
+func (f *FSDP) Params() []*nn.Param { return f.params }
+
+// Allocate makes the streams and the memory of shards and gradients, zeroed.
+func (f *FSDP) Allocate(dev device.Device) error {
+	f.ag, f.rs = dev.NewStream("all-gather"), dev.NewStream("reduce-scatter")
+	f.agPool, f.rsPool = device.NewPool(dev), device.NewPool(dev)
+	size, rank := f.gather.Size(), f.gather.Rank()
+	for _, p := range f.params {
+		rows := p.Shape[0]
+		shape := append([]int{dtensor.Padded(rows, size)}, p.Shape[1:]...)
+		p.RowOffset, p.LocalRows = dtensor.Chunk(rows, size, rank)
+		for _, t := range []**tensor.Tensor{&p.Shard, &p.Grad} {
+			numel := p.Numel() / max(1, rows) * shape[0]
+			buf, err := dev.Alloc(max(1, 4*numel))
+			if err != nil {
+				return fmt.Errorf("fsdp: %s: %w", p.Name, err)
+			}
+			*t = tensor.New(buf, dtype.Float32, shape...)
+			f.ag.Zero(*t)
+		}
+	}
+	return f.ag.Sync()
+}
+
+// BeginForward starts a microbatch: gathers wait for what c's stream has been
+// given so far, the optimizer's update among it.
+func (f *FSDP) BeginForward(c *nn.Ctx) {
+	f.ag.Wait(c.Stream.Record())
+	if len(f.recorded) > 0 {
+		f.order = append(f.order[:0], f.recorded...)
+	}
+	f.recorded = f.recorded[:0]
+}
+
+// Finish ends a step's last microbatch: what follows on c's stream sees every
+// gradient.
+func (f *FSDP) Finish(c *nn.Ctx) {
+	for len(f.pending) > 0 {
+		f.releaseOldest(c)
+	}
+	for _, u := range f.units {
+		u.reduced = false
+	}
+}
+
+func (f *FSDP) releaseOldest(c *nn.Ctx) {
+	r := f.pending[0]
+	f.pending = f.pending[1:]
+	c.Stream.Wait(r.done)
+	for _, g := range r.grads {
+		c.Pool.Free(g)
+	}
+}
+
+// Sync waits for the gathers and reductions and returns their first error.
+func (f *FSDP) Sync() error {
+	return cmp.Or(f.ag.Sync(), f.rs.Sync())
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fsdp
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"octet/dtensor"
+	"octet/dtype"
+	"octet/nn"
+)
+
+// Traffic is what a rank contributes to the collectives of one microbatch, in
+// bytes by element type: its shards to all-gathers, its whole gradients to
+// reduce-scatters.
+type Traffic struct {
+	Gathers       int
+	AllGather     map[dtype.Type]int
+	ReduceScatter int
+}
+
+// Traffic counts it from the layout, without running anything.
+func (f *FSDP) Traffic() Traffic {
+	t := Traffic{AllGather: map[dtype.Type]int{}}
+	size := f.gather.Size()
+	for _, u := range f.units {
+		times := 2
+		if !u.reshardsAfterForward() {
+			times = 1
+		}
+		t.Gathers += times
+		for _, p := range u.params {
+			padded := dtensor.Padded(p.Shape[0], size) * rowSize(p)
+			t.AllGather[p.Wire.Type()] += times * padded * p.Wire.Type().Size()
+			t.ReduceScatter += size * padded * dtype.Float32.Size()
+		}
+	}
+	return t
+}
+
+func rowSize(p *nn.Param) int { return p.Numel() / max(1, p.Shape[0]) }
+
+// Plan is a table of what is sharded how and what a microbatch sends.
+func (f *FSDP) Plan() string {
+	var b strings.Builder
+	size, rank := f.gather.Size(), f.gather.Rank()
+	for _, u := range f.units {
+		name := u.name
+		if name == "" {
+			name = "(root)"
+		}
+		after := "kept after forward"
+		if u.reshardsAfterForward() {
+			after = "freed after forward"
+		}
+		fmt.Fprintf(&b, "unit %s, %s\n", name, after)
+		for _, p := range u.params {
+			start, rows := dtensor.Chunk(p.Shape[0], size, rank)
+			fmt.Fprintf(&b, "  %-34s %-13v Shard(0) over %d ranks, rank %d: rows %d:%d of %d, travels as %v\n",
+				p.Name, p.Shape, size, rank, start, start+rows, p.Shape[0], p.Wire.Type())
+		}
+	}
+	t := f.Traffic()
+	var types []dtype.Type
+	for k := range t.AllGather {
+		types = append(types, k)
+	}
+	slices.Sort(types)
+	fmt.Fprintf(&b, "each rank sends per microbatch: %d all-gathers", t.Gathers)
+	for _, k := range types {
+		fmt.Fprintf(&b, ", %d bytes of %v", t.AllGather[k], k)
+	}
+	fmt.Fprintf(&b, "; %d reduce-scatters, %d bytes of %v\n", len(f.units), t.ReduceScatter, dtype.Float32)
+	return b.String()
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package llama
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Args are the sizes of a model. The feed-forward's width is FFNHiddenDim if
+// that is set, else 8/3·Dim times FFNDimMultiplier, rounded up to MultipleOf.
+type Args struct {
+	Dim, Layers, Heads, KVHeads int
+	Vocab                       int
+	FFNHiddenDim                int
+	MultipleOf                  int
+	FFNDimMultiplier            float64 // 0: none
+	NormEps                     float64
+	RopeTheta                   float64
+	ScaledRope                  bool    // stretch low rotary frequencies as Llama 3.1 does (low 1, high 4, original length 8192)
+	RopeFactor                  float64 // by this factor
+	MaxSeqLen                   int
+	Tied                        bool // output shares the embedding's weight
+}
+
+// Flavors are torchtitan's presets of llama3.
+func Flavors() map[string]Args {
+	base := Args{NormEps: 1e-5, RopeTheta: 500000, ScaledRope: true, RopeFactor: 8, MaxSeqLen: 131072, Vocab: 128256, MultipleOf: 256}
+	with := func(dim, layers, heads, kv int, f func(*Args)) Args {
+		a := base
+		a.Dim, a.Layers, a.Heads, a.KVHeads = dim, layers, heads, kv
+		f(&a)
+		return a
+	}
+	ffn := func(mult float64, multiple int) func(*Args) {
+		return func(a *Args) { a.FFNDimMultiplier, a.MultipleOf = mult, multiple }
+	}
+	small := func(mult float64) func(*Args) { // Llama 3.2
+		return func(a *Args) { a.FFNDimMultiplier, a.RopeFactor, a.Tied = mult, 32, true }
+	}
+	return map[string]Args{
+		"debugmodel": with(256, 6, 16, 16, func(a *Args) { a.Vocab = 2048 }),
+		"1B":         with(2048, 16, 32, 8, small(1.5)),
+		"3B":         with(3072, 28, 24, 8, small(1)),
+		"8B":         with(4096, 32, 32, 8, ffn(1.3, 1024)),
+		"70B":        with(8192, 80, 64, 8, ffn(1.3, 4096)),
+		"405B":       with(16384, 126, 128, 8, ffn(1.2, 4096)),
+	}
+}
+
+// Flavor looks a preset up.
+func Flavor(name string) (Args, error) {
+	all := Flavors()
+	a, ok := all[name]
+	if !ok {
+		var names []string
+		for n := range all {
+			names = append(names, n)
+		}
+		slices.Sort(names)
+		return Args{}, fmt.Errorf("model.flavor = %q: no such flavor; octet has %s", name, strings.Join(names, ", "))
+	}
+	return a, nil
+}
+
+// HeadDim is the size of one head.
+func (a Args) HeadDim() int { return a.Dim / a.Heads }
+
+// Hidden is the width of the feed-forward.
+func (a Args) Hidden() int {
+	if a.FFNHiddenDim > 0 {
+		return a.FFNHiddenDim
+	}
+	h := 8 * a.Dim / 3
+	if a.FFNDimMultiplier > 0 {
+		h = int(a.FFNDimMultiplier * float64(h))
+	}
+	m := max(1, a.MultipleOf)
+	return (h + m - 1) / m * m
+}
+
+// Params is the number of parameters, embedding included.
+func (a Args) Params() int {
+	kv := a.KVHeads * a.HeadDim()
+	block := 2*a.Dim*a.Dim + 2*a.Dim*kv + 3*a.Dim*a.Hidden() + 2*a.Dim
+	n := a.Layers*block + a.Dim + a.Embedding()
+	if !a.Tied {
+		n += a.Embedding()
+	}
+	return n
+}
+
+// Embedding is the number of parameters of the embedding table.
+func (a Args) Embedding() int { return a.Vocab * a.Dim }
+
+// Validate reports every size that does not fit, with the key that sets it.
+func (a Args) Validate(seqLen int) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if a.Dim%a.Heads != 0 {
+		bad("model.args.n_heads = %d does not divide model.args.dim = %d", a.Heads, a.Dim)
+	} else if a.HeadDim()%2 != 0 {
+		bad("model.args.dim / n_heads = %d is odd; rotary positions need pairs", a.HeadDim())
+	}
+	if a.Heads%a.KVHeads != 0 {
+		bad("model.args.n_kv_heads = %d does not divide model.args.n_heads = %d", a.KVHeads, a.Heads)
+	}
+	if seqLen > a.MaxSeqLen {
+		bad("training.seq_len = %d is more than model.args.max_seq_len = %d", seqLen, a.MaxSeqLen)
+	}
+	return errors.Join(errs...)
+}

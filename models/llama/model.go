@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package llama is the Llama 3 family: the mathematics only, in torchtitan's
+// names. It knows no parallelism and no float8; models/llama/plan adds them.
+//
+//	args, err := llama.Flavor("debugmodel")
+//	model := llama.New(args, 512)               // shapes only, no memory
+//	for name, p := range nn.Parameters(model) { // tok_embeddings.weight, layers.0.attention.wq.weight, …
+//		fmt.Println(name, p.Shape)
+//	}
+//	logits := model.Forward(ctx, nn.Input(ids)) // ids int32 [B,S], logits [B,S,V]
+package llama
+
+import (
+	"fmt"
+	"iter"
+	"math"
+
+	"octet/nn"
+)
+
+// Model is the whole network.
+type Model struct {
+	nn.NoParams
+	Args   Args
+	Embed  nn.Module
+	Layers []nn.Module
+	Head   nn.Module // norm, then output
+}
+
+// New describes a model for sequences of up to seqLen positions.
+func New(a Args, seqLen int) *Model {
+	rope := &nn.RoPE{HeadDim: a.HeadDim(), MaxSeq: seqLen, Theta: a.RopeTheta}
+	if a.ScaledRope {
+		rope.Scaling = &nn.RoPEScaling{Factor: a.RopeFactor, LowFreq: 1, HighFreq: 4, OriginalMaxSeq: 8192}
+	}
+	embed := nn.NewEmbedding(a.Vocab, a.Dim, nn.Normal(1))
+	output := linear(a.Dim, a.Vocab, nn.TruncatedNormal(1/math.Sqrt(float64(a.Dim)), 3))
+	if a.Tied {
+		output.Weight = embed.Weight
+	}
+	m := &Model{Args: a, Embed: embed, Head: &nn.Sequential{
+		Names:   []string{"norm", "output"},
+		Modules: []nn.Module{nn.NewRMSNorm(a.Dim, float32(a.NormEps)), output},
+	}}
+	for i := range a.Layers {
+		m.Layers = append(m.Layers, newBlock(a, i, rope))
+	}
+	nn.AssignNames(m)
+	return m
+}
+
+// Children yields the embedding, the layers, and norm with output as a group.
+func (m *Model) Children() iter.Seq2[string, *nn.Module] {
+	slots := []nn.Slot{{Name: "tok_embeddings", At: &m.Embed}}
+	for i := range m.Layers {
+		slots = append(slots, nn.Slot{Name: fmt.Sprintf("layers.%d", i), At: &m.Layers[i]})
+	}
+	return nn.Slots(append(slots, nn.Slot{Name: "norm+output", At: &m.Head})...)
+}
+
+// Forward takes ids, int32 [B,S], to logits [B,S,V].
+func (m *Model) Forward(c *nn.Ctx, ids *nn.Var) *nn.Var {
+	x := m.Embed.Forward(c, ids)
+	for _, l := range m.Layers {
+		x = l.Forward(c, x)
+	}
+	return m.Head.Forward(c, x)
+}
+
+// Block is one transformer layer:
+//
+//	h   = x + attention(attention_norm(x))
+//	out = h + feed_forward(ffn_norm(h))
+type Block struct {
+	AttentionNorm, FFNNorm *nn.RMSNorm
+	Attention, FeedForward nn.Module
+}
+
+func newBlock(a Args, layer int, rope *nn.RoPE) *Block {
+	kv := a.KVHeads * a.HeadDim()
+	in := nn.Normal(0.02)
+	// Matrices that write to the residual stream start smaller with depth.
+	out := nn.Normal(0.02 / math.Sqrt(2*float64(layer+1)))
+	return &Block{
+		AttentionNorm: nn.NewRMSNorm(a.Dim, float32(a.NormEps)),
+		FFNNorm:       nn.NewRMSNorm(a.Dim, float32(a.NormEps)),
+		Attention: &nn.Attention{
+			WQ: linear(a.Dim, a.Dim, in), WK: linear(a.Dim, kv, in), WV: linear(a.Dim, kv, in), WO: linear(a.Dim, a.Dim, out),
+			Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim(), RoPE: rope,
+		},
+		FeedForward: &nn.FeedForward{W1: linear(a.Dim, a.Hidden(), in), W2: linear(a.Hidden(), a.Dim, out), W3: linear(a.Dim, a.Hidden(), out)},
+	}
+}
+
+// Params yields the norms' weights: the norms are not modules of their own here
+// because the second is fused with the residual sum.
+func (b *Block) Params() iter.Seq2[string, *nn.Param] {
+	return func(yield func(string, *nn.Param) bool) {
+		_ = yield("attention_norm.weight", b.AttentionNorm.Weight) && yield("ffn_norm.weight", b.FFNNorm.Weight)
+	}
+}
+
+// Children yields attention and feed_forward.
+func (b *Block) Children() iter.Seq2[string, *nn.Module] {
+	return nn.Slots(nn.Slot{Name: "attention", At: &b.Attention}, nn.Slot{Name: "feed_forward", At: &b.FeedForward})
+}
+
+// Forward takes x [B,S,D] to [B,S,D].
+func (b *Block) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	h, normed := b.FFNNorm.AddForward(c, x, b.Attention.Forward(c, b.AttentionNorm.Forward(c, x)))
+	return nn.Add(c, h, b.FeedForward.Forward(c, normed))
+}
+
+func linear(in, out int, init nn.Init) *nn.Linear {
+	return nn.NewLinear(in, out, nn.LinearOptions{Init: init})
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nn
+
+import (
+	"fmt"
+	"iter"
+	"math"
+
+	"octet/device"
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// Attention is causal self-attention with rotary positions and grouped
+// queries: H query heads share KV key heads.
+type Attention struct {
+	NoParams
+	WQ, WK, WV, WO Module
+	Heads, KVHeads int
+	HeadDim        int
+	RoPE           *RoPE
+}
+
+// Children yields wq, wk, wv and wo.
+func (a *Attention) Children() iter.Seq2[string, *Module] {
+	return Slots(Slot{"wq", &a.WQ}, Slot{"wk", &a.WK}, Slot{"wv", &a.WV}, Slot{"wo", &a.WO})
+}
+
+// Forward takes x [B,S,D] to [B,S,D].
+func (a *Attention) Forward(c *Ctx, x *Var) *Var {
+	b, s := x.Value.Dim(0), x.Value.Dim(1)
+	q, k, v := a.WQ.Forward(c, x), a.WK.Forward(c, x), a.WV.Forward(c, x)
+	x.Done(c)
+	table := a.RoPE.On(c, s)
+	heads := func(t *tensor.Tensor, h int) *tensor.Tensor { return t.View(b, s, h, a.HeadDim) }
+	qh, kh, vh := heads(q.Keep(), a.Heads), heads(k.Keep(), a.KVHeads), heads(v.Keep(), a.KVHeads)
+	c.Stream.RoPE(qh, table, false)
+	c.Stream.RoPE(kh, table, false)
+
+	o := &Var{Value: c.New(b, s, a.Heads*a.HeadDim)}
+	lse := c.Pool.New(dtype.Float32, b, a.Heads, s)
+	oh := heads(o.Keep(), a.Heads)
+	c.Stream.Attention(oh, lse, qh, kh, vh)
+	c.Tape.Defer(func() {
+		q.Grad, k.Grad, v.Grad = c.New(q.Value.Shape...), c.New(k.Value.Shape...), c.New(v.Value.Shape...)
+		dq, dk, dv := heads(q.Grad, a.Heads), heads(k.Grad, a.KVHeads), heads(v.Grad, a.KVHeads)
+		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad, a.Heads), qh, kh, vh, oh, lse)
+		c.Stream.RoPE(dq, table, true)
+		c.Stream.RoPE(dk, table, true)
+		c.Pool.Free(lse)
+		o.free(c)
+	})
+	return a.WO.Forward(c, o)
+}
+
+// RoPE is the table of rotary positions (arXiv 2104.09864), shared by all
+// layers of a model. It is uploaded on first use and then stays.
+type RoPE struct {
+	HeadDim, MaxSeq int
+	Theta           float64
+	Scaling         *RoPEScaling // nil: none
+	table           *tensor.Tensor
+}
+
+// RoPEScaling stretches low frequencies as Llama 3.1 does.
+type RoPEScaling struct {
+	Factor, LowFreq, HighFreq float64
+	OriginalMaxSeq            int
+}
+
+// On is the table on c's device: float32 [MaxSeq, HeadDim/2, 2], for at least
+// s positions.
+func (r *RoPE) On(c *Ctx, s int) *tensor.Tensor {
+	if s > r.MaxSeq {
+		panic(fmt.Sprintf("nn: %d positions, but the RoPE table has %d", s, r.MaxSeq))
+	}
+	if r.table == nil {
+		r.table = c.Pool.New(dtype.Float32, r.MaxSeq, r.HeadDim/2, 2)
+		c.Stream.Upload(r.table, device.Float32Bytes(r.Values()))
+	}
+	return r.table
+}
+
+// Values computes the table: cosine and sine of position·frequency.
+func (r *RoPE) Values() []float32 {
+	half := r.HeadDim / 2
+	out := make([]float32, 0, r.MaxSeq*half*2)
+	freq := r.frequencies()
+	for pos := range r.MaxSeq {
+		for _, f := range freq {
+			// The angle is a float32 product, as PyTorch's table has it.
+			sin, cos := math.Sincos(float64(float32(pos) * f))
+			out = append(out, float32(cos), float32(sin))
+		}
+	}
+	return out
+}
+
+func (r *RoPE) frequencies() []float32 {
+	freq := make([]float32, r.HeadDim/2)
+	for i := range freq {
+		f := 1 / math.Pow(r.Theta, float64(2*i)/float64(r.HeadDim))
+		if sc := r.Scaling; sc != nil {
+			f = sc.apply(f)
+		}
+		freq[i] = float32(f)
+	}
+	return freq
+}
+
+// apply divides low frequencies by Factor, leaves high ones, and blends
+// between.
+func (s *RoPEScaling) apply(f float64) float64 {
+	waves := float64(s.OriginalMaxSeq) * f / (2 * math.Pi) // turns within the original context
+	switch {
+	case waves > s.HighFreq:
+		return f
+	case waves < s.LowFreq:
+		return f / s.Factor
+	}
+	smooth := (waves - s.LowFreq) / (s.HighFreq - s.LowFreq)
+	return (1-smooth)*f/s.Factor + smooth*f
+}

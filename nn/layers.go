@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nn
+
+import (
+	"iter"
+
+	"octet/dtype"
+)
+
+// Embedding looks rows up in a table [V,D].
+type Embedding struct {
+	Leaf
+	Weight *Param
+}
+
+// NewEmbedding describes a table of vocab rows of dim.
+func NewEmbedding(vocab, dim int, init Init) *Embedding {
+	return &Embedding{Weight: NewParam(init, vocab, dim)}
+}
+
+// Params yields the table.
+func (e *Embedding) Params() iter.Seq2[string, *Param] { return one("weight", e.Weight) }
+
+// Forward takes ids, int32 [B,S], to [B,S,D].
+func (e *Embedding) Forward(c *Ctx, ids *Var) *Var {
+	y := &Var{Value: c.New(append(append([]int(nil), ids.Value.Shape...), e.Weight.Shape[1])...)}
+	c.Stream.Embedding(y.Value, e.Weight.Use.Tensor, ids.Value)
+	c.Tape.Defer(func() {
+		dtable, accumulate := e.Weight.GradTarget()
+		if !accumulate {
+			c.Stream.Zero(dtable)
+		}
+		c.Stream.EmbeddingGrad(dtable, y.Grad, ids.Value)
+		y.free(c)
+	})
+	return y
+}
+
+// RMSNorm divides by the root of the mean square and multiplies by a weight
+// [D] (arXiv 1910.07467).
+type RMSNorm struct {
+	Leaf
+	Weight *Param
+	Eps    float32
+}
+
+// NewRMSNorm describes a norm over dim; its weight starts at 1.
+func NewRMSNorm(dim int, eps float32) *RMSNorm {
+	return &RMSNorm{Weight: NewParam(Constant(1), dim), Eps: eps}
+}
+
+// Params yields the weight.
+func (n *RMSNorm) Params() iter.Seq2[string, *Param] { return one("weight", n.Weight) }
+
+// Forward norms the last dimension of x.
+func (n *RMSNorm) Forward(c *Ctx, x *Var) *Var {
+	rows, _ := x.Value.Matrix()
+	rstd := c.Pool.New(dtype.Float32, rows)
+	y := &Var{Value: c.New(x.Value.Shape...)}
+	c.Stream.RMSNorm(y.Value, nil, rstd, x.Keep(), nil, n.Weight.Use.Tensor, n.Eps)
+	c.Tape.Defer(func() {
+		dw, _ := n.Weight.GradTarget()
+		add := x.Grad // the gradient that x has from elsewhere, added in place
+		dx, _ := x.GradTarget(c, x.Value.Shape)
+		c.Stream.RMSNormGrad(dx, dw, y.Grad, x.Value, rstd, n.Weight.Use.Tensor, add)
+		c.Pool.Free(rstd)
+		y.free(c)
+	})
+	return y
+}
+
+// AddForward is sum = x + r and the norm of sum, in one pass. The sum takes
+// r's memory.
+func (n *RMSNorm) AddForward(c *Ctx, x, r *Var) (sum, y *Var) {
+	rows, _ := x.Value.Matrix()
+	rstd := c.Pool.New(dtype.Float32, rows)
+	y = &Var{Value: c.New(x.Value.Shape...)}
+	rv := r.take()
+	c.Stream.RMSNorm(y.Value, rv, rstd, x.Value, rv, n.Weight.Use.Tensor, n.Eps)
+	sum = &Var{Value: rv}
+	sum.Keep()
+	c.Tape.Defer(func() {
+		dw, _ := n.Weight.GradTarget()
+		add := sum.Grad
+		ds, _ := sum.GradTarget(c, sum.Value.Shape)
+		c.Stream.RMSNormGrad(ds, dw, y.Grad, sum.Value, rstd, n.Weight.Use.Tensor, add)
+		c.Pool.Free(rstd)
+		y.free(c)
+		splitGrad(c, sum, x, r)
+	})
+	return sum, y
+}
+
+// Add is x + r. The sum takes r's memory.
+func Add(c *Ctx, x, r *Var) *Var {
+	sum := &Var{Value: r.take()}
+	c.Stream.Add(sum.Value, sum.Value, x.Value)
+	c.Tape.Defer(func() { splitGrad(c, sum, x, r) })
+	return sum
+}
+
+// splitGrad hands the gradient of sum = x + r on to both and frees sum. x gets
+// the memory, and r, which is used up first, borrows it.
+func splitGrad(c *Ctx, sum, x, r *Var) {
+	r.Grad, r.borrowed = sum.Grad, true
+	if x.Grad == nil {
+		x.Grad, sum.Grad = sum.Grad, nil
+	} else {
+		panic("nn: the first term of a sum has another gradient already; use it in the sum last")
+	}
+	sum.free(c)
+}
+
+func one(name string, p *Param) iter.Seq2[string, *Param] {
+	return func(yield func(string, *Param) bool) { yield(name, p) }
+}

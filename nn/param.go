@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nn
+
+import (
+	"fmt"
+
+	"octet/comm"
+	"octet/internal/rng"
+	"octet/tensor"
+)
+
+// Param is a parameter: its shape and how it starts are structure, known
+// before any memory exists; the tensors are set by whoever shards it (package
+// fsdp) and exist on one rank.
+//
+// Invariants: Shard and Grad have the same shape [c, ...], padded with zero rows
+// so that it is equal on all ranks; only the first LocalRows rows are real.
+// Use and FullGrad are set only between gather and free.
+type Param struct {
+	Name  string // fully qualified, by AssignNames
+	Shape []int
+	Init  Init
+	// Wire is how a shard travels when it is gathered; nil means in the type of
+	// activations. Conversion to float8 may set it.
+	Wire comm.Wire
+
+	Shard, Grad          *tensor.Tensor // float32 [c, ...]
+	RowOffset, LocalRows int            // the real rows within the whole
+
+	Use      tensor.Operand // the whole parameter, as it was gathered
+	FullGrad *tensor.Tensor // float32, the whole parameter's gradient
+	HasGrad  bool           // FullGrad holds a gradient of this backward
+
+	// Version counts writes to Shard: by the optimizer, initialisation, loading.
+	Version uint64
+}
+
+// NewParam describes a parameter of the given shape.
+func NewParam(init Init, shape ...int) *Param { return &Param{Shape: shape, Init: init} }
+
+// Numel is the number of elements of the whole parameter.
+func (p *Param) Numel() int {
+	n := 1
+	for _, d := range p.Shape {
+		n *= d
+	}
+	return n
+}
+
+// Local is the part of Shard that is real; its gradient is LocalGrad.
+func (p *Param) Local() *tensor.Tensor     { return p.Shard.Rows(0, p.LocalRows) }
+func (p *Param) LocalGrad() *tensor.Tensor { return p.Grad.Rows(0, p.LocalRows) }
+
+// GradTarget is where a backward puts the gradient of the whole parameter, and
+// whether it must add to what is there.
+func (p *Param) GradTarget() (dst *tensor.Tensor, accumulate bool) {
+	if p.FullGrad == nil {
+		panic(fmt.Sprintf("nn: %s has no gradient memory: it is used outside gather and free", p.Name))
+	}
+	accumulate, p.HasGrad = p.HasGrad, true
+	return p.FullGrad, accumulate
+}
+
+// Init is how a parameter starts: normal with mean 0, cut at Cut standard
+// deviations unless Cut is 0; or constant where Std is 0.
+type Init struct {
+	Std, Cut float64
+	Const    float32
+}
+
+// Normal, TruncatedNormal and Constant are the three kinds of Init.
+func Normal(std float64) Init               { return Init{Std: std} }
+func TruncatedNormal(std, cut float64) Init { return Init{Std: std, Cut: cut} }
+func Constant(v float32) Init               { return Init{Const: v} }
+
+// Fill writes elements offset, offset+1, … of the parameter called name. Every
+// element depends only on seed, name and its index, so any shard of a parameter
+// starts with the same values as the whole.
+func (i Init) Fill(dst []float32, seed uint64, name string, offset int) {
+	switch {
+	case i.Std == 0:
+		for k := range dst {
+			dst[k] = i.Const
+		}
+	case i.Cut == 0:
+		rng.New(seed, name).Normal(dst, uint64(offset), 0, i.Std)
+	default:
+		rng.New(seed, name).TruncNormal(dst, uint64(offset), 0, i.Std, -i.Cut*i.Std, i.Cut*i.Std)
+	}
+}

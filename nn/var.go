@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nn
+
+import "octet/tensor"
+
+// Var is a value on the tape and, in backward, its gradient.
+type Var struct {
+	Value *tensor.Tensor
+	// Grad is nil until the first gradient arrives. It is complete when the
+	// backward of the operation that made the Var runs.
+	Grad *tensor.Tensor
+
+	input    bool // nobody wants its gradient
+	kept     bool // some backward reads Value
+	borrowed bool // Grad is another Var's to free
+	casts    []cast
+}
+
+type cast struct {
+	by   Caster
+	role Role
+	op   tensor.Operand
+}
+
+// Input is a Var for data: it gets no gradient and its memory stays the
+// caller's.
+func Input(t *tensor.Tensor) *Var { return &Var{Value: t, input: true} }
+
+// Keep says that a backward will read Value, and returns it.
+func (v *Var) Keep() *tensor.Tensor {
+	v.kept = true
+	return v.Value
+}
+
+// Done says that forward is through with v, and frees a Value that no
+// backward reads.
+func (v *Var) Done(c *Ctx) {
+	if !v.kept && !v.input {
+		c.Pool.Free(v.Value)
+		v.Value = nil
+	}
+}
+
+// take moves Value out of v, for an operation that overwrites it.
+func (v *Var) take() *tensor.Tensor {
+	t := v.Value
+	v.Value = nil
+	return t
+}
+
+// GradTarget is where a backward puts a contribution of the given shape to v's
+// gradient, and whether it must add to what is there.
+func (v *Var) GradTarget(c *Ctx, shape []int) (dst *tensor.Tensor, accumulate bool) {
+	if v.Grad != nil {
+		return v.Grad, true
+	}
+	v.Grad = c.New(shape...)
+	return v.Grad, false
+}
+
+// Cast is v as role r of a matmul wants it. Modules that share an input and a
+// Caster share the cast.
+func (v *Var) Cast(c *Ctx, by Caster, r Role) tensor.Operand {
+	for _, k := range v.casts {
+		if k.by == by && by.Alike(k.role, r) {
+			return k.op
+		}
+	}
+	op := by.Cast(c, r, tensor.Operand{Tensor: v.Value})
+	if op.Tensor == v.Value {
+		v.kept = true
+	}
+	v.casts = append(v.casts, cast{by, r, op})
+	return op
+}
+
+// free gives back all of v's memory, at the end of its producer's backward.
+func (v *Var) free(c *Ctx) {
+	for _, k := range v.casts {
+		if k.op.Tensor != v.Value {
+			c.Pool.Free(k.op.Tensor)
+			c.Pool.Free(k.op.Scale)
+		}
+	}
+	v.casts = nil
+	c.Pool.Free(v.take())
+	if !v.borrowed {
+		c.Pool.Free(v.Grad)
+	}
+	v.Grad = nil
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package optim
+
+import (
+	"fmt"
+	"math"
+
+	"octet/comm"
+	"octet/device"
+	"octet/dtype"
+	"octet/nn"
+	"octet/tensor"
+)
+
+// AdamOptions are the constants of Adam (arXiv 1412.6980) and AdamW (arXiv
+// 1711.05101).
+type AdamOptions struct {
+	Beta1, Beta2, Eps, WeightDecay float64
+	// L2 adds the weight decay to the gradient (Adam) instead of shrinking the
+	// weights (AdamW).
+	L2 bool
+}
+
+// Adam updates the local shards of parameters. All is elementwise, so it needs
+// no communication.
+type Adam struct {
+	opts       AdamOptions
+	params     []*nn.Param
+	p, g, m, v []*tensor.Tensor // the real rows of each
+	steps      int
+}
+
+// NewAdam allocates the moments, zeroed on s.
+func NewAdam(dev device.Device, s device.Stream, params []*nn.Param, o AdamOptions) (*Adam, error) {
+	a := &Adam{opts: o, params: params}
+	for _, p := range params {
+		local := p.Local()
+		a.p, a.g = append(a.p, local), append(a.g, p.LocalGrad())
+		for _, list := range []*[]*tensor.Tensor{&a.m, &a.v} {
+			buf, err := dev.Alloc(max(1, local.Bytes()))
+			if err != nil {
+				return nil, fmt.Errorf("optim: moments of %s: %w", p.Name, err)
+			}
+			t := tensor.New(buf, dtype.Float32, local.Shape...)
+			s.Zero(t)
+			*list = append(*list, t)
+		}
+	}
+	return a, nil
+}
+
+// Step moves every parameter by its gradient times coef (float32 [1], nil: 1)
+// at learning rate lr.
+func (a *Adam) Step(s device.Stream, coef *tensor.Tensor, lr float64) {
+	a.steps++
+	t := float64(a.steps)
+	s.AdamW(a.p, a.g, a.m, a.v, coef, device.AdamWStep{
+		LR: lr, Beta1: a.opts.Beta1, Beta2: a.opts.Beta2, Eps: a.opts.Eps, WeightDecay: a.opts.WeightDecay,
+		Correction1: 1 - math.Pow(a.opts.Beta1, t), Correction2: 1 - math.Pow(a.opts.Beta2, t), L2: a.opts.L2,
+	})
+	for _, p := range a.params {
+		p.Version++
+	}
+}
+
+// Clipper measures the global norm of sharded gradients.
+type Clipper struct {
+	// Norm is the norm before clipping and Coef what gradients are to be
+	// multiplied by; float32 [1], valid on the stream after Measure.
+	Norm, Coef *tensor.Tensor
+	sumsq      *tensor.Tensor
+	grads      []*tensor.Tensor
+}
+
+// NewClipper prepares for the gradients of params.
+func NewClipper(pool *device.Pool, params []*nn.Param) *Clipper {
+	c := &Clipper{}
+	for _, p := range params {
+		c.grads = append(c.grads, p.LocalGrad())
+	}
+	for _, t := range []**tensor.Tensor{&c.Norm, &c.Coef, &c.sumsq} {
+		*t = pool.New(dtype.Float32, 1)
+	}
+	return c
+}
+
+// Measure enqueues Norm = sqrt(Σ g²) over all ranks of g and
+// Coef = min(1, maxNorm/(Norm+1e-6)), as torch.nn.utils.clip_grad_norm_.
+func (c *Clipper) Measure(s device.Stream, g comm.Comm, maxNorm float32) {
+	s.SumSquares(c.sumsq, c.grads)
+	g.AllReduce(s, c.sumsq, comm.Sum)
+	s.ClipCoef(c.Norm, c.Coef, c.sumsq, maxNorm)
+}
