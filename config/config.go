@@ -24,8 +24,8 @@ type Config struct {
 	Parallelism          Parallelism          `toml:"parallelism" help:"how ranks share the work; the product of all degrees is the world size"`
 	Checkpoint           Checkpoint           `toml:"checkpoint" help:"where weights come from and go to"`
 	ActivationCheckpoint ActivationCheckpoint `toml:"activation_checkpoint" help:"recomputing activations in backward to save memory"`
-	Quantize             Quantize             `toml:"quantize" help:""`
-	Compile              Compile              `toml:"compile" help:"torch.compile has no counterpart yet"`
+	Quantize             Quantize             `toml:"quantize"`
+	Compile              Compile              `toml:"compile" help:"compiling the model before it runs"`
 	Validation           Validation           `toml:"validation" help:"loss on text that is not trained on"`
 	Metrics              Metrics              `toml:"metrics" help:"what is reported, and how often"`
 	Profiling            Profiling            `toml:"profiling" help:"traces of time and memory"`
@@ -56,7 +56,7 @@ type Device struct {
 type Model struct {
 	Name                 string    `toml:"name" default:"llama3" enum:"llama3" help:"model family"`
 	Flavor               string    `toml:"flavor" default:"debugmodel" enum:"debugmodel,1B,3B,8B,70B,405B" help:"preset of sizes within the family"`
-	HFAssetsPath         string    `toml:"hf_assets_path" later:"a Hugging Face tokenizer" help:"folder with tokenizer.json; empty: the byte tokenizer (256 bytes and a few specials)"`
+	HFAssetsPath         string    `toml:"hf_assets_path" later:"a Hugging Face tokenizer" help:"folder with tokenizer.json; empty: the byte tokenizer, 256 bytes and a few specials"`
 	Converters           []string  `toml:"converters" enum:"quantize.linear.float8" help:"changes made to the model before it is sharded"`
 	PrintAfterConversion bool      `toml:"print_after_conversion" help:"log the module tree after all converters"`
 	Args                 ModelArgs `toml:"args" help:"single values that replace the flavor's"`
@@ -150,14 +150,14 @@ type Checkpoint struct {
 
 // ActivationCheckpoint is the [activation_checkpoint] section.
 type ActivationCheckpoint struct {
-	Mode              string  `toml:"mode" default:"none" enum:"none,selective,full,memory_budget" later:"activation checkpointing" help:"torchtitan's default is selective; octet keeps all activations"`
+	Mode              string  `toml:"mode" default:"none" enum:"none,selective,full,memory_budget" later:"activation checkpointing" help:"which activations to recompute; none: keep all; torchtitan's default is selective"`
 	SelectiveACOption string  `toml:"selective_ac_option" default:"2" help:"every n-th block, or op; read in mode selective"`
 	MemoryBudget      float64 `toml:"memory_budget" default:"0.5" in:"[0,1]" help:"part of the activations to keep, read in mode memory_budget"`
 }
 
 // Quantize is the [quantize] table, Linear its [quantize.linear].
 type Quantize struct {
-	Linear Linear `toml:"linear" help:""`
+	Linear Linear `toml:"linear"`
 }
 
 // Linear holds one section per converter of linear layers.
@@ -169,8 +169,8 @@ type Linear struct {
 type Float8 struct {
 	EnableFSDPFloat8AllGather           bool     `toml:"enable_fsdp_float8_all_gather" help:"weights travel between ranks as float8"`
 	PrecomputeFloat8DynamicScaleForFSDP bool     `toml:"precompute_float8_dynamic_scale_for_fsdp" help:"one all-reduce per step for the scales of all weights"`
-	RecipeName                          string   `toml:"recipe_name" enum:"tensorwise,rowwise,rowwise_with_gw_hp" later:"row-wise scaling" now:"tensorwise" help:"how scales are chosen; empty: tensorwise"`
-	FilterFQNs                          []string `toml:"filter_fqns" default:"output" help:"a linear layer whose name contains one of these stays as it is (torchtitan's default is empty)"`
+	RecipeName                          string   `toml:"recipe_name" enum:"tensorwise,rowwise,rowwise_with_gw_hp" later:"row-wise scaling" now:"tensorwise" help:"how scales are chosen; empty: tensorwise; the others are not in octet yet"`
+	FilterFQNs                          []string `toml:"filter_fqns" default:"output" help:"a linear layer whose name contains one of these stays as it is; torchtitan's default is empty"`
 	Emulate                             bool     `toml:"emulate" help:"cast to float8 and multiply in float32"`
 }
 
@@ -221,7 +221,7 @@ type Comm struct {
 
 // Debug is the [debug] section.
 type Debug struct {
-	Seed          int  `toml:"seed" default:"0" in:"[0,inf)" help:"seed of weights and data order (torchtitan draws one when unset)"`
-	Deterministic bool `toml:"deterministic" help:"accepted for torchtitan's sake: octet is deterministic always"`
+	Seed          int  `toml:"seed" default:"0" in:"[0,inf)" help:"seed of weights and data order; torchtitan draws one when unset"`
+	Deterministic bool `toml:"deterministic" default:"true" later:"training that is not deterministic" help:"the same bits in every run of the same layout; torchtitan's default is false"`
 	PrintPlan     bool `toml:"print_plan" help:"log what is sharded how, and the bytes that each step sends"`
 }

@@ -137,17 +137,28 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
-func TestNotesTellOfAliasAndCutWarmup(t *testing.T) {
-	c, err := config.Load([]string{"--model.converters=float8", "--training.steps=20"})
-	if err != nil {
-		t.Fatal(err)
+func TestNotesTellOfAliasesAndCuts(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want []string
+	}{
+		{nil, nil},
+		{[]string{"--model.converters=float8"}, []string{"model.converters: float8 is now called quantize.linear.float8"}},
+		{[]string{"--training.steps=20"}, []string{"lr_scheduler.warmup_steps = 200 is cut to the 20 steps of the curve"}},
+		{[]string{"--training.steps=20", "--lr_scheduler.total_steps=200"}, nil},
+		{[]string{"--training.steps=300", "--lr_scheduler.decay_ratio=0.5"}, []string{"lr_scheduler.decay_ratio = 0.5 of 300 steps reaches into the 200 steps of warmup: it is cut"}},
+	} {
+		c, err := config.Load(tt.args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(tt.want, c.Notes); d != "" {
+			t.Errorf("%q: %s", tt.args, d)
+		}
 	}
-	want := []string{"model.converters: float8 is now called quantize.linear.float8", "lr_scheduler.warmup_steps = 200 is cut to the 20 steps of the run"}
-	if d := cmp.Diff(want, c.Notes); d != "" {
-		t.Error(d)
-	}
-	if !c.Float8Enabled() {
-		t.Error("the alias does not enable float8")
+	c, err := config.Load([]string{"--model.converters=float8"})
+	if err != nil || !c.Float8Enabled() {
+		t.Error("the alias does not enable float8", err)
 	}
 }
 

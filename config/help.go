@@ -12,7 +12,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Help writes every flag by section: its type, what it does, its legal values and its default.
+// Help writes every flag by section: its type and default, what it does, and its legal values.
 func Help(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprint(b, `Flags are --section.field=value, on top of the TOML file that --config names. A bool is also --section.field and
@@ -21,34 +21,36 @@ func Help(w io.Writer) error {
 	for _, s := range sections(Default()) {
 		fmt.Fprintf(b, "\n[%s] %s\n", s.name, s.help)
 		for _, f := range s.fields {
-			fmt.Fprintf(b, "  --%s %s\n        %s%s\n", f.name, f.kind(), f.tag.Get("help"), f.remarks())
+			fmt.Fprintf(b, "  --%s %s%s\n        %s%s\n", f.name, f.kind(), f.helpDefault(), f.tag.Get("help"), f.remarks())
 		}
 	}
 	return b.Flush()
 }
 
-// remarks are the legal values, the default, and what is not there yet, in parentheses.
-func (f field) remarks() string {
-	var parts []string
-	if enum := f.tag.Get("enum"); enum != "" {
-		parts = append(parts, strings.ReplaceAll(enum, ",", " | "))
-	}
-	if in := f.tag.Get("in"); in != "" && f.tag.Get("later") == "" {
-		parts = append(parts, parseInterval(in).String())
-	}
-	if text := f.tag.Get("default"); text != "" && f.kind() != "bool" || text == "true" {
-		if f.kind() == "string" && f.tag.Get("enum") == "" {
-			text = strconv.Quote(text)
-		}
-		parts = append(parts, "default "+text)
-	}
-	if later := f.tag.Get("later"); later != "" {
-		parts = append(parts, later+": not in octet yet")
-	}
-	if len(parts) == 0 {
+// helpDefault is the default after the type; nothing where that is the type's zero or unset.
+func (f field) helpDefault() string {
+	text := f.tag.Get("default")
+	switch {
+	case text == "":
 		return ""
+	case f.kind() == "string" && f.tag.Get("enum") == "":
+		return " = " + strconv.Quote(text)
 	}
-	return " (" + strings.Join(parts, "; ") + ")"
+	return " = " + text
+}
+
+// remarks are the legal values and what is not there yet, in parentheses.
+func (f field) remarks() string {
+	if later := f.tag.Get("later"); later != "" && f.tag.Get("now") == "" {
+		return fmt.Sprintf(" (%s is not in octet yet)", later)
+	}
+	if enum := f.tag.Get("enum"); enum != "" {
+		return fmt.Sprintf(" (%s)", strings.ReplaceAll(enum, ",", " | "))
+	}
+	if in := f.tag.Get("in"); in != "" {
+		return fmt.Sprintf(" (%s)", f.legalNumbers())
+	}
+	return ""
 }
 
 // Write prints c as a TOML file that gives the same configuration again. Unset fields are left out.

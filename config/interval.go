@@ -48,3 +48,12 @@ func (r interval) String() string {
 	}
 	return text + fmt.Sprint(" and at most ", r.high)
 }
+
+// legalNumbers is the `in` tag of f, and its `or` tag if any, in words.
+func (f field) legalNumbers() string {
+	text := parseInterval(f.tag.Get("in")).String()
+	if or := f.tag.Get("or"); or != "" {
+		text = or + " or " + text
+	}
+	return text
+}

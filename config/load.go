@@ -53,9 +53,11 @@ func (c *Config) resolve() {
 			c.note("model.converters: float8 is now called %s", Float8Converter)
 		}
 	}
-	total, warmup := c.TotalSteps(), c.LRScheduler.WarmupSteps
+	total, warmup, ratio := c.TotalSteps(), c.LRScheduler.WarmupSteps, c.LRScheduler.DecayRatio
 	if warmup > total {
-		c.note("lr_scheduler.warmup_steps = %d is cut to the %d steps of the run", warmup, total)
+		c.note("lr_scheduler.warmup_steps = %d is cut to the %d steps of the curve", warmup, total)
+	} else if ratio != nil && float64(warmup)+*ratio*float64(total) > float64(total) {
+		c.note("lr_scheduler.decay_ratio = %g of %d steps reaches into the %d steps of warmup: it is cut", *ratio, total, warmup)
 	}
 }
 

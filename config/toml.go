@@ -40,50 +40,51 @@ func (c *Config) readTOML(path string, data []byte) error {
 }
 
 // keyLines maps each key and table of a TOML document, by its full name, to its line. It refuses a key given twice,
-// whichever way it is spelled.
+// whichever way it is spelled. What is not TOML at all ends it early: Unmarshal will say where.
 func keyLines(path string, data []byte) (map[string]int, error) {
-	lines := make(map[string]int)
-	var problems *multierror.Error
-	var p unstable.Parser
-	p.Reset(data)
-
-	var visit func(prefix string, node *unstable.Node)
-	visit = func(prefix string, node *unstable.Node) {
-		name, line, first, ok := prefix, 0, 0, false
-		for key := node.Key(); key.Next(); {
-			line = p.Shape(key.Node().Raw).Start.Line
-			name = join(name, string(key.Node().Data))
-			if first, ok = lines[name]; !ok {
-				lines[name] = line
-			}
-		}
-		if ok && node.Kind == unstable.KeyValue {
-			problems = multierror.Append(problems, fmt.Errorf("%s:%d: %s is given twice, first on line %d", path, line, name, first))
-		}
-		if node.Kind == unstable.KeyValue && node.Value().Kind == unstable.InlineTable {
-			for child := node.Value().Children(); child.Next(); {
-				visit(name, child.Node())
-			}
-		}
-	}
+	k := keyIndex{path: path, lines: make(map[string]int)}
+	k.parser.Reset(data)
 	table := ""
-	for p.NextExpression() {
-		node := p.Expression()
-		if node.Kind == unstable.Table || node.Kind == unstable.ArrayTable {
-			table = ""
-			visit("", node)
-			for key := node.Key(); key.Next(); {
-				table = join(table, string(key.Node().Data))
-			}
-		} else if node.Kind == unstable.KeyValue {
-			visit(table, node)
+	for k.parser.NextExpression() {
+		if node := k.parser.Expression(); node.Kind == unstable.KeyValue {
+			k.visit(table, node)
+		} else { // [table] or [[array of tables]]
+			table = k.visit("", node)
 		}
 	}
-	if err := p.Error(); err != nil {
-		// Unmarshal parses the same bytes and puts a position on the same error.
-		return lines, nil
+	return k.lines, k.problems.ErrorOrNil()
+}
+
+// keyIndex collects lines over the nodes of a document.
+type keyIndex struct {
+	parser   unstable.Parser
+	path     string
+	lines    map[string]int
+	problems *multierror.Error
+}
+
+// visit enters a node that has a key, and what is inside it, and returns the key's full name.
+func (k *keyIndex) visit(prefix string, node *unstable.Node) string {
+	name, line, first, seen := prefix, 0, 0, false
+	for key := node.Key(); key.Next(); {
+		line = k.parser.Shape(key.Node().Raw).Start.Line
+		name = join(name, string(key.Node().Data))
+		if first, seen = k.lines[name]; !seen {
+			k.lines[name] = line
+		}
 	}
-	return lines, problems.ErrorOrNil()
+	if node.Kind != unstable.KeyValue {
+		return name
+	}
+	if seen {
+		k.problems = multierror.Append(k.problems, fmt.Errorf("%s:%d: %s is given twice, first on line %d", k.path, line, name, first))
+	}
+	if node.Value().Kind == unstable.InlineTable {
+		for child := node.Value().Children(); child.Next(); {
+			k.visit(name, child.Node())
+		}
+	}
+	return name
 }
 
 // tomlReader moves a parsed document into a Config.

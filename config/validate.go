@@ -74,14 +74,8 @@ func (v *validator) declared(f field) {
 		v.problem(f.name, "%s is not in octet yet; use %s", later, v.defaults[f.name].quoted())
 		return
 	}
-	if in := f.tag.Get("in"); in != "" && text != f.tag.Get("or") {
-		if r := parseInterval(in); !r.contains(f.number()) {
-			or := ""
-			if other := f.tag.Get("or"); other != "" {
-				or = other + " or "
-			}
-			v.problem(f.name, "must be %s%s", or, r)
-		}
+	if in := f.tag.Get("in"); in != "" && text != f.tag.Get("or") && !parseInterval(in).contains(f.number()) {
+		v.problem(f.name, "must be %s", f.legalNumbers())
 	}
 }
 

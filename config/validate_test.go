@@ -55,6 +55,8 @@ func TestValidateErrors(t *testing.T) {
 		{"--activation_checkpoint.mode=selective", 1, `activation_checkpoint.mode = "selective": activation checkpointing is not in octet yet; use "none"`},
 		{"--activation_checkpoint.mode=some", 1, `must be one of none, selective, full, memory_budget`},
 		{"--training.enable_cpu_offload", 1, "offload to host memory is not in octet yet"},
+		{"--debug.deterministic", 1, ""},
+		{"--debug.no_deterministic", 1, "training that is not deterministic is not in octet yet; use true"},
 		{"--training.dtype=bfloat16", 1, "bfloat16 storage of parameters is not in octet yet"},
 		{"--metrics.enable_wandb", 1, "Weights & Biases output is not in octet yet"},
 		{"--metrics.enable_tensorboard", 1, "TensorBoard output is not in octet yet"},

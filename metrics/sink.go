@@ -2,7 +2,7 @@
 
 package metrics
 
-import "github.com/hashicorp/go-multierror"
+import "errors"
 
 // Sink receives the record of every step. Step never fails: the first error of a Sink sticks, and Close returns it.
 // A Sink is used by one goroutine.
@@ -25,9 +25,9 @@ func (t tee) Step(r Record) {
 }
 
 func (t tee) Close() error {
-	var problems *multierror.Error
+	var problems []error
 	for _, sink := range t {
-		problems = multierror.Append(problems, sink.Close())
+		problems = append(problems, sink.Close())
 	}
-	return problems.ErrorOrNil()
+	return errors.Join(problems...)
 }
