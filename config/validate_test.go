@@ -149,3 +149,31 @@ func TestDerivedNumbers(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
+
+// The command line of the golden runs, which tests and users depend on.
+func TestGoldenCommandLineIsValid(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"llama_tokens.u16", "llama_init.safetensors"} {
+		if err := os.WriteFile(name, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := config.Load(strings.Fields(`--model.flavor=debugmodel --model.args.dim=64 --model.args.n_layers=2 --model.args.n_heads=4
+		--model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=192 --model.args.vocab_size=256 --model.args.use_scaled_rope=false
+		--training.dataset=tokens --training.dataset_path=llama_tokens.u16 --training.local_batch_size=4 --training.seq_len=64 --training.steps=20
+		--training.mixed_precision_param=float32 --optimizer.lr=3e-3 --lr_scheduler.warmup_steps=0 --lr_scheduler.min_lr_factor=1
+		--checkpoint.initial_load_path=llama_init.safetensors --job.dump_folder=out
+		--model.converters=quantize.linear.float8 --quantize.linear.float8.filter_fqns=output --quantize.linear.float8.emulate
+		--quantize.linear.float8.enable_fsdp_float8_all_gather --quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for world := 1; world <= 4; world++ {
+		if err := c.Validate(world); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(c.Notes) > 0 {
+		t.Errorf("%q", c.Notes)
+	}
+}
