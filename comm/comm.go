@@ -6,7 +6,7 @@
 //
 // Every rank of a group makes the same calls in the same order:
 //
-//	c := local.New(2)[rank]
+//	c := local.New(2, local.Options{})[rank]
 //	c.AllReduce(s, t, comm.Sum)                            // in place
 //	c.AllGather(s, comm.T(full), comm.T(shard))            // full = 2 shards
 //	c.ReduceScatter(s, comm.T(shard), comm.T(full), comm.Sum)

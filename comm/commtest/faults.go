@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package commtest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"octet/comm"
+	"octet/dtype"
+)
+
+// soon is the deadline of tests in which one is reached; generous waits, which
+// must not be reached, use the implementation's default.
+const soon = 300 * time.Millisecond
+
+// faults checks that no mistake hangs and that all ranks are told what it was.
+func faults(t *testing.T, n int, open Open) {
+	for _, tt := range mismatches {
+		t.Run("mismatch: "+tt.name, func(t *testing.T) {
+			comms := opened(t, open, n, 0)
+			last := n - 1
+			errs := Together(comms, func(e *Env) error {
+				e.Barrier(e.Stream)
+				if e.Rank() == last {
+					tt.odd(e)
+				} else {
+					tt.call(e)
+				}
+				return e.Stream.Sync()
+			})
+			for r, err := range errs {
+				mentions(t, r, err, "different calls", fmt.Sprintf("rank %d calls", last), tt.says[0], tt.says[1], "#2", `"world"`)
+			}
+		})
+	}
+	t.Run("deadline", func(t *testing.T) { deadline(t, opened(t, open, n, soon)) })
+	t.Run("deadline of a split", func(t *testing.T) { splitDeadline(t, opened(t, open, n, soon)) })
+	t.Run("abort", func(t *testing.T) { abort(t, opened(t, open, n, 0)) })
+	t.Run("abort of a child", func(t *testing.T) { abortChild(t, opened(t, open, n, 0)) })
+	t.Run("abort of a split", func(t *testing.T) { abortSplit(t, opened(t, open, n, 0)) })
+}
+
+// mismatches are calls of the last rank that differ from those of the others.
+var mismatches = []struct {
+	name      string
+	call, odd func(e *Env)
+	says      [2]string
+}{
+	{"operation",
+		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum) },
+		func(e *Env) { e.Broadcast(e.Stream, New(dtype.Float32, 8), 0) },
+		[2]string{"all-reduce sum of float32[8]", "broadcast from rank 0 of float32[8]"}},
+	{"size",
+		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 100_000), comm.Sum) },
+		[2]string{"float32[8], 32 bytes", "float32[100000], 400000 bytes"}},
+	{"type",
+		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, New(dtype.BFloat16, 16), comm.Sum) },
+		[2]string{"float32[8]", "bfloat16[16]"}},
+	{"op",
+		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Max) },
+		[2]string{"all-reduce sum", "all-reduce max"}},
+	{"root",
+		func(e *Env) { e.Broadcast(e.Stream, New(dtype.Float32, 8), 0) },
+		func(e *Env) { e.Broadcast(e.Stream, New(dtype.Float32, 8), 1) },
+		[2]string{"broadcast from rank 0", "broadcast from rank 1"}},
+	{"length of the list",
+		func(e *Env) { gatherList(e, 4, 4) },
+		func(e *Env) { gatherList(e, 4, 4, 4) },
+		[2]string{"all-gather of 2 tensors, uint8[4] uint8[4]", "all-gather of 3 tensors, uint8[4] uint8[4] uint8[4]"}},
+	{"sizes in the list",
+		func(e *Env) { gatherList(e, 1, 1, 1, 1, 2, 3) },
+		func(e *Env) { gatherList(e, 1, 1, 1, 1, 3, 2) },
+		[2]string{"all-gather of 6 tensors", "the lists differ"}},
+}
+
+func gatherList(e *Env, sizes ...int) {
+	src, dst := comm.T(), comm.T()
+	for _, n := range sizes {
+		src, dst = append(src, New(dtype.Uint8, n)), append(dst, New(dtype.Uint8, n*e.Size()))
+	}
+	e.AllGather(e.Stream, dst, src)
+}
+
+// deadline: rank 1 makes no call; the others name it.
+func deadline(t *testing.T, comms []comm.Comm) {
+	errs := Together(comms, func(e *Env) error {
+		e.Comm.(comm.Control).SetName("fsdp")
+		if e.Rank() == 1 {
+			return nil
+		}
+		e.AllGather(e.Stream, comm.T(New(dtype.Float32, 100*e.Size())), comm.T(New(dtype.Float32, 100)))
+		return e.Stream.Sync()
+	})
+	here := []string{}
+	for r := range comms {
+		if r != 1 {
+			here = append(here, fmt.Sprint(r))
+		}
+	}
+	for r, err := range errs {
+		if r != 1 {
+			mentions(t, r, err, `all-gather #1 of group "fsdp" (400 bytes): rank 1 has not arrived after 300ms; arrived: `+strings.Join(here, ", "))
+		}
+	}
+	late := Together(comms[1:2], func(e *Env) error {
+		e.Barrier(e.Stream)
+		return e.Stream.Sync()
+	})
+	mentions(t, 1, late[0], "aborted by rank", "rank 1 has not arrived")
+}
+
+// splitDeadline: rank 0 does not split.
+func splitDeadline(t *testing.T, comms []comm.Comm) {
+	for r, err := range Together(comms, func(e *Env) error {
+		if e.Rank() == 0 {
+			return nil
+		}
+		_, err := e.Split(0, 0)
+		return err
+	}) {
+		if r != 0 {
+			mentions(t, r, err, `split #1 of group "world"`, "rank 0 has not arrived after 300ms")
+		}
+	}
+}
+
+var errLoss = errors.New("loss is NaN")
+
+// abort: the last rank aborts while the others wait; later calls fail too.
+func abort(t *testing.T, comms []comm.Comm) {
+	last := len(comms) - 1
+	start := time.Now()
+	for r, err := range Together(comms, func(e *Env) error {
+		if e.Rank() == last {
+			e.Abort(errLoss)
+			e.Abort(errors.New("a later cause"))
+		} else {
+			e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum)
+			if err := e.Stream.Sync(); err == nil {
+				return errors.New("all-reduce went through")
+			}
+		}
+		e.Barrier(e.Stream)
+		return e.Stream.Sync()
+	}) {
+		mentions(t, r, err, "barrier #", fmt.Sprintf("aborted by rank %d: loss is NaN", last))
+		var aborted *comm.AbortError
+		if !errors.As(err, &aborted) || aborted.Rank != last {
+			t.Errorf("rank %d: %v is no AbortError of rank %d", r, err, last)
+		}
+	}
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("abort took %v, want less than 2 s", d)
+	}
+}
+
+// abortChild: a group's abort ends the groups it was split from, and others
+// split from those.
+func abortChild(t *testing.T, comms []comm.Comm) {
+	for r, err := range Together(comms, func(e *Env) error {
+		child, err := e.Split(e.Rank()%2, 0)
+		if err != nil {
+			return err
+		}
+		if e.Rank() == 0 {
+			child.Abort(errLoss)
+		}
+		e.Barrier(e.Stream)
+		if err := e.Stream.Sync(); err == nil {
+			return errors.New("the parent's barrier went through")
+		}
+		child.Barrier(e.Stream)
+		return e.Stream.Sync()
+	}) {
+		mentions(t, r, err, "aborted by rank 0: loss is NaN")
+	}
+}
+
+// abortSplit: waiting for others to split ends with an abort.
+func abortSplit(t *testing.T, comms []comm.Comm) {
+	for r, err := range Together(comms, func(e *Env) error {
+		if e.Rank() == 0 {
+			e.Abort(errLoss)
+			return nil
+		}
+		_, err := e.Split(0, 0)
+		return err
+	}) {
+		if r != 0 {
+			mentions(t, r, err, `split #1 of group "world"`, "aborted by rank 0: loss is NaN")
+		}
+	}
+}

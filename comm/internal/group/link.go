@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package group
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrTimeout is returned by a Link's waits that took longer than the job's
+// timeout.
+var ErrTimeout = errors.New("deadline exceeded")
+
+// Depth is how many rounds a rank may be ahead of the slowest reader: a Link
+// keeps that many messages of each rank.
+const Depth = 4
+
+// Link is one rank's place among the ranks of one group. Rounds are numbered
+// from 0 and wrap around; all ranks go through the same rounds. A rank calls
+// Done for every round, Post only where it has something to say, and Await
+// only for ranks that have. Only one goroutine at a time uses a Link.
+type Link interface {
+	// Rank and Size are this rank and the number of ranks in the group.
+	Rank() int
+	Size() int
+	// Window is the most bytes of a part of a message, a multiple of Align:
+	// of the part that all ranks read or, where addressed, of each rank's own.
+	Window(addressed bool) int
+	// Post makes m the message of round n. A Link that lends memory rather
+	// than copying it holds on to m until Finish.
+	Post(n uint32, m *Message) error
+	// Await blocks until rank q has posted round n. The view is valid until
+	// Done.
+	Await(n uint32, q int) (View, error)
+	// Done says that this rank has read all it wants of round n.
+	Done(n uint32)
+	// Finish ends a call, also a failed one: it returns when what this rank has
+	// posted before round n is no longer read by others, which after an abort
+	// is soon.
+	Finish(n uint32) error
+	// Arrived reports whether rank q has posted round n or a later one.
+	Arrived(n uint32, q int) bool
+	Close() error
+}
+
+// Net is what a rank uses to make groups.
+type Net interface {
+	// Exchange gives every member's value to every member, in the order of
+	// members, which are ranks of the world. It does not disturb collectives.
+	Exchange(ctx context.Context, name string, members []int, value []byte) ([][]byte, error)
+	// Link connects the members of a new group; all of them call it with the
+	// same unique name.
+	Link(ctx context.Context, name string, members []int) (Link, error)
+	// Close releases what the whole job holds on this rank.
+	Close() error
+}
+
+// Align is the alignment in bytes of every tensor within a message, and a
+// multiple of the size of every element.
+const Align = 64
+
+func align(n int) int { return (n + Align - 1) &^ (Align - 1) }
+
+// Layout places the tensors of a call one after the other in a message.
+type Layout struct {
+	At    []int // where tensor i starts, a multiple of Align
+	Len   []int // its bytes
+	Total int
+}
+
+func (l *Layout) reset() { l.At, l.Len, l.Total = l.At[:0], l.Len[:0], 0 }
+
+func (l *Layout) add(bytes int) {
+	l.At = append(l.At, align(l.Total))
+	l.Len = append(l.Len, bytes)
+	l.Total = align(l.Total) + bytes
+}
+
+// Span is the range of tensor i's bytes that lies in bytes lo to hi of the
+// layout; it is empty where a >= b.
+func (l *Layout) Span(i, lo, hi int) (a, b int) {
+	return max(lo-l.At[i], 0), min(hi-l.At[i], l.Len[i])
+}
+
+// Message is what a rank says in one round: bytes Lo to Hi of the tensors in
+// Bufs laid out by Layout. Where Addressed, Bufs[i] is a sequence of parts of
+// Layout.Len[i] bytes, part q for rank q; the last ones may be cut short.
+type Message struct {
+	Call      *Call // only in the first round of a call
+	Bufs      [][]byte
+	Layout    *Layout
+	Lo, Hi    int
+	Addressed bool
+}
+
+// Part is the memory of tensor i that rank q reads.
+func (m *Message) Part(q, i int) []byte {
+	if !m.Addressed {
+		return m.Bufs[i]
+	}
+	n := m.Layout.Len[i]
+	return m.Bufs[i][min(q*n, len(m.Bufs[i])):min(q*n+n, len(m.Bufs[i]))]
+}
+
+// Gather copies the part for rank q to dst, which starts at byte m.Lo of the
+// layout, and returns how far it came.
+func (m *Message) Gather(dst []byte, q int) int {
+	end := 0
+	for i := range m.Bufs {
+		part := m.Part(q, i)
+		a, b := m.Layout.Span(i, m.Lo, m.Hi)
+		if b = min(b, len(part)); a < b {
+			at := m.Layout.At[i] + a - m.Lo
+			end = at + copy(dst[at:], part[a:b])
+		}
+	}
+	return end
+}
+
+// View is a message as its reader sees it: in the sender's memory, or staged.
+type View struct {
+	Call   *Call    // set in the first round of a call
+	Lent   *Message // in the sender's memory
+	Reader int      // whose part of Lent
+	Staged []byte   // or a copy, from byte Lo of the layout on
+	Lo     int
+}
+
+// Bytes is bytes a to b of tensor i in layout l.
+func (v *View) Bytes(l *Layout, i, a, b int) []byte {
+	if v.Lent != nil {
+		return v.Lent.Part(v.Reader, i)[a:b]
+	}
+	at := l.At[i] - v.Lo
+	return v.Staged[at+a : at+b]
+}

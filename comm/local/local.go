@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package local connects the goroutine ranks of one process. Use it in tests,
+// and for a job of a single rank; comm/host connects processes.
+//
+//	comms := local.New(2, local.Options{Timeout: 10 * time.Second})
+//	for rank, c := range comms {
+//		go func() {
+//			c.AllReduce(stream[rank], grad[rank], comm.Sum)
+//			err := stream[rank].Sync()
+//		}()
+//	}
+//
+// Ranks read each other's memory directly: a collective copies nothing on the
+// way.
+package local
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"octet/comm"
+	"octet/comm/internal/group"
+)
+
+// Options of a job.
+type Options struct {
+	// Timeout is how long any wait may take; 0 is five minutes.
+	Timeout time.Duration
+}
+
+// New makes the communicators of n ranks, in the order of their ranks. Each
+// implements comm.Control.
+func New(n int, o Options) []comm.Comm {
+	w := &world{job: group.NewJob(o.Timeout), hubs: map[string]*hub{}, meetings: map[string]*meeting{}}
+	members := make([]int, n)
+	for r := range members {
+		members[r] = r
+	}
+	comms := make([]comm.Comm, n)
+	for r := range comms {
+		p := &port{world: w, rank: r}
+		link, _ := p.Link(context.Background(), "world", members) // never fails
+		comms[r] = group.New("world", members, link, p, w.job)
+	}
+	return comms
+}
+
+// world is what the ranks of one job share.
+type world struct {
+	job      *group.Job
+	mu       sync.Mutex
+	hubs     map[string]*hub
+	meetings map[string]*meeting
+}
+
+// meeting is one Exchange.
+type meeting struct {
+	values  [][]byte
+	missing int
+	all     chan struct{} // closed when all values are there
+}
+
+// port is one rank's place in the world.
+type port struct {
+	*world
+	rank int
+}
+
+var _ group.Net = (*port)(nil)
+
+// Exchange implements group.Net.
+func (p *port) Exchange(ctx context.Context, name string, members []int, value []byte) ([][]byte, error) {
+	p.mu.Lock()
+	m := p.meetings[name]
+	if m == nil {
+		m = &meeting{values: make([][]byte, len(members)), missing: len(members), all: make(chan struct{})}
+		p.meetings[name] = m
+	}
+	m.values[index(members, p.rank)] = value
+	if m.missing--; m.missing == 0 {
+		delete(p.meetings, name)
+		close(m.all)
+	}
+	p.mu.Unlock()
+	select {
+	case <-m.all:
+		return m.values, nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, v := range m.values {
+		if v == nil {
+			return nil, fmt.Errorf("rank %d has not arrived after %v", members[i], p.job.Timeout())
+		}
+	}
+	return m.values, nil
+}
+
+// Link implements group.Net.
+func (p *port) Link(_ context.Context, name string, members []int) (group.Link, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hubs[name]
+	if h == nil {
+		h = newHub(len(members))
+		p.hubs[name] = h
+	}
+	if h.linked++; h.linked == len(members) {
+		delete(p.hubs, name)
+	}
+	return &link{hub: h, me: index(members, p.rank), job: p.job}, nil
+}
+
+// Close implements group.Net: there is nothing to release.
+func (p *port) Close() error { return nil }
+
+func index(members []int, rank int) int {
+	for i, m := range members {
+		if m == rank {
+			return i
+		}
+	}
+	panic(fmt.Sprintf("comm/local: rank %d is not among %v", rank, members))
+}

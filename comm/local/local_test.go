@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package local_test
+
+import (
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"octet/comm"
+	"octet/comm/commtest"
+	"octet/comm/local"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	commtest.Run(t, []int{1, 2, 3, 4}, func(t *testing.T, n int, timeout time.Duration) []comm.Comm {
+		return local.New(n, local.Options{Timeout: timeout})
+	})
+}
