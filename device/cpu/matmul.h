@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The C half of MatMul. matmul.c has the loops, which are the same for every
+// instruction set; a matmul_unit is what differs.
+#ifndef OCTET_MATMUL_H
+#define OCTET_MATMUL_H
+
+#include <stdint.h>
+
+// Element types, with the values of dtype.Type.
+enum { F32 = 1, BF16 = 2, E4M3 = 3, E5M2 = 4 };
+
+// A matrix seen along its panel axis ("lanes": rows of op(a), columns of
+// op(b)) and along k. One of the two is contiguous; ld elements separate
+// neighbours on the other.
+struct matmul_source {
+	const void *data;
+	int64_t lanes, k, ld;
+	int32_t type;
+	int32_t k_contiguous;
+};
+
+// One product, the same for all its tiles. A scale is NULL or one float.
+struct matmul {
+	struct matmul_source a, b;
+	void *dst; // [m,n] row-major
+	const float *scale_a, *scale_b;
+	int64_t m, n;
+	int32_t dst_type;
+	int32_t accumulate;
+};
+
+enum { STRIP = 16 }; // words side by side in a packed strip
+
+// How one arithmetic unit multiplies. Operands are packed as strips: for each
+// step along k, STRIP words of 32 bits. A word holds k_per_word elements of one
+// lane, or b_lanes/STRIP lanes of b.
+struct matmul_unit {
+	int k_per_word;
+	int b_lanes; // columns of op(b) in a strip; a strip of op(a) has STRIP rows
+	int mr, nr;  // rows and columns of a kernel's block; mr divides STRIP
+	// Packs one strip: lanes from lane0 on, steps words from element k0 on.
+	// What lies outside the matrix is zero.
+	void (*pack_a)(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
+	void (*pack_b)(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
+	// block[mr][nr] = (add ? block : 0) + the products of mr rows of strip a
+	// and nr/b_lanes strips of b, which follow one another.
+	void (*kernel)(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add);
+	// Writes rows x cols of a block to dst: scaled, accumulated, rounded once.
+	void (*finish)(const struct matmul *, int64_t row, int64_t rows, int64_t col, int64_t cols,
+		       const float *block, float scale);
+	// What the packing of a type multiplies values by, undone at the end.
+	float (*bias)(int32_t type);
+};
+
+const struct matmul_unit *octet_matmul_unit_avx2(void);
+const struct matmul_unit *octet_matmul_unit_avx512(void);
+const struct matmul_unit *octet_matmul_unit_bf16dot(void);
+const struct matmul_unit *octet_matmul_unit_fp16(void);
+
+// The largest tile, and the workspace a tile needs.
+enum { TILE_ROWS = 1024, TILE_COLS = 512, TILE_STEPS = 256 };
+enum { WORKSPACE = 4 * (STRIP * TILE_STEPS + TILE_COLS * TILE_STEPS + TILE_ROWS * TILE_COLS) };
+
+// Computes rows x cols of dst from (row, col) on, over the whole of k.
+void octet_matmul_tile(const struct matmul_unit *, const struct matmul *, int64_t row, int64_t rows, int64_t col,
+		       int64_t cols, void *workspace);
+
+#endif

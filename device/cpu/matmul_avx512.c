@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// MatMul's kernels on AVX-512: f32 FMA, the bf16 dot product, and fp16 FMA in
+// chunks. Each keeps 16 sums of 16 or 32 lanes in registers: 8 rows, each a
+// broadcast from strip a, by 2 strips of b. A step makes 10 loads for its 16
+// multiplications, which leaves the multipliers the bottleneck.
+
+//go:build cgo && amd64
+
+#include "matmul_avx512.h"
+
+enum { ROWS = 8, STRIPS = 2 };
+
+AVX512 static void kernel_f32(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add)
+{
+	const float *fa = (const float *)a, *b0 = (const float *)b, *b1 = b0 + steps * STRIP;
+	__m512 sum[ROWS][STRIPS];
+	UNROLL for (int i = 0; i < ROWS; i++)
+		sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+	for (int64_t s = 0; s < steps * STRIP; s += STRIP) {
+		__m512 vb0 = _mm512_load_ps(b0 + s), vb1 = _mm512_load_ps(b1 + s);
+		UNROLL for (int i = 0; i < ROWS; i++) {
+			__m512 va = _mm512_set1_ps(fa[s + i]);
+			sum[i][0] = _mm512_fmadd_ps(va, vb0, sum[i][0]);
+			sum[i][1] = _mm512_fmadd_ps(va, vb1, sum[i][1]);
+		}
+	}
+	UNROLL for (int i = 0; i < ROWS; i++, block += 32) {
+		if (add) {
+			sum[i][0] = _mm512_add_ps(_mm512_load_ps(block), sum[i][0]);
+			sum[i][1] = _mm512_add_ps(_mm512_load_ps(block + 16), sum[i][1]);
+		}
+		_mm512_store_ps(block, sum[i][0]);
+		_mm512_store_ps(block + 16, sum[i][1]);
+	}
+}
+
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bf16")))
+static void kernel_bf16dot(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add)
+{
+	const uint32_t *b0 = b, *b1 = b + steps * STRIP;
+	__m512 sum[ROWS][STRIPS];
+	UNROLL for (int i = 0; i < ROWS; i++)
+		sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+	for (int64_t s = 0; s < steps * STRIP; s += STRIP) {
+		__m512bh vb0 = (__m512bh)_mm512_load_si512(b0 + s), vb1 = (__m512bh)_mm512_load_si512(b1 + s);
+		UNROLL for (int i = 0; i < ROWS; i++) {
+			__m512bh va = (__m512bh)_mm512_set1_epi32(a[s + i]);
+			sum[i][0] = _mm512_dpbf16_ps(sum[i][0], va, vb0);
+			sum[i][1] = _mm512_dpbf16_ps(sum[i][1], va, vb1);
+		}
+	}
+	UNROLL for (int i = 0; i < ROWS; i++, block += 32) {
+		if (add) {
+			sum[i][0] = _mm512_add_ps(_mm512_load_ps(block), sum[i][0]);
+			sum[i][1] = _mm512_add_ps(_mm512_load_ps(block + 16), sum[i][1]);
+		}
+		_mm512_store_ps(block, sum[i][0]);
+		_mm512_store_ps(block + 16, sum[i][1]);
+	}
+}
+
+// Sums fp16 over FP16_CHUNK elements of k, then adds them to f32. A value is at
+// most 28 after packing (see bias), so a chunk stays below 64·28·28 = 50176, in
+// the range of fp16.
+enum { FP16_CHUNK = 64 };
+
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512fp16")))
+static void kernel_fp16(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add)
+{
+	const uint32_t *b0 = b, *b1 = b + steps * STRIP;
+	for (int64_t first = 0; first == 0 || first < steps; first += FP16_CHUNK, add = 1) {
+		const int64_t end = first + FP16_CHUNK < steps ? first + FP16_CHUNK : steps;
+		__m512h sum[ROWS][STRIPS];
+		UNROLL for (int i = 0; i < ROWS; i++)
+			sum[i][0] = sum[i][1] = _mm512_setzero_ph();
+		for (int64_t s = first * STRIP; s < end * STRIP; s += STRIP) {
+			__m512h vb0 = (__m512h)_mm512_load_si512(b0 + s), vb1 = (__m512h)_mm512_load_si512(b1 + s);
+			UNROLL for (int i = 0; i < ROWS; i++) {
+				__m512h va = (__m512h)_mm512_set1_epi32(a[s + i]);
+				sum[i][0] = _mm512_fmadd_ph(va, vb0, sum[i][0]);
+				sum[i][1] = _mm512_fmadd_ph(va, vb1, sum[i][1]);
+			}
+		}
+		float *out = block;
+		UNROLL for (int i = 0; i < ROWS; i++) {
+			UNROLL for (int j = 0; j < STRIPS; j++, out += 32) {
+				__m512i h = (__m512i)sum[i][j];
+				__m512 low = _mm512_cvtph_ps(_mm512_castsi512_si256(h));
+				__m512 high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(h, 1));
+				if (add) {
+					low = _mm512_add_ps(_mm512_load_ps(out), low);
+					high = _mm512_add_ps(_mm512_load_ps(out + 16), high);
+				}
+				_mm512_store_ps(out, low);
+				_mm512_store_ps(out + 16, high);
+			}
+		}
+	}
+}
+
+// Rounds to nearest even; NaN becomes a quiet NaN. (vcvtneps2bf16 would flush
+// subnormals.)
+INLINE __m256i round_bf16(__m512 v)
+{
+	__m512i u = _mm512_castps_si512(v);
+	__m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+	__m512i r = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+	r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
+	return _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
+}
+
+INLINE void finish(int nr, const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
+		   const float *block, float scale)
+{
+	const __m512 vscale = _mm512_set1_ps(scale);
+	for (int64_t i = 0; i < rows; i++, block += nr) {
+		const int64_t to = (row + i) * p->n + col;
+		for (int j = 0; j < nr && j < cols; j += 16) {
+			const __mmask16 m = cols - j < 16 ? (1u << (cols - j)) - 1 : 0xFFFF;
+			__m512 v = _mm512_mul_ps(_mm512_load_ps(block + j), vscale);
+			if (p->dst_type == F32) {
+				float *dst = (float *)p->dst + to + j;
+				if (p->accumulate)
+					v = _mm512_add_ps(_mm512_maskz_loadu_ps(m, dst), v);
+				_mm512_mask_storeu_ps(dst, m, v);
+			} else {
+				uint16_t *dst = (uint16_t *)p->dst + to + j;
+				if (p->accumulate) {
+					__m512i old = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, dst));
+					v = _mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(old, 16)), v);
+				}
+				_mm256_mask_storeu_epi16(dst, m, round_bf16(v));
+			}
+		}
+	}
+}
+
+AVX512 static void finish32(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
+			    const float *block, float scale)
+{
+	finish(32, p, row, rows, col, cols, block, scale);
+}
+
+AVX512 static void finish64(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
+			    const float *block, float scale)
+{
+	finish(64, p, row, rows, col, cols, block, scale);
+}
+
+static float no_bias(int32_t type) { return 1; }
+
+// fp16_codes hold e4m3 times 2^-4 and e5m2 times 2^-11.
+static float fp16_bias(int32_t type) { return type == E4M3 ? 16 : 2048; }
+
+const struct matmul_unit *octet_matmul_unit_avx512(void)
+{
+	static const struct matmul_unit u = {1, STRIP, ROWS, STRIPS * STRIP, octet_pack_f32, octet_pack_f32, kernel_f32,
+					     finish32, no_bias};
+	return &u;
+}
+
+const struct matmul_unit *octet_matmul_unit_bf16dot(void)
+{
+	static const struct matmul_unit u = {2, STRIP, ROWS, STRIPS * STRIP, octet_pack_bf16_pairs, octet_pack_bf16_pairs,
+					     kernel_bf16dot, finish32, no_bias};
+	return &u;
+}
+
+const struct matmul_unit *octet_matmul_unit_fp16(void)
+{
+	static const struct matmul_unit u = {1, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_fp16_twice,
+					     octet_pack_fp16_lanes, kernel_fp16, finish64, fp16_bias};
+	return &u;
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef OCTET_MATMUL_AVX512_H
+#define OCTET_MATMUL_AVX512_H
+
+#include <immintrin.h>
+
+#include "matmul.h"
+
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")))
+#define INLINE static inline __attribute__((always_inline)) AVX512
+#define UNROLL _Pragma("GCC unroll 16") // in full, so that arrays become registers
+
+typedef void pack_func(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
+
+pack_func octet_pack_f32, octet_pack_bf16_pairs, octet_pack_fp16_twice, octet_pack_fp16_lanes;
+
+#endif

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo && amd64
+
+package cpu
+
+/*
+#cgo CFLAGS: -O3 -Wall
+#cgo noescape octet_matmul_tile
+#cgo nocallback octet_matmul_tile
+#include "matmul.h"
+*/
+import "C"
+
+import (
+	"unsafe"
+
+	"octet/dtype"
+)
+
+// C's names of the element types are the values of dtype.Type, and the two
+// sides agree on the workspace: an index out of range here says otherwise.
+var _ = [1]struct{}{}[C.F32-dtype.Float32|C.BF16-dtype.BFloat16|C.E4M3-dtype.Float8E4M3|C.E5M2-dtype.Float8E5M2]
+var _ = [1]struct{}{}[C.TILE_ROWS-tileRows|C.TILE_COLS-tileCols|C.TILE_STEPS-tileSteps|C.STRIP-rowAlign]
+
+func (u unit) c() *C.struct_matmul_unit {
+	switch u {
+	case unitFP16:
+		return C.octet_matmul_unit_fp16()
+	case unitBF16Dot:
+		return C.octet_matmul_unit_bf16dot()
+	case unitAVX512:
+		return C.octet_matmul_unit_avx512()
+	default:
+		return C.octet_matmul_unit_avx2()
+	}
+}
+
+func (p panel) c() C.struct_matmul_source {
+	s := C.struct_matmul_source{data: p.data, lanes: C.int64_t(p.lanes), k: C.int64_t(p.k), ld: C.int64_t(p.ld), _type: C.int32_t(p.t)}
+	if p.kContiguous {
+		s.k_contiguous = 1
+	}
+	return s
+}
+
+// tileC computes one tile in C.
+func (p *product) tileC(t tile, workspace []byte) {
+	args := C.struct_matmul{
+		a: p.a.c(), b: p.b.c(), dst: p.dst,
+		scale_a: (*C.float)(p.scaleA), scale_b: (*C.float)(p.scaleB),
+		m: C.int64_t(p.m), n: C.int64_t(p.n),
+		dst_type: C.int32_t(p.dstType),
+	}
+	if p.accumulate {
+		args.accumulate = 1
+	}
+	C.octet_matmul_tile(p.unit.c(), &args, C.int64_t(t.row), C.int64_t(t.rows), C.int64_t(t.col), C.int64_t(t.cols),
+		unsafe.Pointer(unsafe.SliceData(workspace)))
+}

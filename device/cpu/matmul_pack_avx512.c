@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Packing for the AVX-512 units. Whatever the operand's type and whichever of
+// its axes is contiguous, 16 words are made at once from one or two loads, and
+// float8 is widened by table look-ups inside registers.
+
+//go:build cgo && amd64
+
+#include "matmul_avx512.h"
+#include "matmul_codes.h"
+
+// What a packed word holds.
+enum content {
+	ONE_F32,   // one element
+	BF16_PAIR, // elements k and k+1 of one lane
+	FP16_TWICE, // one element, doubled: a broadcast of 32 bits fills a register with it
+	FP16_LANES, // one element of lanes l and l+1
+};
+
+INLINE int64_t clamp(int64_t n, int64_t most) { return n < 0 ? 0 : n < most ? n : most; }
+
+// n elements, 16 at most, each zero-extended to 32 bits.
+INLINE __m512i load_words(int type, const void *p, int64_t n)
+{
+	__mmask16 m = (1u << clamp(n, 16)) - 1;
+	switch (type) {
+	case F32:
+		return _mm512_maskz_loadu_epi32(m, p);
+	case BF16:
+		return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p));
+	default:
+		return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, p));
+	}
+}
+
+// n narrow elements, 32 at most, each zero-extended to 16 bits.
+INLINE __m512i load_halves(int type, const void *p, int64_t n)
+{
+	__mmask32 m = (1ull << clamp(n, 32)) - 1;
+	if (type == BF16)
+		return _mm512_maskz_loadu_epi16(m, p);
+	return _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(m, p));
+}
+
+// The value of the float8 code in the low byte of each half. Both bytes of the
+// result are looked up by magnitude, then the sign is put in.
+INLINE __m512i decode(const struct codes *t, __m512i codes)
+{
+	__m512i both = _mm512_or_si512(codes, _mm512_slli_epi16(codes, 8));
+	__m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(t->low), both, _mm512_load_si512(t->low + 64));
+	__m512i high = _mm512_permutex2var_epi8(_mm512_load_si512(t->high), both, _mm512_load_si512(t->high + 64));
+	__m512i value = _mm512_mask_blend_epi8(0xAAAAAAAAAAAAAAAA, low, high);
+	const int or_and = 0xF8; // a | (b & c)
+	return _mm512_ternarylogic_epi32(value, both, _mm512_set1_epi16((short)0x8000), or_and);
+}
+
+INLINE __m512i as_bf16(int type, __m512i halves)
+{
+	return type == BF16 ? halves : decode(&bf16_codes[type - E4M3], halves);
+}
+
+INLINE __m512i as_fp16(int type, __m512i halves) { return decode(&fp16_codes[type - E4M3], halves); }
+
+INLINE __m512i as_f32(int type, __m512i words)
+{
+	return type == F32 ? words : _mm512_slli_epi32(as_bf16(type, words), 16);
+}
+
+// Element (row, column) of the operand as it lies in memory.
+INLINE const void *at(int type, const struct matmul_source *s, int64_t row, int64_t column)
+{
+	const int size = type == F32 ? 4 : type == BF16 ? 2 : 1;
+	return (const char *)s->data + (row * s->ld + column) * size;
+}
+
+// 16 words along k, of one lane (of two lanes for FP16_LANES).
+INLINE __m512i along_k(enum content content, int type, const struct matmul_source *s, int64_t lane, int64_t k)
+{
+	const int64_t n = s->k - k;
+	if (lane >= s->lanes)
+		return _mm512_setzero_si512();
+	const void *p = at(type, s, lane, k);
+	switch (content) {
+	case ONE_F32:
+		return as_f32(type, load_words(type, p, n));
+	case BF16_PAIR:
+		return as_bf16(type, load_halves(type, p, n));
+	case FP16_TWICE:
+		return _mm512_mullo_epi32(as_fp16(type, load_words(type, p, n)), _mm512_set1_epi32(0x10001));
+	default: {
+		__m512i next = lane + 1 < s->lanes ? load_words(type, at(type, s, lane + 1, k), n) : _mm512_setzero_si512();
+		return as_fp16(type, _mm512_or_si512(load_words(type, p, n), _mm512_slli_epi32(next, 16)));
+	}
+	}
+}
+
+// The words of one step for 16 lanes (32 for FP16_LANES).
+INLINE __m512i along_lanes(enum content content, int type, const struct matmul_source *s, int64_t lane, int64_t k)
+{
+	const int64_t n = s->lanes - lane;
+	const void *p = at(type, s, k, lane);
+	switch (content) {
+	case ONE_F32:
+		return as_f32(type, load_words(type, p, n));
+	case BF16_PAIR: {
+		__m512i next = k + 1 < s->k ? load_words(type, at(type, s, k + 1, lane), n) : _mm512_setzero_si512();
+		return as_bf16(type, _mm512_or_si512(load_words(type, p, n), _mm512_slli_epi32(next, 16)));
+	}
+	case FP16_TWICE:
+		return _mm512_mullo_epi32(as_fp16(type, load_words(type, p, n)), _mm512_set1_epi32(0x10001));
+	default:
+		return as_fp16(type, load_halves(type, p, n));
+	}
+}
+
+// Transposes 16 rows of 16 words.
+INLINE void transpose(__m512i r[16])
+{
+	__m512i t[16];
+	UNROLL for (int i = 0; i < 16; i += 2) {
+		t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+		t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+	}
+	UNROLL for (int i = 0; i < 16; i += 4) {
+		r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+		r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+		r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+		r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+	}
+	// Now quarter q of r[4g+j] holds rows 4g to 4g+3 of column 4q+j.
+	UNROLL for (int j = 0; j < 4; j++) {
+		__m512i even01 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88), odd01 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xDD);
+		__m512i even23 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88), odd23 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xDD);
+		t[j] = _mm512_shuffle_i32x4(even01, even23, 0x88);
+		t[8 + j] = _mm512_shuffle_i32x4(even01, even23, 0xDD);
+		t[4 + j] = _mm512_shuffle_i32x4(odd01, odd23, 0x88);
+		t[12 + j] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
+	}
+	UNROLL for (int i = 0; i < 16; i++)
+		r[i] = t[i];
+}
+
+INLINE void pack(enum content content, int type, uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0,
+		 int64_t steps)
+{
+	const int k_per_word = content == BF16_PAIR ? 2 : 1, lanes_per_word = content == FP16_LANES ? 2 : 1;
+	if (!s->k_contiguous) {
+		for (int64_t i = 0; i < steps; i++)
+			_mm512_store_si512(strip + i * STRIP, along_lanes(content, type, s, lane0, k0 + i * k_per_word));
+		return;
+	}
+	for (int64_t i = 0; i < steps; i += STRIP) {
+		__m512i r[16];
+		UNROLL for (int l = 0; l < 16; l++)
+			r[l] = along_k(content, type, s, lane0 + l * lanes_per_word, k0 + i * k_per_word);
+		transpose(r);
+		for (int64_t j = 0; j < STRIP && i + j < steps; j++)
+			_mm512_store_si512(strip + (i + j) * STRIP, r[j]);
+	}
+}
+
+AVX512 void octet_pack_f32(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+{
+	switch (s->type) {
+	case F32:
+		return pack(ONE_F32, F32, strip, s, lane0, k0, steps);
+	case BF16:
+		return pack(ONE_F32, BF16, strip, s, lane0, k0, steps);
+	case E4M3:
+		return pack(ONE_F32, E4M3, strip, s, lane0, k0, steps);
+	case E5M2:
+		return pack(ONE_F32, E5M2, strip, s, lane0, k0, steps);
+	}
+}
+
+AVX512 void octet_pack_bf16_pairs(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+{
+	switch (s->type) {
+	case BF16:
+		return pack(BF16_PAIR, BF16, strip, s, lane0, k0, steps);
+	case E4M3:
+		return pack(BF16_PAIR, E4M3, strip, s, lane0, k0, steps);
+	case E5M2:
+		return pack(BF16_PAIR, E5M2, strip, s, lane0, k0, steps);
+	}
+}
+
+AVX512 void octet_pack_fp16_twice(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+{
+	if (s->type == E4M3)
+		pack(FP16_TWICE, E4M3, strip, s, lane0, k0, steps);
+	else
+		pack(FP16_TWICE, E5M2, strip, s, lane0, k0, steps);
+}
+
+AVX512 void octet_pack_fp16_lanes(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+{
+	if (s->type == E4M3)
+		pack(FP16_LANES, E4M3, strip, s, lane0, k0, steps);
+	else
+		pack(FP16_LANES, E5M2, strip, s, lane0, k0, steps);
+}
