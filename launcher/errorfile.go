@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package launcher
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// errorFileVar names the file in which a worker leaves the reason of its failure.
+const errorFileVar = "TORCHELASTIC_ERROR_FILE"
+
+// Failure is what a worker said about its own failure.
+type Failure struct {
+	Message string
+	// Victim says that the worker failed because another rank did.
+	Victim bool
+}
+
+// errorFile is the file's JSON, as torch.distributed.elastic writes it; its
+// "message" may also be a plain string.
+type errorFile struct {
+	Message json.RawMessage `json:"message"`
+}
+
+type errorMessage struct {
+	Message   string    `json:"message"`
+	ExtraInfo extraInfo `json:"extraInfo"`
+}
+
+type extraInfo struct {
+	PyCallstack string `json:"py_callstack"`
+	Timestamp   string `json:"timestamp"` // unix seconds
+	Victim      bool   `json:"victim,omitempty"`
+}
+
+// WriteErrorFile leaves the reason of this worker's failure for the launcher, in
+// the file that TORCHELASTIC_ERROR_FILE names; without that variable it does
+// nothing. An error with a method Victim() bool in its chain that returns true is
+// marked as the consequence of another rank's failure, and the launcher looks
+// for the root cause elsewhere first.
+func WriteErrorFile(failure error) error {
+	path := os.Getenv(errorFileVar)
+	if path == "" {
+		return nil
+	}
+	var v interface{ Victim() bool }
+	m := errorMessage{Message: failure.Error(), ExtraInfo: extraInfo{
+		Timestamp: strconv.FormatInt(time.Now().Unix(), 10),
+		Victim:    errors.As(failure, &v) && v.Victim(),
+	}}
+	inner, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("launcher: error file: %w", err)
+	}
+	text, err := json.Marshal(errorFile{Message: inner})
+	if err != nil {
+		return fmt.Errorf("launcher: error file: %w", err)
+	}
+	// Written beside and renamed, so the launcher never reads half of it.
+	tmp := path + ".tmp"
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("launcher: error file: %w", err)
+	}
+	if err := os.WriteFile(tmp, text, 0o644); err != nil {
+		return fmt.Errorf("launcher: error file: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("launcher: error file: %w", err)
+	}
+	return nil
+}
+
+// ReadErrorFile returns what a worker left at path; an empty Failure if there is
+// nothing, or nothing readable: a worker that crashes may leave anything.
+func ReadErrorFile(path string) Failure {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Failure{}
+	}
+	var f errorFile
+	if json.Unmarshal(text, &f) != nil {
+		return Failure{}
+	}
+	var m errorMessage
+	if json.Unmarshal(f.Message, &m) == nil {
+		return Failure{m.Message, m.ExtraInfo.Victim}
+	}
+	var plain string
+	_ = json.Unmarshal(f.Message, &plain)
+	return Failure{Message: plain}
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"octet/internal/datadriven"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestFromEnv(t *testing.T) {
+	datadriven.Run(t, "testdata/place.txt", func(t *testing.T, c *datadriven.Case) string {
+		if c.Cmd == "first-host" {
+			var out []string
+			for _, list := range c.Args {
+				out = append(out, firstHost(list))
+			}
+			return strings.Join(out, "\n")
+		}
+		env := map[string]string{}
+		for line := range strings.Lines(c.Input) {
+			k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
+			env[k] = v
+		}
+		p, err := FromEnv(func(k string) string { return env[k] })
+		if err != nil {
+			return err.Error()
+		}
+		s := fmt.Sprintf("rank %d of %d, local %d of %d, host %d of %d, from %s",
+			p.Global, p.World, p.Local, p.LocalWorld, p.Group, p.Groups, p.Source)
+		if p.World > 1 {
+			s += fmt.Sprintf(", store %s of %s", p.Endpoint(), map[bool]string{true: "the agent", false: "rank 0"}[p.AgentStore])
+		}
+		if p.RunID != "" {
+			s += fmt.Sprintf(", run %s attempt %d", p.RunID, p.Attempt)
+		}
+		return s
+	})
+}
+
+func freePort(t *testing.T) int {
+	ln, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+func TestOpenStoreOfRank0(t *testing.T) {
+	port := freePort(t)
+	var ranks, met sync.WaitGroup
+	met.Add(2)
+	for rank := range 2 {
+		ranks.Go(func() {
+			p := Place{Global: rank, World: 2, MasterAddr: "localhost", MasterPort: port}
+			st, done, err := OpenStore(t.Context(), p)
+			if err == nil {
+				err = st.Set(t.Context(), fmt.Sprint(rank), nil)
+			}
+			if err == nil {
+				_, err = st.Get(t.Context(), fmt.Sprint(1-rank))
+			}
+			met.Done()
+			met.Wait() // rank 0 takes the server along
+			if err != nil {
+				t.Errorf("rank %d: %v", rank, err)
+				return
+			}
+			if err := done(); err != nil {
+				t.Errorf("rank %d: %v", rank, err)
+			}
+		})
+	}
+	ranks.Wait()
+}
+
+func TestOpenStoreAlone(t *testing.T) {
+	st, done, err := OpenStore(t.Context(), Place{World: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if n, err := st.Add(t.Context(), "n", 1); n != 1 || err != nil {
+		t.Errorf("got %d, %v", n, err)
+	}
+}
+
+func TestOpenStoreWithoutServer(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, _, err := OpenStore(ctx, Place{Global: 1, World: 2, MasterAddr: "localhost", MasterPort: freePort(t)})
+	if err == nil || !strings.Contains(err.Error(), "rank 1 of 2: store: no server at localhost:") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPortInUseNamesHolder(t *testing.T) {
+	ln, err := Listen("localhost", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	port := ln.Addr().(*net.TCPAddr).Port
+	_, err = Listen("localhost", port)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatalf("got %v", err)
+	}
+	for _, part := range []string{fmt.Sprintf("port %d is in use by pid %d", port, os.Getpid()), filepath.Base(os.Args[0])} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("error does not contain %q: %v", part, err)
+		}
+	}
+}
+
+type victim struct{ error }
+
+func (victim) Victim() bool { return true }
+
+func TestErrorFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "0", "error.json")
+	t.Setenv(errorFileVar, path)
+	cause := errors.New("lost rank 1")
+	for _, tt := range []struct {
+		err  error
+		want Failure
+	}{
+		{cause, Failure{"lost rank 1", false}},
+		{fmt.Errorf("step 3: %w", victim{cause}), Failure{"step 3: lost rank 1", true}},
+	} {
+		if err := WriteErrorFile(tt.err); err != nil {
+			t.Fatal(err)
+		}
+		if got := ReadErrorFile(path); got != tt.want {
+			t.Errorf("got %+v, want %+v", got, tt.want)
+		}
+	}
+	t.Setenv(errorFileVar, "")
+	if err := WriteErrorFile(cause); err != nil {
+		t.Errorf("without the variable: %v", err)
+	}
+}
+
+func TestReadErrorFile(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"torch's record", `{"message": {"message": "ValueError: x", "extraInfo": {"py_callstack": "Traceback", "timestamp": "1700000000"}}}`, "ValueError: x"},
+		{"numeric timestamp", `{"message": {"message": "m", "extraInfo": {"timestamp": "17", "more": {}}, "errorCode": 1}}`, "m"},
+		{"plain string", `{"message": "plain", "timestamp": 17}`, "plain"},
+		{"half a file", `{"message": {"mess`, ""},
+		{"something else", `[1, 2]`, ""},
+	} {
+		path := filepath.Join(t.TempDir(), "error.json")
+		if err := os.WriteFile(path, []byte(tt.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := ReadErrorFile(path).Message; got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package launcher starts the ranks of a job and tells each rank where it
+// stands. A rank, however it was started, calls FromEnv for its Place in the
+// world and OpenStore for the store in which it meets the others; a rank that
+// fails leaves the reason with WriteErrorFile.
+//
+// The launcher itself is in the packages below: gang is its logic without any
+// I/O, exec starts the processes of one host, agent connects the hosts over
+// gRPC, local runs ranks as goroutines in tests.
+//
+//	place, err := launcher.FromEnv(os.Getenv) // torchrun's or Slurm's variables, or alone
+//	st, closeStore, err := launcher.OpenStore(ctx, place)
+//	defer closeStore()
+//	err = train(ctx, place, st)
+//	if err != nil {
+//		launcher.WriteErrorFile(err)
+//	}
+package launcher
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	"octet/comm"
+)
+
+// Rank is what the main function of one rank is given: a value, never a global.
+type Rank struct {
+	Place
+	Comm comm.Comm
+}
+
+// Place is where a process stands in its job.
+type Place struct {
+	Global, World     int // rank and number of ranks in the job
+	Local, LocalWorld int // the same among the ranks of this host
+	Group, Groups     int // number of this host and number of hosts
+
+	// MasterAddr and MasterPort are where the store is served; empty and 0 for a
+	// job of one rank.
+	MasterAddr string
+	MasterPort int
+	// AgentStore says that the launcher serves the store; otherwise rank 0 does.
+	AgentStore bool
+
+	RunID   string // id of the job, as the launcher names it
+	Attempt int    // how many times the ranks were started before
+	Source  string // what the place was read from: "torchrun", "slurm" or "alone"
+}
+
+// Endpoint is the address of the store.
+func (p Place) Endpoint() string {
+	return net.JoinHostPort(p.MasterAddr, strconv.Itoa(p.MasterPort))
+}
+
+// FromEnv reads the place of this process from torchrun's variables (octet's
+// launcher sets the same), else from Slurm's; with neither it is one rank alone.
+// Values that contradict each other are errors that name the variable.
+func FromEnv(getenv func(string) string) (Place, error) {
+	v := vars{getenv: getenv}
+	var p Place
+	switch {
+	case getenv("RANK") != "" || getenv("WORLD_SIZE") != "" || getenv("LOCAL_RANK") != "":
+		p = v.torchrun()
+	case getenv("SLURM_PROCID") != "" && getenv("SLURM_NTASKS") != "":
+		p = v.slurm()
+	default:
+		return Place{World: 1, LocalWorld: 1, Groups: 1, Source: "alone"}, nil
+	}
+	if v.err != nil {
+		return Place{}, fmt.Errorf("place of this rank from %s's environment: %w", p.Source, v.err)
+	}
+	return p, nil
+}
+
+// vars reads variables; the first wrong one stays in err.
+type vars struct {
+	getenv func(string) string
+	err    error
+}
+
+func (v *vars) fail(format string, args ...any) {
+	if v.err == nil {
+		v.err = fmt.Errorf(format, args...)
+	}
+}
+
+// int reads name, which must be lo or more and less than hi.
+func (v *vars) int(name string, lo, hi int) int {
+	s := v.getenv(name)
+	if s == "" {
+		v.fail("%s is not set", name)
+		return lo
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < lo || n >= hi {
+		v.fail("%s=%q: want an integer from %d to %d", name, s, lo, hi-1)
+		return lo
+	}
+	return n
+}
+
+// intOr reads name where it is set, else returns def.
+func (v *vars) intOr(name string, def, lo, hi int) int {
+	if v.getenv(name) == "" {
+		return def
+	}
+	return v.int(name, lo, hi)
+}
+
+// maxRanks bounds counts, so that a garbled variable is found here.
+const maxRanks = 1 << 20
+
+func (v *vars) torchrun() Place {
+	p := Place{Source: "torchrun", RunID: v.getenv("TORCHELASTIC_RUN_ID")}
+	p.World = v.int("WORLD_SIZE", 1, maxRanks)
+	p.Global = v.int("RANK", 0, p.World)
+	p.LocalWorld = v.int("LOCAL_WORLD_SIZE", 1, p.World+1)
+	p.Local = v.int("LOCAL_RANK", 0, p.LocalWorld)
+	if p.Local > p.Global {
+		v.fail("LOCAL_RANK=%d is more than RANK=%d", p.Local, p.Global)
+	}
+	p.Groups = v.intOr("GROUP_WORLD_SIZE", (p.World+p.LocalWorld-1)/p.LocalWorld, 1, p.World+1)
+	p.Group = v.intOr("GROUP_RANK", (p.Global-p.Local)/p.LocalWorld, 0, p.Groups)
+	p.Attempt = v.intOr("TORCHELASTIC_RESTART_COUNT", 0, 0, maxRanks)
+	p.AgentStore = v.getenv("TORCHELASTIC_USE_AGENT_STORE") == "True"
+	if p.World > 1 {
+		p.MasterPort = v.int("MASTER_PORT", 1, 1<<16)
+		if p.MasterAddr = v.getenv("MASTER_ADDR"); p.MasterAddr == "" {
+			v.fail("MASTER_ADDR is not set: want the address of rank 0's host")
+		}
+	}
+	return p
+}
