@@ -86,7 +86,7 @@ func (s *Stream) Cast(dst tensor.Operand, src *tensor.Tensor, transpose bool) {
 	if transpose {
 		rows, cols := src.Matrix()
 		r, c := dst.Matrix()
-		must(rows == c && cols == r, "Cast(dst [C,R], src [R,C]) with transpose", dst.Tensor, src)
+		must(rows == c && cols == r || src.Numel() == 0, "Cast(dst [C,R], src [R,C]) with transpose", dst.Tensor, src)
 	}
 	s.do(func() { s.cast(dst, src, transpose) })
 }

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import (
+	"bytes"
+	"testing"
+
+	"octet/device"
+	"octet/device/devicetest"
+)
+
+// open makes a device that ends with the test.
+func open(t testing.TB, isa ISA, threads int) *Device {
+	t.Helper()
+	dev, err := Open(Options{Threads: threads, ISA: isa.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return dev
+}
+
+// eachISA runs f for every instruction set of this processor and build.
+func eachISA[T interface{ Run(string, func(T)) bool }](t T, f func(t T, isa ISA)) {
+	for _, isa := range available() {
+		t.Run(isa.String(), func(t T) { f(t, isa) })
+	}
+}
+
+func TestConformance(t *testing.T) {
+	eachISA(t, func(t *testing.T, isa ISA) {
+		devicetest.Run(t, func(t *testing.T) device.Device { return open(t, isa, 2) })
+	})
+}
+
+func TestBitsDoNotDependOnThreads(t *testing.T) {
+	eachISA(t, func(t *testing.T, isa ISA) {
+		one := devicetest.Bits(t, open(t, isa, 1))
+		for _, threads := range []int{3} {
+			for name, got := range devicetest.Bits(t, open(t, isa, threads)) {
+				if !bytes.Equal(one[name], got) {
+					t.Errorf("%s: %d threads give other bits than one", name, threads)
+				}
+			}
+		}
+	})
+}

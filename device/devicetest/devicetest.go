@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package devicetest is the conformance suite of package device: what any
+// device must compute, at edge sizes too, and how its streams must behave.
+// Kernels are compared with plain float64 functions written here, gradients
+// with finite differences of those.
+//
+// A device's own test runs the whole suite on a device made for each subtest,
+// and compares the bits of variants that must agree:
+//
+//	func TestConformance(t *testing.T) {
+//		devicetest.Run(t, func(t *testing.T) device.Device { return open(t, 1) })
+//	}
+//
+//	one, two := devicetest.Bits(t, open(t, 1)), devicetest.Bits(t, open(t, 2))
+//	if diff := cmp.Diff(one, two); diff != "" { … }
+package devicetest
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"octet/device"
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// Run runs the suite on devices that open makes; open ends them by t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) device.Device) {
+	for _, c := range cases() {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHarness(t, open(t), c.name)
+			c.run(h)
+			h.check()
+		})
+	}
+	t.Run("stream", func(t *testing.T) { runStream(t, open) })
+}
+
+// Bits runs every kernel on fixed inputs and returns what they wrote, by case
+// and output.
+func Bits(t *testing.T, dev device.Device) map[string][]byte {
+	t.Helper()
+	bits := map[string][]byte{}
+	for _, c := range cases() {
+		h := newHarness(t, dev, c.name)
+		c.run(h)
+		for i, b := range h.fetch() {
+			bits[c.name+": "+h.results[i].name] = b
+		}
+	}
+	return bits
+}
+
+// kernelCase runs kernels and notes what their outputs should be.
+type kernelCase struct {
+	name string
+	run  func(h *harness)
+}
+
+func cases() []kernelCase {
+	var all []kernelCase
+	for _, group := range [][]kernelCase{
+		elementwiseCases(), castCases(), amaxCases(), embeddingCases(), normCases(),
+		ropeCases(), attentionCases(), swiGLUCases(), lossCases(), optimCases(),
+	} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+// harness makes inputs and outputs of one case.
+type harness struct {
+	testing.TB
+	device.Stream
+	pool    *device.Pool
+	rand    *rand.Rand
+	results []result
+}
+
+// result is an output and what it should be, within tol of its own size and
+// of the root mean square of all.
+type result struct {
+	name string
+	got  *tensor.Tensor
+	want []float64
+	tol  float64
+}
+
+func newHarness(t testing.TB, dev device.Device, name string) *harness {
+	seed := fnv.New64()
+	seed.Write([]byte(name))
+	return &harness{TB: t, Stream: dev.NewStream("test"), pool: device.NewPool(dev), rand: rand.New(rand.NewPCG(seed.Sum64(), 1))}
+}
+
+// input is a tensor and the values it holds.
+type input struct {
+	*tensor.Tensor
+	v []float64
+}
+
+// put uploads values, rounded to ty.
+func (h *harness) put(ty dtype.Type, values []float64, shape ...int) input {
+	t := h.pool.New(ty, shape...)
+	mem := encode(ty, values)
+	h.Upload(t, mem)
+	return input{t, decode(ty, mem)}
+}
+
+// normal is an input of normally distributed values.
+func (h *harness) normal(ty dtype.Type, shape ...int) input {
+	v := make([]float64, numel(shape))
+	for i := range v {
+		v[i] = h.rand.NormFloat64()
+	}
+	return h.put(ty, v, shape...)
+}
+
+// ints is an input of integers in [0,n).
+func (h *harness) ints(n int, shape ...int) input {
+	v := make([]float64, numel(shape))
+	for i := range v {
+		v[i] = float64(h.rand.IntN(n))
+	}
+	return h.put(dtype.Int32, v, shape...)
+}
+
+// out is an output full of a pattern no kernel should leave behind.
+func (h *harness) out(ty dtype.Type, shape ...int) *tensor.Tensor {
+	t := h.pool.New(ty, shape...)
+	mem := make([]byte, t.Bytes())
+	for i := range mem {
+		mem[i] = 0xAB
+	}
+	h.Upload(t, mem)
+	return t
+}
+
+// want notes what a tensor should hold.
+func (h *harness) want(name string, got *tensor.Tensor, want []float64, tol float64) {
+	h.results = append(h.results, result{name, got, want, tol})
+}
+
+// fetch waits and returns the bytes of each result.
+func (h *harness) fetch() [][]byte {
+	h.Helper()
+	all := make([][]byte, len(h.results))
+	for i, r := range h.results {
+		all[i] = make([]byte, r.got.Bytes())
+		h.Download(all[i], r.got)
+	}
+	if err := h.Sync(); err != nil {
+		h.Fatal(err)
+	}
+	return all
+}
+
+// check compares every result.
+func (h *harness) check() {
+	h.Helper()
+	for i, mem := range h.fetch() {
+		r := h.results[i]
+		got := decode(r.got.Type, mem)
+		if len(got) != len(r.want) {
+			h.Fatalf("%s: %d values, want %d", r.name, len(got), len(r.want))
+		}
+		floor := rms(r.want)
+		bad := 0
+		for j, w := range r.want {
+			if same(got[j], w, r.tol*(math.Abs(w)+floor)) {
+				continue
+			}
+			if bad++; bad <= 3 {
+				h.Errorf("%s[%d] = %v, want %v (tolerance %g)", r.name, j, got[j], w, r.tol)
+			}
+		}
+		if bad > 3 {
+			h.Errorf("%s: %d of %d values are wrong", r.name, bad, len(got))
+		}
+	}
+}
+
+func same(got, want, tol float64) bool {
+	if math.IsNaN(want) || math.IsNaN(got) {
+		return math.IsNaN(want) && math.IsNaN(got)
+	}
+	return got == want || math.Abs(got-want) <= tol
+}
+
+func rms(v []float64) float64 {
+	var sum float64
+	n := 0
+	for _, x := range v {
+		if !math.IsNaN(x) && !math.IsInf(x, 0) {
+			sum += x * x
+			n++
+		}
+	}
+	return math.Sqrt(sum / max(1, float64(n)))
+}
+
+// tolerance is what rounding to ty, after float32 arithmetic, may cost.
+func tolerance(ty dtype.Type) float64 {
+	if ty == dtype.BFloat16 {
+		return 1.0 / 256
+	}
+	return 4e-6
+}
+
+func numel(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// encode and decode convert between values and memory.
+func encode(ty dtype.Type, values []float64) []byte {
+	mem := make([]byte, 0, len(values)*ty.Size())
+	for _, v := range values {
+		switch ty {
+		case dtype.Float32:
+			mem = binary.LittleEndian.AppendUint32(mem, math.Float32bits(float32(v)))
+		case dtype.BFloat16:
+			mem = binary.LittleEndian.AppendUint16(mem, uint16(dtype.ToBF16(float32(v))))
+		case dtype.Int32:
+			mem = binary.LittleEndian.AppendUint32(mem, uint32(int32(v)))
+		default:
+			mem = append(mem, ty.Format().Encode(float32(v)))
+		}
+	}
+	return mem
+}
+
+func decode(ty dtype.Type, mem []byte) []float64 {
+	values := make([]float64, len(mem)/ty.Size())
+	for i := range values {
+		switch ty {
+		case dtype.Float32:
+			values[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(mem[4*i:])))
+		case dtype.BFloat16:
+			values[i] = float64(dtype.BF16(binary.LittleEndian.Uint16(mem[2*i:])).Float32())
+		case dtype.Int32:
+			values[i] = float64(int32(binary.LittleEndian.Uint32(mem[4*i:])))
+		default:
+			values[i] = float64(ty.Format().Decode(mem[i]))
+		}
+	}
+	return values
+}
+
+// round is v as ty holds it.
+func round(ty dtype.Type, v []float64) []float64 { return decode(ty, encode(ty, v)) }
+
+// both are the high-precision types.
+var both = []dtype.Type{dtype.Float32, dtype.BFloat16}
+
+// numericGrad is the gradient of f by central differences at each element of
+// x, which f reads.
+func numericGrad(x []float64, f func() float64) []float64 {
+	const h = 1e-5
+	grad := make([]float64, len(x))
+	for i, v := range x {
+		x[i] = v + h
+		up := f()
+		x[i] = v - h
+		grad[i] = (up - f()) / (2 * h)
+		x[i] = v
+	}
+	return grad
+}
+
+// dot is Σ a·b: the loss whose gradient with respect to b is a.
+func dot(a, b []float64) float64 {
+	var sum float64
+	for i := range a {
+		sum += a[i] * b[i]
+	}
+	return sum
+}

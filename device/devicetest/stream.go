@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package devicetest
+
+import (
+	"strings"
+	"testing"
+
+	"octet/device"
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// runStream checks the order of work, events, and the way of errors.
+func runStream(t *testing.T, open func(t *testing.T) device.Device) {
+	const n = 1000
+	f32 := dtype.Float32
+	setup := func(t *testing.T) (*harness, device.Stream) {
+		dev := open(t)
+		return newHarness(t, dev, t.Name()), dev.NewStream("other")
+	}
+
+	t.Run("work runs in order and uploads keep their bytes", func(t *testing.T) {
+		h, _ := setup(t)
+		x, y := h.normal(f32, n), h.pool.New(f32, n)
+		mem := encode(f32, x.v)
+		h.Upload(x.Tensor, mem)
+		clear(mem)
+		h.Copy(y, x.Tensor)
+		h.Zero(x.Tensor)
+		h.want("copy before zero", y, x.v, 0)
+		h.want("zero", x.Tensor, make([]float64, n), 0)
+		h.check()
+	})
+
+	t.Run("an event joins two streams", func(t *testing.T) {
+		h, other := setup(t)
+		x, y := h.normal(f32, n), h.out(f32, n)
+		for range 100 {
+			h.Add(x.Tensor, x.Tensor, x.Tensor)
+		}
+		want := make([]float64, n)
+		for i, v := range x.v {
+			want[i] = v * 0x1p100
+		}
+		other.Wait(h.Record())
+		other.Copy(y, x.Tensor)
+		h.Wait(other.Record())
+		h.want("copy", y, want, 0)
+		h.check()
+	})
+
+	t.Run("calls return before the work is done", func(t *testing.T) {
+		h, other := setup(t)
+		host, ok := h.Stream.(device.HostStream)
+		if !ok {
+			t.Skip("needs a device.HostStream, to hold a stream up")
+		}
+		gate := make(chan struct{})
+		x, y := h.normal(f32, n), h.out(f32, n)
+		host.Call("gate", func() error { <-gate; return nil })
+		h.Copy(y, x.Tensor)
+		held := h.Record()
+		other.Wait(held)
+		after := other.Record()
+		if held.Done() || after.Done() {
+			t.Error("an event happened before the work in front of it")
+		}
+		close(gate)
+		if err := other.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if !held.Done() || !after.Done() {
+			t.Error("an event has not happened after Sync")
+		}
+		h.want("copy", y, x.v, 0)
+		h.check()
+	})
+
+	t.Run("an error sticks until Sync and crosses events", func(t *testing.T) {
+		h, other := setup(t)
+		x, y, mine := h.normal(f32, n), h.out(f32, n), h.put(f32, make([]float64, n), n)
+		logits, loss := h.normal(f32, 1, 3), h.put(f32, []float64{0}, 1)
+		h.CrossEntropy(loss.Tensor, logits.Tensor, h.put(dtype.Int32, []float64{7}, 1).Tensor, 1)
+		h.Copy(mine.Tensor, x.Tensor)
+		other.Wait(h.Record())
+		other.Copy(y, x.Tensor)
+		for name, s := range map[string]device.Stream{"first": h.Stream, "second": other} {
+			err := s.Sync()
+			if err == nil || !strings.Contains(err.Error(), "target 7") || !strings.Contains(err.Error(), "vocabulary of 3") {
+				t.Errorf("Sync of the %s stream: %v; want the target and the vocabulary", name, err)
+			}
+			if err := s.Sync(); err != nil {
+				t.Errorf("second Sync of the %s stream: %v", name, err)
+			}
+		}
+		h.want("work behind the error is skipped", mine.Tensor, make([]float64, n), 0)
+		h.check()
+		h.Copy(mine.Tensor, x.Tensor)
+		h.results = nil
+		h.want("work after Sync runs", mine.Tensor, x.v, 0)
+		h.check()
+	})
+
+	t.Run("ids outside the table are an error", func(t *testing.T) {
+		h, _ := setup(t)
+		ids := h.put(dtype.Int32, []float64{0, -1}, 2)
+		h.Embedding(h.out(f32, 2, 4), h.normal(f32, 3, 4).Tensor, ids.Tensor)
+		if err := h.Sync(); err == nil || !strings.Contains(err.Error(), "id -1") {
+			t.Errorf("Sync: %v; want the id", err)
+		}
+	})
+
+	t.Run("wrong shapes and types panic at the call", func(t *testing.T) {
+		h, _ := setup(t)
+		a, b, bytes := h.out(f32, 4, 4), h.out(f32, 4, 5), h.out(dtype.Float8E4M3, 4, 4)
+		for name, call := range map[string]func(){
+			"copy":      func() { h.Copy(a, b) },
+			"copy type": func() { h.Copy(a, bytes) },
+			"add":       func() { h.Add(a, a, b) },
+			"amax":      func() { h.Amax(a, []*tensor.Tensor{b}) },
+			"cast":      func() { h.Cast(tensor.Operand{Tensor: a}, a, false) },
+			"transpose": func() { h.Cast(tensor.Operand{Tensor: h.out(dtype.Float8E4M3, 4, 5)}, b, true) },
+			"rmsnorm":   func() { h.RMSNorm(a, nil, a, a, nil, a, 0) },
+			"rope":      func() { h.RoPE(a, b, false) },
+			"attention": func() { h.Attention(a, a, a, a, a) },
+			"swiglu":    func() { h.SwiGLU(a, a, b) },
+			"loss":      func() { h.CrossEntropy(a, b, a, 1) },
+			"adamw":     func() { h.AdamW([]*tensor.Tensor{a}, nil, nil, nil, nil, device.AdamWStep{}) },
+			"upload":    func() { h.Upload(a, make([]byte, 3)) },
+		} {
+			if !panics(call) {
+				t.Errorf("%s did not panic", name)
+			}
+		}
+	})
+}
+
+func panics(f func()) (did bool) {
+	defer func() { did = recover() != nil }()
+	f()
+	return false
+}
