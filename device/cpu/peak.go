@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import "time"
+
+// MeasurePeak measures what one core's multipliers do at best, in FLOP/s: f32
+// fused multiply-adds, and bf16 dot products (0 where the processor has none).
+// It takes about 20 ms. A core that is shared with other work gives less, so
+// take ratios within one run.
+func MeasurePeak() (f32, bf16 float64) {
+	has := map[ISA]bool{}
+	for _, isa := range available() {
+		has[isa] = true
+	}
+	switch {
+	case has[AVX512]:
+		f32 = rate(spinF32AVX512)
+	case has[AVX2]:
+		f32 = rate(spinF32AVX2)
+	default:
+		f32 = rate(spinPortable)
+	}
+	if has[AVX512BF16] {
+		bf16 = rate(spinBF16)
+	}
+	return f32, bf16
+}
+
+// rate runs spin, which returns the operations it did, for about 8 ms and
+// returns the best rate seen.
+func rate(spin func(rounds int) int) float64 {
+	best := 0.0
+	for range 8 {
+		rounds := 1 << 10
+		for {
+			start := time.Now()
+			ops := spin(rounds)
+			took := time.Since(start)
+			if took >= 500*time.Microsecond {
+				best = max(best, float64(ops)/took.Seconds())
+				break
+			}
+			rounds *= 4
+		}
+	}
+	return best
+}
+
+// spinPortable is eight independent sums, enough to keep scalar Go's adder and
+// multiplier busy.
+func spinPortable(rounds int) int {
+	var s [8]float32
+	x, y := 1/float32(rounds), float32(0.5)
+	for range rounds {
+		s[0] = s[0]*x + y
+		s[1] = s[1]*x + y
+		s[2] = s[2]*x + y
+		s[3] = s[3]*x + y
+		s[4] = s[4]*x + y
+		s[5] = s[5]*x + y
+		s[6] = s[6]*x + y
+		s[7] = s[7]*x + y
+	}
+	sink(s)
+	return rounds * 2 * len(s)
+}
+
+// sink keeps its argument from being optimized away.
+//
+//go:noinline
+func sink([8]float32) {}
