@@ -1,0 +1,52 @@
+# Every target says beside its name what it does; `make` prints that list. Releases of tools are pinned here and nowhere else.
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/...
+VENV          := .venv-peers
+
+.PHONY: help train test race heavy bench bench-peers lint verify generate sz
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+train: ## two ranks train the debug model in float8, as the README does
+	go run ./cmd/octet run --nproc-per-node 2 train --config configs/debugmodel.toml
+
+test: ## every test
+	go test ./...
+
+race: ## the concurrent packages under the race detector
+	go test -race $(CONCURRENT)
+
+heavy: ## every test, those included that take minutes
+	OCTET_HEAVY=1 go test -timeout 60m ./...
+
+bench: ## speed of kernels, collectives and the training step
+	go test -run '^$$' -bench . -benchtime 200ms ./...
+
+bench-peers: $(VENV)/installed ## octet against PyTorch, in turns: the tables of docs/performance.md
+	go build -o bin/ ./cmd/octet ./bench/peers/firstallreduce
+	$(VENV)/bin/python bench/peers/peers.py
+	$(VENV)/bin/python bench/peers/micro.py
+
+$(VENV)/installed: bench/peers/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement $<
+	touch $@
+
+lint: ## golangci-lint, built from source (a minute or two the first time)
+	go run $(GOLANGCI_LINT) run ./...
+
+verify: ## what CI checks beside tests: gofmt, go.mod, generated files, vet
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	CGO_ENABLED=0 go vet ./...
+
+generate: ## rewrite generated files
+	go generate ./...
+
+sz: ## lines of hand-written source per package, tests apart
+	@git ls-files '*.go' '*.c' '*.h' '*.py' | grep -vE '_test\.go$$|\.pb\.go$$|testdata/' | xargs awk '\
+		FNR == 1 { dir = FILENAME; if (!sub("/[^/]*$$", "", dir)) dir = "." } \
+		{ lines[dir]++; all++ } \
+		END { for (d in lines) printf "%6d %s\n", lines[d], d; printf "%6d together\n", all }' | sort -n

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package chart draws the loss of one or more runs over their steps, as SVG.
+// It serves the pictures of the documentation; a run in progress is followed
+// by package metrics.
+//
+//	run, err := metrics.Read("out/metrics.jsonl")
+//	...
+//	err = chart.Chart{
+//		Title: "Llama debug model on Go's source",
+//		Runs:  []chart.Run{{Name: "float8", Records: run}},
+//	}.WriteSVG(file)
+//
+// Each run is a pale line through every step and a strong line through the
+// means of the steps nearby.
+package chart
+
+import (
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+
+	"octet/metrics"
+)
+
+// Chart is one picture.
+type Chart struct {
+	Title string
+	Runs  []Run // drawn in order, so the last lies on top
+}
+
+// Run is one line of a chart.
+type Run struct {
+	Name    string
+	Records []metrics.Record
+}
+
+const (
+	width, height = 7 * vg.Inch, 4 * vg.Inch
+	// The strong line averages this part of all steps around each.
+	window = 1.0 / 30
+)
+
+// palette has Okabe and Ito's colours, which colour-blind readers tell apart
+// (jfly.uni-koeln.de/color, 2008), strongest first.
+func palette() []color.NRGBA {
+	return []color.NRGBA{
+		{R: 0xd5, G: 0x5e, A: 0xff},          // vermilion
+		{G: 0x72, B: 0xb2, A: 0xff},          // blue
+		{G: 0x9e, B: 0x73, A: 0xff},          // green
+		{R: 0xcc, G: 0x79, B: 0xa7, A: 0xff}, // purple
+		{R: 0xe6, G: 0x9f, A: 0xff},          // orange
+		{A: 0xff},                            // black
+	}
+}
+
+// WriteSVG draws the chart. A run without a finite loss is an error that names
+// it, and so is a chart of more runs than there are colours.
+func (c Chart) WriteSVG(w io.Writer) error {
+	colours := palette()
+	if len(c.Runs) == 0 || len(c.Runs) > len(colours) {
+		return fmt.Errorf("chart: %d runs; a chart has 1 to %d", len(c.Runs), len(colours))
+	}
+	p := plot.New()
+	p.Title.Text = c.Title
+	p.X.Label.Text = "step"
+	p.Y.Label.Text = "loss, nats per token"
+	p.Legend.Top = true
+	p.Legend.Padding = vg.Points(3)
+	setFonts(p)
+	grid := plotter.NewGrid()
+	grid.Horizontal.Color, grid.Vertical.Color = color.Gray{Y: 0xe8}, color.Gray{Y: 0xe8}
+	p.Add(grid)
+
+	strong := make([]*plotter.Line, len(c.Runs))
+	for i, run := range c.Runs {
+		points := lossOverSteps(run.Records)
+		if len(points) == 0 {
+			return fmt.Errorf("chart: run %q has no step with a finite loss", run.Name)
+		}
+		raw, err := line(points, colours[i], vg.Points(0.6))
+		if err != nil {
+			return fmt.Errorf("chart: run %q: %w", run.Name, err)
+		}
+		pale := colours[i]
+		pale.A = 0x50
+		raw.Color = pale
+		p.Add(raw)
+		if strong[i], err = line(smooth(points), colours[i], vg.Points(1.8)); err != nil {
+			return fmt.Errorf("chart: run %q: %w", run.Name, err)
+		}
+	}
+	for i, run := range c.Runs {
+		p.Add(strong[i])
+		p.Legend.Add(run.Name, strong[i])
+	}
+
+	svg, err := p.WriterTo(width, height, "svg")
+	if err != nil {
+		return fmt.Errorf("chart: %w", err)
+	}
+	if _, err := svg.WriteTo(w); err != nil {
+		return fmt.Errorf("chart: %w", err)
+	}
+	return nil
+}
+
+func line(points plotter.XYs, c color.Color, width vg.Length) (*plotter.Line, error) {
+	l, err := plotter.NewLine(points)
+	if err != nil {
+		return nil, err
+	}
+	l.Color, l.Width = c, width
+	return l, nil
+}
+
+// setFonts takes sans serif everywhere: a browser that lacks the font named in
+// the picture then falls back on another of its kind.
+func setFonts(p *plot.Plot) {
+	for _, style := range []*font.Font{
+		&p.Title.TextStyle.Font, &p.X.Label.TextStyle.Font, &p.Y.Label.TextStyle.Font,
+		&p.X.Tick.Label.Font, &p.Y.Tick.Label.Font, &p.Legend.TextStyle.Font,
+	} {
+		style.Variant = "Sans"
+	}
+}
+
+// lossOverSteps leaves out losses that are not finite: they have no place on
+// an axis.
+func lossOverSteps(records []metrics.Record) plotter.XYs {
+	points := make(plotter.XYs, 0, len(records))
+	for _, r := range records {
+		if !math.IsNaN(r.Loss) && !math.IsInf(r.Loss, 0) {
+			points = append(points, plotter.XY{X: float64(r.Step), Y: r.Loss})
+		}
+	}
+	return points
+}
+
+// smooth gives each point the mean of its neighbours, as many before as after,
+// so that the line neither lags nor bends at its ends.
+func smooth(points plotter.XYs) plotter.XYs {
+	most := int(math.Round(float64(len(points)) * window / 2))
+	out := make(plotter.XYs, len(points))
+	for i, p := range points {
+		reach := min(most, i, len(points)-1-i)
+		var sum float64
+		for _, q := range points[i-reach : i+reach+1] {
+			sum += q.Y
+		}
+		out[i] = plotter.XY{X: p.X, Y: sum / float64(2*reach+1)}
+	}
+	return out
+}

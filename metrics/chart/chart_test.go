@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"strings"
+	"testing"
+
+	"gonum.org/v1/plot/plotter"
+
+	"octet/metrics"
+)
+
+func run(name string, losses ...float64) Run {
+	r := Run{Name: name}
+	for i, l := range losses {
+		r.Records = append(r.Records, metrics.Record{Step: i + 1, Loss: l})
+	}
+	return r
+}
+
+func TestWriteSVG(t *testing.T) {
+	c := Chart{Title: "a < b", Runs: []Run{run("float8", 5, 4, math.NaN(), 3), run("f32", 5, 3, 2, 1)}}
+	var svg strings.Builder
+	if err := c.WriteSVG(&svg); err != nil {
+		t.Fatal(err)
+	}
+	paths := 0
+	var text []string
+	for dec := xml.NewDecoder(strings.NewReader(svg.String())); ; {
+		token, err := dec.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("not well-formed: %v", err)
+		}
+		switch token := token.(type) {
+		case xml.StartElement:
+			if token.Name.Local == "path" {
+				paths++
+			}
+		case xml.CharData:
+			text = append(text, string(token))
+		}
+	}
+	if paths < 4 {
+		t.Errorf("%d paths, want at least two lines a run", paths)
+	}
+	all := strings.Join(text, "\n")
+	for _, want := range []string{c.Title, "float8", "f32", "step", "loss, nats per token"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("the picture does not say %q", want)
+		}
+	}
+}
+
+func TestWriteSVGNamesWhatItCannotDraw(t *testing.T) {
+	tests := []struct {
+		name  string
+		chart Chart
+		want  string
+	}{
+		{"no run", Chart{}, "0 runs; a chart has 1 to 6"},
+		{"too many", Chart{Runs: make([]Run, 7)}, "7 runs; a chart has 1 to 6"},
+		{"nothing finite", Chart{Runs: []Run{run("bad", math.NaN(), math.Inf(1))}}, `run "bad" has no step with a finite loss`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := tt.chart.WriteSVG(io.Discard)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSmoothKeepsEndsAndStraightLines(t *testing.T) {
+	straight := make(plotter.XYs, 300)
+	for i := range straight {
+		straight[i] = plotter.XY{X: float64(i), Y: 10 - float64(i)/100}
+	}
+	for i, p := range smooth(straight) {
+		if p.X != straight[i].X || math.Abs(p.Y-straight[i].Y) > 1e-9 {
+			t.Fatalf("point %d moved from %v to %v", i, straight[i], p)
+		}
+	}
+
+	noisy := make(plotter.XYs, 300)
+	for i := range noisy {
+		noisy[i] = plotter.XY{X: float64(i), Y: float64(i % 2)}
+	}
+	smoothed := smooth(noisy)
+	if got := smoothed[150].Y; math.Abs(got-0.5) > 0.06 {
+		t.Errorf("the middle of 0, 1, 0, 1, … is %v, want about 0.5", got)
+	}
+	if first, last := smoothed[0], smoothed[299]; first != noisy[0] || last != noisy[299] {
+		t.Errorf("ends moved to %v and %v", first, last)
+	}
+}
