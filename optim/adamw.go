@@ -1,5 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package optim moves weights: Adam and AdamW over the local shards of
+// parameters, clipping by the global norm, and the learning rate's schedule.
+//
+//	adam, err := optim.NewAdam(dev, s, params, optim.AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1})
+//	clip := optim.NewClipper(pool, params)
+//	lr := optim.Schedule{Warmup: 200, Total: 10000, Type: "cosine"}
+//	for step := range 10000 {
+//		… // forward and backward
+//		clip.Measure(s, comm, 1.0)
+//		adam.Step(s, clip.Coef, 8e-4*lr.Factor(step))
+//	}
 package optim
 
 import (

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package parallel says how a model is spread over ranks, as a table, and
+// applies the table in the one order that is right: float8 first, because it
+// chooses how weights travel, then sharding.
+//
+//	p := parallel.Plan{
+//		Float8: &parallel.Float8{Config: fp8.DefaultConfig(), Skip: []string{"output"}},
+//		Units:  []string{"tok_embeddings", "layers.*", "norm+output"},
+//		FSDP:   fsdp.Options{Param: dtype.BFloat16},
+//	}
+//	fmt.Print(p)
+//	sharded, err := p.Apply(&model, comm)
+package parallel
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"octet/comm"
+	"octet/fp8"
+	"octet/fsdp"
+	"octet/nn"
+)
+
+// Plan is a model's parallelism.
+type Plan struct {
+	Float8 *Float8 // nil: none
+	// Units are the FSDP units by path, with * for any one part of a path. What
+	// is in none of them belongs to the root's.
+	Units []string
+	FSDP  fsdp.Options
+}
+
+// Float8 converts every Linear whose name contains none of Skip.
+type Float8 struct {
+	Config fp8.Float8LinearConfig
+	Skip   []string
+}
+
+// Convert applies what changes the model itself and needs no other rank. A
+// pattern that matches nothing, and a Linear whose sizes do not fit, are errors.
+func (p Plan) Convert(root *nn.Module) error {
+	used := map[string]bool{}
+	_ = nn.Walk(root, func(at string, m nn.Module) (nn.Module, error) {
+		if pattern, ok := p.unit(at); ok {
+			used[pattern] = true
+		}
+		return m, nil
+	})
+	var errs []error
+	for _, pattern := range p.Units {
+		if !used[pattern] {
+			errs = append(errs, fmt.Errorf("parallel: the plan's unit %q matches no module", pattern))
+		}
+	}
+	if p.Float8 != nil {
+		m, err := fp8.ConvertToFloat8Training(*root, p.Float8.Config, fp8.FilterFQNs(p.Float8.Skip...))
+		*root = m
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Shard makes the units over the ranks of g. Call it after Convert, on all
+// ranks.
+func (p Plan) Shard(root *nn.Module, g comm.Comm) (*fsdp.FSDP, error) {
+	f, err := fsdp.New(g, p.FSDP)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.Wrap(root, func(at string, _ nn.Module) bool {
+		_, ok := p.unit(at)
+		return ok
+	})
+}
+
+// unit is the pattern that makes a unit of the module at the given path.
+func (p Plan) unit(at string) (string, bool) {
+	for _, pattern := range p.Units {
+		// path.Match's separator is "/".
+		slash := func(s string) string { return strings.ReplaceAll(s, ".", "/") }
+		if ok, _ := path.Match(slash(pattern), slash(at)); ok {
+			return pattern, true
+		}
+	}
+	return "", false
+}
+
+// String is the table, in the order in which it is applied.
+func (p Plan) String() string {
+	var b strings.Builder
+	if p.Float8 != nil {
+		recipe, _ := p.Float8.Config.Recipe()
+		fmt.Fprintf(&b, "float8  every Linear but %q: %v", p.Float8.Skip, recipe)
+		if recipe.Float8Weights {
+			b.WriteString(", weights travel as float8")
+		}
+		b.WriteByte('\n')
+	}
+	for _, u := range p.Units {
+		fmt.Fprintf(&b, "fsdp    %s\n", u)
+	}
+	fmt.Fprintf(&b, "fsdp    parameters and activations in %v, reshard after forward: %s\n", p.FSDP.Param, p.FSDP.Reshard)
+	return b.String()
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"octet/comm"
+	"octet/metrics"
+	"octet/models/llama/plan"
+)
+
+// Run trains for the configured number of steps. Whatever ends it early, an
+// error, a panic or ctx, aborts the job's communicators with that cause, so
+// that no other rank waits for this one.
+func Run(ctx context.Context, j Job, sink metrics.Sink) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("train: panic: %v\n%s", p, debug.Stack())
+		}
+		if err != nil {
+			j.World.Abort(err)
+		}
+	}()
+	stop := context.AfterFunc(ctx, func() { j.World.Abort(context.Cause(ctx)) })
+	defer stop()
+
+	deadline(j.World, j.Config.Comm.InitTimeoutSeconds)
+	t, err := New(j)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	t.describe(j)
+	for step := range j.Config.Training.Steps {
+		record, err := t.Step()
+		if err != nil {
+			return err
+		}
+		sink.Step(record)
+		if step == 0 {
+			deadline(j.World, j.Config.Comm.TrainTimeoutSeconds)
+		}
+	}
+	return t.sync()
+}
+
+func deadline(c comm.Comm, seconds int) {
+	if c, ok := c.(comm.Control); ok {
+		c.SetTimeout(time.Duration(seconds) * time.Second)
+	}
+}
+
+// describe logs what is about to run; rank 0 speaks for all.
+func (t *Trainer) describe(j Job) {
+	if t.comm.Rank() != 0 {
+		return
+	}
+	for _, note := range t.cfg.Notes {
+		t.log.Warn(note)
+	}
+	args, _ := plan.Args(t.cfg)
+	world := t.comm.Size()
+	c := t.cfg.Training
+	t.log.Info(fmt.Sprintf("%s: %s %s, %d parameters, on %d ranks of %s",
+		t.cfg.Job.Description, t.cfg.Model.Name, t.cfg.Model.Flavor, args.Params(), world, j.Device.Name()))
+	t.log.Info(fmt.Sprintf("local batch %d, global batch %d, %d microbatches, sequence %d, %d steps, %s",
+		c.LocalBatchSize, t.cfg.GlobalBatchSize(world), t.cfg.Microbatches(world), c.SeqLen, c.Steps, c.Dataset))
+	if t.cfg.Model.PrintAfterConversion {
+		t.log.Info("linear layers\n" + t.Conversion())
+	}
+	if t.cfg.Debug.PrintPlan {
+		t.log.Info("plan\n" + t.Plan())
+	}
+}
+
+// NewSink is what rank 0 reports to: the console, metrics.jsonl in the dump
+// folder and, on a terminal, a progress bar. Other ranks report nothing.
+func NewSink(j Job, bar *metrics.Progress) (metrics.Sink, error) {
+	if j.World.Rank() != 0 {
+		return metrics.Tee(), nil
+	}
+	cfg := j.Config
+	if err := os.MkdirAll(cfg.Job.DumpFolder, 0o777); err != nil {
+		return nil, fmt.Errorf("job.dump_folder: %w", err)
+	}
+	file, err := metrics.CreateJSONL(filepath.Join(cfg.Job.DumpFolder, metrics.FileName))
+	if err != nil {
+		return nil, err
+	}
+	args, err := plan.Args(cfg)
+	if err != nil {
+		return nil, err
+	}
+	console := metrics.NewConsole(j.Log, metrics.ConsoleOptions{
+		LogFreq: cfg.Metrics.LogFreq,
+		FLOPsPerToken: metrics.FLOPsPerToken(metrics.ModelSize{
+			Params: args.Params(), EmbeddingParams: args.Embedding(), Layers: args.Layers, Heads: args.Heads, HeadDim: args.HeadDim(), SeqLen: cfg.Training.SeqLen,
+		}),
+		PeakFLOPS:   j.PeakFLOPS,
+		MemoryTotal: metrics.ReadMemory().Total,
+		Color:       !cfg.Metrics.DisableColorPrinting && metrics.IsTerminal(os.Stderr),
+	})
+	return metrics.Tee(file, console, bar), nil
+}

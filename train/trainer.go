@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package train is the step loop: forward, backward, clip, update, report, as
+// torchtitan's trainer does it, on one rank of a job.
+//
+//	cfg, err := config.Load(args)
+//	err = plan.Check(cfg, world)                        // before any rank starts
+//	err = train.Run(ctx, train.Job{Config: cfg, Device: dev, World: comm, Log: log})
+//
+// or, to look at every step:
+//
+//	t, err := train.New(train.Job{…})
+//	defer t.Close()
+//	for range cfg.Training.Steps {
+//		record, err := t.Step()
+//	}
+package train
+
+import (
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"octet/comm"
+	"octet/comm/record"
+	"octet/config"
+	"octet/data"
+	"octet/device"
+	"octet/dtensor"
+	"octet/dtype"
+	"octet/fp8"
+	"octet/fsdp"
+	"octet/models/llama/plan"
+	"octet/nn"
+	"octet/optim"
+	"octet/parallel"
+	"octet/tensor"
+)
+
+// Job is one rank's part of a run.
+type Job struct {
+	Config *config.Config // valid for the size of World
+	Device device.Device
+	World  comm.Comm
+	Log    *zap.Logger
+	// PeakFLOPS is what the rank's device can compute at most, FLOP/s, for mfu;
+	// 0 if not known.
+	PeakFLOPS float64
+}
+
+// Trainer is the state of a run on one rank.
+type Trainer struct {
+	cfg     *config.Config
+	log     *zap.Logger
+	comm    comm.Comm // of all ranks, for work on the compute stream
+	counter *record.Comm
+
+	plan    parallel.Plan
+	model   nn.Module
+	sharded *fsdp.FSDP
+	ctx     *nn.Ctx
+	adam    *optim.Adam
+	clip    *optim.Clipper
+	lr      optim.Schedule
+
+	loader  *data.Loader
+	batches []*data.Batch // of one step's microbatches
+
+	ids, targets *tensor.Tensor // int32 [B,S]
+	loss         *tensor.Tensor // float32 [1]
+	count        *tensor.Tensor // int32 [1]
+	step         int
+}
+
+// New builds the model, shards it and gives it its first weights. All ranks of
+// the job must call it.
+func New(j Job) (*Trainer, error) {
+	cfg := j.Config
+	world := j.World.Size()
+	mesh, err := dtensor.NewMesh(world, dtensor.Axis{Name: "fsdp", Size: cfg.ShardDegree(world)})
+	if err != nil {
+		return nil, err
+	}
+	counter := record.New(j.World, nil)
+	t := &Trainer{cfg: cfg, log: j.Log, comm: counter, counter: counter}
+	if t.model, t.plan, err = plan.Build(cfg); err != nil {
+		return nil, err
+	}
+	_, color, key := mesh.Group(j.World.Rank(), "fsdp")
+	group, err := t.comm.Split(color, key)
+	if err != nil {
+		return nil, err
+	}
+	if t.sharded, err = t.plan.Shard(&t.model, group); err != nil {
+		return nil, err
+	}
+	if err := t.openData(j.World); err != nil {
+		return nil, err
+	}
+	if err := t.allocate(j.Device); err != nil {
+		return nil, err
+	}
+	if err := t.initWeights(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *Trainer) openData(world comm.Comm) (err error) {
+	c := t.cfg.Training
+	args, err := plan.Args(t.cfg)
+	if err != nil {
+		return err
+	}
+	t.loader, err = data.Open(data.Config{
+		Dataset: c.Dataset, Path: c.DatasetPath, SeqLen: c.SeqLen, LocalBatch: c.LocalBatchSize,
+		Rank: world.Rank(), Ranks: t.cfg.DataRanks(world.Size()), VocabSize: args.Vocab, Seed: uint64(t.cfg.Debug.Seed),
+	})
+	if err != nil {
+		return err
+	}
+	micro := t.cfg.Microbatches(world.Size())
+	for range micro {
+		t.batches = append(t.batches, t.loader.NewBatch())
+	}
+	return t.loader.Need(micro * c.Steps)
+}
+
+func (t *Trainer) allocate(dev device.Device) (err error) {
+	s := dev.NewStream("compute")
+	pool := device.NewPool(dev)
+	t.ctx = &nn.Ctx{Stream: s, Pool: pool, Tape: &nn.Tape{}, Act: t.plan.FSDP.Param}
+	if err := t.sharded.Allocate(dev); err != nil {
+		return err
+	}
+	o := t.cfg.Optimizer
+	params := t.sharded.Params()
+	if t.adam, err = optim.NewAdam(dev, s, params, optim.AdamOptions{
+		Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay, L2: o.Name == "Adam",
+	}); err != nil {
+		return err
+	}
+	t.clip = optim.NewClipper(pool, params)
+	l := t.cfg.LRScheduler
+	t.lr = optim.Schedule{Warmup: l.WarmupSteps, Total: t.cfg.TotalSteps(), DecayRatio: l.DecayRatio, Type: l.DecayType, MinFactor: l.MinLRFactor}
+	b, n := t.cfg.Training.LocalBatchSize, t.cfg.Training.SeqLen
+	t.ids, t.targets = pool.New(dtype.Int32, b, n), pool.New(dtype.Int32, b, n)
+	t.loss, t.count = pool.New(dtype.Float32, 1), pool.New(dtype.Int32, 1)
+	return nil
+}
+
+// Params are the rank's parameters.
+func (t *Trainer) Params() []*nn.Param { return t.sharded.Params() }
+
+// Plan is what is applied to the model, sharded how, sending how much.
+func (t *Trainer) Plan() string { return t.plan.String() + t.sharded.Plan() }
+
+// Conversion is the table of linear layers and how each computes.
+func (t *Trainer) Conversion() string { return fp8.Report(t.model) }
+
+// Close ends the data loader. Memory belongs to the device.
+func (t *Trainer) Close() error {
+	if err := t.loader.Close(); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"octet/checkpoint/safetensors"
+	"octet/device"
+	"octet/nn"
+)
+
+// initWeights loads the weights of checkpoint.initial_load_path, or draws them.
+// Each rank makes only its own rows; they are those of the whole parameter.
+func (t *Trainer) initWeights() error {
+	params := t.sharded.Params()
+	if path := t.cfg.Checkpoint.InitialLoadPath; path != "" {
+		if err := load(t.ctx.Stream, path, params); err != nil {
+			return err
+		}
+	} else {
+		for _, p := range params {
+			rows := make([]float32, p.Local().Numel())
+			p.Init.Fill(rows, uint64(t.cfg.Debug.Seed), p.Name, p.RowOffset*rowSize(p))
+			write(t.ctx.Stream, p, rows)
+		}
+	}
+	t.precompute()
+	return t.sync()
+}
+
+func rowSize(p *nn.Param) int { return p.Numel() / p.Shape[0] }
+
+// write sets the rank's rows of p.
+func write(s device.Stream, p *nn.Param, rows []float32) {
+	s.Upload(p.Local(), device.Float32Bytes(rows))
+	p.Version++
+}
+
+// CheckWeights reports every tensor that the file or folder at path lacks, has
+// too many or in another shape than params.
+func CheckWeights(path string, params []*nn.Param) error {
+	set, err := safetensors.Open(path)
+	if err != nil {
+		return fmt.Errorf("checkpoint.initial_load_path: %w", err)
+	}
+	defer set.Close()
+	return compare(set, path, params)
+}
+
+func compare(set *safetensors.Set, path string, params []*nn.Param) error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("checkpoint.initial_load_path = %s: "+format, append([]any{path}, args...)...))
+	}
+	known := map[string]bool{}
+	for _, p := range params {
+		known[p.Name] = true
+		info, ok := set.Info(p.Name)
+		switch {
+		case !ok:
+			bad("%s %v is missing", p.Name, p.Shape)
+		case !slices.Equal(info.Shape, p.Shape):
+			bad("%s has shape %v, the model wants %v", p.Name, info.Shape, p.Shape)
+		}
+	}
+	for _, name := range set.Names() {
+		// RoPE's table is computed, not loaded.
+		if !known[name] && !strings.HasSuffix(name, "freqs_cis") {
+			bad("%s is not a parameter of the model", name)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func load(s device.Stream, path string, params []*nn.Param) error {
+	set, err := safetensors.Open(path)
+	if err != nil {
+		return fmt.Errorf("checkpoint.initial_load_path: %w", err)
+	}
+	defer set.Close()
+	if err := compare(set, path, params); err != nil {
+		return err
+	}
+	for _, p := range params {
+		info, _ := set.Info(p.Name)
+		raw, err := set.Rows(p.Name, p.RowOffset, p.LocalRows)
+		if err != nil {
+			return fmt.Errorf("checkpoint.initial_load_path: %w", err)
+		}
+		rows := make([]float32, p.Local().Numel())
+		if err := safetensors.DecodeFloat32(rows, info.DType, raw); err != nil {
+			return fmt.Errorf("checkpoint.initial_load_path = %s: %s: %w", path, p.Name, err)
+		}
+		write(s, p, rows)
+	}
+	return nil
+}
