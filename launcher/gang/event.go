@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gang
+
+import "time"
+
+// Event is something that happened: a message of a node, a signal, or time.
+type Event interface{ event() }
+
+// Join is a node that offers to run ranks.
+type Join struct {
+	Node  string // unique id of the node's agent
+	Host  string // its host's name, for people
+	Addr  string // address that others reach it by
+	Rank  int    // node rank asked for, -1 for any
+	Slots int    // number of ranks that it runs
+	First bool   // the coordinator's own node
+}
+
+// Started says that a node's ranks have been started.
+type Started struct {
+	Node  string
+	Epoch int
+}
+
+// Beat is a sign of life.
+type Beat struct{ Node string }
+
+// Exit is a rank that ended.
+type Exit struct {
+	Node   string
+	Epoch  int
+	Rank   int
+	Local  int
+	PID    int
+	Code   int       // exit status, where no signal ended it
+	Signal int       // number of the signal that ended it, else 0
+	At     time.Time // on the coordinator's clock
+	// Message is the reason that the rank left in its error file.
+	Message string
+	// Victim says that the rank blames another for its failure.
+	Victim bool
+	// Killed says that the launcher had told the rank to stop before.
+	Killed bool
+	// Frozen says that the rank was stopped (SIGSTOP) when it was told so.
+	Frozen bool
+	// Tail is the end of the rank's stderr.
+	Tail []string
+
+	host string
+}
+
+// Stopped says that nothing of the node's ranks is left.
+type Stopped struct {
+	Node  string
+	Epoch int
+}
+
+// Lost is a node whose connection ended.
+type Lost struct {
+	Node string
+	Why  string
+}
+
+// Fault is a node that cannot run its ranks, now or later: its program does not
+// exist, a file cannot be made. No restart follows.
+type Fault struct {
+	Node string
+	Code int
+	Why  string
+}
+
+// Signal is the operator who stops the job, at the agent of Node.
+type Signal struct {
+	Node   string
+	Number int
+}
+
+// Tick says that time has passed.
+type Tick struct{}
+
+func (Join) event()    {}
+func (Started) event() {}
+func (Beat) event()    {}
+func (Exit) event()    {}
+func (Stopped) event() {}
+func (Lost) event()    {}
+func (Fault) event()   {}
+func (Signal) event()  {}
+func (Tick) event()    {}
+
+// Action is something to be done by the shell around the gang.
+type Action interface{ action() }
+
+// Start tells every node to start its ranks, after a fresh store for this epoch
+// has been opened.
+type Start struct {
+	Epoch  int
+	World  int // number of ranks
+	Places []Place
+}
+
+// Place is a node's part of the world: ranks Base to Base+Local-1.
+type Place struct {
+	Node  string
+	Group int // node rank
+	Base  int
+	Local int
+}
+
+// Stop tells every node to end its ranks: Signal to each, SIGKILL after Grace.
+type Stop struct {
+	Epoch  int
+	Cause  string
+	Signal int
+	Grace  time.Duration
+}
+
+// Reject refuses a node that wanted to join.
+type Reject struct{ Node, Why string }
+
+// Say tells the operator something.
+type Say struct{ Text string }
+
+// Finish releases every node: the job is over. Code is what the launcher exits
+// with; the last line of Report says who failed first, and why.
+type Finish struct {
+	Code   int
+	Report []string
+}
+
+func (Start) action()  {}
+func (Stop) action()   {}
+func (Reject) action() {}
+func (Say) action()    {}
+func (Finish) action() {}

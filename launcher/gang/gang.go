@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package gang is the logic of the launcher as a pure state machine: which nodes
+// form a gang, when their ranks start, what happens when one fails. Events go
+// in; actions and the next deadline come out. It does no I/O, starts no
+// goroutine and reads no clock, so its tests are text scenarios (testdata) in
+// which hours cost nothing. launcher/agent is the shell around it.
+//
+//	Forming ── all nodes joined ──▶ Starting ── all acknowledged ──▶ Running ── all ranks exited 0 ──▶ Done
+//	   ▲                               │                                │
+//	   │                               └──────── a failure ─────────────┤
+//	   │                                                                ▼
+//	   └── restarts left ── Stopping ◀── rank failed, node lost, signal
+//	                           └── none left ──▶ Failed
+//
+//	g := gang.New(gang.Config{Nodes: 2}, time.Now())
+//	for g.State() < gang.Done {
+//		ev := next(g.Deadline()) // a message, or Tick at the deadline
+//		for _, a := range g.Step(time.Now(), ev) {
+//			perform(a)
+//		}
+//	}
+package gang
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// State is where the gang is.
+type State int
+
+// The states. Done and Failed are final.
+const (
+	Forming  State = iota // waiting for nodes
+	Starting              // nodes know their ranks and start them
+	Running
+	Stopping // every rank is told to stop
+	Done     // all ranks exited 0
+	Failed
+)
+
+// String is the state's name.
+func (s State) String() string {
+	return [...]string{"Forming", "Starting", "Running", "Stopping", "Done", "Failed"}[s]
+}
+
+// Config says what a gang needs and how long it waits.
+type Config struct {
+	Nodes       int // number of nodes
+	MaxRestarts int // restarts of the whole gang, whichever node failed
+
+	JoinTimeout  time.Duration // for all nodes to join
+	StartTimeout time.Duration // for all nodes to start their ranks
+	BeatTimeout  time.Duration // without a sign of life a node is lost
+	FailGrace    time.Duration // between the signal and SIGKILL when a rank failed
+	SignalGrace  time.Duration // the same when the operator stops the job
+}
+
+// sayEvery is how often a gang says what it waits for.
+const sayEvery = 5 * time.Second
+
+// Gang is the state of one job. Make it with New; it is not safe for concurrent
+// use.
+//
+// In Starting, Running and Stopping, nodes are ordered by group rank, and no
+// node joins.
+type Gang struct {
+	cfg   Config
+	state State
+	epoch int // attempts before this one; every message about ranks carries it
+	nodes []*node
+	world int // ranks of this epoch
+
+	since     time.Time // of the state
+	notBefore time.Time // in Forming: the end of the back-off
+	nextSay   time.Time // in Forming
+
+	exits    []Exit
+	failures []failure // of this epoch or, in Forming, of the one before
+	signal   int       // the operator's, 0 if none
+	final    bool      // in Stopping: no restart follows
+	grace    time.Duration
+	out      []Action
+}
+
+type node struct {
+	Join
+	seen    time.Time
+	started bool
+	stopped bool
+}
+
+// New returns a gang in Forming.
+func New(cfg Config, now time.Time) *Gang {
+	return &Gang{cfg: cfg, since: now, nextSay: now.Add(sayEvery)}
+}
+
+// State returns the gang's state.
+func (g *Gang) State() State { return g.state }
+
+// Epoch returns how many attempts there were before this one.
+func (g *Gang) Epoch() int { return g.epoch }
+
+// Step takes an event that happened at now and returns what is to be done.
+// Events of other epochs and of unknown nodes change nothing.
+func (g *Gang) Step(now time.Time, ev Event) []Action {
+	g.out = nil
+	if g.state >= Done {
+		return nil
+	}
+	switch ev := ev.(type) {
+	case Join:
+		g.join(now, ev)
+	case Started:
+		if n := g.node(ev.Node); n != nil && ev.Epoch == g.epoch {
+			n.seen, n.started = now, true
+			g.running(now)
+		}
+	case Beat:
+		if n := g.node(ev.Node); n != nil {
+			n.seen = now
+		}
+	case Exit:
+		if n := g.node(ev.Node); n != nil && ev.Epoch == g.epoch && g.state != Forming {
+			n.seen = now
+			ev.host = n.Host
+			g.exit(now, ev)
+		}
+	case Stopped:
+		if n := g.node(ev.Node); n != nil && ev.Epoch == g.epoch && g.state == Stopping {
+			n.seen, n.stopped = now, true
+		}
+	case Lost:
+		if n := g.node(ev.Node); n != nil {
+			g.lost(now, n, ev.Why)
+		}
+	case Fault:
+		if n := g.node(ev.Node); n != nil {
+			g.final = true
+			g.fail(now, failure{at: now, code: ev.Code, what: nodeName(n), why: ev.Why})
+		}
+	case Signal:
+		g.interrupt(now, ev)
+	case Tick:
+	}
+	g.expire(now)
+	return g.out
+}
+
+// Deadline returns when Step wants a Tick, if no event comes before.
+func (g *Gang) Deadline() time.Time {
+	var at []time.Time
+	switch g.state {
+	case Forming:
+		at = append(at, g.nextSay, g.since.Add(g.cfg.JoinTimeout))
+		if len(g.nodes) == g.cfg.Nodes {
+			at = append(at, g.notBefore)
+		}
+	case Starting:
+		at = append(at, g.since.Add(g.cfg.StartTimeout))
+	case Stopping:
+		at = append(at, g.stopDeadline())
+	case Done, Failed:
+		return time.Time{}
+	}
+	for _, n := range g.nodes {
+		at = append(at, n.seen.Add(g.cfg.BeatTimeout))
+	}
+	return slices.MinFunc(at, time.Time.Compare)
+}
+
+// expire does what is due at now, and moves to the next state where this one is
+// complete.
+func (g *Gang) expire(now time.Time) {
+	for _, n := range slices.Clone(g.nodes) {
+		if g.state < Done && !now.Before(n.seen.Add(g.cfg.BeatTimeout)) {
+			g.lost(now, n, fmt.Sprintf("no sign of life for %v", now.Sub(n.seen).Round(time.Second)))
+		}
+	}
+	switch g.state {
+	case Forming:
+		g.form(now)
+	case Starting:
+		if !now.Before(g.since.Add(g.cfg.StartTimeout)) {
+			n := g.nodes[slices.IndexFunc(g.nodes, func(n *node) bool { return !n.started })]
+			g.fail(now, failure{at: now, code: 1, what: nodeName(n),
+				why: fmt.Sprintf("did not start its ranks in %v", g.cfg.StartTimeout)})
+		}
+	case Stopping:
+		g.stopping(now)
+	}
+}
+
+// start assigns ranks: the nodes in the order of the node ranks that they asked
+// for, nodes that asked for none by address after the coordinator's own.
+func (g *Gang) start(now time.Time) {
+	slices.SortStableFunc(g.nodes, func(a, b *node) int {
+		return cmp.Or(cmp.Compare(a.Rank, b.Rank), boolCompare(b.First, a.First), cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Node, b.Node))
+	})
+	g.world = 0
+	var places []Place
+	for i, n := range g.nodes {
+		places = append(places, Place{Node: n.Node, Group: i, Base: g.world, Local: n.Slots})
+		g.world += n.Slots
+		n.started, n.stopped = false, false
+	}
+	g.exits, g.failures, g.final = nil, nil, false
+	g.state, g.since = Starting, now
+	g.out = append(g.out, Start{Epoch: g.epoch, World: g.world, Places: places})
+}
+
+func (g *Gang) running(now time.Time) {
+	if g.state == Starting && !slices.ContainsFunc(g.nodes, func(n *node) bool { return !n.started }) {
+		g.state, g.since = Running, now
+	}
+}
+
+func (g *Gang) exit(now time.Time, e Exit) {
+	g.exits = append(g.exits, e)
+	if e.Code == 0 && e.Signal == 0 || e.Killed {
+		if len(g.exits) == g.world && g.state == Running {
+			g.state = Done
+			g.out = append(g.out, Finish{Code: 0})
+		}
+		return
+	}
+	g.fail(now, failure{at: e.At, class: e.class(), code: e.ExitCode(), what: rankName(e), why: e.why(), exit: &e})
+}
+
+// lost removes a node that can no longer be reached.
+func (g *Gang) lost(now time.Time, n *node, why string) {
+	g.nodes = slices.DeleteFunc(g.nodes, func(m *node) bool { return m == n })
+	if g.state == Forming {
+		g.out = append(g.out, Say{fmt.Sprintf("lost %s while waiting for others: %s", nodeName(n), why)})
+		return
+	}
+	g.fail(now, failure{at: now, code: 1, what: nodeName(n), why: "lost: " + why})
+}
+
+// interrupt stops the gang for good by the operator's signal; a second signal
+// does not wait for the grace. A gang that stops because of a failure still
+// reports that failure.
+func (g *Gang) interrupt(now time.Time, s Signal) {
+	if g.signal != 0 {
+		g.stop(now, "stopped by a second "+SignalName(s.Number), sigKILL, 0)
+		return
+	}
+	g.final = true
+	if g.state == Stopping {
+		return
+	}
+	g.signal = s.Number
+	if g.state == Forming {
+		g.finish()
+		return
+	}
+	why := "stopped by " + SignalName(s.Number)
+	if n := g.node(s.Node); n != nil && !n.First {
+		why += " to " + nodeName(n)
+	}
+	g.stop(now, why, s.Number, g.cfg.SignalGrace)
+}
+
+// fail notes a failure; the first one stops the gang.
+func (g *Gang) fail(now time.Time, f failure) {
+	g.failures = append(g.failures, f)
+	if g.state == Stopping {
+		return
+	}
+	if g.state == Forming { // no rank runs: there is nothing to stop
+		if len(g.failures) > 1 {
+			g.out = append(g.out, Say{f.String()})
+		}
+		g.finish()
+		return
+	}
+	g.stop(now, f.String(), sigTERM, g.cfg.FailGrace)
+}
+
+func (g *Gang) stop(now time.Time, cause string, signal int, grace time.Duration) {
+	if g.state != Stopping {
+		g.state, g.since = Stopping, now
+	}
+	g.grace = grace
+	g.out = append(g.out, Stop{Epoch: g.epoch, Cause: cause, Signal: signal, Grace: grace})
+}
+
+// stopDeadline leaves a node the time to kill its ranks after the grace and to
+// report it.
+func (g *Gang) stopDeadline() time.Time { return g.since.Add(2*g.grace + 5*time.Second) }
+
+func (g *Gang) stopping(now time.Time) {
+	busy := slices.DeleteFunc(slices.Clone(g.nodes), func(n *node) bool { return n.stopped })
+	if len(busy) > 0 && now.Before(g.stopDeadline()) {
+		return
+	}
+	for _, n := range busy {
+		g.out = append(g.out, Say{fmt.Sprintf("%s did not report that its ranks are gone", nodeName(n))})
+	}
+	if g.final || g.epoch == g.cfg.MaxRestarts {
+		g.finish()
+		return
+	}
+	pause := min(time.Second<<min(g.epoch, 6), time.Minute)
+	g.out = append(g.out, Say{fmt.Sprintf("attempt %d of %d failed: %s; starting again in %v",
+		g.epoch+1, g.cfg.MaxRestarts+1, g.root(), pause)})
+	g.epoch++
+	g.exits = nil
+	g.state, g.since, g.notBefore, g.nextSay = Forming, now, now.Add(pause), now.Add(sayEvery+pause)
+}
+
+// finish ends a gang that did not succeed.
+func (g *Gang) finish() {
+	g.state = Failed
+	code, report := g.report()
+	g.out = append(g.out, Finish{Code: code, Report: report})
+}
+
+func (g *Gang) node(id string) *node {
+	i := slices.IndexFunc(g.nodes, func(n *node) bool { return n.Node == id })
+	if i < 0 {
+		return nil
+	}
+	return g.nodes[i]
+}
+
+func boolCompare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
