@@ -16,15 +16,19 @@
 package chart
 
 import (
+	"bytes"
 	"fmt"
 	"image/color"
 	"io"
 	"math"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 
 	"octet/metrics"
 )
@@ -43,6 +47,7 @@ type Run struct {
 
 const (
 	width, height = 7 * vg.Inch, 4 * vg.Inch
+	margin        = vg.Inch / 8
 	// The strong line averages this part of all steps around each.
 	window = 1.0 / 30
 )
@@ -71,6 +76,9 @@ func (c Chart) WriteSVG(w io.Writer) error {
 	p.Title.Text = c.Title
 	p.X.Label.Text = "step"
 	p.Y.Label.Text = "loss, nats per token"
+	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(roundTicks), plot.TickerFunc(roundTicks)
+	p.X.Min = 0
+	p.Title.Padding = vg.Points(8)
 	p.Legend.Top = true
 	p.Legend.Padding = vg.Points(3)
 	setFonts(p)
@@ -101,14 +109,43 @@ func (c Chart) WriteSVG(w io.Writer) error {
 		p.Legend.Add(run.Name, strong[i])
 	}
 
-	svg, err := p.WriterTo(width, height, "svg")
+	return writeSVG(w, p)
+}
+
+// writeSVG puts a margin around the plot and names fonts that browsers have:
+// Arial has the widths of Liberation Sans, which the plot was laid out with.
+func writeSVG(w io.Writer, p *plot.Plot) error {
+	canvas := vgsvg.New(width, height)
+	page := draw.New(canvas)
+	page.SetColor(color.White)
+	page.Fill(page.Rectangle.Path())
+	p.Draw(draw.Crop(page, margin, -margin, margin, -margin))
+	var svg bytes.Buffer
+	if _, err := canvas.WriteTo(&svg); err != nil {
+		return fmt.Errorf("chart: %w", err)
+	}
+	_, err := w.Write(bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Arial,Liberation Sans,sans-serif")))
 	if err != nil {
 		return fmt.Errorf("chart: %w", err)
 	}
-	if _, err := svg.WriteTo(w); err != nil {
-		return fmt.Errorf("chart: %w", err)
-	}
 	return nil
+}
+
+// roundTicks places labelled ticks at multiples of 1, 2 or 5 times a power of
+// ten: few, but five of them where the range starts at one.
+func roundTicks(low, high float64) []plot.Tick {
+	step := math.Pow(10, math.Floor(math.Log10((high-low)/5)))
+	for _, factor := range []float64{5, 2} {
+		if (high-low)/(factor*step) >= 5 {
+			step *= factor
+			break
+		}
+	}
+	var ticks []plot.Tick
+	for i := math.Ceil(low / step); i*step <= high; i++ {
+		ticks = append(ticks, plot.Tick{Value: i * step, Label: strconv.FormatFloat(i*step, 'g', 6, 64)})
+	}
+	return ticks
 }
 
 func line(points plotter.XYs, c color.Color, width vg.Length) (*plotter.Line, error) {
@@ -120,8 +157,7 @@ func line(points plotter.XYs, c color.Color, width vg.Length) (*plotter.Line, er
 	return l, nil
 }
 
-// setFonts takes sans serif everywhere: a browser that lacks the font named in
-// the picture then falls back on another of its kind.
+// setFonts takes sans serif everywhere.
 func setFonts(p *plot.Plot) {
 	for _, style := range []*font.Font{
 		&p.Title.TextStyle.Font, &p.X.Label.TextStyle.Font, &p.Y.Label.TextStyle.Font,

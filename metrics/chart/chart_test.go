@@ -79,6 +79,33 @@ func TestWriteSVGNamesWhatItCannotDraw(t *testing.T) {
 	}
 }
 
+func TestWriteSVGDrawsASingleStep(t *testing.T) {
+	if err := (Chart{Runs: []Run{run("short", 2)}}).WriteSVG(io.Discard); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRoundTicks(t *testing.T) {
+	tests := []struct {
+		low, high float64
+		want      string
+	}{
+		{0, 300, "0 50 100 150 200 250 300"},
+		{1.9, 7.4, "2 3 4 5 6 7"},
+		{0.99, 1.013, "0.99 0.992 0.994 0.996 0.998 1 1.002 1.004 1.006 1.008 1.01 1.012"},
+		{-1, 1, "-1 -0.8 -0.6 -0.4 -0.2 0 0.2 0.4 0.6 0.8 1"},
+	}
+	for _, tt := range tests {
+		var labels []string
+		for _, tick := range roundTicks(tt.low, tt.high) {
+			labels = append(labels, tick.Label)
+		}
+		if got := strings.Join(labels, " "); got != tt.want {
+			t.Errorf("%v to %v: %s, want %s", tt.low, tt.high, got, tt.want)
+		}
+	}
+}
+
 func TestSmoothKeepsEndsAndStraightLines(t *testing.T) {
 	straight := make(plotter.XYs, 300)
 	for i := range straight {
