@@ -132,7 +132,7 @@ func writeSVG(w io.Writer, p *plot.Plot) error {
 }
 
 // roundTicks places labelled ticks at multiples of 1, 2 or 5 times a power of
-// ten: few, but five of them where the range starts at one.
+// ten, so that the range spans 5 to 12 of them.
 func roundTicks(low, high float64) []plot.Tick {
 	step := math.Pow(10, math.Floor(math.Log10((high-low)/5)))
 	for _, factor := range []float64{5, 2} {

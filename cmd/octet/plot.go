@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"octet/metrics"
+	"octet/metrics/chart"
+)
+
+// runPlot is `octet plot`: the loss curves of runs, ended or not, as a picture.
+func runPlot(_ context.Context, args []string) error {
+	flags := pflag.NewFlagSet("octet plot", pflag.ContinueOnError)
+	out := flags.String("out", "loss.svg", "the picture to write, SVG")
+	title := flags.String("title", "", "text above the picture")
+	flags.Usage = func() {
+		fmt.Fprintf(os.Stdout, "usage: octet plot [--out FILE.svg] [--title TEXT] NAME=PATH/metrics.jsonl...\n\n%s", flags.FlagUsages())
+	}
+	if err := flags.Parse(args); errors.Is(err, pflag.ErrHelp) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("plot: %w", err)
+	}
+	if filepath.Ext(*out) != ".svg" {
+		return fmt.Errorf("plot: --out %s: a picture is SVG, so its name ends in .svg", *out)
+	}
+	if flags.NArg() == 0 {
+		return errors.New("plot: no run given; name each as NAME=PATH/metrics.jsonl")
+	}
+	picture := chart.Chart{Title: *title}
+	for _, arg := range flags.Args() {
+		name, path, ok := strings.Cut(arg, "=")
+		if !ok || name == "" {
+			return fmt.Errorf("plot: %q names no run; write NAME=PATH/metrics.jsonl", arg)
+		}
+		records, err := metrics.Read(path)
+		if err != nil {
+			return fmt.Errorf("plot: run %s: %w", name, err)
+		}
+		picture.Runs = append(picture.Runs, chart.Run{Name: name, Records: records})
+	}
+	var svg bytes.Buffer
+	if err := picture.WriteSVG(&svg); err != nil {
+		return fmt.Errorf("plot: %w", err)
+	}
+	return os.WriteFile(*out, svg.Bytes(), 0o644)
+}
