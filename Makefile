@@ -24,7 +24,7 @@ bench: ## speed of kernels, collectives and the training step
 	go test -run '^$$' -bench . -benchtime 200ms ./...
 
 bench-peers: $(VENV)/installed ## octet against PyTorch, in turns: the tables of docs/performance.md
-	go build -o bin/ ./cmd/octet ./bench/peers/firstallreduce
+	go build -o bin/ ./cmd/octet ./examples/allreduce
 	$(VENV)/bin/python bench/peers/peers.py
 	$(VENV)/bin/python bench/peers/micro.py
 

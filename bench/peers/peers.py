@@ -74,7 +74,7 @@ def pytorch(setting, steps):
 
 
 def launch_octet():
-    return timed(["bin/octet", "run", f"--nproc-per-node={RANKS}", "bin/firstallreduce"])
+    return timed(["bin/octet", "run", f"--nproc-per-node={RANKS}", "bin/allreduce"])
 
 
 def launch_torch():
