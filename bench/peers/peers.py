@@ -14,7 +14,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -60,39 +62,49 @@ def interleave(ours, theirs):
 
 def octet(flags, steps):
     with tempfile.TemporaryDirectory() as out:
-        command(["bin/octet", "run", f"--nproc-per-node={RANKS}", "train", *flags, f"--training.steps={WARM + steps}",
-                 f"--training.local_batch_size={8 // RANKS}", "--training.seq_len=512", f"--job.dump_folder={out}"])
+        done = command(["bin/octet", "run", f"--nproc-per-node={RANKS}", "train", *flags, f"--training.steps={WARM + steps}",
+                        f"--training.local_batch_size={8 // RANKS}", "--training.seq_len=512", f"--job.dump_folder={out}"])
         lines = [json.loads(line) for path in Path(out).rglob("metrics.jsonl") for line in path.read_text().splitlines()]
-    counted = lines[WARM:]
-    return dict(step_ms=[line["step_ms"] for line in counted], rss_mb=counted[-1]["rss_mb"])
+    return dict(step_ms=[line["step_ms"] for line in lines[WARM:]], peak_mb=done.peak_mb)
 
 
 def pytorch(setting, steps):
-    out = command([BIN / "torchrun", f"--nproc-per-node={RANKS}", HERE / "train.py", setting, f"--steps={steps}", f"--warm={WARM}"])
-    run = json.loads(out.strip().splitlines()[-1])
-    return {key: run[key] for key in ("step_ms", "rss_mb", "rss_anon_mb")}
+    done = command([BIN / "torchrun", f"--nproc-per-node={RANKS}", HERE / "train.py", setting, f"--steps={steps}", f"--warm={WARM}"])
+    rank = json.loads(done.output.strip().splitlines()[-1])
+    return dict(step_ms=rank["step_ms"], peak_mb=done.peak_mb, rank=rank)
 
 
 def launch_octet():
-    return timed(["bin/octet", "run", f"--nproc-per-node={RANKS}", "bin/allreduce"])
+    return command(["bin/octet", "run", f"--nproc-per-node={RANKS}", "bin/allreduce"]).seconds
 
 
 def launch_torch():
-    return timed([BIN / "torchrun", f"--nproc-per-node={RANKS}", HERE / "first_all_reduce.py"])
+    return command([BIN / "torchrun", f"--nproc-per-node={RANKS}", HERE / "first_all_reduce.py"]).seconds
 
 
-def timed(argv):
-    start = time.perf_counter()
-    command(argv)
-    return time.perf_counter() - start
+@dataclass(frozen=True)
+class Done:
+    output: str
+    seconds: float
+    peak_mb: int  # the most that any one process of the command's tree had resident: a rank
 
 
-def command(argv):
-    """Runs a command and returns its output; a failure ends the measurement with what it said."""
-    done = subprocess.run(argv, env=ENV, capture_output=True, text=True, timeout=900)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, argv))}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    return done.stdout
+def command(argv, limit_s=900):
+    """Runs a command to its end; a failure ends the measurement with what it said."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        start = time.perf_counter()
+        process = subprocess.Popen(argv, env=ENV, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        limit = threading.Timer(limit_s, process.terminate)
+        limit.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        limit.cancel()
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0), err.seek(0)
+        output = out.read()
+        if process.returncode:
+            sys.exit(f"{' '.join(map(str, argv))}: exit code {process.returncode} after {seconds:.0f} s\n{output[-2000:]}\n{err.read()[-4000:]}")
+    return Done(output, seconds, usage.ru_maxrss // 1024)
 
 
 def record(run):
@@ -105,7 +117,7 @@ def record(run):
 def training_table(runs):
     """Markdown; the ratio is this setting's median step over octet float8's: above 1, octet is faster."""
     ms = {name: [t for run in many for t in run["step_ms"]] for name, many in runs.items()}
-    rss = {name: max(run["rss_mb"] for run in many) for name, many in runs.items()}
+    peak = {name: max(run["peak_mb"] for run in many) for name, many in runs.items()}
     ours = statistics.median(ms["octet float8"])
     rows = [f"{processor()}, {time.strftime('%Y-%m-%d')}: two ranks of one thread", "",
             "| setting | step, median ms | fastest ms | tokens/s | step ÷ octet float8 | peak MiB a rank | ÷ octet float8 |",
@@ -114,7 +126,7 @@ def training_table(runs):
         median = statistics.median(ms[name])
         label = name if name in OCTET else f"PyTorch {name}"
         rows.append(f"| {label} | {median:.0f} | {min(ms[name]):.0f} | {TOKENS / median * 1e3:.0f} | {median / ours:.2f} "
-                    f"| {rss[name]:.0f} | {rss[name] / rss['octet float8']:.1f} |")
+                    f"| {peak[name]} | {peak[name] / peak['octet float8']:.1f} |")
     return "\n".join(rows) + "\n"
 
 
