@@ -26,8 +26,12 @@ type attentionGrad struct {
 	dq, dk, dv, do vec
 }
 
-// attnRows is the queries of one piece of the forward kernel.
-const attnRows = 64
+// attnRows is the queries of one piece of the forward kernel, attnPad what the
+// kernels in C round the width of a head up to.
+const (
+	attnRows = 64
+	attnPad  = 16
+)
 
 // Attention is causal attention; see device.Kernels.
 func (s *Stream) Attention(o, lse, q, k, v *tensor.Tensor) {
@@ -52,8 +56,18 @@ func (s *Stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse *tensor.Tensor) {
 			attention: attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse)},
 			dq:        vecOf(dq), dk: vecOf(dk), dv: vecOf(dv), do: vecOf(do),
 		}
+		size := 4 * count(a.s, attnRows) * attnRows * count(a.hd, attnPad) * attnPad
+		all := scratchOf[float32](s, s.workers.threads*size)
+		idle := make(chan []float32, s.workers.threads)
+		for i := range cap(idle) {
+			idle <- all[i*size : (i+1)*size]
+		}
 		// A piece owns one key head, so that dk and dv are summed in one order.
-		s.workers.run(a.b*a.kv, func(i int) { s.dev.table.attendGrad(a, i/a.kv, i%a.kv) })
+		s.workers.run(a.b*a.kv, func(i int) {
+			mem := <-idle
+			s.dev.table.attendGrad(a, i/a.kv, i%a.kv, mem)
+			idle <- mem
+		})
 	})
 }
 
@@ -111,10 +125,12 @@ func attendGo(a *attention, b, h, lo, hi int) {
 // P = exp(scale·q·kᵀ - lse) and D = rowsum(do∘o): dv = Pᵀ·do,
 // dS = P∘(do·vᵀ - D), dq = scale·dS·k, dk = scale·dSᵀ·q (arXiv 2205.14135,
 // appendix B).
-func attendGradGo(a *attentionGrad, b, kv int) {
+// mem has room for four float32 copies of the head.
+func attendGradGo(a *attentionGrad, b, kv int, mem []float32) {
 	group, hd, scale := a.h/a.kv, a.hd, a.scale()
-	dk, dv := make([]float32, a.s*hd), make([]float32, a.s*hd)
-	dq := make([]float32, hd)
+	dk, dv, dq := mem[:a.s*hd], mem[a.s*hd:2*a.s*hd], mem[2*a.s*hd:][:hd]
+	clear(dk)
+	clear(dv)
 	for h := kv * group; h < (kv+1)*group; h++ {
 		for i := range a.s {
 			q := a.qRow(b, i, h)

@@ -160,12 +160,17 @@ func (s *Stream) Uncast(dst *tensor.Tensor, src tensor.Operand) {
 	})
 }
 
-func uncastGo(dst, src vec, scale float32) {
-	var values [256]float32
-	f := src.t.Format()
+// uncastTable is the value of every code, divided by scale.
+func uncastTable(t dtype.Type, scale float32) (values [256]float32) {
+	f := t.Format()
 	for code := range values {
 		values[code] = f.Decode(byte(code)) / scale
 	}
+	return values
+}
+
+func uncastGo(dst, src vec, scale float32) {
+	values := uncastTable(src.t, scale)
 	for i, code := range src.bytes() {
 		dst.set(i, values[code])
 	}

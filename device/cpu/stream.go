@@ -15,7 +15,6 @@ const queueLen = 4096
 // Stream runs work in order on a goroutine of its own. The kernels are in the
 // files named after them.
 type Stream struct {
-	device.Kernels
 	name    string
 	dev     *Device
 	workers *workers

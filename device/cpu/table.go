@@ -16,9 +16,9 @@ type table struct {
 	sumRows      func(dst []float32, x vec)
 	rmsNorm      func(y, sum vec, rstd []float32, x, residual, w vec, eps float32)
 	rmsNormGrad  func(dx vec, dw []float32, dy, s vec, rstd []float32, w, add vec)
-	rope         func(x vec, table []float32, heads, hd, first int, inverse bool)
+	rope         func(x vec, angles []float32, heads, hd, first int, inverse bool)
 	attend       func(a *attention, b, h, lo, hi int)
-	attendGrad   func(a *attentionGrad, b, kv int)
+	attendGrad   func(a *attentionGrad, b, kv int, mem []float32)
 	swiGLU       func(h, gate, up vec)
 	swiGLUGrad   func(dgate, dup, dh, gate, up vec)
 	crossEntropy func(logits vec, targets []int32, scale float32) float64
@@ -49,6 +49,3 @@ func portable() *table {
 		adamW:        adamWGo,
 	}
 }
-
-// tableOf is the table of an instruction set.
-func tableOf(ISA) *table { return portable() }

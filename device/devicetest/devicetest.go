@@ -64,7 +64,7 @@ type kernelCase struct {
 func cases() []kernelCase {
 	var all []kernelCase
 	for _, group := range [][]kernelCase{
-		elementwiseCases(), castCases(), amaxCases(), embeddingCases(), normCases(),
+		elementwiseCases(), castCases(), amaxCases(), matMulCases(), embeddingCases(), normCases(),
 		ropeCases(), attentionCases(), swiGLUCases(), lossCases(), optimCases(),
 	} {
 		all = append(all, group...)

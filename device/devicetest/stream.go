@@ -121,6 +121,9 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 			"amax":      func() { h.Amax(a, []*tensor.Tensor{b}) },
 			"cast":      func() { h.Cast(tensor.Operand{Tensor: a}, a, false) },
 			"transpose": func() { h.Cast(tensor.Operand{Tensor: h.out(dtype.Float8E4M3, 4, 5)}, b, true) },
+			"matmul": func() {
+				h.MatMul(a, tensor.Operand{Tensor: a}, tensor.Operand{Tensor: b}, device.MatMulOptions{TransB: true})
+			},
 			"rmsnorm":   func() { h.RMSNorm(a, nil, a, a, nil, a, 0) },
 			"rope":      func() { h.RoPE(a, b, false) },
 			"attention": func() { h.Attention(a, a, a, a, a) },

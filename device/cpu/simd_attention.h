@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Causal attention in tiles (arXiv 2205.14135): TILE queries meet TILE keys at
+// a time, the softmax keeps a running maximum and sum (forward) or is redone
+// from its logarithm (backward), and the S×S matrix is never whole.
+//
+// Vectors run over queries: a tile of scores is Sᵀ [keys][queries]. A query's
+// maximum, sum, and rowsum(do∘o) are then lanes, nothing is reduced across a
+// vector, and the causal mask is a comparison of lanes. Every product is one
+// small matmul over tiles in the first cache, mm below; only Q, dO and what
+// leaves are transposed.
+//
+//	forward   Sᵀ = K·Qᵀ     Oᵀ += Vᵀ·Pᵀ
+//	backward  Sᵀ = K·Qᵀ     dPᵀ = V·dOᵀ    dQᵀ += Kᵀ·dSᵀ    dK += dSᵀ·Q    dV += Pᵀ·dO
+//
+// Heads are padded with zeros to a multiple of W, key tiles to one of ROWS rows.
+
+enum { TILE = ATTENTION_TILE, ROWS = 8 };
+
+// mm_block is ROWS rows by cols·W columns of mm.
+INLINE void mm_block(const int cols, float *out, long ldo, const float *a, long row, long step, const float *b, long ldb, long n, int add)
+{
+	vf acc[ROWS][2];
+#pragma GCC unroll 8
+	for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 2
+		for (int c = 0; c < cols; c++)
+			acc[r][c] = add ? load_f32(out + r * ldo + c * W) : set1(0);
+	for (long l = 0; l < n; l++) {
+		vf vb[2];
+#pragma GCC unroll 2
+		for (int c = 0; c < cols; c++)
+			vb[c] = load_f32(b + l * ldb + c * W);
+#pragma GCC unroll 8
+		for (int r = 0; r < ROWS; r++) {
+			vf va = set1(a[r * row + l * step]);
+#pragma GCC unroll 2
+			for (int c = 0; c < cols; c++)
+				acc[r][c] = vfma(va, vb[c], acc[r][c]);
+		}
+	}
+#pragma GCC unroll 8
+	for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 2
+		for (int c = 0; c < cols; c++)
+			store_f32(out + r * ldo + c * W, acc[r][c]);
+}
+
+// mm is out [m,w] (+)= A [m,n] · B [n,w]; element (r,l) of A is a[r·row +
+// l·step]. m is a multiple of ROWS, w of W.
+INLINE void mm(float *out, long ldo, const float *a, long row, long step, const float *b, long ldb, long m, long w, long n, int add)
+{
+	for (long r = 0; r < m; r += ROWS) {
+		long c = 0;
+		if (W == 16) // eight registers have no room for two columns
+			for (; c + 2 * W <= w; c += 2 * W)
+				mm_block(2, out + r * ldo + c, ldo, a + r * row, row, step, b + c, ldb, n, add);
+		for (; c < w; c += W)
+			mm_block(1, out + r * ldo + c, ldo, a + r * row, row, step, b + c, ldb, n, add);
+	}
+}
+
+// mm_rows reads A as it is stored, mm_cols reads it transposed.
+static __attribute__((noinline)) void mm_rows(float *out, long ldo, const float *a, long lda, const float *b, long ldb, long m, long w, long n, int add)
+{
+	mm(out, ldo, a, lda, 1, b, ldb, m, w, n, add);
+}
+
+static __attribute__((noinline)) void mm_cols(float *out, long ldo, const float *a, long lda, const float *b, long ldb, long m, long w, long n, int add)
+{
+	mm(out, ldo, a, 1, lda, b, ldb, m, w, n, add);
+}
+
+INLINE long up_to(long x, long multiple) { return (x + multiple - 1) / multiple * multiple; }
+
+// read_head copies n rows of a head, ld elements apart in x, to f32 rows of
+// width hdp; rows up to TILE are 0.
+static void read_head(float *dst, long hdp, struct vec x, long at, long ld, long n, long hd)
+{
+	for (long r = 0; r < n; r++)
+		for (long c = 0; c < hdp; c += W)
+			store_f32(dst + r * hdp + c, c < hd ? load(x, at + r * ld + c, min_l(W, hd - c)) : set1(0));
+	memset(dst + n * hdp, 0, 4 * hdp * (up_to(n, TILE) - n));
+}
+
+// write_head rounds n rows of f32, times scale, to a head of x.
+static void write_head(struct vec x, long at, long ld, long n, long hd, const float *src, long hdp, float scale)
+{
+	for (long r = 0; r < n; r++)
+		EACH (c, k, hd)
+			store(x, at + r * ld + c, k, load_f32(src + r * hdp + c) * set1(scale));
+}
+
+// transpose turns src [rows,cols] into dst [cols,rows], times scale; both sizes
+// are multiples of 8.
+static void transpose(float *dst, const float *src, long rows, long cols, float scale)
+{
+	__m256 s = _mm256_set1_ps(scale);
+	for (long i = 0; i < rows; i += 8)
+		for (long j = 0; j < cols; j += 8) {
+			__m256 r[8], t[8];
+			for (int k = 0; k < 8; k++)
+				r[k] = _mm256_loadu_ps(src + (i + k) * cols + j) * s;
+			// Three interleavings of the upper with the lower half of the
+			// rows, as for bytes in transpose16; lanes are joined last.
+			for (int k = 0; k < 4; k++) {
+				t[2 * k] = _mm256_unpacklo_ps(r[2 * k], r[2 * k + 1]);
+				t[2 * k + 1] = _mm256_unpackhi_ps(r[2 * k], r[2 * k + 1]);
+			}
+			for (int k = 0; k < 8; k += 4) {
+				r[k] = _mm256_shuffle_ps(t[k], t[k + 2], 0x44);
+				r[k + 1] = _mm256_shuffle_ps(t[k], t[k + 2], 0xEE);
+				r[k + 2] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0x44);
+				r[k + 3] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0xEE);
+			}
+			for (int k = 0; k < 4; k++) {
+				_mm256_storeu_ps(dst + (j + k) * rows + i, _mm256_permute2f128_ps(r[k], r[k + 4], 0x20));
+				_mm256_storeu_ps(dst + (j + k + 4) * rows + i, _mm256_permute2f128_ps(r[k], r[k + 4], 0x31));
+			}
+		}
+}
+
+// lane numbers the lanes.
+INLINE vf lane(void)
+{
+	static const float n[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+	return load_f32(n);
+}
+
+// masked is s where the key, counted from the tile's first query, is not
+// behind the query of the lane.
+INLINE vf masked(vf s, vf query, long key)
+{
+	vi seen = (vi)(query >= set1(key));
+	return (vf)select_i(seen, (vi)s, (vi)set1(-INFINITY));
+}
+
+// softmax_tile turns keys rows of scores, in units of log2, into P, and keeps
+// each query's running maximum and sum; Oᵀ is brought to the new maximum.
+// first is the first key less the first query: keys from 0 on may be hidden.
+static void softmax_tile(float *p, long keys, long first, float *most, float *total, float *out, long hdp)
+{
+	int diagonal = first + keys > 1;
+	for (long c = 0; c < TILE; c += W) {
+		vf query = lane() + set1(c), old = load_f32(most + c), big = old;
+		for (long k = 0; k < keys; k++) {
+			vf s = load_f32(p + k * TILE + c);
+			if (diagonal) {
+				s = masked(s, query, first + k);
+				store_f32(p + k * TILE + c, s);
+			}
+			big = vmax(big, s);
+		}
+		vf shrink = exp2_(old - big), all = load_f32(total + c) * shrink;
+		for (long k = 0; k < keys; k++) {
+			vf e = exp2_(load_f32(p + k * TILE + c) - big);
+			store_f32(p + k * TILE + c, e);
+			all += e;
+		}
+		store_f32(most + c, big);
+		store_f32(total + c, all);
+		for (long r = 0; r < hdp; r++)
+			store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) * shrink);
+	}
+}
+
+// attend is queries lo to hi-1, at most TILE, of head h of sequence b.
+static void attend(struct attention a, int64_t b, int64_t h, int64_t lo, int64_t hi)
+{
+	long hd = a.hd, hdp = up_to(hd, W), ldq = a.h * hd, ldk = a.kv * hd;
+	long q0 = (b * a.s + lo) * ldq + h * hd, k0 = b * a.s * ldk + h / (a.h / a.kv) * hd;
+	_Alignas(64) float p[TILE * TILE], most[TILE], total[TILE];
+	float k[TILE * hdp] __attribute__((aligned(64))), v[TILE * hdp] __attribute__((aligned(64)));
+	float q[hdp * TILE] __attribute__((aligned(64))), out[hdp * TILE] __attribute__((aligned(64)));
+
+	read_head(v, hdp, a.q, q0, ldq, hi - lo, hd);
+	transpose(q, v, TILE, hdp, 1.44269504f / sqrtf(hd));
+	memset(out, 0, sizeof out);
+	for (int i = 0; i < TILE; i++) {
+		most[i] = -1e30f;
+		total[i] = 0;
+	}
+	for (long t = 0; t < hi; t += TILE) {
+		long keys = min_l(TILE, hi - t), padded = up_to(keys, ROWS);
+		read_head(k, hdp, a.k, k0 + t * ldk, ldk, keys, hd);
+		read_head(v, hdp, a.v, k0 + t * ldk, ldk, keys, hd);
+		mm_rows(p, TILE, k, hdp, q, TILE, padded, TILE, hd, 0);
+		softmax_tile(p, keys, t - lo, most, total, out, hdp);
+		mm_cols(out, TILE, v, hdp, p, TILE, hdp, TILE, keys, 1);
+	}
+	for (long c = 0; c < TILE; c += W)
+		for (long r = 0; r < hdp; r++)
+			store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) / load_f32(total + c));
+	transpose(q, out, hdp, TILE, 1);
+	write_head(a.o, q0, ldq, hi - lo, hd, q, hdp, 1);
+	for (long i = 0; i < hi - lo; i++)
+		a.lse[(b * a.h + h) * a.s + lo + i] = most[i] * 0.693147181f + logf(total[i]);
+}
+
+// attend_grad is every query that reads key head kv of sequence b. mem holds
+// 4·S'·hd' floats, S' and hd' being S and hd rounded up to 64 and 16.
+static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
+{
+	long hd = a.hd, hdp = up_to(hd, W), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;
+	long rows = up_to(a.s, TILE), k0 = b * a.s * ldk + kv * hd;
+	float *k = mem, *v = k + rows * hdp, *dk = v + rows * hdp, *dv = dk + rows * hdp;
+	float scale = 1 / sqrtf(hd);
+	_Alignas(64) float p[TILE * TILE], ds[TILE * TILE], lse[TILE], mean[TILE];
+	float q[TILE * hdp] __attribute__((aligned(64))), d_o[TILE * hdp] __attribute__((aligned(64)));
+	float qt[TILE * hdp] __attribute__((aligned(64))), dot[TILE * hdp] __attribute__((aligned(64)));
+	float dqt[TILE * hdp] __attribute__((aligned(64)));
+
+	read_head(k, hdp, a.k, k0, ldk, a.s, hd);
+	read_head(v, hdp, a.v, k0, ldk, a.s, hd);
+	memset(dk, 0, 8 * rows * hdp);
+	for (long h = kv * group; h < (kv + 1) * group; h++) {
+		for (long lo = 0; lo < a.s; lo += TILE) {
+			long queries = min_l(TILE, a.s - lo), q0 = (b * a.s + lo) * ldq + h * hd;
+			read_head(q, hdp, a.o, q0, ldq, queries, hd);
+			read_head(d_o, hdp, a.d_o, q0, ldq, queries, hd);
+			for (long i = 0; i < TILE; i++) {
+				vf d = set1(0);
+				for (long c = 0; c < hdp; c += W)
+					d = vfma(load_f32(q + i * hdp + c), load_f32(d_o + i * hdp + c), d);
+				mean[i] = sum(d);
+				lse[i] = i < queries ? a.lse[(b * a.h + h) * a.s + lo + i] * 1.44269504f : 0;
+			}
+			read_head(q, hdp, a.q, q0, ldq, queries, hd);
+			transpose(qt, q, TILE, hdp, scale * 1.44269504f);
+			transpose(dot, d_o, TILE, hdp, 1);
+			memset(dqt, 0, sizeof dqt);
+			for (long t = 0; t < lo + queries; t += TILE) {
+				long keys = min_l(TILE, a.s - t), padded = up_to(keys, ROWS);
+				mm_rows(p, TILE, k + t * hdp, hdp, qt, TILE, padded, TILE, hd, 0);
+				mm_rows(ds, TILE, v + t * hdp, hdp, dot, TILE, padded, TILE, hd, 0);
+				for (long c = 0; c < TILE; c += W) {
+					vf query = lane() + set1(c), l = load_f32(lse + c), m = load_f32(mean + c);
+					for (long j = 0; j < padded; j++) {
+						vf s = load_f32(p + j * TILE + c) - l;
+						if (t == lo)
+							s = masked(s, query, j);
+						vf e = exp2_(s);
+						store_f32(p + j * TILE + c, e);
+						store_f32(ds + j * TILE + c, e * (load_f32(ds + j * TILE + c) - m));
+					}
+				}
+				mm_cols(dqt, TILE, k + t * hdp, hdp, ds, TILE, hdp, TILE, keys, 1);
+				mm_rows(dk + t * hdp, hdp, ds, TILE, q, hdp, padded, hdp, queries, 1);
+				mm_rows(dv + t * hdp, hdp, p, TILE, d_o, hdp, padded, hdp, queries, 1);
+			}
+			transpose(q, dqt, hdp, TILE, 1);
+			write_head(a.dq, q0, ldq, queries, hd, q, hdp, scale);
+		}
+	}
+	write_head(a.dk, k0, ldk, a.s, hd, dk, hdp, scale);
+	write_head(a.dv, k0, ldk, a.s, hd, dv, hdp, 1);
+}

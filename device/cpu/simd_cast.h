@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Amax and casts; see cast.go, and dtype/float8.go for the method. The bits
+// are those of the Go functions.
+
+static uint32_t amax(struct vec x)
+{
+	vi big = {0};
+	if (x.type == SIMD_F32) {
+		EACH (i, k, x.n)
+			big = max_i(big, (vi)load(x, i, k) & 0x7FFFFFFF);
+	} else {
+		// Two elements a lane: the upper as it is, the lower shifted up. An
+		// upper one brings the lower's bits along, which the end masks away.
+		long pairs = x.n / 2;
+		struct vec two = {x.p, pairs, SIMD_F32};
+		EACH (i, k, pairs) {
+			vi u = (vi)load(two, i, k);
+			big = max_i(big, max_i(u & 0x7FFFFFFF, u << 16 & 0x7FFFFFFF));
+		}
+		if (x.n % 2)
+			big = max_i(big, (vi)load(x, x.n - 1, 1) & 0x7FFFFFFF);
+		big &= (int32_t)0xFFFF0000;
+	}
+	int32_t a = 0;
+	for (int i = 0; i < W; i++)
+		a = big[i] > a ? big[i] : a;
+	return a;
+}
+
+// encode gives a code in each lane. man is the format's mantissa bits, bias its
+// exponent's, most the bits of its largest value.
+INLINE vi encode(vf v, const int man, const int bias, const int32_t most)
+{
+	vi u = (vi)v, abs = u & 0x7FFFFFFF, nan = abs > 0x7F800000;
+	vi a = min_i(abs, set1_i(most));
+	vi q = a - ((127 - bias) << 23);
+	vi normal = (q + ((1 << (22 - man)) - 1) + ((q >> (23 - man)) & 1)) >> (23 - man);
+	vf magic = (vf)set1_i((127 + 24 - bias - man) << 23);
+	vi subnormal = (vi)((vf)a + magic) - (vi)magic;
+	vi code = select_i(a < ((128 - bias) << 23), subnormal, normal) | ((u >> 24) & 0x80);
+	return select_i(nan, set1_i(0x7F), code);
+}
+
+INLINE vi encode_as(int type, vf v)
+{
+	return type == SIMD_E4M3 ? encode(v, 3, 7, 0x43E00000) : encode(v, 2, 15, 0x47600000);
+}
+
+INLINE void cast_as(const int type, const int src_type, uint8_t *dst, struct vec src, vf scale)
+{
+	src.type = src_type;
+	EACH (i, k, src.n) {
+		vi code = encode_as(type, load(src, i, k) * scale);
+		if (k == W) {
+			store_u8(dst + i, code);
+			continue;
+		}
+		uint8_t buf[W];
+		store_u8(buf, code);
+		memcpy(dst + i, buf, k);
+	}
+}
+
+static void cast(struct vec dst, struct vec src, float scale)
+{
+	vf s = set1(scale);
+	if (dst.type == SIMD_E4M3) {
+		if (src.type == SIMD_F32)
+			cast_as(SIMD_E4M3, SIMD_F32, dst.p, src, s);
+		else
+			cast_as(SIMD_E4M3, SIMD_BF16, dst.p, src, s);
+	} else {
+		if (src.type == SIMD_F32)
+			cast_as(SIMD_E5M2, SIMD_F32, dst.p, src, s);
+		else
+			cast_as(SIMD_E5M2, SIMD_BF16, dst.p, src, s);
+	}
+}
+
+// transpose16 turns 16 rows of 16 bytes into columns, by four interleavings of
+// the upper with the lower half.
+INLINE void transpose16(__m128i r[16])
+{
+	__m128i t[16];
+	for (int step = 0; step < 4; step++) {
+		for (int i = 0; i < 8; i++) {
+			t[2 * i] = _mm_unpacklo_epi8(r[i], r[i + 8]);
+			t[2 * i + 1] = _mm_unpackhi_epi8(r[i], r[i + 8]);
+		}
+		memcpy(r, t, sizeof t);
+	}
+}
+
+static void cast_t(struct vec dst, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, float scale)
+{
+	vf s = set1(scale);
+	uint8_t *out = dst.p;
+	for (long r0 = lo; r0 < hi; r0 += 16) {
+		long height = min_l(16, hi - r0);
+		for (long c0 = 0; c0 < cols; c0 += 16) {
+			long width = min_l(16, cols - c0);
+			__m128i block[16];
+			memset(block, 0, sizeof block);
+			for (long r = 0; r < height; r++)
+				for (long c = 0; c < width; c += W) {
+					long k = min_l(W, width - c);
+					store_u8((uint8_t *)&block[r] + c, encode_as(dst.type, load(src, (r0 + r) * cols + c0 + c, k) * s));
+				}
+			transpose16(block);
+			for (long c = 0; c < width; c++)
+				memcpy(out + (c0 + c) * rows + r0, &block[c], height);
+		}
+	}
+}
+
+static void uncast(struct vec dst, struct vec src, const float *values)
+{
+	const uint8_t *code = src.p;
+	if (dst.type == SIMD_F32) {
+		float *p = dst.p;
+		for (long i = 0; i < dst.n; i++)
+			p[i] = values[code[i]];
+		return;
+	}
+	EACH (i, k, dst.n) {
+		float buf[W];
+		for (long j = 0; j < k; j++)
+			buf[j] = values[code[i + j]];
+		store(dst, i, k, load_f32(buf));
+	}
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo && amd64
+
+package cpu
+
+/*
+#cgo CFLAGS: -O3 -Wall
+#cgo LDFLAGS: -lm
+#include "simd.h"
+*/
+import "C"
+
+import (
+	"unsafe"
+
+	"octet/dtype"
+)
+
+// C's names of the element types are the values of dtype.Type, and both sides
+// cut attention alike: an index out of range here says otherwise.
+var _ = [1]struct{}{}[C.SIMD_F32-dtype.Float32|C.SIMD_BF16-dtype.BFloat16|C.SIMD_E4M3-dtype.Float8E4M3|C.SIMD_E5M2-dtype.Float8E5M2]
+var _ = [1]struct{}{}[C.ATTENTION_TILE-attnRows]
+
+// tableOf is the table of an instruction set. The bf16 and fp16 units matter
+// to matmuls alone.
+func tableOf(isa ISA) *table {
+	switch isa {
+	case Portable:
+		return portable()
+	case AVX2:
+		return simdTable(&C.simd_avx2)
+	default:
+		return simdTable(&C.simd_avx512)
+	}
+}
+
+func (v vec) c() C.struct_vec {
+	return C.struct_vec{p: v.p, n: C.int64_t(v.n), _type: C.int32_t(v.t)}
+}
+
+func floats(s []float32) *C.float { return (*C.float)(unsafe.SliceData(s)) }
+
+func (a *attention) c() C.struct_attention {
+	return C.struct_attention{
+		b: C.int64_t(a.b), s: C.int64_t(a.s), h: C.int64_t(a.h), kv: C.int64_t(a.kv), hd: C.int64_t(a.hd),
+		o: a.o.c(), q: a.q.c(), k: a.k.c(), v: a.v.c(), lse: floats(a.lse),
+	}
+}
+
+func simdTable(t *C.struct_simd_table) *table {
+	return &table{
+		convert: func(dst, src vec) { C.call_convert(t, dst.c(), src.c()) },
+		add:     func(dst, a, b vec) { C.call_add(t, dst.c(), a.c(), b.c()) },
+		amax:    func(x vec) uint32 { return uint32(C.call_amax(t, x.c())) },
+		cast:    func(dst, src vec, scale float32) { C.call_cast(t, dst.c(), src.c(), C.float(scale)) },
+		castT: func(dst, src vec, rows, cols, lo, hi int, scale float32) {
+			C.call_cast_t(t, dst.c(), src.c(), C.int64_t(rows), C.int64_t(cols), C.int64_t(lo), C.int64_t(hi), C.float(scale))
+		},
+		uncast: func(dst, src vec, scale float32) {
+			values := uncastTable(src.t, scale)
+			C.call_uncast(t, dst.c(), src.c(), floats(values[:]))
+		},
+		addBias: func(y, bias vec) { C.call_add_bias(t, y.c(), bias.c()) },
+		sumRows: func(dst []float32, x vec) { C.call_sum_rows(t, floats(dst), C.int64_t(len(dst)), x.c()) },
+		rmsNorm: func(y, sum vec, rstd []float32, x, residual, w vec, eps float32) {
+			C.call_rms_norm(t, y.c(), sum.c(), floats(rstd), C.int64_t(len(rstd)), x.c(), residual.c(), w.c(), C.float(eps))
+		},
+		rmsNormGrad: func(dx vec, dw []float32, dy, s vec, rstd []float32, w, add vec) {
+			C.call_rms_norm_grad(t, dx.c(), floats(dw), dy.c(), s.c(), floats(rstd), C.int64_t(len(rstd)), w.c(), add.c())
+		},
+		rope: func(x vec, angles []float32, heads, hd, first int, inverse bool) {
+			back := C.int(0)
+			if inverse {
+				back = 1
+			}
+			C.call_rope(t, x.c(), floats(angles), C.int64_t(len(angles)/max(1, hd)), C.int64_t(heads), C.int64_t(hd), C.int64_t(first), back)
+		},
+		attend: func(a *attention, b, h, lo, hi int) {
+			C.call_attend(t, a.c(), C.int64_t(b), C.int64_t(h), C.int64_t(lo), C.int64_t(hi))
+		},
+		attendGrad: func(a *attentionGrad, b, kv int, mem []float32) {
+			c := a.attention.c()
+			c.dq, c.dk, c.dv, c.d_o = a.dq.c(), a.dk.c(), a.dv.c(), a.do.c()
+			C.call_attend_grad(t, c, C.int64_t(b), C.int64_t(kv), floats(mem))
+		},
+		swiGLU: func(h, gate, up vec) { C.call_swiglu(t, h.c(), gate.c(), up.c()) },
+		swiGLUGrad: func(dgate, dup, dh, gate, up vec) {
+			C.call_swiglu_grad(t, dgate.c(), dup.c(), dh.c(), gate.c(), up.c())
+		},
+		crossEntropy: func(logits vec, targets []int32, scale float32) float64 {
+			return float64(C.call_cross_entropy(t, logits.c(), (*C.int32_t)(unsafe.SliceData(targets)), C.int64_t(len(targets)), C.float(scale)))
+		},
+		sumSquares: func(x vec) float64 { return float64(C.call_sum_squares(t, x.c())) },
+		adamW: func(p, g, m, v vec, k *adamWCoef) {
+			c := C.struct_adamw{grad: C.float(k.grad), decay: C.float(k.decay), l2: C.float(k.l2), m: C.float(k.m), v: C.float(k.v),
+				g2: C.float(k.g2), root: C.float(k.root), eps: C.float(k.eps), step: C.float(k.step)}
+			C.call_adamw(t, p.c(), g.c(), m.c(), v.c(), c)
+		},
+	}
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Kernels that go once over memory, element by element; see elementwise.go,
+// swiglu.go and optim.go.
+
+static void convert(struct vec dst, struct vec src)
+{
+	EACH (i, k, dst.n)
+		store(dst, i, k, load(src, i, k));
+}
+
+static void add(struct vec dst, struct vec a, struct vec b)
+{
+	EACH (i, k, dst.n)
+		store(dst, i, k, load(a, i, k) + load(b, i, k));
+}
+
+static void add_bias(struct vec y, struct vec bias)
+{
+	for (long r = 0; r < y.n; r += bias.n)
+		EACH (i, k, bias.n)
+			store(y, r + i, k, load(y, r + i, k) + load(bias, i, k));
+}
+
+static void sum_rows(float *dst, int64_t cols, struct vec x)
+{
+	memset(dst, 0, 4 * cols);
+	struct vec d = floats(dst);
+	for (long r = 0; r < x.n; r += cols)
+		EACH (i, k, cols)
+			store(d, i, k, load(d, i, k) + load(x, r + i, k));
+}
+
+INLINE vf sigmoid(vf x) { return set1(1.f) / (set1(1.f) + exp_(-x)); }
+
+static void swiglu(struct vec h, struct vec gate, struct vec up)
+{
+	EACH (i, k, h.n) {
+		vf g = load(gate, i, k);
+		store(h, i, k, g * sigmoid(g) * load(up, i, k));
+	}
+}
+
+static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
+{
+	EACH (i, k, dh.n) {
+		vf d = load(dh, i, k), g = load(gate, i, k), u = load(up, i, k), sig = sigmoid(g);
+		store(dgate, i, k, d * u * sig * (set1(1.f) + g * (set1(1.f) - sig)));
+		store(dup, i, k, d * g * sig);
+	}
+}
+
+// sum_squares widens to double: the sum of a billion squares keeps its digits.
+static double sum_squares(struct vec x)
+{
+	typedef double vd __attribute__((vector_size(4 * W)));
+	vd lo = {0}, hi = {0};
+	EACH (i, k, x.n) {
+		vf v = load(x, i, k);
+#if W == 16
+		vd a = _mm512_cvtps_pd(_mm512_castps512_ps256(v)), b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+#else
+		vd a = _mm256_cvtps_pd(_mm256_castps256_ps128(v)), b = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+#endif
+		lo += a * a;
+		hi += b * b;
+	}
+	lo += hi;
+	double total = 0;
+	for (int i = 0; i < W / 2; i++)
+		total += lo[i];
+	return total;
+}
+
+static void adamw(struct vec p, struct vec g, struct vec m, struct vec v, struct adamw c)
+{
+	vf inv = set1(c.root);
+	EACH (i, k, p.n) {
+		vf param = load(p, i, k), first = load(m, i, k), second = load(v, i, k);
+		vf grad = load(g, i, k) * set1(c.grad) + set1(c.l2) * param;
+		first += set1(c.m) * (grad - first);
+		second = set1(c.v) * second + set1(c.g2) * grad * grad;
+		store(m, i, k, first);
+		store(v, i, k, second);
+		store(p, i, k, param * set1(c.decay) - set1(c.step) * first / (vroot(second) / inv + set1(c.eps)));
+	}
+}
