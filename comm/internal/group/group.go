@@ -20,8 +20,9 @@ type Group struct {
 	link    Link
 	net     Net
 	job     *Job
-	members []int // ranks of the world
-	root    bool  // made by New: closes the net
+	members []int  // ranks of the world
+	id      string // unique in the job
+	root    bool   // made by New: closes the net
 	name    atomic.Pointer[string]
 
 	mu     sync.Mutex
@@ -43,9 +44,15 @@ var (
 
 // New makes the group of all ranks of a job.
 func New(name string, members []int, link Link, net Net, job *Job) *Group {
-	g := &Group{link: link, net: net, job: job, members: members, root: true}
+	g := newGroup(name, members, link, net, job)
+	g.root = true
+	return g
+}
+
+func newGroup(id string, members []int, link Link, net Net, job *Job) *Group {
+	g := &Group{link: link, net: net, job: job, members: members, id: id}
 	g.turn.L = &g.mu
-	g.SetName(name)
+	g.SetName(id)
 	return g
 }
 
@@ -65,12 +72,7 @@ func (g *Group) SetName(name string) { g.name.Store(&name) }
 func (g *Group) SetTimeout(d time.Duration) { g.job.SetTimeout(d) }
 
 // Abort ends the whole job.
-func (g *Group) Abort(cause error) {
-	g.job.Abort(g.self(), cause)
-	g.mu.Lock()
-	g.turn.Broadcast()
-	g.mu.Unlock()
-}
+func (g *Group) Abort(cause error) { g.job.Abort(g.self(), cause) }
 
 // self is this rank in the world.
 func (g *Group) self() int { return g.members[g.Rank()] }
@@ -221,6 +223,12 @@ func (g *Group) take(c *call) error {
 		g.mu.Unlock()
 	})
 	defer wake.Stop()
+	stop := g.job.AfterAbort(func() {
+		g.mu.Lock()
+		g.turn.Broadcast()
+		g.mu.Unlock()
+	})
+	defer stop()
 	for g.ran+1 != c.sig.Seq {
 		if err := g.job.Cause(); err != nil {
 			return err

@@ -57,6 +57,10 @@ func (j *Job) Deadline() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(j.ctx, j.Timeout())
 }
 
+// AfterAbort calls f in a goroutine of its own once the job is aborted, unless
+// stop is called before.
+func (j *Job) AfterAbort(f func()) (stop func() bool) { return context.AfterFunc(j.ctx, f) }
+
 // Abort ends the job with a cause found by a rank of the world; of several
 // causes the first wins, and is returned.
 func (j *Job) Abort(rank int, cause error) *comm.AbortError {
@@ -89,8 +93,11 @@ func (j *Job) Cause() error {
 			j.Hear(e)
 		}
 	}
-	if e := j.cause.Load(); e != nil {
+	if e := j.Reason(); e != nil {
 		return e
 	}
 	return nil
 }
+
+// Reason is Cause without a look at other processes.
+func (j *Job) Reason() *comm.AbortError { return j.cause.Load() }

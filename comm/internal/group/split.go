@@ -19,8 +19,8 @@ func (g *Group) Split(color, key int) (comm.Comm, error) {
 	n := g.splits
 	g.splits++
 	g.mu.Unlock()
-	name := fmt.Sprintf("%s/%d", g.Name(), n)
-	child, err := g.split(name, color, key)
+	id := fmt.Sprintf("%s/%d", g.id, n)
+	child, err := g.split(id, color, key)
 	if err != nil {
 		return nil, g.splitError(n, err)
 	}
@@ -33,13 +33,13 @@ func (g *Group) Split(color, key int) (comm.Comm, error) {
 	return child, nil
 }
 
-func (g *Group) split(name string, color, key int) (*Group, error) {
+func (g *Group) split(id string, color, key int) (*Group, error) {
 	ctx, cancel := g.job.Deadline()
 	defer cancel()
 	var mine [16]byte
 	binary.LittleEndian.PutUint64(mine[:], uint64(color))
 	binary.LittleEndian.PutUint64(mine[8:], uint64(key))
-	all, err := g.net.Exchange(ctx, name, g.members, mine[:])
+	all, err := g.net.Exchange(ctx, id, g.members, mine[:])
 	if err != nil || color < 0 {
 		return nil, err
 	}
@@ -57,14 +57,12 @@ func (g *Group) split(name string, color, key int) (*Group, error) {
 	for i, m := range chosen {
 		members[i] = g.members[m.rank]
 	}
-	name = fmt.Sprintf("%s.%d", name, color)
-	link, err := g.net.Link(ctx, name, members)
+	id = fmt.Sprintf("%s.%d", id, color)
+	link, err := g.net.Link(ctx, id, members)
 	if err != nil {
 		return nil, err
 	}
-	child := New(name, members, link, g.net, g.job)
-	child.root = false
-	return child, nil
+	return newGroup(id, members, link, g.net, g.job), nil
 }
 
 func (g *Group) splitError(n int, err error) error {

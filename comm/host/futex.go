@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// futex operations of linux/futex.h, for memory shared between processes.
+const (
+	futexWait = 0
+	futexWake = 1
+)
+
+// counter is a number in shared memory that only grows (and wraps around),
+// written by one rank and waited for by others.
+type counter struct {
+	value   *atomic.Uint32
+	waiters *atomic.Uint32
+}
+
+// counterAt is the counter in the eight bytes at an offset.
+func counterAt(mem []byte, at int) counter { return counter{word(mem, at), word(mem, at+4)} }
+
+// reached reports whether the counter is n or later.
+func (c counter) reached(n uint32) bool { return int32(c.value.Load()-n) >= 0 }
+
+// set changes the value and wakes who waits for it.
+func (c counter) set(n uint32) {
+	c.value.Store(n)
+	if c.waiters.Load() != 0 {
+		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(c.value)), futexWake, math.MaxInt32, 0, 0, 0)
+	}
+}
+
+// block sleeps until the counter reaches n or d has passed; it may return
+// early.
+func (c counter) block(n uint32, d time.Duration) {
+	c.waiters.Add(1)
+	if v := c.value.Load(); int32(v-n) < 0 {
+		ts := unix.NsecToTimespec(int64(d))
+		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(c.value)), futexWait, uintptr(v), uintptr(unsafe.Pointer(&ts)), 0, 0)
+	}
+	c.waiters.Add(^uint32(0))
+}
+
+// spins is how often a wait looks before it blocks: a few microseconds, since
+// the others may need this core.
+const spins = 3000
+
+// slice is the longest sleep between two looks at the state of the job.
+const slice = 50 * time.Millisecond

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package host connects ranks that are processes: through shared memory on
+// one host, through TCP between hosts, and both in one job. comm/local is for
+// ranks that are goroutines.
+//
+//	c, err := host.Connect(ctx, host.Config{
+//		Rank: rank, World: world, RunID: "0",
+//		Store:   client,                // comm/store at MASTER_ADDR:MASTER_PORT
+//		Timeout: 300 * time.Second,
+//	})
+//	defer c.(io.Closer).Close()
+//	c.AllReduce(stream, grad, comm.Sum)
+//
+// Ranks share a host if they have the same kernel, /dev/shm and process
+// identifiers; they find out through the store. A peer that dies is named
+// within a fraction of a second, one that stops answering at the deadline.
+// Traffic between hosts is not encrypted; connections from outside the job
+// are refused by a random token.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"octet/comm"
+	"octet/comm/internal/group"
+)
+
+// Store is the key-value store that ranks meet in; comm/store implements it.
+type Store interface {
+	Set(ctx context.Context, key string, value []byte) error
+	// Get waits until the key is present.
+	Get(ctx context.Context, key string) ([]byte, error)
+}
+
+// Config is one rank's part in a job.
+type Config struct {
+	Rank, World int
+	// Store is used by Connect and by Split and stays the caller's.
+	Store Store
+	// RunID tells jobs and restarts that share a store apart.
+	RunID string
+	// Timeout of any wait, those of Connect included; 0 is five minutes.
+	Timeout time.Duration
+	// HostID: ranks of equal HostID use shared memory, others TCP. Empty means
+	// find out.
+	HostID string
+	// Address is the name or IP address under which other hosts reach this
+	// one. Empty means the first address of this host that is not loopback.
+	Address string
+	// ChunkBytes is the size of a message of the pipeline; all ranks must have
+	// the same. 0 is 256 KiB; a group holds four in memory per rank.
+	ChunkBytes int
+}
+
+const defaultChunk = 256 << 10
+
+func (c *Config) check() error {
+	switch {
+	case c.World < 1:
+		return fmt.Errorf("world size %d: it must be at least 1", c.World)
+	case c.Rank < 0 || c.Rank >= c.World:
+		return fmt.Errorf("rank %d is not in 0..%d, the world size being %d", c.Rank, c.World-1, c.World)
+	case c.Store == nil:
+		return errors.New("no store")
+	case c.ChunkBytes < 0 || c.ChunkBytes%group.Align != 0:
+		return fmt.Errorf("ChunkBytes %d is not a multiple of %d", c.ChunkBytes, group.Align)
+	}
+	return nil
+}
+
+// Connect joins the ranks of a job and returns this rank's communicator, which
+// implements comm.Control. It returns when all ranks have come, or with an
+// error that names those that have not.
+func Connect(ctx context.Context, cfg Config) (comm.Comm, error) {
+	if cfg.ChunkBytes == 0 {
+		cfg.ChunkBytes = defaultChunk
+	}
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("comm: connect: %w", err)
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = group.DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+	defer cancel()
+	n := newNode(cfg)
+	world, err := n.join(ctx)
+	if err != nil {
+		n.Close()
+		return nil, fmt.Errorf("comm: connect: rank %d of %d: %w", cfg.Rank, cfg.World, err)
+	}
+	return world, nil
+}

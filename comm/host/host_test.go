@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"octet/comm"
+	"octet/comm/commtest"
+	"octet/comm/host"
+	"octet/comm/store"
+)
+
+// connect joins n ranks of this process; hostOf gives their hosts.
+func connect(t testing.TB, n, chunk int, timeout time.Duration, hostOf func(rank int) string) []comm.Comm {
+	t.Helper()
+	mem := store.NewMemory()
+	comms := make([]comm.Comm, n)
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for r := range n {
+		wg.Go(func() {
+			comms[r], errs[r] = host.Connect(context.Background(), host.Config{
+				Rank: r, World: n, Store: mem, RunID: t.Name(), Timeout: timeout,
+				HostID: hostOf(r), Address: "127.0.0.1", ChunkBytes: chunk,
+			})
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return comms
+}
+
+func sharedMemory(int) string { return "" }
+func tcp(rank int) string     { return fmt.Sprint("host ", rank) }
+func pairs(rank int) string   { return fmt.Sprint("host ", rank/2) }
+
+func TestConformance(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		ranks  []int
+		chunk  int
+		hostOf func(int) string
+	}{
+		{"shared memory", []int{1, 2, 4}, 0, sharedMemory},
+		{"shared memory, small messages", []int{3}, 4096, sharedMemory},
+		{"tcp", []int{2, 3}, 0, tcp},
+		{"tcp, small messages", []int{3}, 4096, tcp},
+		{"mixed", []int{4}, 16384, pairs},
+		{"mixed, one rank alone", []int{3}, 16384, pairs},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			commtest.Run(t, tt.ranks, func(t *testing.T, n int, timeout time.Duration) []comm.Comm {
+				return connect(t, n, tt.chunk, timeout, tt.hostOf)
+			})
+		})
+	}
+}
+
+// TestNamesAreRemoved: once connected, shared memory has no name left that a
+// killed job could leave behind.
+func TestNamesAreRemoved(t *testing.T) {
+	comms := connect(t, 2, 0, 0, sharedMemory)
+	f, err := os.Open("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	found := 0
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if line := s.Text(); strings.Contains(line, "/octet-") {
+			if found++; !strings.HasSuffix(line, "(deleted)") {
+				t.Errorf("still has a name: %s", line)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no shared memory is mapped")
+	}
+	for _, c := range comms {
+		if err := c.(comm.Control).Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestConnectErrors(t *testing.T) {
+	mem := store.NewMemory()
+	for _, tt := range []struct {
+		name string
+		cfg  host.Config
+		want string
+	}{
+		{"no ranks", host.Config{World: 0, Store: mem}, "world size 0: it must be at least 1"},
+		{"rank too large", host.Config{Rank: 2, World: 2, Store: mem}, "rank 2 is not in 0..1"},
+		{"no store", host.Config{World: 1}, "no store"},
+		{"chunk", host.Config{World: 1, Store: mem, ChunkBytes: 100}, "ChunkBytes 100 is not a multiple of 64"},
+		{"alone", host.Config{World: 3, Store: mem, Timeout: 100 * time.Millisecond}, "rank 0 of 3: ranks 1, 2 have not arrived after 100ms"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := host.Connect(context.Background(), tt.cfg)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestWorldSizesDiffer: a rank that was started with another world size is
+// found.
+func TestWorldSizesDiffer(t *testing.T) {
+	mem := store.NewMemory()
+	errs := make([]error, 2)
+	var wg sync.WaitGroup
+	for r := range errs {
+		wg.Go(func() {
+			_, errs[r] = host.Connect(context.Background(), host.Config{Rank: r, World: 2 + r, Store: mem, Timeout: time.Second})
+		})
+	}
+	wg.Wait()
+	if want := "rank 1 has world size 3"; !strings.Contains(errs[0].Error(), want) {
+		t.Errorf("error %v, want %q", errs[0], want)
+	}
+}
+
+// TestClosedPeer: waiting for a rank that has closed its communicator ends at
+// once.
+func TestClosedPeer(t *testing.T) {
+	for name, hostOf := range map[string]func(int) string{"shared memory": sharedMemory, "tcp": tcp} {
+		t.Run(name, func(t *testing.T) {
+			comms := connect(t, 2, 0, 0, hostOf)
+			if err := comms[1].(comm.Control).Close(); err != nil {
+				t.Fatal(err)
+			}
+			err := commtest.Together(comms[:1], func(e *commtest.Env) error {
+				e.Barrier(e.Stream)
+				return e.Stream.Sync()
+			})[0]
+			if err == nil || !strings.Contains(err.Error(), "has closed its communicator") {
+				t.Errorf("error %v, want one about a closed communicator", err)
+			}
+			comms[0].Abort(fmt.Errorf("after the end"))
+			if err := comms[0].(comm.Control).Close(); err != nil {
+				t.Fatal(err)
+			}
+			comms[1].Abort(fmt.Errorf("after close"))
+		})
+	}
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"octet/comm/internal/group"
+)
+
+// link is one rank's place in a group. It copies messages into shared memory
+// once for all members on this host, and sends them to each of the others.
+type link struct {
+	node    *node
+	members []int // ranks of the world
+	me      int
+	shm     *shm    // nil without other members on this host
+	ranks   []int   // of the group, by seat in shm
+	seats   []int   // in shm by rank; -1 on other hosts
+	wires   []*wire // by rank; nil on this host
+	calls   []group.Call
+	checks  []func() error // by rank: n.check, bound once
+}
+
+var _ group.Link = (*link)(nil)
+
+// Link implements group.Net.
+func (n *node) Link(ctx context.Context, name string, members []int) (group.Link, error) {
+	l := &link{
+		node: n, members: members, me: slices.Index(members, n.cfg.Rank),
+		seats: make([]int, len(members)), wires: make([]*wire, len(members)),
+		calls: make([]group.Call, len(members)), checks: make([]func() error, len(members)),
+	}
+	var here []int
+	for q, r := range members {
+		l.seats[q] = -1
+		l.checks[q] = func() error { return n.check(r) }
+		if !n.remote(r) {
+			l.seats[q] = len(here)
+			here = append(here, r)
+			l.ranks = append(l.ranks, q)
+		}
+	}
+	if len(here) > 1 {
+		mem, err := n.segment(ctx, name, here, len(here)*seatBytes(n.cfg.ChunkBytes))
+		if err != nil {
+			return nil, err
+		}
+		l.shm = newShm(mem, len(here), l.seats[l.me], n.cfg.ChunkBytes)
+	}
+	for q, r := range members {
+		if n.remote(r) {
+			conn, err := n.connect(ctx, name, r)
+			if err != nil {
+				return nil, errors.Join(err, l.Close())
+			}
+			l.wires[q] = newWire(n, r, conn)
+		}
+	}
+	return l, nil
+}
+
+func (l *link) Rank() int { return l.me }
+func (l *link) Size() int { return len(l.members) }
+
+func (l *link) Window(addressed bool) int {
+	chunk := l.node.cfg.ChunkBytes
+	if addressed {
+		return max(chunk/len(l.members)/group.Align, 1) * group.Align
+	}
+	return chunk
+}
+
+func (l *link) Post(n uint32, m *group.Message) error {
+	for q, w := range l.wires {
+		if w != nil {
+			if err := w.send(n, m, q); err != nil {
+				return err
+			}
+		}
+	}
+	if l.shm == nil {
+		return nil
+	}
+	for i, q := range l.ranks {
+		if q != l.me {
+			if err := wait(l.shm.seats[i].done, n-group.Depth+1, l.node.job.Timeout(), l.checks[q]); err != nil {
+				return err
+			}
+		}
+	}
+	l.shm.write(n, m, l.ranks, l.Window(true))
+	return nil
+}
+
+func (l *link) Await(n uint32, q int) (group.View, error) {
+	if w := l.wires[q]; w != nil {
+		return w.await(n, l.checks[q])
+	}
+	i := l.seats[q]
+	if err := wait(l.shm.seats[i].posted, n+1, l.node.job.Timeout(), l.checks[q]); err != nil {
+		return group.View{}, err
+	}
+	return l.shm.read(n, i, l.me, l.Window(true), &l.calls[q]), nil
+}
+
+func (l *link) Done(n uint32) {
+	if l.shm != nil {
+		l.shm.seats[l.shm.me].done.set(n + 1)
+	}
+	for _, w := range l.wires {
+		if w != nil {
+			w.release()
+		}
+	}
+}
+
+// Finish has nothing to wait for: messages are copies.
+func (l *link) Finish(uint32) error { return nil }
+
+func (l *link) Arrived(n uint32, q int) bool {
+	if w := l.wires[q]; w != nil {
+		return w.arrived(n)
+	}
+	return l.shm.seats[l.seats[q]].posted.reached(n + 1)
+}
+
+func (l *link) Close() error {
+	var errs []error
+	for _, w := range l.wires {
+		if w != nil {
+			w.close()
+		}
+	}
+	if l.shm != nil {
+		errs = append(errs, unmap(l.shm.mem))
+	}
+	return errors.Join(errs...)
+}

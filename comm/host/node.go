@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"octet/comm"
+	"octet/comm/internal/group"
+)
+
+// node is what one process holds for a job.
+type node struct {
+	cfg    Config
+	job    *group.Job
+	peers  []peer // by rank of the world
+	locals []int  // ranks of this host, in order, this one included
+	page   *page  // nil if this rank is alone on its host
+	tcp    *listener
+	cancel context.CancelFunc
+	ended  sync.WaitGroup // goroutines
+}
+
+// peer is what a rank tells about itself.
+type peer struct {
+	Host    string // HostID
+	Pid     int
+	World   int
+	Chunk   int
+	Address string // host:port, where ranks of other hosts exist
+	Token   string // rank 0's is the job's
+
+	proc    *process // on this host
+	control *control // on another
+}
+
+var _ group.Net = (*node)(nil)
+
+func newNode(cfg Config) *node {
+	n := &node{cfg: cfg, job: group.NewJob(cfg.Timeout), cancel: func() {}}
+	n.job.Look, n.job.Tell = n.look, n.tell
+	return n
+}
+
+// look finds an abort by another rank of this host.
+func (n *node) look() *comm.AbortError {
+	if n.page == nil {
+		return nil
+	}
+	return n.page.look()
+}
+
+// tell spreads an abort that this rank has found.
+func (n *node) tell(e *comm.AbortError) {
+	if n.page != nil {
+		n.page.tell(e)
+	}
+	for r := range n.peers {
+		if c := n.peers[r].control; c != nil {
+			c.tell(e)
+		}
+	}
+}
+
+// join meets the other ranks and makes the first group.
+func (n *node) join(ctx context.Context) (*group.Group, error) {
+	if err := n.meet(ctx); err != nil {
+		return nil, err
+	}
+	members := make([]int, n.cfg.World)
+	for r := range members {
+		members[r] = r
+		if n.peers[r].Host == n.peers[n.cfg.Rank].Host {
+			n.locals = append(n.locals, r)
+		}
+	}
+	if len(n.locals) > 1 {
+		if err := n.joinHost(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if len(n.locals) < n.cfg.World {
+		if err := n.joinHosts(ctx, members); err != nil {
+			return nil, err
+		}
+	}
+	n.watch()
+	link, err := n.Link(ctx, "world", members)
+	if err != nil {
+		return nil, err
+	}
+	return group.New("world", members, link, n, n.job), nil
+}
+
+// meet exchanges what the ranks are.
+func (n *node) meet(ctx context.Context) error {
+	id := n.cfg.HostID
+	if id == "" {
+		var err error
+		if id, err = hostID(); err != nil {
+			return err
+		}
+	}
+	me := peer{Host: id, Pid: pid(), World: n.cfg.World, Chunk: n.cfg.ChunkBytes, Token: rand.Text()}
+	var err error
+	n.peers, err = n.share(ctx, "join", me)
+	if err != nil {
+		return err
+	}
+	for r, p := range n.peers {
+		if p.World != me.World || p.Chunk != me.Chunk {
+			return fmt.Errorf("rank %d has world size %d and chunks of %d bytes, this rank %d and %d", r, p.World, p.Chunk, me.World, me.Chunk)
+		}
+	}
+	return nil
+}
+
+// share exchanges peers.
+func (n *node) share(ctx context.Context, name string, me peer) ([]peer, error) {
+	members := make([]int, n.cfg.World)
+	for r := range members {
+		members[r] = r
+	}
+	value, err := json.Marshal(me)
+	if err != nil {
+		return nil, err
+	}
+	all, err := n.Exchange(ctx, name, members, value)
+	if err != nil {
+		return nil, err
+	}
+	peers := make([]peer, len(all))
+	for r, v := range all {
+		if err := json.Unmarshal(v, &peers[r]); err != nil {
+			return nil, fmt.Errorf("rank %d: %w", r, err)
+		}
+	}
+	return peers, nil
+}
+
+// joinHost maps the page that the ranks of this host share and learns to see
+// them die.
+func (n *node) joinHost(ctx context.Context) error {
+	mem, err := n.segment(ctx, "page", n.locals, pageBytes)
+	if err != nil {
+		return err
+	}
+	n.page = newPage(mem, slices.Index(n.locals, n.cfg.Rank))
+	for _, r := range n.locals {
+		if r == n.cfg.Rank {
+			continue
+		}
+		p := &n.peers[r]
+		if p.proc, err = watchProcess(p.Pid); err != nil {
+			return fmt.Errorf("rank %d: %w", r, err)
+		}
+	}
+	return nil
+}
+
+// joinHosts listens and connects to the ranks of other hosts.
+func (n *node) joinHosts(ctx context.Context, members []int) error {
+	me := n.peers[n.cfg.Rank]
+	var err error
+	if n.tcp, err = listen(n.cfg.Address, n.peers[0].Token); err != nil {
+		return err
+	}
+	me.Address = n.tcp.address
+	known, err := n.share(ctx, "address", me)
+	if err != nil {
+		return err
+	}
+	for r := range known {
+		n.peers[r].Address = known[r].Address
+	}
+	for _, r := range members {
+		if n.remote(r) {
+			conn, err := n.connect(ctx, "control", r)
+			if err != nil {
+				return err
+			}
+			n.peers[r].control = newControl(n, r, conn)
+		}
+	}
+	for r := range n.peers {
+		if c := n.peers[r].control; c != nil {
+			n.ended.Go(c.receive)
+		}
+	}
+	return nil
+}
+
+// remote reports whether rank r is on another host.
+func (n *node) remote(r int) bool { return n.peers[r].Host != n.peers[n.cfg.Rank].Host }
+
+// describe names a rank in errors.
+func (n *node) describe(r int) string {
+	if p := n.peers[r]; p.Address != "" && n.remote(r) {
+		return fmt.Sprintf("rank %d (pid %d at %s)", r, p.Pid, p.Address)
+	}
+	return fmt.Sprintf("rank %d (pid %d)", r, n.peers[r].Pid)
+}
+
+// pollInterval is how often a process looks at the others of its host.
+const pollInterval = 50 * time.Millisecond
+
+// watch aborts the job when another rank has aborted or died.
+func (n *node) watch() {
+	if n.page == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	n.ended.Go(func() {
+		tick := time.NewTicker(pollInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-n.job.Done():
+				return
+			case <-tick.C:
+			}
+			if n.job.Cause() != nil {
+				return
+			}
+			for i, r := range n.locals {
+				if r != n.cfg.Rank && n.peers[r].proc.gone() && !n.page.left(i) {
+					n.gone(r)
+				}
+			}
+		}
+	})
+}
+
+// gone ends the job because a rank has died.
+func (n *node) gone(r int) error {
+	return n.job.Abort(n.cfg.Rank, errors.New(n.describe(r)+" is gone"))
+}
+
+// hasLeft reports whether rank r has closed its communicator.
+func (n *node) hasLeft(r int) bool {
+	if n.remote(r) {
+		return n.peers[r].control.left()
+	}
+	return n.page.left(slices.Index(n.locals, r))
+}
+
+// check is called by waits for rank r from time to time.
+func (n *node) check(r int) error {
+	if err := n.job.Cause(); err != nil {
+		return err
+	}
+	if n.hasLeft(r) {
+		return fmt.Errorf("%s has closed its communicator", n.describe(r))
+	}
+	return nil
+}
+
+// Close implements group.Net.
+func (n *node) Close() error {
+	n.cancel()
+	for r := range n.peers {
+		if c := n.peers[r].control; c != nil {
+			c.leave()
+		}
+	}
+	if n.tcp != nil {
+		n.tcp.close()
+	}
+	n.ended.Wait()
+	for r := range n.peers {
+		if p := n.peers[r].proc; p != nil {
+			p.close()
+		}
+	}
+	if n.page == nil {
+		return nil
+	}
+	return n.page.close()
+}

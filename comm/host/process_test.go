@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"octet/comm"
+	"octet/comm/commtest"
+	"octet/comm/host"
+	"octet/comm/store"
+	"octet/dtype"
+)
+
+// What a rank that is a process of its own is told.
+const (
+	envScenario = "OCTET_HOST_TEST_SCENARIO"
+	envRank     = "OCTET_HOST_TEST_RANK"
+	envWorld    = "OCTET_HOST_TEST_WORLD"
+	envStore    = "OCTET_HOST_TEST_STORE"
+	envHost     = "OCTET_HOST_TEST_HOST"
+)
+
+// scenarios are what the ranks do after they have connected.
+var scenarios = map[string]func(e *commtest.Env) error{
+	"conformance": func(e *commtest.Env) error {
+		for _, c := range slices.Concat(commtest.Results(), commtest.Splits()) {
+			if err := c.Run(e); err != nil {
+				return fmt.Errorf("%s: %w", c.Name, err)
+			}
+		}
+		return nil
+	},
+	// work goes on until something happens to a rank.
+	"work": func(e *commtest.Env) error {
+		x := commtest.New(dtype.Float32, 100_000)
+		for {
+			for range 10 {
+				e.AllReduce(e.Stream, x, comm.Sum)
+			}
+			if err := e.Stream.Sync(); err != nil {
+				return err
+			}
+			fmt.Println("working")
+		}
+	},
+	"abort": func(e *commtest.Env) error {
+		e.Barrier(e.Stream)
+		if e.Rank() == 1 {
+			e.Stream.Sync()
+			e.Abort(errors.New("loss is NaN"))
+			return errors.New("aborted by myself")
+		}
+		e.Barrier(e.Stream)
+		return e.Stream.Sync()
+	},
+}
+
+// rankMain is the main function of a rank.
+func rankMain() int {
+	err := func() error {
+		ctx := context.Background()
+		client, err := store.Dial(ctx, os.Getenv(envStore))
+		if err != nil {
+			return err
+		}
+		rank, _ := strconv.Atoi(os.Getenv(envRank))
+		world, _ := strconv.Atoi(os.Getenv(envWorld))
+		c, err := host.Connect(ctx, host.Config{
+			Rank: rank, World: world, Store: client, Timeout: 2 * time.Second,
+			HostID: os.Getenv(envHost), Address: "127.0.0.1",
+		})
+		if err != nil {
+			return err
+		}
+		e := commtest.NewEnv(c)
+		if err := scenarios[os.Getenv(envScenario)](e); err != nil {
+			return err
+		}
+		return c.(io.Closer).Close()
+	}()
+	if err != nil {
+		fmt.Println("error:", err)
+		return 1
+	}
+	return 0
+}
+
+// rank is a process.
+type rank struct {
+	*exec.Cmd
+	mu      sync.Mutex
+	out     bytes.Buffer
+	working chan struct{} // closed when the rank first says so
+}
+
+// Write takes the process's output.
+func (r *rank) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.out.Write(b)
+	if bytes.Contains(b, []byte("working")) {
+		select {
+		case <-r.working:
+		default:
+			close(r.working)
+		}
+	}
+	return len(b), nil
+}
+
+// failure is what the rank said when it ended.
+func (r *rank) failure() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, text, _ := strings.Cut(r.out.String(), "error: ")
+	return strings.TrimSpace(text)
+}
+
+// start runs a scenario in world processes.
+func start(t *testing.T, scenario string, world int, hostOf func(int) string) []*rank {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := store.Serve(ln)
+	t.Cleanup(func() { server.Close() })
+	ranks := make([]*rank, world)
+	for i := range ranks {
+		r := &rank{Cmd: exec.Command(os.Args[0]), working: make(chan struct{})}
+		r.Stdout, r.Stderr = r, r
+		r.Env = append(os.Environ(), envScenario+"="+scenario, envRank+"="+strconv.Itoa(i), envWorld+"="+strconv.Itoa(world),
+			envStore+"="+ln.Addr().String(), envHost+"="+hostOf(i))
+		if err := r.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Process.Kill() })
+		ranks[i] = r
+	}
+	return ranks
+}
+
+var layouts = []struct {
+	name   string
+	world  int
+	hostOf func(int) string
+}{
+	{"shared memory", 2, sharedMemory},
+	{"tcp", 2, tcp},
+	{"mixed", 4, pairs},
+}
+
+func TestProcesses(t *testing.T) {
+	for _, l := range layouts {
+		t.Run(l.name, func(t *testing.T) {
+			for i, r := range start(t, "conformance", l.world, l.hostOf) {
+				if err := r.Wait(); err != nil {
+					t.Errorf("rank %d: %v: %s", i, err, r.out.String())
+				}
+			}
+		})
+	}
+}
+
+// signaled sends rank 1 a signal in the middle of its work and returns the
+// other ranks' errors.
+func signaled(t *testing.T, sig syscall.Signal, world int, hostOf func(int) string) (ranks []*rank, took time.Duration) {
+	t.Helper()
+	ranks = start(t, "work", world, hostOf)
+	for _, r := range ranks {
+		<-r.working
+	}
+	begin := time.Now()
+	if err := ranks[1].Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range ranks {
+		if i != 1 {
+			r.Wait() // fails; what it says is in failure
+		}
+	}
+	took = time.Since(begin)
+	ranks[1].Process.Kill()
+	ranks[1].Wait()
+	return ranks, took
+}
+
+// TestKilledRank: a SIGKILLed rank is named long before the deadline.
+func TestKilledRank(t *testing.T) {
+	for _, l := range layouts {
+		t.Run(l.name, func(t *testing.T) {
+			ranks, took := signaled(t, syscall.SIGKILL, l.world, l.hostOf)
+			want := fmt.Sprintf("rank 1 (pid %d", ranks[1].Process.Pid)
+			for i, r := range ranks {
+				if text := r.failure(); i != 1 && (!strings.Contains(text, want) || !strings.HasSuffix(text, "is gone")) {
+					t.Errorf("rank %d: %q, want it to name %q as gone", i, text, want)
+				}
+			}
+			if took > 2*time.Second {
+				t.Errorf("the others ended after %v, want less than 2 s", took)
+			}
+		})
+	}
+}
+
+// TestStoppedRank: a rank that stops answering is named at the deadline, which
+// is 2 s.
+func TestStoppedRank(t *testing.T) {
+	for _, l := range layouts {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			ranks, _ := signaled(t, syscall.SIGSTOP, l.world, l.hostOf)
+			for i, r := range ranks {
+				if text := r.failure(); i != 1 && (!strings.Contains(text, "rank 1 has") || !strings.Contains(text, "after 2s; arrived: 0")) {
+					t.Errorf("rank %d: %q, want it to name rank 1 after 2s", i, text)
+				}
+			}
+		})
+	}
+}
+
+// TestAbortAcrossProcesses: the cause reaches all ranks as text.
+func TestAbortAcrossProcesses(t *testing.T) {
+	for _, l := range layouts {
+		t.Run(l.name, func(t *testing.T) {
+			for i, r := range start(t, "abort", l.world, l.hostOf) {
+				r.Wait()
+				want := "aborted by rank 1: loss is NaN"
+				if i == 1 {
+					want = "aborted by myself"
+				}
+				if text := r.failure(); !strings.Contains(text, want) {
+					t.Errorf("rank %d: %q, want %q", i, text, want)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"encoding/binary"
+	"time"
+
+	"octet/comm/internal/group"
+)
+
+// shm is what the members of a group on one host share: a seat per member.
+// Only its owner writes to a seat.
+//
+//	0     posted: rounds whose messages are there
+//	64    done: rounds that the owner has read
+//	128   a head per message: Call, whether it is set, Lo
+//	1024  group.Depth messages of chunk bytes
+type shm struct {
+	mem   []byte
+	chunk int
+	me    int // seat of this rank
+	seats []seat
+}
+
+type seat struct {
+	posted, done counter
+	mem          []byte
+}
+
+const (
+	seatDone  = 64
+	seatHeads = 128
+	seatData  = 1024
+	headBytes = 128 // Call, then a flag and Lo
+	headFlag  = group.CallBytes
+	headLo    = group.CallBytes + 8
+)
+
+func seatBytes(chunk int) int { return (seatData + group.Depth*chunk + 4095) &^ 4095 }
+
+func newShm(mem []byte, members, me, chunk int) *shm {
+	s := &shm{mem: mem, chunk: chunk, me: me}
+	for i := range members {
+		m := mem[i*seatBytes(chunk) : (i+1)*seatBytes(chunk)]
+		s.seats = append(s.seats, seat{counterAt(m, 0), counterAt(m, seatDone), m})
+	}
+	return s
+}
+
+func (s *seat) head(n uint32) []byte {
+	at := seatHeads + int(n%group.Depth)*headBytes
+	return s.mem[at : at+headBytes]
+}
+
+func (s *seat) data(n uint32, chunk int) []byte {
+	at := seatData + int(n%group.Depth)*chunk
+	return s.mem[at : at+chunk]
+}
+
+// write stages m as this rank's message of round n. The slot must be free.
+// ranks are the members' ranks in the group, window the bytes of a part.
+func (s *shm) write(n uint32, m *group.Message, ranks []int, window int) {
+	own := &s.seats[s.me]
+	data := own.data(n, s.chunk)
+	if !m.Addressed {
+		m.Gather(data, 0)
+	} else {
+		for i, r := range ranks {
+			if i != s.me {
+				m.Gather(data[r*window:(r+1)*window], r)
+			}
+		}
+	}
+	head := own.head(n)
+	head[headFlag] = 0
+	if m.Call != nil {
+		m.Call.Encode(head)
+		head[headFlag] = 1
+	}
+	if m.Addressed {
+		head[headFlag] |= 2
+	}
+	binary.LittleEndian.PutUint64(head[headLo:], uint64(m.Lo))
+	own.posted.set(n + 1)
+}
+
+// read is the message of round n in seat i, for rank of the group. call is
+// where its Call is put.
+func (s *shm) read(n uint32, i, rank, window int, call *group.Call) group.View {
+	head := s.seats[i].head(n)
+	data := s.seats[i].data(n, s.chunk)
+	if head[headFlag]&2 != 0 {
+		data = data[rank*window:]
+	}
+	v := group.View{Staged: data, Lo: int(binary.LittleEndian.Uint64(head[headLo:]))}
+	if head[headFlag]&1 != 0 {
+		*call = group.DecodeCall(head)
+		v.Call = call
+	}
+	return v
+}
+
+// wait returns when c has reached n. check is called between sleeps.
+func wait(c counter, n uint32, timeout time.Duration, check func() error) error {
+	for range spins {
+		if c.reached(n) {
+			return nil
+		}
+	}
+	end := time.Now().Add(timeout)
+	for !c.reached(n) {
+		left := time.Until(end)
+		if left <= 0 {
+			return group.ErrTimeout
+		}
+		c.block(n, min(left, slice))
+		if c.reached(n) {
+			return nil
+		}
+		if err := check(); err != nil && !c.reached(n) {
+			return err
+		}
+	}
+	return nil
+}
