@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command allreduce is the smallest program with ranks: each finds its place,
+// meets the others, and adds its one to theirs.
+//
+//	go build -o bin/ ./examples/allreduce
+//	go run ./cmd/octet run --nproc-per-node 4 bin/allreduce
+//
+// torchrun starts it as well, and alone it is a job of one rank.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"octet/comm"
+	"octet/comm/host"
+	"octet/device"
+	"octet/device/cpu"
+	"octet/dtype"
+	"octet/launcher"
+)
+
+func main() {
+	if err := run(context.Background(), os.Getenv, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "allreduce:", err)
+		os.Exit(1)
+	}
+}
+
+// run is one rank's work; rank 0 prints the sum.
+func run(ctx context.Context, getenv func(string) string, out io.Writer) (err error) {
+	const timeout = time.Minute
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	place, err := launcher.FromEnv(getenv)
+	if err != nil {
+		return err
+	}
+	store, closeStore, err := launcher.OpenStore(ctx, place)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeStore()) }()
+	world, err := host.Connect(ctx, host.Config{Rank: place.Global, World: place.World, Store: store, RunID: place.RunID, Timeout: timeout})
+	if err != nil {
+		return err
+	}
+	dev, err := cpu.Open(cpu.Options{Threads: 1})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, world.(comm.Control).Close(), dev.Close()) }()
+
+	stream := dev.NewStream("main")
+	one := device.NewPool(dev).New(dtype.Float32, 1)
+	sum := make([]float32, 1)
+	stream.Upload(one, device.Float32Bytes([]float32{1}))
+	world.AllReduce(stream, one, comm.Sum)
+	stream.Download(device.Float32Bytes(sum), one)
+	if err := stream.Sync(); err != nil {
+		return err
+	}
+	if sum[0] != float32(place.World) {
+		return fmt.Errorf("rank %d: the sum of %d ones is %v", place.Global, place.World, sum[0])
+	}
+	if place.Global == 0 {
+		fmt.Fprintf(out, "%d ranks, sum %v\n", place.World, sum[0])
+	}
+	return nil
+}
