@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"octet/dtype"
+	"octet/tensor"
 )
 
 // Embedding looks rows up in a table [V,D].
@@ -60,12 +61,8 @@ func (n *RMSNorm) Forward(c *Ctx, x *Var) *Var {
 	y := &Var{Value: c.New(x.Value.Shape...)}
 	c.Stream.RMSNorm(y.Value, nil, rstd, x.Keep(), nil, n.Weight.Use.Tensor, n.Eps)
 	c.Tape.Defer(func() {
-		dw, _ := n.Weight.GradTarget()
-		add := x.Grad // the gradient that x has from elsewhere, added in place
-		dx, _ := x.GradTarget(c, x.Value.Shape)
-		c.Stream.RMSNormGrad(dx, dw, y.Grad, x.Value, rstd, n.Weight.Use.Tensor, add)
-		c.Pool.Free(rstd)
-		y.free(c)
+		n.backward(c, x, y, rstd)
+		x.drop(c)
 	})
 	return y
 }
@@ -76,39 +73,54 @@ func (n *RMSNorm) AddForward(c *Ctx, x, r *Var) (sum, y *Var) {
 	rows, _ := x.Value.Matrix()
 	rstd := c.Pool.New(dtype.Float32, rows)
 	y = &Var{Value: c.New(x.Value.Shape...)}
-	rv := r.take()
+	rv := r.overwrite()
 	c.Stream.RMSNorm(y.Value, rv, rstd, x.Value, rv, n.Weight.Use.Tensor, n.Eps)
 	sum = &Var{Value: rv}
 	sum.Keep()
 	c.Tape.Defer(func() {
-		dw, _ := n.Weight.GradTarget()
-		add := sum.Grad
-		ds, _ := sum.GradTarget(c, sum.Value.Shape)
-		c.Stream.RMSNormGrad(ds, dw, y.Grad, sum.Value, rstd, n.Weight.Use.Tensor, add)
-		c.Pool.Free(rstd)
-		y.free(c)
+		n.backward(c, sum, y, rstd)
 		splitGrad(c, sum, x, r)
 	})
 	return sum, y
 }
 
+// backward gives s, whose norm is y, its gradient.
+func (n *RMSNorm) backward(c *Ctx, s, y *Var, rstd *tensor.Tensor) {
+	ds, more := s.GradTarget(c, s.Value.Shape)
+	var add *tensor.Tensor // the gradient that s has from elsewhere, added in place
+	if more {
+		add = ds
+	}
+	n.Weight.addGrad(c, func(dw *tensor.Tensor) {
+		c.Stream.RMSNormGrad(ds, dw, y.Grad, s.Value, rstd, n.Weight.Use.Tensor, add)
+	})
+	c.Pool.Free(rstd)
+	y.free(c)
+}
+
 // Add is x + r. The sum takes r's memory.
 func Add(c *Ctx, x, r *Var) *Var {
-	sum := &Var{Value: r.take()}
+	sum := &Var{Value: r.overwrite()}
 	c.Stream.Add(sum.Value, sum.Value, x.Value)
 	c.Tape.Defer(func() { splitGrad(c, sum, x, r) })
 	return sum
 }
 
 // splitGrad hands the gradient of sum = x + r on to both and frees sum. x gets
-// the memory, and r, which is used up first, borrows it.
+// the memory and lends it to r, which is used up first in most models.
 func splitGrad(c *Ctx, sum, x, r *Var) {
-	r.Grad, r.borrowed = sum.Grad, true
-	if x.Grad == nil {
-		x.Grad, sum.Grad = sum.Grad, nil
-	} else {
+	if x.Grad != nil {
 		panic("nn: the first term of a sum has another gradient already; use it in the sum last")
 	}
+	r.Grad = sum.Grad
+	if sum.borrowed {
+		r.Grad = c.New(sum.Grad.Shape...)
+		c.Stream.Copy(r.Grad, sum.Grad)
+	}
+	if !x.input {
+		x.Grad, x.lent, r.borrowed = r.Grad, r, true
+	}
+	sum.Grad = nil
 	sum.free(c)
 }
 

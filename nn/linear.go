@@ -77,8 +77,7 @@ func (l *Linear) backward(c *Ctx, x, y *Var, shape []int) {
 	dw, acc := l.Weight.GradTarget()
 	c.Stream.MatMul(dw, forGW, x.Cast(c, l.Caster, InForGW), device.MatMulOptions{TransA: true, Accumulate: acc, FastAccum: l.Caster.FastAccum(GradWeight)})
 	if l.Bias != nil {
-		db, _ := l.Bias.GradTarget()
-		c.Stream.BiasGrad(db, y.Grad)
+		l.Bias.addGrad(c, func(db *tensor.Tensor) { c.Stream.BiasGrad(db, y.Grad) })
 	}
 	if forGW.Tensor != go8.Tensor {
 		c.release(forGW, dy)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"octet/comm"
+	"octet/dtype"
 	"octet/internal/rng"
 	"octet/tensor"
 )
@@ -60,6 +61,20 @@ func (p *Param) GradTarget() (dst *tensor.Tensor, accumulate bool) {
 	}
 	accumulate, p.HasGrad = p.HasGrad, true
 	return p.FullGrad, accumulate
+}
+
+// addGrad adds what f overwrites its argument with to the gradient of the whole
+// parameter.
+func (p *Param) addGrad(c *Ctx, f func(dst *tensor.Tensor)) {
+	dst, accumulate := p.GradTarget()
+	if !accumulate {
+		f(dst)
+		return
+	}
+	more := c.Pool.New(dtype.Float32, p.Shape...)
+	f(more)
+	c.Stream.Add(dst, dst, more)
+	c.Pool.Free(more)
 }
 
 // Init is how a parameter starts: normal with mean 0, cut at Cut standard

@@ -2,7 +2,11 @@
 
 package nn
 
-import "octet/tensor"
+import (
+	"fmt"
+
+	"octet/tensor"
+)
 
 // Var is a value on the tape and, in backward, its gradient.
 type Var struct {
@@ -14,6 +18,7 @@ type Var struct {
 	input    bool // nobody wants its gradient
 	kept     bool // some backward reads Value
 	borrowed bool // Grad is another Var's to free
+	lent     *Var // the Var that borrows Grad
 	casts    []cast
 }
 
@@ -42,7 +47,16 @@ func (v *Var) Done(c *Ctx) {
 	}
 }
 
-// take moves Value out of v, for an operation that overwrites it.
+// overwrite moves Value out of v in forward, for an operation whose result
+// takes its place.
+func (v *Var) overwrite() *tensor.Tensor {
+	if v.kept || v.input {
+		panic(fmt.Sprintf("nn: %v would be overwritten, but a backward or the caller still reads it", v.Value))
+	}
+	return v.take()
+}
+
+// take moves Value out of v.
 func (v *Var) take() *tensor.Tensor {
 	t := v.Value
 	v.Value = nil
@@ -52,11 +66,25 @@ func (v *Var) take() *tensor.Tensor {
 // GradTarget is where a backward puts a contribution of the given shape to v's
 // gradient, and whether it must add to what is there.
 func (v *Var) GradTarget(c *Ctx, shape []int) (dst *tensor.Tensor, accumulate bool) {
-	if v.Grad != nil {
-		return v.Grad, true
+	if v.Grad == nil {
+		v.Grad = c.New(shape...)
+		return v.Grad, false
 	}
-	v.Grad = c.New(shape...)
-	return v.Grad, false
+	if r := v.lent; r != nil && r.Grad == v.Grad {
+		// The borrower has yet to read it as it is: it keeps it, v gets a copy.
+		v.Grad = c.New(shape...)
+		c.Stream.Copy(v.Grad, r.Grad)
+		v.lent, r.borrowed = nil, false
+	}
+	return v.Grad, true
+}
+
+// drop frees the gradient of an input, which nobody wants.
+func (v *Var) drop(c *Ctx) {
+	if v.input {
+		c.Pool.Free(v.Grad)
+		v.Grad = nil
+	}
 }
 
 // Cast is v as role r of a matmul wants it. Modules that share an input and a
@@ -70,6 +98,10 @@ func (v *Var) Cast(c *Ctx, by Caster, r Role) tensor.Operand {
 	op := by.Cast(c, r, tensor.Operand{Tensor: v.Value})
 	if op.Tensor == v.Value {
 		v.kept = true
+	} else if v.input && len(v.casts) == 0 {
+		// No producer frees the casts of an input. What is deferred here runs
+		// after the backwards of all that share them.
+		c.Tape.Defer(func() { v.freeCasts(c) })
 	}
 	v.casts = append(v.casts, cast{by, r, op})
 	return op
@@ -77,6 +109,15 @@ func (v *Var) Cast(c *Ctx, by Caster, r Role) tensor.Operand {
 
 // free gives back all of v's memory, at the end of its producer's backward.
 func (v *Var) free(c *Ctx) {
+	v.freeCasts(c)
+	c.Pool.Free(v.take())
+	if !v.borrowed {
+		c.Pool.Free(v.Grad)
+	}
+	v.Grad = nil
+}
+
+func (v *Var) freeCasts(c *Ctx) {
 	for _, k := range v.casts {
 		if k.op.Tensor != v.Value {
 			c.Pool.Free(k.op.Tensor)
@@ -84,9 +125,4 @@ func (v *Var) free(c *Ctx) {
 		}
 	}
 	v.casts = nil
-	c.Pool.Free(v.take())
-	if !v.borrowed {
-		c.Pool.Free(v.Grad)
-	}
-	v.Grad = nil
 }

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nn_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"octet/nn"
+	"octet/tensor"
+)
+
+// copier is a Caster whose casts are copies, so that they must be shared and
+// freed as float8 would be. It counts them by role.
+type copier struct {
+	nn.HighPrecision
+	counts [nn.NumRoles]int
+	apart  bool // forward and backward want different casts
+}
+
+func (k *copier) Cast(c *nn.Ctx, r nn.Role, x tensor.Operand) tensor.Operand {
+	k.counts[r]++
+	made := tensor.Operand{Tensor: c.Pool.New(x.Type, x.Shape...)}
+	c.Stream.Copy(made.Tensor, x.Tensor)
+	return made
+}
+
+func (k *copier) Alike(a, b nn.Role) bool { return a == b || !k.apart }
+
+func (k *copier) String() string {
+	var parts []string
+	for role, n := range k.counts {
+		parts = append(parts, fmt.Sprintf("%v:%d", nn.Role(role), n))
+	}
+	return strings.Join(parts, " ")
+}
+
+// castAll gives every Linear below m the Caster.
+func castAll(m nn.Module, k nn.Caster) nn.Module {
+	_ = nn.Walk(&m, func(_ string, m nn.Module) (nn.Module, error) {
+		if l, ok := m.(*nn.Linear); ok {
+			l.Caster = k
+		}
+		return m, nil
+	})
+	return m
+}
+
+func TestLinearsThatShareAnInputShareItsCast(t *testing.T) {
+	linear := func(k, n int) nn.Module { return nn.NewLinear(k, n, nn.LinearOptions{}) }
+	attention := func() nn.Module {
+		return &nn.Attention{
+			WQ: linear(8, 8), WK: linear(8, 4), WV: linear(8, 4), WO: linear(8, 8),
+			Heads: 4, KVHeads: 2, HeadDim: 2, RoPE: &nn.RoPE{HeadDim: 2, MaxSeq: 5, Theta: 100},
+		}
+	}
+	feedForward := func() nn.Module { return &nn.FeedForward{W1: linear(8, 6), W2: linear(6, 8), W3: linear(8, 6)} }
+	for _, tt := range []struct {
+		name   string
+		module func() nn.Module
+		apart  bool
+		want   string // by hand: casts of inputs, weights and gradients
+	}{
+		{"wq, wk and wv", attention, false, "i:2 w:4 go:4 i_gw:0 w_gi:4 go_gw:0"},
+		{"wq, wk and wv, backward casts its own", attention, true, "i:2 w:4 go:4 i_gw:2 w_gi:4 go_gw:4"},
+		{"w1 and w3", feedForward, false, "i:2 w:3 go:3 i_gw:0 w_gi:3 go_gw:0"},
+		{"w1 and w3, backward casts its own", feedForward, true, "i:2 w:3 go:3 i_gw:2 w_gi:3 go_gw:3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			run := func(k nn.Caster) ([]float32, []float32) {
+				r := newRig(t)
+				m := castAll(tt.module(), k)
+				params := r.load(m)
+				x := &nn.Var{Value: r.put(r.normal(2*5*8, 1), 2, 5, 8)}
+				x.Keep()
+				y := r.pass(m, x, r.normal(2*5*8, 1))
+				for _, p := range params {
+					y = append(y, r.get(p.FullGrad)...)
+				}
+				return y, r.get(x.Grad)
+			}
+			k := &copier{apart: tt.apart}
+			y, dx := run(k)
+			if k.String() != tt.want {
+				t.Errorf("casts %v, want %s", k, tt.want)
+			}
+			wantY, wantDX := run(nn.HighPrecision{})
+			if off(y, wantY) != 0 || off(dx, wantDX) != 0 {
+				t.Error("casts that copy change the output or a gradient")
+			}
+		})
+	}
+}
+
+func TestEveryPassGivesItsMemoryBack(t *testing.T) {
+	model := func() nn.Module {
+		linear := func() nn.Module { return nn.NewLinear(6, 6, nn.LinearOptions{Bias: true}) }
+		return &nn.Sequential{Names: []string{"norm", "sum", "output"}, Modules: []nn.Module{
+			nn.NewRMSNorm(6, 1e-5), &nested{a: linear(), b: linear()}, linear(),
+		}}
+	}
+	first := func() nn.Module { return nn.NewLinear(6, 6, nn.LinearOptions{}) }
+	sum := func() nn.Module { return &nested{a: first(), b: first()} }
+	for _, tt := range []struct {
+		name   string
+		module func() nn.Module
+		caster nn.Caster
+	}{
+		{"norm first", model, nn.HighPrecision{}},
+		{"norm first, casts", model, &copier{}},
+		{"norm first, casts apart", model, &copier{apart: true}},
+		{"Linear first", first, nn.HighPrecision{}},
+		{"Linear first, casts", first, &copier{}},
+		{"Linear first, casts apart", first, &copier{apart: true}},
+		{"sum first", sum, nn.HighPrecision{}},
+		{"sum first, casts", sum, &copier{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t)
+			m := castAll(tt.module(), tt.caster)
+			r.load(m)
+			x, dy := r.put(r.normal(4*6, 1), 4, 6), r.normal(4*6, 1)
+			var allocs int
+			for step := range 4 {
+				r.pass(m, nn.Input(x), dy)
+				if live := r.c.Pool.Live(); live != 0 {
+					t.Fatalf("step %d: %d bytes of the pool are in use after backward", step, live)
+				}
+				if step == 0 {
+					allocs = r.dev.allocs
+				}
+			}
+			if r.dev.allocs != allocs || allocs == 0 {
+				t.Errorf("%d allocations by the device after four steps, %d after the first", r.dev.allocs, allocs)
+			}
+		})
+	}
+}
+
+func TestASumDoesNotOverwriteWhatBackwardReads(t *testing.T) {
+	r := newRig(t)
+	x := &nn.Var{Value: r.put(r.normal(6, 1), 1, 6)}
+	x.Keep()
+	defer func() {
+		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "float32[1 6] would be overwritten") {
+			t.Errorf("panic %v, want one that names the tensor", p)
+		}
+	}()
+	nn.Add(r.c, nn.Input(r.put(r.normal(6, 1), 1, 6)), x)
+}
