@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"os"
+	"testing"
+	"unsafe"
+
+	"octet/checkpoint/safetensors"
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// Kernels are called directly here, on Go memory.
+func vecOfSlice[T any](t dtype.Type, s []T) vec {
+	return vec{p: unsafe.Pointer(unsafe.SliceData(s)), n: len(s), t: t}
+}
+
+// castOf is the codes that a table's cast gives.
+func castOf(t *table, to dtype.Type, src vec, scale float32) []byte {
+	codes := make([]byte, src.n)
+	t.cast(vecOfSlice(to, codes), src, scale)
+	return codes
+}
+
+func allBF16() []uint16 {
+	all := make([]uint16, 1<<16)
+	for i := range all {
+		all[i] = uint16(i)
+	}
+	return all
+}
+
+// TestCastsArePyTorchs reads golden data made by PyTorch; see
+// testdata/golden/README.md.
+func TestCastsArePyTorchs(t *testing.T) {
+	set := golden(t, "casts.safetensors")
+	eachISA(t, func(t *testing.T, isa ISA) {
+		for source, ty := range map[string]dtype.Type{"bf16": dtype.BFloat16, "f32": dtype.Float32} {
+			src := bytesOf(t, set, source)
+			x := vec{p: unsafe.Pointer(unsafe.SliceData(src)), n: len(src) / ty.Size(), t: ty}
+			for _, to := range float8s {
+				want := bytes.Clone(bytesOf(t, set, source+"."+to.Format().Name))
+				for i, code := range want {
+					if v := to.Format().Decode(code); v != v {
+						want[i] = to.Format().NaN()
+					}
+				}
+				if got := castOf(tableOf(isa), to, x, 1); !bytes.Equal(got, want) {
+					t.Errorf("%v to %v differs", ty, to)
+				}
+			}
+		}
+	})
+}
+
+func TestScalesArePyTorchs(t *testing.T) {
+	set := golden(t, "scales.safetensors")
+	dev := open(t, Portable, 1)
+	s := dev.NewStream("test")
+	mem := bytesOf(t, set, "amax")
+	amax, scales := newTensor(t, dev, dtype.Float32, len(mem)/4), newTensor(t, dev, dtype.Float32, len(mem)/4)
+	s.Upload(amax, mem)
+	for _, ty := range float8s {
+		for pow2, kind := range map[bool]string{false: "scale.", true: "pow2."} {
+			s.Scales(scales, amax, []dtype.Type{ty}, pow2)
+			got, want := make([]byte, len(mem)), bytesOf(t, set, kind+ty.Format().Name)
+			s.Download(got, scales)
+			if err := s.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			for i := range len(mem) / 4 {
+				g, w := f32At(got, i), f32At(want, i)
+				if g != w && (g == g || w == w) {
+					t.Errorf("%s%v of amax %v: %v, want %v", kind, ty, f32At(mem, i), g, w)
+				}
+			}
+		}
+	}
+}
+
+func TestCastOfEveryBF16IsTheOracles(t *testing.T) {
+	x := vecOfSlice(dtype.BFloat16, allBF16())
+	eachISA(t, func(t *testing.T, isa ISA) {
+		for _, to := range float8s {
+			for _, scale := range []float32{1, 149.33333, 0.1, 0x1p-100, 0x1p100, 0, float32(math.Inf(1)), float32(math.NaN())} {
+				if !bytes.Equal(castOf(tableOf(isa), to, x, scale), castOf(portable(), to, x, scale)) {
+					t.Errorf("cast of bf16 to %v with scale %v is not the oracle's", to, scale)
+				}
+			}
+		}
+		if got, want := tableOf(isa).amax(x), portable().amax(x); got != want {
+			t.Errorf("amax is %#x, want %#x", got, want)
+		}
+		wide, back := make([]float32, x.n), make([]uint16, x.n)
+		tableOf(isa).convert(vecOfSlice(dtype.Float32, wide), x)
+		tableOf(isa).convert(vecOfSlice(dtype.BFloat16, back), vecOfSlice(dtype.Float32, wide))
+		for i, b := range back {
+			if want := dtype.ToBF16(dtype.BF16(i).Float32()); dtype.BF16(b) != want {
+				t.Fatalf("bf16 %#04x comes back as %#04x, want %#04x", i, b, want)
+			}
+		}
+	})
+}
+
+// checkF32 compares casts and bf16 rounding of f32 values with the oracle.
+func checkF32(t *testing.T, isa ISA, values []float32, scale float32) {
+	t.Helper()
+	x := vecOfSlice(dtype.Float32, values)
+	for _, to := range float8s {
+		got, want := castOf(tableOf(isa), to, x, scale), castOf(portable(), to, x, scale)
+		for i := range got {
+			if got[i] != want[i] {
+				t.Fatalf("%v: %v of %x times %v is %#02x, want %#02x", isa, to, math.Float32bits(values[i]), scale, got[i], want[i])
+			}
+		}
+	}
+	got, want := make([]uint16, x.n), make([]uint16, x.n)
+	tableOf(isa).convert(vecOfSlice(dtype.BFloat16, got), x)
+	convertGo(vecOfSlice(dtype.BFloat16, want), x)
+	for i := range got {
+		if got[i] != want[i] {
+			t.Fatalf("%v: bf16 of %x is %#04x, want %#04x", isa, math.Float32bits(values[i]), got[i], want[i])
+		}
+	}
+}
+
+func FuzzCast(f *testing.F) {
+	f.Add([]byte{0, 0, 128, 63, 1, 0, 128, 127, 0, 0, 232, 67, 1}, uint32(0x3F800000))
+	f.Add(bytes.Repeat([]byte{0xFF, 0x3D, 0x00, 0x80, 0x43}, 30), uint32(0x43155555))
+	f.Fuzz(func(t *testing.T, mem []byte, scale uint32) {
+		values := make([]float32, len(mem)/4)
+		for i := range values {
+			values[i] = f32At(mem, i)
+		}
+		for _, isa := range available() {
+			checkF32(t, isa, values, math.Float32frombits(scale))
+		}
+	})
+}
+
+func TestCastOfEveryF32IsTheOracles(t *testing.T) {
+	if os.Getenv("OCTET_HEAVY") == "" {
+		t.Skip("takes minutes: needs OCTET_HEAVY=1 (make heavy)")
+	}
+	eachISA(t, func(t *testing.T, isa ISA) {
+		values := make([]float32, 1<<20)
+		for high := range uint32(1 << 12) {
+			for i := range values {
+				values[i] = math.Float32frombits(high<<20 | uint32(i))
+			}
+			checkF32(t, isa, values, 1)
+		}
+	})
+}
+
+func golden(t *testing.T, name string) *safetensors.Set {
+	t.Helper()
+	set, err := safetensors.Open("../../testdata/golden/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	return set
+}
+
+func bytesOf(t *testing.T, set *safetensors.Set, name string) []byte {
+	t.Helper()
+	_, b, err := set.Tensor(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func f32At(mem []byte, i int) float32 {
+	return math.Float32frombits(binary.LittleEndian.Uint32(mem[4*i:]))
+}
+
+func newTensor(t testing.TB, dev *Device, ty dtype.Type, shape ...int) *tensor.Tensor {
+	t.Helper()
+	n := ty.Size()
+	for _, d := range shape {
+		n *= d
+	}
+	buf, err := dev.Alloc(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tensor.New(buf, ty, shape...)
+}
