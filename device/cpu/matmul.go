@@ -17,15 +17,16 @@ import (
 type unit int
 
 const (
-	unitPortable unit = iota // Go, f32
-	unitAVX2                 // f32 FMA, 8 lanes
-	unitAVX512               // f32 FMA, 16 lanes
-	unitBF16Dot              // exact products of bf16 pairs, f32 sums
-	unitFP16                 // fp16 FMA in chunks of 64, f32 between chunks
+	unitPortable     unit = iota // Go, f32
+	unitAVX2                     // f32 FMA, 8 lanes
+	unitAVX512                   // f32 FMA, 16 lanes
+	unitBF16Dot                  // exact products of bf16 pairs, f32 sums
+	unitFP16                     // fp16 FMA in chunks of 64, f32 between chunks
+	unitFP16Emulated             // the same on any AVX-512; slow, for tests
 )
 
 func (u unit) String() string {
-	return [...]string{"portable", "avx2", "avx512", "bf16dot", "fp16"}[u]
+	return [...]string{"portable", "avx2", "avx512", "bf16dot", "fp16", "fp16 emulated"}[u]
 }
 
 // unitFor chooses by operand types. Every float8 and bf16 value is exact in
@@ -135,7 +136,7 @@ func newProduct(isa ISA, dst *tensor.Tensor, a, b tensor.Operand, o device.MatMu
 const (
 	tileRows    = 1024
 	tileCols    = 512
-	tileSteps   = 256 // words of k packed at a time
+	tileSteps   = 384 // words of k packed at a time
 	minTileRows = 128
 	colAlign    = 64
 	rowAlign    = 16

@@ -57,9 +57,11 @@ const struct matmul_unit *octet_matmul_unit_avx2(void);
 const struct matmul_unit *octet_matmul_unit_avx512(void);
 const struct matmul_unit *octet_matmul_unit_bf16dot(void);
 const struct matmul_unit *octet_matmul_unit_fp16(void);
+// fp16 on processors without it, to test the packing and the arithmetic.
+const struct matmul_unit *octet_matmul_unit_fp16_emulated(void);
 
 // The largest tile, and the workspace a tile needs.
-enum { TILE_ROWS = 1024, TILE_COLS = 512, TILE_STEPS = 256 };
+enum { TILE_ROWS = 1024, TILE_COLS = 512, TILE_STEPS = 384 };
 enum { WORKSPACE = 4 * (STRIP * TILE_STEPS + TILE_COLS * TILE_STEPS + TILE_ROWS * TILE_COLS) };
 
 // Computes rows x cols of dst from (row, col) on, over the whole of k.

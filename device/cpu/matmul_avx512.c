@@ -35,7 +35,7 @@ AVX512 static void kernel_f32(int64_t steps, const uint32_t *a, const uint32_t *
 	}
 }
 
-__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512bf16")))
+__attribute__((target(AVX512_FEATURES ",avx512bf16")))
 static void kernel_bf16dot(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add)
 {
 	const uint32_t *b0 = b, *b1 = b + steps * STRIP;
@@ -61,43 +61,63 @@ static void kernel_bf16dot(int64_t steps, const uint32_t *a, const uint32_t *b, 
 }
 
 // Sums fp16 over FP16_CHUNK elements of k, then adds them to f32. A value is at
-// most 28 after packing (see bias), so a chunk stays below 64·28·28 = 50176, in
-// the range of fp16.
+// most 28 after packing (see fp16_bias), so a chunk stays below 64·28·28 =
+// 50176, in the range of fp16. multiply_add is the instruction or its emulation.
 enum { FP16_CHUNK = 64 };
 
-__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512fp16")))
-static void kernel_fp16(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add)
-{
-	const uint32_t *b0 = b, *b1 = b + steps * STRIP;
-	for (int64_t first = 0; first == 0 || first < steps; first += FP16_CHUNK, add = 1) {
-		const int64_t end = first + FP16_CHUNK < steps ? first + FP16_CHUNK : steps;
-		__m512h sum[ROWS][STRIPS];
-		UNROLL for (int i = 0; i < ROWS; i++)
-			sum[i][0] = sum[i][1] = _mm512_setzero_ph();
-		for (int64_t s = first * STRIP; s < end * STRIP; s += STRIP) {
-			__m512h vb0 = (__m512h)_mm512_load_si512(b0 + s), vb1 = (__m512h)_mm512_load_si512(b1 + s);
-			UNROLL for (int i = 0; i < ROWS; i++) {
-				__m512h va = (__m512h)_mm512_set1_epi32(a[s + i]);
-				sum[i][0] = _mm512_fmadd_ph(va, vb0, sum[i][0]);
-				sum[i][1] = _mm512_fmadd_ph(va, vb1, sum[i][1]);
-			}
-		}
-		float *out = block;
-		UNROLL for (int i = 0; i < ROWS; i++) {
-			UNROLL for (int j = 0; j < STRIPS; j++, out += 32) {
-				__m512i h = (__m512i)sum[i][j];
-				__m512 low = _mm512_cvtph_ps(_mm512_castsi512_si256(h));
-				__m512 high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(h, 1));
-				if (add) {
-					low = _mm512_add_ps(_mm512_load_ps(out), low);
-					high = _mm512_add_ps(_mm512_load_ps(out + 16), high);
-				}
-				_mm512_store_ps(out, low);
-				_mm512_store_ps(out + 16, high);
-			}
-		}
+#define FP16_KERNEL(name, features, multiply_add)                                                               \
+	__attribute__((target(features)))                                                                       \
+	static void name(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add)            \
+	{                                                                                                       \
+		const uint32_t *b0 = b, *b1 = b + steps * STRIP;                                                \
+		for (int64_t first = 0; first == 0 || first < steps; first += FP16_CHUNK, add = 1) {            \
+			const int64_t end = first + FP16_CHUNK < steps ? first + FP16_CHUNK : steps;            \
+			__m512i sum[ROWS][STRIPS];                                                              \
+			UNROLL for (int i = 0; i < ROWS; i++)                                                   \
+				sum[i][0] = sum[i][1] = _mm512_setzero_si512();                                 \
+			for (int64_t s = first * STRIP; s < end * STRIP; s += STRIP) {                          \
+				__m512i vb0 = _mm512_load_si512(b0 + s), vb1 = _mm512_load_si512(b1 + s);       \
+				UNROLL for (int i = 0; i < ROWS; i++) {                                         \
+					__m512i va = _mm512_set1_epi32(a[s + i]);                               \
+					sum[i][0] = multiply_add(va, vb0, sum[i][0]);                           \
+					sum[i][1] = multiply_add(va, vb1, sum[i][1]);                           \
+				}                                                                               \
+			}                                                                                       \
+			UNROLL for (int i = 0; i < ROWS * STRIPS; i++)                                          \
+				add_fp16(block + 32 * i, sum[i / STRIPS][i % STRIPS], add);                     \
+		}                                                                                               \
 	}
+
+INLINE __m512 low_f32(__m512i halves) { return _mm512_cvtph_ps(_mm512_castsi512_si256(halves)); }
+INLINE __m512 high_f32(__m512i halves) { return _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1)); }
+
+// to[32] = (add ? to : 0) + 32 fp16 sums.
+INLINE void add_fp16(float *to, __m512i halves, int add)
+{
+	__m512 low = low_f32(halves), high = high_f32(halves);
+	if (add) {
+		low = _mm512_add_ps(_mm512_load_ps(to), low);
+		high = _mm512_add_ps(_mm512_load_ps(to + 16), high);
+	}
+	_mm512_store_ps(to, low);
+	_mm512_store_ps(to + 16, high);
 }
+
+// The product is exact in f32; the sum is rounded twice, which matters only in
+// rare ties.
+INLINE __m512i emulated_multiply_add(__m512i a, __m512i b, __m512i c)
+{
+	const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+	__m512 low = _mm512_fmadd_ps(low_f32(a), low_f32(b), low_f32(c));
+	__m512 high = _mm512_fmadd_ps(high_f32(a), high_f32(b), high_f32(c));
+	return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph(low, nearest)),
+				  _mm512_cvtps_ph(high, nearest), 1);
+}
+
+#define MULTIPLY_ADD_PH(a, b, c) ((__m512i)_mm512_fmadd_ph((__m512h)(a), (__m512h)(b), (__m512h)(c)))
+
+FP16_KERNEL(kernel_fp16, AVX512_FEATURES ",avx512fp16", MULTIPLY_ADD_PH)
+FP16_KERNEL(kernel_fp16_emulated, AVX512_FEATURES, emulated_multiply_add)
 
 // Rounds to nearest even; NaN becomes a quiet NaN. (vcvtneps2bf16 would flush
 // subnormals.)
@@ -110,23 +130,23 @@ INLINE __m256i round_bf16(__m512 v)
 	return _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
 }
 
-INLINE void finish(int nr, const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
-		   const float *block, float scale)
+// The constants type and accumulate keep the branches out of the loops.
+INLINE void finish_as(int type, int accumulate, int nr, const struct matmul *p, int64_t row, int64_t rows, int64_t col,
+		      int64_t cols, const float *block, float scale)
 {
-	const __m512 vscale = _mm512_set1_ps(scale);
 	for (int64_t i = 0; i < rows; i++, block += nr) {
 		const int64_t to = (row + i) * p->n + col;
 		for (int j = 0; j < nr && j < cols; j += 16) {
 			const __mmask16 m = cols - j < 16 ? (1u << (cols - j)) - 1 : 0xFFFF;
-			__m512 v = _mm512_mul_ps(_mm512_load_ps(block + j), vscale);
-			if (p->dst_type == F32) {
+			__m512 v = _mm512_mul_ps(_mm512_load_ps(block + j), _mm512_set1_ps(scale));
+			if (type == F32) {
 				float *dst = (float *)p->dst + to + j;
-				if (p->accumulate)
+				if (accumulate)
 					v = _mm512_add_ps(_mm512_maskz_loadu_ps(m, dst), v);
 				_mm512_mask_storeu_ps(dst, m, v);
 			} else {
 				uint16_t *dst = (uint16_t *)p->dst + to + j;
-				if (p->accumulate) {
+				if (accumulate) {
 					__m512i old = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, dst));
 					v = _mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(old, 16)), v);
 				}
@@ -134,6 +154,19 @@ INLINE void finish(int nr, const struct matmul *p, int64_t row, int64_t rows, in
 			}
 		}
 	}
+}
+
+INLINE void finish(int nr, const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
+		   const float *block, float scale)
+{
+	if (p->dst_type == F32 && !p->accumulate)
+		finish_as(F32, 0, nr, p, row, rows, col, cols, block, scale);
+	else if (p->dst_type == F32)
+		finish_as(F32, 1, nr, p, row, rows, col, cols, block, scale);
+	else if (!p->accumulate)
+		finish_as(BF16, 0, nr, p, row, rows, col, cols, block, scale);
+	else
+		finish_as(BF16, 1, nr, p, row, rows, col, cols, block, scale);
 }
 
 AVX512 static void finish32(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
@@ -171,5 +204,12 @@ const struct matmul_unit *octet_matmul_unit_fp16(void)
 {
 	static const struct matmul_unit u = {1, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_fp16_twice,
 					     octet_pack_fp16_lanes, kernel_fp16, finish64, fp16_bias};
+	return &u;
+}
+
+const struct matmul_unit *octet_matmul_unit_fp16_emulated(void)
+{
+	static const struct matmul_unit u = {1, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_fp16_twice,
+					     octet_pack_fp16_lanes, kernel_fp16_emulated, finish64, fp16_bias};
 	return &u;
 }

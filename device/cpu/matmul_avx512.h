@@ -7,7 +7,8 @@
 
 #include "matmul.h"
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")))
+#define AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi"
+#define AVX512 __attribute__((target(AVX512_FEATURES)))
 #define INLINE static inline __attribute__((always_inline)) AVX512
 #define UNROLL _Pragma("GCC unroll 16") // in full, so that arrays become registers
 

@@ -27,6 +27,8 @@ func (u unit) c() *C.struct_matmul_unit {
 	switch u {
 	case unitFP16:
 		return C.octet_matmul_unit_fp16()
+	case unitFP16Emulated:
+		return C.octet_matmul_unit_fp16_emulated()
 	case unitBF16Dot:
 		return C.octet_matmul_unit_bf16dot()
 	case unitAVX512:
