@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"octet/device"
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// benchTensor is a tensor of normally distributed values.
+func benchTensor(b *testing.B, dev *Device, ty dtype.Type, shape ...int) *tensor.Tensor {
+	x := newTensor(b, dev, ty, shape...)
+	v, r := vecOf(x), rand.New(rand.NewPCG(1, 2))
+	for i := range v.n {
+		v.set(i, float32(r.NormFloat64()))
+	}
+	return x
+}
+
+// benchIDs is an int32 tensor of ids below n.
+func benchIDs(b *testing.B, dev *Device, n int, shape ...int) *tensor.Tensor {
+	x := newTensor(b, dev, dtype.Int32, shape...)
+	for i := range i32s(x) {
+		i32s(x)[i] = int32(i * 7919 % n)
+	}
+	return x
+}
+
+// BenchmarkKernels runs the memory-bound kernels, on one thread, at the sizes
+// of the debug model (4 sequences of 512 tokens, width 256, hidden 768, 2048
+// ids), except for the optimizer and casts, which have the whole model's
+// parameters to go through. MB/s counts what must be read and written once.
+func BenchmarkKernels(b *testing.B) {
+	const tokens, dim, hidden, vocab, params = 2048, 256, 768, 2048, 6 << 20
+	eachISA(b, func(b *testing.B, isa ISA) {
+		if isa == AVX512BF16 || isa == AVX512FP16 {
+			b.Skip("has the kernels of avx512")
+		}
+		for _, ty := range []dtype.Type{dtype.Float32, dtype.BFloat16} {
+			dev := open(b, isa, 1)
+			s := dev.NewStream("bench")
+			size := ty.Size()
+			measure := func(name string, bytes int, f func()) {
+				b.Run(fmt.Sprintf("%s/%v", name, ty), func(b *testing.B) {
+					b.SetBytes(int64(bytes))
+					for b.Loop() {
+						f()
+						if err := s.Sync(); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
+			x, y, z, w := benchTensor(b, dev, ty, tokens, dim), benchTensor(b, dev, ty, tokens, dim), benchTensor(b, dev, ty, tokens, dim), benchTensor(b, dev, ty, dim)
+			rstd, dw := newTensor(b, dev, dtype.Float32, tokens), newTensor(b, dev, dtype.Float32, dim)
+			g, u, h := benchTensor(b, dev, ty, tokens, hidden), benchTensor(b, dev, ty, tokens, hidden), benchTensor(b, dev, ty, tokens, hidden)
+			logits, targets, loss := benchTensor(b, dev, ty, tokens, vocab), benchIDs(b, dev, vocab, tokens), newTensor(b, dev, dtype.Float32, 1)
+			flat := func() []*tensor.Tensor {
+				return []*tensor.Tensor{benchTensor(b, dev, dtype.Float32, params)}
+			}
+			p, grad, m, v := flat(), []*tensor.Tensor{benchTensor(b, dev, ty, params)}, flat(), flat()
+			q := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, params), Scale: newTensor(b, dev, dtype.Float32)}
+			act := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, tokens, hidden), Scale: newTensor(b, dev, dtype.Float32)}
+			turned := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, hidden, tokens), Scale: act.Scale}
+			table := benchTensor(b, dev, dtype.Float32, 512, 8, 2)
+			heads := y.View(4, 512, 16, 16)
+
+			measure("copy", params*(4+size), func() { s.Copy(grad[0], p[0]) })
+			measure("add", 3*tokens*dim*size, func() { s.Add(z, x, y) })
+			measure("amax", params*size, func() { s.Amax(loss, grad) })
+			measure("cast", params*(size+1), func() { s.Cast(q, grad[0], false) })
+			measure("cast transposed", tokens*hidden*(size+1), func() { s.Cast(turned, h, true) })
+			measure("dynamic cast", tokens*hidden*(size+1), func() { s.DynamicCast(act, h, false) })
+			measure("uncast", tokens*hidden*(size+1), func() { s.Uncast(h, act) })
+			measure("rmsnorm", 4*tokens*dim*size, func() { s.RMSNorm(z, x, rstd, x, y, w, 1e-5) })
+			measure("rmsnorm gradient", 4*tokens*dim*size, func() { s.RMSNormGrad(z, dw, x, y, rstd, w, z) })
+			measure("rope", 2*tokens*dim*size, func() { s.RoPE(heads, table, false) })
+			measure("swiglu", 3*tokens*hidden*size, func() { s.SwiGLU(h, g, u) })
+			measure("swiglu gradient", 5*tokens*hidden*size, func() { s.SwiGLUGrad(g, u, h, g, u) })
+			measure("cross-entropy", 2*tokens*vocab*size, func() { s.CrossEntropy(loss, logits, targets, 1) })
+			measure("embedding", 2*tokens*dim*size, func() { s.Embedding(z, logits.View(8*vocab, dim), targets) })
+			measure("embedding gradient", tokens*dim*(size+8), func() { s.EmbeddingGrad(p[0].View(8*vocab*3/2, dim), x, targets) })
+			measure("sum of squares", params*size, func() { s.SumSquares(loss, grad) })
+			measure("adamw", params*(24+size), func() {
+				s.AdamW(p, grad, m, v, nil, device.AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Correction1: 1, Correction2: 1})
+			})
+		}
+	})
+}
+
+// BenchmarkAttention runs attention on one thread. GFLOP/s counts what a
+// causal mask leaves: 2·S²·hd a head forward, 2.5 times that backward.
+func BenchmarkAttention(b *testing.B) {
+	eachISA(b, func(b *testing.B, isa ISA) {
+		if isa == Portable || isa == AVX512BF16 || isa == AVX512FP16 {
+			b.Skip("slow, or has the kernels of avx512")
+		}
+		for _, c := range []struct{ b, s, h, kv, hd int }{{4, 512, 16, 16, 16}, {1, 1024, 8, 4, 64}, {1, 1024, 4, 1, 128}} {
+			for _, ty := range []dtype.Type{dtype.Float32, dtype.BFloat16} {
+				dev := open(b, isa, 1)
+				s := dev.NewStream("bench")
+				q, o, do, dq := benchTensor(b, dev, ty, c.b, c.s, c.h, c.hd), benchTensor(b, dev, ty, c.b, c.s, c.h, c.hd), benchTensor(b, dev, ty, c.b, c.s, c.h, c.hd), benchTensor(b, dev, ty, c.b, c.s, c.h, c.hd)
+				k, v, dk, dv := benchTensor(b, dev, ty, c.b, c.s, c.kv, c.hd), benchTensor(b, dev, ty, c.b, c.s, c.kv, c.hd), benchTensor(b, dev, ty, c.b, c.s, c.kv, c.hd), benchTensor(b, dev, ty, c.b, c.s, c.kv, c.hd)
+				lse := newTensor(b, dev, dtype.Float32, c.b, c.h, c.s)
+				measure := func(name string, flop int, f func()) {
+					b.Run(fmt.Sprintf("%s/%+v/%v", name, c, ty), func(b *testing.B) {
+						for b.Loop() {
+							f()
+							if err := s.Sync(); err != nil {
+								b.Fatal(err)
+							}
+						}
+						b.ReportMetric(float64(flop)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+					})
+				}
+				flop := 2 * c.b * c.h * c.s * c.s * c.hd
+				measure("forward", flop, func() { s.Attention(o, lse, q, k, v) })
+				measure("backward", flop*5/2, func() { s.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse) })
+			}
+		}
+	})
+}
