@@ -73,21 +73,17 @@ var scenarios = map[string]func(e *commtest.Env) error{
 // rankMain is the main function of a rank.
 func rankMain() int {
 	err := func() error {
-		ctx := context.Background()
-		client, err := store.Dial(ctx, os.Getenv(envStore))
-		if err != nil {
-			return err
-		}
 		rank, _ := strconv.Atoi(os.Getenv(envRank))
 		world, _ := strconv.Atoi(os.Getenv(envWorld))
-		c, err := host.Connect(ctx, host.Config{
-			Rank: rank, World: world, Store: client, Timeout: 2 * time.Second,
-			HostID: os.Getenv(envHost), Address: "127.0.0.1",
-		})
+		c, err := join(os.Getenv(envStore), rank, world, os.Getenv(envHost))
 		if err != nil {
 			return err
 		}
 		e := commtest.NewEnv(c)
+		if name, ok := strings.CutPrefix(os.Getenv(envScenario), "bench "); ok {
+			commtest.Follow(e, name)
+			return nil
+		}
 		if err := scenarios[os.Getenv(envScenario)](e); err != nil {
 			return err
 		}
@@ -134,25 +130,64 @@ func (r *rank) failure() string {
 // start runs a scenario in world processes.
 func start(t *testing.T, scenario string, world int, hostOf func(int) string) []*rank {
 	t.Helper()
+	addr := serve(t)
+	ranks := make([]*rank, world)
+	for i := range ranks {
+		ranks[i] = spawn(t, scenario, addr, i, world, hostOf(i))
+	}
+	return ranks
+}
+
+// startBeside runs a scenario in a process that is rank 1 and connects this
+// one as rank 0.
+func startBeside(b *testing.B, benchmark string, hostOf func(int) string) (comm.Comm, *rank) {
+	b.Helper()
+	addr := serve(b)
+	other := spawn(b, "bench "+benchmark, addr, 1, 2, hostOf(1))
+	c, err := join(addr, 0, 2, hostOf(0))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return c, other
+}
+
+// serve starts the store.
+func serve(t testing.TB) (addr string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := store.Serve(ln)
 	t.Cleanup(func() { server.Close() })
-	ranks := make([]*rank, world)
-	for i := range ranks {
-		r := &rank{Cmd: exec.Command(os.Args[0]), working: make(chan struct{})}
-		r.Stdout, r.Stderr = r, r
-		r.Env = append(os.Environ(), envScenario+"="+scenario, envRank+"="+strconv.Itoa(i), envWorld+"="+strconv.Itoa(world),
-			envStore+"="+ln.Addr().String(), envHost+"="+hostOf(i))
-		if err := r.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { r.Process.Kill() })
-		ranks[i] = r
+	return ln.Addr().String()
+}
+
+// spawn starts one rank.
+func spawn(t testing.TB, scenario, addr string, i, world int, hostID string) *rank {
+	t.Helper()
+	r := &rank{Cmd: exec.Command(os.Args[0]), working: make(chan struct{})}
+	r.Stdout, r.Stderr = r, r
+	r.Env = append(os.Environ(), envScenario+"="+scenario, envRank+"="+strconv.Itoa(i),
+		envWorld+"="+strconv.Itoa(world), envStore+"="+addr, envHost+"="+hostID)
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
 	}
-	return ranks
+	t.Cleanup(func() { r.Process.Kill() })
+	return r
+}
+
+// join connects a rank.
+func join(addr string, rank, world int, hostID string) (comm.Comm, error) {
+	ctx := context.Background()
+	client, err := store.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return host.Connect(ctx, host.Config{
+		Rank: rank, World: world, Store: client, Timeout: 2 * time.Second,
+		HostID: hostID, Address: "127.0.0.1",
+	})
 }
 
 var layouts = []struct {

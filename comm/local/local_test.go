@@ -20,3 +20,7 @@ func TestConformance(t *testing.T) {
 		return local.New(n, local.Options{Timeout: timeout})
 	})
 }
+
+func BenchmarkLocal(b *testing.B) {
+	commtest.BenchTogether(b, func(*testing.B) []comm.Comm { return local.New(2, local.Options{}) })
+}

@@ -11,24 +11,6 @@ import (
 	"octet/dtype"
 )
 
-// Kind is which collective a Call is.
-type Kind uint8
-
-// The collectives.
-const (
-	AllGather Kind = iota
-	ReduceScatter
-	AllReduce
-	Broadcast
-	AllToAll
-	Barrier
-)
-
-var kindNames = [...]string{"all-gather", "reduce-scatter", "all-reduce", "broadcast", "all-to-all", "barrier"}
-
-// String is the operation's usual name, such as "all-gather".
-func (k Kind) String() string { return kindNames[k] }
-
 // described is how many tensors of a list a Call spells out; the rest only
 // enter its hash.
 const described = 4
@@ -36,7 +18,7 @@ const described = 4
 // Call is what all ranks of a group must agree on before data moves. It is
 // comparable and travels as CallBytes bytes.
 type Call struct {
-	Kind  Kind
+	Kind  comm.Kind
 	Op    comm.Op
 	Root  int32
 	Seq   uint64 // 1 for the first call of the group
@@ -71,7 +53,7 @@ func (c *Call) Encode(b []byte) {
 // DecodeCall is the inverse of Encode.
 func DecodeCall(b []byte) (c Call) {
 	le := binary.LittleEndian
-	c.Kind, c.Op = Kind(b[0]), comm.Op(b[1])
+	c.Kind, c.Op = comm.Kind(b[0]), comm.Op(b[1])
 	for i := range c.Types {
 		c.Types[i] = dtype.Type(b[4+i])
 	}
@@ -98,21 +80,18 @@ func (c *Call) add(t dtype.Type, n int) {
 	c.Lists++
 }
 
-// reduces reports whether the operation has an Op.
-func (k Kind) reduces() bool { return k == ReduceScatter || k == AllReduce }
-
 // String is such as "reduce-scatter sum of 2 tensors, float32[1024] bfloat16[8],
 // 4112 bytes".
 func (c *Call) String() string {
 	var b strings.Builder
 	b.WriteString(c.Kind.String())
-	if c.Kind.reduces() {
+	if c.Kind.Reduces() {
 		fmt.Fprintf(&b, " %v", c.Op)
 	}
-	if c.Kind == Broadcast {
+	if c.Kind == comm.Broadcast {
 		fmt.Fprintf(&b, " from rank %d", c.Root)
 	}
-	if c.Kind == Barrier {
+	if c.Kind == comm.Barrier {
 		return b.String()
 	}
 	b.WriteString(" of")

@@ -97,7 +97,7 @@ func (g *Group) Close() error {
 
 // AllGather implements comm.Comm.
 func (g *Group) AllGather(s device.Stream, dst, src []*tensor.Tensor) {
-	c := g.call(s, AllGather, comm.Sum, 0)
+	c := g.call(s, comm.AllGather, comm.Sum, 0)
 	g.sameLength("all-gather", dst, src)
 	for i := range src {
 		g.factor("all-gather", dst[i], src[i], g.Size(), 1)
@@ -109,7 +109,7 @@ func (g *Group) AllGather(s device.Stream, dst, src []*tensor.Tensor) {
 
 // ReduceScatter implements comm.Comm.
 func (g *Group) ReduceScatter(s device.Stream, dst, src []*tensor.Tensor, op comm.Op) {
-	c := g.call(s, ReduceScatter, op, 0)
+	c := g.call(s, comm.ReduceScatter, op, 0)
 	g.sameLength("reduce-scatter", dst, src)
 	for i := range src {
 		g.factor("reduce-scatter", dst[i], src[i], 1, g.Size())
@@ -122,7 +122,7 @@ func (g *Group) ReduceScatter(s device.Stream, dst, src []*tensor.Tensor, op com
 
 // AllReduce implements comm.Comm.
 func (g *Group) AllReduce(s device.Stream, t *tensor.Tensor, op comm.Op) {
-	c := g.call(s, AllReduce, op, 0)
+	c := g.call(s, comm.AllReduce, op, 0)
 	reducible("all-reduce", t, op)
 	c.add(t, t, t.Numel())
 	c.layout.add(t.Bytes())
@@ -134,7 +134,7 @@ func (g *Group) Broadcast(s device.Stream, t *tensor.Tensor, root int) {
 	if root < 0 || root >= g.Size() {
 		panic(fmt.Sprintf("comm: broadcast of %v from rank %d of a group of %d", t, root, g.Size()))
 	}
-	c := g.call(s, Broadcast, comm.Sum, root)
+	c := g.call(s, comm.Broadcast, comm.Sum, root)
 	c.add(t, t, t.Numel())
 	c.layout.add(t.Bytes())
 	g.enqueue(c)
@@ -146,7 +146,7 @@ func (g *Group) AllToAll(s device.Stream, dst, src *tensor.Tensor) {
 	if src.Numel()%g.Size() != 0 {
 		panic(fmt.Sprintf("comm: all-to-all of %v among %d ranks: its elements do not divide", src, g.Size()))
 	}
-	c := g.call(s, AllToAll, comm.Sum, 0)
+	c := g.call(s, comm.AllToAll, comm.Sum, 0)
 	c.add(dst, src, src.Numel())
 	c.layout.add(src.Bytes() / g.Size())
 	g.enqueue(c)
@@ -154,7 +154,7 @@ func (g *Group) AllToAll(s device.Stream, dst, src *tensor.Tensor) {
 
 // Barrier implements comm.Comm.
 func (g *Group) Barrier(s device.Stream) {
-	g.enqueue(g.call(s, Barrier, comm.Sum, 0))
+	g.enqueue(g.call(s, comm.Barrier, comm.Sum, 0))
 }
 
 func (g *Group) sameLength(what string, dst, src []*tensor.Tensor) {
@@ -180,7 +180,7 @@ func reducible(what string, t *tensor.Tensor, op comm.Op) {
 }
 
 // call takes a recycled call. Its sequence number is given by enqueue.
-func (g *Group) call(s device.Stream, k Kind, op comm.Op, root int) *call {
+func (g *Group) call(s device.Stream, k comm.Kind, op comm.Op, root int) *call {
 	hs, ok := s.(device.HostStream)
 	if !ok {
 		panic(fmt.Sprintf("comm: %v on a %T, which is not a host stream", k, s))

@@ -93,7 +93,7 @@ func (c *call) execute() error {
 func (c *call) collect() error {
 	g := c.g
 	c.first, c.at = g.round, g.round
-	if c.sig.Kind == AllReduce && (c.layout.Total > directBytes || g.lends()) {
+	if c.sig.Kind == comm.AllReduce && (c.layout.Total > directBytes || g.lends()) {
 		return c.reduceSlices()
 	}
 	return c.exchange()
@@ -107,7 +107,7 @@ func (g *Group) lends() bool { return g.link.Window(true) == math.MaxInt }
 // that copying in overlaps with the others' copying out.
 func (c *call) exchange() error {
 	g := c.g
-	addressed := c.sig.Kind == ReduceScatter || c.sig.Kind == AllToAll
+	addressed := c.sig.Kind == comm.ReduceScatter || c.sig.Kind == comm.AllToAll
 	window := g.link.Window(addressed)
 	total := c.layout.Total
 	rounds := 1
@@ -163,7 +163,7 @@ func (c *call) exchange() error {
 
 // speaks reports whether rank q has data for the others.
 func (c *call) speaks(q int) bool {
-	return c.sig.Kind != Barrier && (c.sig.Kind != Broadcast || q == int(c.sig.Root))
+	return c.sig.Kind != comm.Barrier && (c.sig.Kind != comm.Broadcast || q == int(c.sig.Root))
 }
 
 // await puts rank q's message into views and, in the first round of a call,
@@ -194,22 +194,22 @@ func (c *call) consume(lo, hi int) {
 			continue
 		}
 		switch c.sig.Kind {
-		case AllGather:
+		case comm.AllGather:
 			for q := range c.views {
 				copyUnlessSame(c.dst[i][q*size+a:q*size+b], c.part(q, me, i, c.src[i], a, b))
 			}
-		case AllToAll:
+		case comm.AllToAll:
 			own := c.src[i][me*size : (me+1)*size]
 			for q := range c.views {
 				copyUnlessSame(c.dst[i][q*size+a:q*size+b], c.part(q, me, i, own, a, b))
 			}
-		case Broadcast:
+		case comm.Broadcast:
 			if root := int(c.sig.Root); me != root {
 				copy(c.dst[i][a:b], c.views[root].Bytes(&c.layout, i, a, b))
 			}
-		case ReduceScatter, AllReduce:
+		case comm.ReduceScatter, comm.AllReduce:
 			own := c.src[i]
-			if c.sig.Kind == ReduceScatter {
+			if c.sig.Kind == comm.ReduceScatter {
 				own = own[me*size : (me+1)*size]
 			}
 			for q := range c.parts {

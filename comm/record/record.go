@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package record writes down what a communicator is asked to do: always as
+// counts, on request call by call. It is cheap enough to be always on: train
+// reports bytes per step from it, and tests read it.
+//
+//	log := &record.Log{}
+//	c := record.New(world, log)                       // groups split from c too
+//	before := log.Bytes()
+//	step()
+//	fmt.Println(log.Bytes() - before, "bytes sent")
+//	n := log.Count(comm.AllReduce, dtype.Float32).Calls
+//
+// Set Keep for the calls themselves, such as
+//
+//	world #3 all-gather float8_e4m3fn[4096] float32[1], 4100 bytes
+//
+// Bytes are those of a rank's contribution, whatever the number of ranks and
+// the way they travel: of src for all-gather, reduce-scatter and all-to-all,
+// of the tensor for all-reduce and broadcast.
+package record
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+
+	"octet/comm"
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// Count is how much was asked for.
+type Count struct {
+	Calls int64
+	Bytes int64
+}
+
+// Total is the count of one kind of collective with tensors of one type. A
+// call with tensors of two types counts in both.
+type Total struct {
+	Kind comm.Kind
+	Type dtype.Type // Invalid for a barrier
+	Count
+}
+
+// types is how many element types there are.
+const types = int(dtype.Int32) + 1
+
+// Log is the record of one rank. The zero value counts. It is safe for
+// concurrent use.
+type Log struct {
+	// Keep also keeps every call; set it before the first.
+	Keep bool
+
+	mu     sync.Mutex
+	counts [comm.Kinds][types]Count
+	bytes  int64
+	calls  []Call
+}
+
+// Call is one call of one rank.
+type Call struct {
+	Group string
+	Seq   int // 1 for the first call of the group
+	Kind  comm.Kind
+	Op    comm.Op // where Kind.Reduces
+	Root  int     // of a broadcast
+	Parts []Part  // this rank's contribution
+}
+
+// Part is one tensor of a Call.
+type Part struct {
+	Type  dtype.Type
+	Elems int
+}
+
+// Bytes is the size of the contribution.
+func (c Call) Bytes() (n int64) {
+	for _, p := range c.Parts {
+		n += int64(p.Elems * p.Type.Size())
+	}
+	return n
+}
+
+// String is a line such as "world #1 all-reduce max float32[32], 128 bytes".
+func (c Call) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s #%d %v", c.Group, c.Seq, c.Kind)
+	if c.Kind.Reduces() {
+		fmt.Fprintf(&b, " %v", c.Op)
+	}
+	if c.Kind == comm.Broadcast {
+		fmt.Fprintf(&b, " from %d", c.Root)
+	}
+	for _, p := range c.Parts {
+		fmt.Fprintf(&b, " %v[%d]", p.Type, p.Elems)
+	}
+	if c.Kind != comm.Barrier {
+		fmt.Fprintf(&b, ", %d bytes", c.Bytes())
+	}
+	return b.String()
+}
+
+// Bytes is the sum over all calls.
+func (l *Log) Bytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.bytes
+}
+
+// Count is the sum over the calls of one kind, with tensors of one type.
+func (l *Log) Count(k comm.Kind, t dtype.Type) Count {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counts[k][t]
+}
+
+// Totals are all counts that are not zero, by kind and type.
+func (l *Log) Totals() (ts []Total) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.counts {
+		for t, n := range l.counts[k] {
+			if n.Calls > 0 {
+				ts = append(ts, Total{comm.Kind(k), dtype.Type(t), n})
+			}
+		}
+	}
+	return ts
+}
+
+// Take returns the calls kept so far and forgets them.
+func (l *Log) Take() []Call {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	calls := l.calls
+	l.calls = nil
+	return calls
+}
+
+// add enters a call with tensors ts. call is its description but for Parts.
+func (l *Log) add(call Call, ts []*tensor.Tensor) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var seen [types]bool
+	for _, t := range ts {
+		c := &l.counts[call.Kind][t.Type]
+		if !seen[t.Type] {
+			seen[t.Type] = true
+			c.Calls++
+		}
+		c.Bytes += int64(t.Bytes())
+		l.bytes += int64(t.Bytes())
+	}
+	if len(ts) == 0 {
+		l.counts[call.Kind][dtype.Invalid].Calls++
+	}
+	if l.Keep {
+		for _, t := range ts {
+			call.Parts = append(call.Parts, Part{t.Type, t.Numel()})
+		}
+		l.calls = append(l.calls, call)
+	}
+}

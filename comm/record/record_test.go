@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package record_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"octet/comm"
+	"octet/comm/commtest"
+	"octet/comm/host"
+	"octet/comm/local"
+	"octet/comm/record"
+	"octet/comm/store"
+	"octet/dtype"
+	"octet/tensor"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	commtest.Run(t, []int{1, 2}, func(t *testing.T, n int, timeout time.Duration) []comm.Comm {
+		comms := local.New(n, local.Options{Timeout: timeout})
+		for r := range comms {
+			comms[r] = record.New(comms[r], &record.Log{Keep: r == 0})
+		}
+		return comms
+	})
+}
+
+// some are calls of every kind.
+func some(e *commtest.Env) error {
+	e.Comm.(comm.Control).SetName("fsdp")
+	f32 := func(n int) *tensor.Tensor { return commtest.New(dtype.Float32, n) }
+	f8 := func(n int) *tensor.Tensor { return commtest.New(dtype.Float8E4M3, n) }
+	e.AllGather(e.Stream, comm.T(f8(2*e.Size()), f32(e.Size())), comm.T(f8(2), f32(1)))
+	e.AllGather(e.Stream, comm.T(f32(0)), comm.T(f32(0)))
+	e.ReduceScatter(e.Stream, comm.T(f32(3)), comm.T(f32(3*e.Size())), comm.Avg)
+	e.AllReduce(e.Stream, f32(5), comm.Max)
+	e.Broadcast(e.Stream, commtest.New(dtype.BFloat16, 4), 1)
+	e.AllToAll(e.Stream, f8(e.Size()), f8(e.Size()))
+	child, err := e.Split(0, -e.Rank())
+	if err != nil {
+		return err
+	}
+	child.Barrier(e.Stream)
+	child.AllReduce(e.Stream, f32(1), comm.Sum)
+	e.Barrier(e.Stream)
+	return e.Stream.Sync()
+}
+
+const written = `
+fsdp #1 all-gather float8_e4m3fn[2] float32[1], 6 bytes
+fsdp #2 all-gather float32[0], 0 bytes
+fsdp #3 reduce-scatter avg float32[6], 24 bytes
+fsdp #4 all-reduce max float32[5], 20 bytes
+fsdp #5 broadcast from 1 bfloat16[4], 8 bytes
+fsdp #6 all-to-all float8_e4m3fn[2], 2 bytes
+world/0.0 #1 barrier
+world/0.0 #2 all-reduce sum float32[1], 4 bytes
+fsdp #7 barrier
+`
+
+// TestSameRecords: what is written down does not depend on the rank or on the
+// implementation.
+func TestSameRecords(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		open func(t *testing.T) []comm.Comm
+	}{
+		{"local", func(*testing.T) []comm.Comm { return local.New(2, local.Options{}) }},
+		{"shared memory", func(t *testing.T) []comm.Comm { return processes(t, "a", "a") }},
+		{"tcp", func(t *testing.T) []comm.Comm { return processes(t, "a", "b") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			comms := tt.open(t)
+			logs := make([]record.Log, len(comms))
+			for r := range comms {
+				logs[r].Keep = true
+				comms[r] = record.New(comms[r], &logs[r])
+			}
+			for r, err := range commtest.Together(comms, some) {
+				if err != nil {
+					t.Fatalf("rank %d: %v", r, err)
+				}
+			}
+			for r := range comms {
+				var b strings.Builder
+				for _, c := range logs[r].Take() {
+					fmt.Fprintln(&b, c)
+				}
+				if diff := cmp.Diff(strings.TrimSpace(written), strings.TrimSpace(b.String())); diff != "" {
+					t.Errorf("rank %d (-want +got):\n%s", r, diff)
+				}
+				if err := comms[r].(comm.Control).Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func processes(t *testing.T, hosts ...string) []comm.Comm {
+	mem := store.NewMemory()
+	comms := make([]comm.Comm, len(hosts))
+	var wg sync.WaitGroup
+	for r, h := range hosts {
+		wg.Go(func() {
+			var err error
+			comms[r], err = host.Connect(context.Background(), host.Config{
+				Rank: r, World: len(hosts), Store: mem, HostID: h, Address: "127.0.0.1",
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return comms
+}
+
+func TestCounts(t *testing.T) {
+	var log record.Log
+	c := record.New(local.New(1, local.Options{})[0], &log)
+	e := commtest.NewEnv(c)
+	defer e.Close()
+	f32, f8 := commtest.New(dtype.Float32, 8), commtest.New(dtype.Float8E4M3, 8)
+	e.AllGather(e.Stream, comm.T(f8, f8, f32), comm.T(f8, f8, f32))
+	e.AllReduce(e.Stream, f32, comm.Max)
+	e.AllReduce(e.Stream, f32, comm.Max)
+	e.Barrier(e.Stream)
+	if err := e.Stream.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	want := []record.Total{
+		{Kind: comm.AllGather, Type: dtype.Float32, Count: record.Count{Calls: 1, Bytes: 32}},
+		{Kind: comm.AllGather, Type: dtype.Float8E4M3, Count: record.Count{Calls: 1, Bytes: 16}},
+		{Kind: comm.AllReduce, Type: dtype.Float32, Count: record.Count{Calls: 2, Bytes: 64}},
+		{Kind: comm.Barrier, Count: record.Count{Calls: 1}},
+	}
+	if diff := cmp.Diff(want, log.Totals()); diff != "" {
+		t.Errorf("totals (-want +got):\n%s", diff)
+	}
+	if got := log.Bytes(); got != 112 {
+		t.Errorf("%d bytes, want 112", got)
+	}
+	if got := log.Count(comm.AllReduce, dtype.Float32); got != (record.Count{Calls: 2, Bytes: 64}) {
+		t.Errorf("all-reduce of float32: %+v", got)
+	}
+	if calls := log.Take(); calls != nil {
+		t.Errorf("%v was kept", calls)
+	}
+}
+
+// TestCountingAllocatesNothing: it is always on.
+func TestCountingAllocatesNothing(t *testing.T) {
+	e := commtest.NewEnv(local.New(1, local.Options{})[0])
+	defer e.Close()
+	x, list := commtest.New(dtype.Float32, 8), comm.T(commtest.New(dtype.Float32, 8))
+	calls := func(c comm.Comm) float64 {
+		return testing.AllocsPerRun(100, func() {
+			c.AllGather(e.Stream, list, list)
+			c.AllReduce(e.Stream, x, comm.Sum)
+			c.Barrier(e.Stream)
+			e.Stream.Sync()
+		})
+	}
+	if bare, recorded := calls(e.Comm), calls(record.New(e.Comm, &record.Log{})); recorded > bare {
+		t.Errorf("three recorded calls allocate %v times, without the recorder %v", recorded, bare)
+	}
+}
