@@ -10,10 +10,17 @@ import (
 	"syscall"
 )
 
-// Listen listens for TCP on port of host ("" is every interface, port 0 any free
-// port). A port in use is an error that says, where the system tells, by whom.
+// Listen listens for TCP connections of clients that dial host:port (port 0: any
+// free one). For a loopback host that is the loopback interface, so that a job on
+// one machine is not open to the network; else all interfaces, since host may be
+// a name or a translated address that none of them has. A port in use is an error
+// that says, where the system tells, by whom.
 func Listen(host string, port int) (net.Listener, error) {
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	bind := ""
+	if ip := net.ParseIP(host); host == "localhost" || ip.IsLoopback() {
+		bind = host
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort(bind, strconv.Itoa(port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		by := ""
 		if holder := portHolder(port); holder != "" {

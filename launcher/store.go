@@ -5,7 +5,6 @@ package launcher
 import (
 	"context"
 	"fmt"
-	"net"
 
 	"octet/comm/store"
 )
@@ -20,7 +19,7 @@ func OpenStore(ctx context.Context, p Place) (store.Store, func() error, error) 
 	}
 	closeServer := func() error { return nil }
 	if !p.AgentStore && p.Global == 0 {
-		ln, err := Listen(bindAddr(p.MasterAddr), p.MasterPort)
+		ln, err := Listen(p.MasterAddr, p.MasterPort)
 		if err != nil {
 			return nil, nil, fmt.Errorf("store of rank 0 (MASTER_PORT): %w", err)
 		}
@@ -35,18 +34,4 @@ func OpenStore(ctx context.Context, p Place) (store.Store, func() error, error) 
 		client.Close()
 		return closeServer()
 	}, nil
-}
-
-// bindAddr is the interface to listen on for clients that will dial host: the
-// loopback for a loopback name, so that a job on one machine is not open to the
-// network, else all, since host may be a name or a translated address that no
-// interface has.
-func bindAddr(host string) string {
-	if host == "localhost" {
-		return host
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
-		return host
-	}
-	return ""
 }

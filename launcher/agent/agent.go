@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent runs a job's ranks on the hosts it is given: one agent a host,
+// each with a gRPC stream to the coordinator, which the agent of node 0 runs
+// beside itself. The coordinator performs what package gang decides; an agent
+// does what it is told with package exec. One host is the same with one agent.
+//
+// One port serves everything: a connection that begins as HTTP/2 is an agent's,
+// one that begins as TCPStore is a rank's and goes to the store of the current
+// attempt. So MASTER_ADDR:MASTER_PORT is the address that the user gave.
+//
+//	host, err := exec.NewHost([]string{"octet", "guard"})
+//	defer host.Close()
+//	result, err := agent.Run(ctx, agent.Options{
+//		RunID: "job", Nodes: 2, NodeRank: 0, Slots: 8,
+//		Addr: "10.0.0.1", Port: 29500, Coordinator: agent.Always,
+//		Host: host, Job: job, Signals: signals, Say: say,
+//	})
+//	os.Exit(result.Code)
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"octet/launcher"
+	"octet/launcher/exec"
+	"octet/proto"
+)
+
+// Options says what an agent runs and where it finds the others.
+type Options struct {
+	RunID    string // the same on all nodes
+	Nodes    int
+	NodeRank int // -1: the coordinator chooses
+	Slots    int // number of ranks on this host
+
+	Addr        string // of the coordinator
+	Port        int    // of the coordinator; 0: any, for one node
+	Coordinator When
+	LocalAddr   string // how others reach this host; empty: where its connection comes from
+
+	MaxRestarts     int
+	JoinTimeout     time.Duration
+	ShutdownTimeout time.Duration // between the operator's signal and SIGKILL
+
+	Host    *exec.Host
+	Job     exec.Job
+	Signals <-chan os.Signal // each is the operator's wish to stop
+	Say     func(text string)
+}
+
+// When says whether this agent runs the coordinator.
+type When int
+
+// The choices. IfLocal is for jobs in which no node is told its rank: the agent
+// that can listen on the address is the coordinator.
+const (
+	Never When = iota
+	IfLocal
+	Always
+)
+
+// Result is how the job ended. The last line of Report says why.
+type Result struct {
+	Code   int
+	Report []string
+}
+
+// Times of the protocol.
+const (
+	beatEvery    = time.Second
+	beatTimeout  = 5 * time.Second  // without a message the other side is lost
+	startTimeout = 60 * time.Second // for all nodes to start their ranks
+	failGrace    = 5 * time.Second  // between SIGTERM and SIGKILL when a rank failed
+	byeTimeout   = 2 * time.Second  // for agents to leave at the end
+)
+
+// protocolVersion changes with the messages or their meaning.
+const protocolVersion = 1
+
+// Run runs this host's part of the job and returns when nothing of it is left. An
+// error means that it did not begin; failures of ranks and nodes are a Result.
+func Run(ctx context.Context, o Options) (Result, error) {
+	ln, err := listen(o)
+	if err != nil {
+		return Result{}, err
+	}
+	addr := o.endpoint()
+	if ln != nil {
+		addr = ln.Addr().String() // o.Addr may not lead back to this host
+		o.Port = ln.Addr().(*net.TCPAddr).Port
+		c := startCoordinator(o, ln)
+		defer c.close()
+	}
+	conn, err := dial(ctx, o, addr)
+	var sig signalError
+	if errors.As(err, &sig) {
+		return interrupted(sig.Signal), nil
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	client, err := newClient(conn)
+	if err != nil {
+		return Result{}, err
+	}
+	defer client.Close()
+	streamCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := proto.NewGangClient(client).Join(streamCtx)
+	if err != nil {
+		return Result{}, fmt.Errorf("coordinator at %s: %w", addr, err)
+	}
+	a := &agent{Options: o, stream: stream, in: make(chan received, 1)}
+	go a.receive(streamCtx)
+	return a.run(ln != nil), nil
+}
+
+func (o Options) endpoint() string { return net.JoinHostPort(o.Addr, strconv.Itoa(o.Port)) }
+
+// listen returns the coordinator's listener, nil if this agent is not the one.
+func listen(o Options) (net.Listener, error) {
+	switch o.Coordinator {
+	case Always:
+		return launcher.Listen(o.Addr, o.Port)
+	case IfLocal:
+		// Only an address of this host can be listened on: no guess by names. In
+		// use: another agent of this host was first, or dial will tell.
+		if ln, err := net.Listen("tcp", o.endpoint()); err == nil {
+			return ln, nil
+		}
+	}
+	return nil, nil
+}
+
+// agent is the loop of one host. Only run touches its fields.
+type agent struct {
+	Options
+	stream grpc.BidiStreamingClient[proto.FromAgent, proto.FromCoordinator]
+	in     chan received
+
+	heard    bool // anything from the coordinator
+	epoch    int
+	group    *exec.Group // nil: nothing of ours runs
+	exits    <-chan exec.Exit
+	done     <-chan struct{}
+	aborting bool
+}
+
+type received struct {
+	msg *proto.FromCoordinator
+	err error
+}
+
+func (a *agent) receive(ctx context.Context) {
+	for {
+		msg, err := a.stream.Recv()
+		select {
+		case a.in <- received{msg, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// run answers the coordinator until it says bye or is lost.
+func (a *agent) run(first bool) Result {
+	host, _ := os.Hostname()
+	a.send(&proto.FromAgent{Body: &proto.FromAgent_Hello{Hello: &proto.Hello{
+		Node: fmt.Sprintf("%s/%d/%d", host, os.Getpid(), time.Now().UnixNano()), Host: host, Addr: a.LocalAddr,
+		NodeRank: int32(a.NodeRank), Slots: int32(a.Slots), Nodes: int32(a.Nodes), Version: protocolVersion, First: first,
+	}}})
+	a.beat()
+	beats := time.NewTicker(beatEvery)
+	defer beats.Stop()
+	silence := time.NewTimer(beatTimeout)
+	defer silence.Stop()
+	for {
+		select {
+		case r := <-a.in:
+			if r.err != nil {
+				return a.lost(r.err)
+			}
+			a.heard = true
+			silence.Reset(beatTimeout)
+			if result := a.handle(r.msg); result != nil {
+				return *result
+			}
+		case e, ok := <-a.exits:
+			if ok {
+				a.sendExit(e)
+			} else {
+				a.exits = nil
+			}
+		case <-a.done:
+			a.finished()
+		case sig := <-a.Signals:
+			n := sig.(syscall.Signal)
+			a.send(&proto.FromAgent{Body: &proto.FromAgent_Signal{Signal: &proto.Signal{Number: int32(n)}}})
+		case <-beats.C:
+			a.beat()
+		case <-silence.C:
+			return a.lost(fmt.Errorf("no sign of life for %v", beatTimeout))
+		}
+	}
+}
+
+// handle performs a message; a result ends the job.
+func (a *agent) handle(msg *proto.FromCoordinator) *Result {
+	switch body := msg.Body.(type) {
+	case *proto.FromCoordinator_World:
+		a.start(int(msg.Epoch), body.World)
+	case *proto.FromCoordinator_Abort:
+		if int(msg.Epoch) != a.epoch {
+			break
+		}
+		a.aborting = true
+		if a.group == nil {
+			a.sendStopped()
+			break
+		}
+		a.group.Stop(syscall.Signal(body.Abort.Signal), time.Duration(body.Abort.GraceNanos))
+	case *proto.FromCoordinator_Notice:
+		a.Say(body.Notice.Text)
+	case *proto.FromCoordinator_Reject:
+		return &Result{Code: 1, Report: []string{fmt.Sprintf("the coordinator at %s refused this node: %s", a.endpoint(), body.Reject.Why)}}
+	case *proto.FromCoordinator_Bye:
+		a.stop(syscall.SIGKILL, 0) // nothing, but for ranks that the coordinator gave up on
+		return &Result{Code: int(body.Bye.Code), Report: body.Bye.Report}
+	}
+	return nil
+}
+
+// start starts this host's ranks of an attempt.
+func (a *agent) start(epoch int, w *proto.World) {
+	a.epoch, a.aborting = epoch, false
+	group, err := a.Host.Start(a.Job, exec.World{
+		Epoch: epoch, World: int(w.World), Base: int(w.Base), Local: a.Slots,
+		Group: int(w.Group), Groups: int(w.Groups), MasterAddr: a.Addr, MasterPort: a.Port,
+	})
+	if err != nil {
+		a.send(&proto.FromAgent{Body: &proto.FromAgent_Fault{Fault: &proto.Fault{Code: int32(exec.ExitCode(err)), Why: err.Error()}}})
+		return
+	}
+	a.group, a.exits, a.done = group, group.Exits(), group.Done()
+	a.send(&proto.FromAgent{Body: &proto.FromAgent_Started{Started: &proto.Started{}}})
+}
+
+// finished follows the end of the last process of the group.
+func (a *agent) finished() {
+	for e := range a.exitsLeft() {
+		a.sendExit(e)
+	}
+	a.group, a.exits, a.done = nil, nil, nil
+	if a.aborting {
+		a.sendStopped()
+	}
+}
+
+// exitsLeft is the group's exits that run has not sent yet.
+func (a *agent) exitsLeft() <-chan exec.Exit {
+	if a.exits == nil {
+		none := make(chan exec.Exit)
+		close(none)
+		return none
+	}
+	return a.exits
+}
+
+// stop ends the ranks without the coordinator.
+func (a *agent) stop(sig syscall.Signal, grace time.Duration) {
+	if a.group == nil {
+		return
+	}
+	a.group.Stop(sig, grace)
+	<-a.group.Done()
+	a.group = nil
+}
+
+// lost follows the loss of the coordinator: without it the ranks must not go on.
+func (a *agent) lost(err error) Result {
+	if !a.heard {
+		return Result{Code: 1, Report: []string{fmt.Sprintf("what listens at %s is not an octet coordinator: %v", a.endpoint(), err)}}
+	}
+	ran := a.group != nil
+	a.stop(syscall.SIGTERM, failGrace)
+	text := fmt.Sprintf("lost the coordinator at %s: %v", a.endpoint(), err)
+	if ran {
+		text += "; the ranks of this host were stopped"
+	}
+	return Result{Code: 1, Report: []string{text}}
+}
+
+// send ignores errors: those of the stream come out of Recv.
+func (a *agent) send(msg *proto.FromAgent) {
+	msg.RunId, msg.Epoch = a.RunID, int32(a.epoch)
+	_ = a.stream.Send(msg)
+}
+
+func (a *agent) beat() {
+	a.send(&proto.FromAgent{Body: &proto.FromAgent_Beat{Beat: &proto.Beat{UnixNanos: time.Now().UnixNano()}}})
+}
+
+func (a *agent) sendStopped() {
+	a.send(&proto.FromAgent{Body: &proto.FromAgent_Stopped{Stopped: &proto.Stopped{}}})
+}
+
+func (a *agent) sendExit(e exec.Exit) {
+	a.send(&proto.FromAgent{Body: &proto.FromAgent_RankExit{RankExit: &proto.RankExit{
+		Rank: int32(e.Rank), Local: int32(e.Local), Pid: int32(e.PID), Code: int32(e.Code), Signal: int32(e.Signal),
+		UnixNanos: e.At.UnixNano(), Message: e.Failure.Message, Victim: e.Failure.Victim,
+		Killed: e.Killed, Frozen: e.Frozen, Tail: e.Tail,
+	}}})
+}

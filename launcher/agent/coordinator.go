@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
+
+	"octet/launcher/gang"
+	"octet/proto"
+)
+
+// coordinator is the shell around a gang: it turns messages into events, performs
+// the actions, and keeps the time.
+type coordinator struct {
+	proto.UnimplementedGangServer
+	opts   Options
+	mux    *mux
+	server *grpc.Server
+	events chan event
+	cancel context.CancelFunc
+	ctx    context.Context // of the loop
+	wg     sync.WaitGroup
+
+	// nodes is touched by the loop alone.
+	nodes map[string]*node
+}
+
+// event is a gang's event and, for a Join, the node to answer.
+type event struct {
+	gang.Event
+	join *node
+}
+
+// node is the stream of one agent.
+type node struct {
+	id  string
+	out chan *proto.FromCoordinator // closed by the loop at the end
+}
+
+// outQueue is more messages than a gang has for a node at once; a node that lets
+// so many pile up is lost.
+const outQueue = 64
+
+func startCoordinator(o Options, ln net.Listener) *coordinator {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &coordinator{
+		opts: o, mux: newMux(ln), server: grpc.NewServer(),
+		events: make(chan event), ctx: ctx, cancel: cancel, nodes: map[string]*node{},
+	}
+	proto.RegisterGangServer(c.server, c)
+	c.wg.Go(func() { _ = c.server.Serve(c.mux) }) // ends with Stop
+	c.wg.Go(c.loop)
+	return c
+}
+
+// close lets the agents leave and releases everything.
+func (c *coordinator) close() {
+	leave := time.AfterFunc(byeTimeout, c.server.Stop)
+	defer leave.Stop()
+	c.cancel()
+	c.server.GracefulStop()
+	c.mux.Close()
+	c.wg.Wait()
+}
+
+// loop owns the gang.
+func (c *coordinator) loop() {
+	g := gang.New(gang.Config{
+		Nodes: c.opts.Nodes, MaxRestarts: c.opts.MaxRestarts,
+		JoinTimeout: c.opts.JoinTimeout, StartTimeout: startTimeout, BeatTimeout: beatTimeout,
+		FailGrace: min(failGrace, c.opts.ShutdownTimeout), SignalGrace: c.opts.ShutdownTimeout,
+	}, time.Now())
+	beats := time.NewTicker(beatEvery)
+	defer beats.Stop()
+	deadline := time.NewTimer(0)
+	defer deadline.Stop()
+	for {
+		ev := event{Event: gang.Tick{}}
+		select {
+		case ev = <-c.events:
+		case <-deadline.C:
+		case <-beats.C:
+			c.broadcast(0, &proto.FromCoordinator{Body: &proto.FromCoordinator_Beat{Beat: &proto.Beat{}}})
+			continue
+		case <-c.ctx.Done():
+			for _, n := range c.nodes {
+				close(n.out)
+			}
+			return
+		}
+		if ev.join != nil {
+			c.nodes[ev.join.id] = ev.join
+		}
+		for _, a := range g.Step(time.Now(), ev.Event) {
+			c.perform(a)
+		}
+		if lost, ok := ev.Event.(gang.Lost); ok {
+			c.drop(lost.Node)
+		}
+		if at := g.Deadline(); !at.IsZero() {
+			deadline.Reset(time.Until(at))
+		}
+	}
+}
+
+func (c *coordinator) perform(a gang.Action) {
+	switch a := a.(type) {
+	case gang.Start:
+		c.mux.newStore()
+		for _, p := range a.Places {
+			c.send(p.Node, &proto.FromCoordinator{RunId: c.opts.RunID, Epoch: int32(a.Epoch), Body: &proto.FromCoordinator_World{World: &proto.World{
+				World: int32(a.World), Base: int32(p.Base), Group: int32(p.Group), Groups: int32(len(a.Places)),
+			}}})
+		}
+	case gang.Stop:
+		c.broadcast(a.Epoch, &proto.FromCoordinator{Body: &proto.FromCoordinator_Abort{Abort: &proto.Abort{
+			Cause: a.Cause, Signal: int32(a.Signal), GraceNanos: int64(a.Grace),
+		}}})
+	case gang.Reject:
+		c.send(a.Node, &proto.FromCoordinator{RunId: c.opts.RunID, Body: &proto.FromCoordinator_Reject{Reject: &proto.Reject{Why: a.Why}}})
+	case gang.Say:
+		c.broadcast(0, &proto.FromCoordinator{Body: &proto.FromCoordinator_Notice{Notice: &proto.Notice{Text: a.Text}}})
+	case gang.Finish:
+		c.broadcast(0, &proto.FromCoordinator{Body: &proto.FromCoordinator_Bye{Bye: &proto.Bye{Code: int32(a.Code), Report: a.Report}}})
+	}
+}
+
+func (c *coordinator) broadcast(epoch int, msg *proto.FromCoordinator) {
+	msg.RunId, msg.Epoch = c.opts.RunID, int32(epoch)
+	for id := range c.nodes {
+		c.send(id, msg)
+	}
+}
+
+func (c *coordinator) send(id string, msg *proto.FromCoordinator) {
+	n := c.nodes[id]
+	if n == nil {
+		return
+	}
+	select {
+	case n.out <- msg:
+	default:
+		c.drop(id)
+	}
+}
+
+// drop ends the stream of a node.
+func (c *coordinator) drop(id string) {
+	if n := c.nodes[id]; n != nil {
+		close(n.out)
+		delete(c.nodes, id)
+	}
+}
+
+// post hands an event to the loop; false means that the loop has ended.
+func (c *coordinator) post(ev event) bool {
+	select {
+	case c.events <- ev:
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
+}
+
+// Join serves the stream of one agent.
+func (c *coordinator) Join(stream grpc.BidiStreamingServer[proto.FromAgent, proto.FromCoordinator]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	hello := first.GetHello()
+	if why := c.refuse(first, hello); why != "" {
+		return stream.Send(&proto.FromCoordinator{Body: &proto.FromCoordinator_Reject{Reject: &proto.Reject{Why: why}}})
+	}
+	n := &node{id: hello.Node, out: make(chan *proto.FromCoordinator, outQueue)}
+	join := gang.Join{Node: hello.Node, Host: hello.Host, Addr: hello.Addr, Rank: int(hello.NodeRank), Slots: int(hello.Slots), First: hello.First}
+	if p, ok := peer.FromContext(stream.Context()); ok && join.Addr == "" {
+		join.Addr, _, _ = net.SplitHostPort(p.Addr.String())
+	}
+	if !c.post(event{join, n}) {
+		return nil
+	}
+	received := make(chan error, 1)
+	go func() { received <- c.receive(n.id, stream) }() // ends with the stream
+	for {
+		select {
+		case msg, ok := <-n.out:
+			if !ok {
+				c.post(event{gang.Lost{Node: n.id, Why: "it did not take its messages"}, nil})
+				return nil
+			}
+			if err := stream.Send(msg); err != nil {
+				c.post(event{gang.Lost{Node: n.id, Why: err.Error()}, nil})
+				return err
+			}
+		case err := <-received:
+			c.post(event{gang.Lost{Node: n.id, Why: "its connection ended"}, nil})
+			return err
+		}
+	}
+}
+
+// refuse says why an agent does not belong here, or "".
+func (c *coordinator) refuse(msg *proto.FromAgent, hello *proto.Hello) string {
+	switch {
+	case hello == nil:
+		return "its first message is not a hello"
+	case hello.Version != protocolVersion:
+		return fmt.Sprintf("it speaks version %d of the protocol, the coordinator %d: install the same octet on all nodes", hello.Version, protocolVersion)
+	case msg.RunId != c.opts.RunID:
+		return fmt.Sprintf("its run id is %q, here runs %q: give all nodes the same --rdzv-id", msg.RunId, c.opts.RunID)
+	case int(hello.Nodes) != c.opts.Nodes:
+		return fmt.Sprintf("it has --nnodes %d, the coordinator %d", hello.Nodes, c.opts.Nodes)
+	}
+	return ""
+}
+
+// receive turns an agent's messages into events until the stream ends.
+func (c *coordinator) receive(id string, stream grpc.BidiStreamingServer[proto.FromAgent, proto.FromCoordinator]) error {
+	clock := clock{}
+	for {
+		msg, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if msg.RunId != c.opts.RunID {
+			continue
+		}
+		if ev := toEvent(id, msg, &clock); ev != nil && !c.post(event{ev, nil}) {
+			return nil
+		}
+	}
+}
+
+func toEvent(id string, msg *proto.FromAgent, clock *clock) gang.Event {
+	epoch := int(msg.Epoch)
+	switch body := msg.Body.(type) {
+	case *proto.FromAgent_Started:
+		return gang.Started{Node: id, Epoch: epoch}
+	case *proto.FromAgent_Beat:
+		clock.beat(time.Now(), time.Unix(0, body.Beat.UnixNanos))
+		return gang.Beat{Node: id}
+	case *proto.FromAgent_RankExit:
+		e := body.RankExit
+		return gang.Exit{
+			Node: id, Epoch: epoch, Rank: int(e.Rank), Local: int(e.Local), PID: int(e.Pid),
+			Code: int(e.Code), Signal: int(e.Signal), At: clock.here(time.Unix(0, e.UnixNanos)),
+			Message: e.Message, Victim: e.Victim, Killed: e.Killed, Frozen: e.Frozen, Tail: e.Tail,
+		}
+	case *proto.FromAgent_Stopped:
+		return gang.Stopped{Node: id, Epoch: epoch}
+	case *proto.FromAgent_Fault:
+		return gang.Fault{Node: id, Code: int(body.Fault.Code), Why: body.Fault.Why}
+	case *proto.FromAgent_Signal:
+		return gang.Signal{Node: id, Number: int(body.Signal.Number)}
+	}
+	return nil
+}
+
+// clock converts times of an agent to the coordinator's clock. The difference of
+// the two is at most what the quickest beat took to arrive.
+type clock struct {
+	offset time.Duration
+	known  bool
+}
+
+func (c *clock) beat(here, there time.Time) {
+	if d := here.Sub(there); !c.known || d < c.offset {
+		c.offset, c.known = d, true
+	}
+}
+
+func (c *clock) here(there time.Time) time.Time { return there.Add(c.offset) }

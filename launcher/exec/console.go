@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exec
+
+import (
+	"io"
+	"sync"
+)
+
+// Console is where the ranks of a host write together: whole lines, each with
+// the mark of its rank. On a terminal the last unfinished line of a rank that
+// draws with carriage returns (a progress bar) stays at the bottom.
+type Console struct {
+	mu       sync.Mutex
+	out, err io.Writer
+	width    func() int // columns of the terminal; nil where there is none
+	status   []byte     // the unfinished line on the screen
+	buf      []byte
+}
+
+// NewConsole returns a console on out and err. width returns the columns of the
+// terminal that both are; nil if they are none.
+func NewConsole(out, err io.Writer, width func() int) *Console {
+	return &Console{out: out, err: err, width: width}
+}
+
+// clearLine moves to the first column and erases the line.
+const clearLine = "\r\x1b[K"
+
+// Line writes text and the end of a line to stderr (fd 2) or stdout (fd 1), with
+// one write, so that processes which share the console do not mix lines.
+func (c *Console) Line(fd int, prefix string, text []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.buf = c.buf[:0]
+	if len(c.status) > 0 {
+		c.buf = append(c.buf, clearLine...)
+	}
+	c.buf = append(append(append(c.buf, prefix...), text...), '\n')
+	c.buf = append(c.buf, c.status...)
+	// A console that is gone (a closed pipe) must not stop the ranks: their output
+	// is still read, and filed.
+	_, _ = c.fd(fd).Write(c.buf)
+}
+
+// Status shows an unfinished line; on anything but a terminal it shows nothing.
+func (c *Console) Status(fd int, prefix string, text []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.width == nil {
+		return
+	}
+	had := len(c.status) > 0
+	c.status = append(append(c.status[:0], prefix...), text...)
+	if len(text) == 0 {
+		c.status = c.status[:0]
+	}
+	if w := c.width() - 1; w > 0 && len(c.status) > w {
+		c.status = c.status[:w]
+	}
+	if had || len(c.status) > 0 {
+		_, _ = c.fd(fd).Write(append([]byte(clearLine), c.status...))
+	}
+}
+
+func (c *Console) fd(fd int) io.Writer {
+	if fd == 2 {
+		return c.err
+	}
+	return c.out
+}

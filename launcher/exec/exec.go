@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package exec runs the ranks of one host as processes: it gives them torchrun's
+// environment, marks and files their output, tells how each of them ended, and
+// sees to it that nothing of them is left, their children included, even if the
+// launcher itself is killed.
+//
+//	host, err := exec.NewHost([]string{"octet", "guard"})
+//	defer host.Close()
+//	group, err := host.Start(job, exec.World{World: 2, Local: 2, Groups: 1})
+//	for e := range group.Exits() { // one for each rank
+//		if e.Code != 0 {
+//			group.Stop(syscall.SIGTERM, 5*time.Second)
+//		}
+//	}
+//	<-group.Done()
+//
+// How nothing is left: each rank leads a session and process group of its own,
+// and signals go to the group. The kernel kills a rank whose launcher dies
+// (parent-death signal). Children that left the group are found because the
+// launcher is the subreaper of all its descendants, and if the launcher is
+// killed, by the guard, a small process that outlives it for a moment.
+package exec
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	osexec "os/exec"
+	"runtime"
+	"sync"
+)
+
+// Job is what every attempt to run the ranks has in common.
+type Job struct {
+	Argv        []string // program and arguments; ${local_rank} in them is replaced
+	Environ     []string // the launcher's own, which ranks inherit
+	RunID       string
+	Role        string
+	MaxRestarts int
+	Signals     string // the list of --signals-to-handle, for the ranks to read
+	Console     *Console
+	Logs        Logs
+}
+
+// World is the place of this host's ranks in one attempt.
+type World struct {
+	Epoch         int // attempts before
+	World         int // number of ranks
+	Base, Local   int // this host runs ranks Base to Base+Local-1
+	Group, Groups int // node rank and number of nodes
+	MasterAddr    string
+	MasterPort    int
+}
+
+// Host starts processes. It lives as long as the launcher.
+type Host struct {
+	starts chan func()
+	guard  *guard
+	wg     sync.WaitGroup
+}
+
+// NewHost prepares this process to start ranks. guard is the command that runs
+// Guard in a process of its own.
+func NewHost(guard []string) (*Host, error) {
+	if err := becomeSubreaper(); err != nil {
+		return nil, fmt.Errorf("launcher: become subreaper: %w", err)
+	}
+	h := &Host{starts: make(chan func())}
+	// The parent-death signal is sent when the thread that started the process
+	// ends. This one lives until Close.
+	h.wg.Go(func() {
+		runtime.LockOSThread()
+		for f := range h.starts {
+			f()
+		}
+	})
+	var err error
+	if h.guard, err = startGuard(guard); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("launcher: start guard: %w", err)
+	}
+	return h, nil
+}
+
+// Close releases what NewHost made. All groups must be done.
+func (h *Host) Close() {
+	if h.guard != nil {
+		h.guard.close()
+	}
+	close(h.starts)
+	h.wg.Wait()
+}
+
+// start runs cmd.Start on the host's thread.
+func (h *Host) start(cmd *osexec.Cmd) error {
+	err := make(chan error)
+	h.starts <- func() { err <- cmd.Start() }
+	return <-err
+}
+
+// Start starts the ranks of this host. On an error none is left running.
+func (h *Host) Start(job Job, w World) (*Group, error) {
+	g := &Group{host: h, exits: make(chan Exit, w.Local), done: make(chan struct{}), stopped: make(chan stop, 8)}
+	files, err := job.Logs.open(w.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	g.files = files
+	h.guard.mark(job.Logs.errorFileMark())
+	for local := range w.Local {
+		wk, err := g.startWorker(job, w, local)
+		if err != nil {
+			g.run()
+			g.Stop(sigKILL, 0)
+			<-g.done
+			return nil, fmt.Errorf("start local rank %d: %w", local, err)
+		}
+		g.workers = append(g.workers, wk)
+	}
+	g.run()
+	return g, nil
+}
+
+// ExitCode is what a shell would exit with if it could not start a program: 127
+// where there is none, else 126.
+func ExitCode(err error) int {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, osexec.ErrNotFound) {
+		return 127
+	}
+	return 126
+}
+
+// startWorker starts one rank with pipes for its output.
+func (g *Group) startWorker(job Job, w World, local int) (*worker, error) {
+	wk := &worker{rank: w.Base + local, local: local, tail: &tail{}}
+	wk.errorFile = job.Logs.errorFile(w.Epoch, local)
+	cmd := osexec.Command(job.Argv[0])
+	cmd.Args = expand(job.Argv, local)
+	cmd.Env = Env(job, w, local)
+	cmd.SysProcAttr = workerAttr()
+	names := prefixNames{role: job.Role, local: local, rank: wk.rank}
+	sinks, err := job.Logs.sinks(g.files, w.Epoch, names, job.Console)
+	if err != nil {
+		return nil, err
+	}
+	sinks[1].tail = wk.tail
+	var theirs []io.Closer
+	for i, dst := range []*io.Writer{&cmd.Stdout, &cmd.Stderr} {
+		r, wr, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		*dst = wr
+		theirs = append(theirs, wr)
+		wk.pipes = append(wk.pipes, r)
+		wk.output.Go(func() { sinks[i].copy(r) })
+	}
+	err = g.host.start(cmd)
+	for _, c := range theirs {
+		c.Close()
+	}
+	if err != nil {
+		wk.output.Wait()
+		return nil, err
+	}
+	wk.proc = cmd.Process
+	g.host.guard.add(wk.proc.Pid)
+	return wk, nil
+}

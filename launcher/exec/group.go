@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exec
+
+import (
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"octet/launcher"
+)
+
+// Exit is how a rank ended.
+type Exit struct {
+	Rank, Local, PID int
+
+	Code   int            // exit status, where no signal ended it
+	Signal syscall.Signal // else 0
+	At     time.Time
+	// Failure is what the rank left in its error file.
+	Failure launcher.Failure
+	// Killed says that Stop had been called before, Frozen that the rank was
+	// stopped (SIGSTOP) at that moment.
+	Killed, Frozen bool
+	// Tail is the end of its stderr, 20 lines at most.
+	Tail []string
+}
+
+// Group is the ranks of one attempt on this host. Make it with Host.Start.
+type Group struct {
+	host    *Host
+	workers []*worker
+	files   *logFiles
+	exits   chan Exit
+	done    chan struct{}
+	stopped chan stop
+}
+
+type stop struct {
+	signal syscall.Signal
+	grace  time.Duration
+}
+
+type worker struct {
+	rank, local int
+	proc        *os.Process
+	errorFile   string
+	pipes       []io.Closer    // our ends
+	output      sync.WaitGroup // the goroutines that read them
+	tail        *tail
+
+	mu     sync.Mutex
+	exited bool
+	killed bool
+	frozen bool
+}
+
+// drainTime bounds how long output is read after a rank has ended: its children
+// may hold the pipes open.
+const drainTime = 100 * time.Millisecond
+
+// Exits delivers one Exit for each rank, as they end, and is then closed.
+func (g *Group) Exits() <-chan Exit { return g.exits }
+
+// Done is closed when no process of the group is left and all output is written.
+func (g *Group) Done() <-chan struct{} { return g.done }
+
+// Stop sends sig to every rank and its children, and SIGKILL after grace. It
+// returns at once; see Done. A later Stop may shorten the grace.
+func (g *Group) Stop(sig syscall.Signal, grace time.Duration) {
+	select {
+	case g.stopped <- stop{sig, grace}:
+	case <-g.done:
+	}
+}
+
+// run waits for the ranks in the background.
+func (g *Group) run() {
+	var ranks sync.WaitGroup
+	for _, w := range g.workers {
+		ranks.Go(func() {
+			e := w.wait()
+			g.host.guard.remove(e.PID)
+			g.exits <- e
+		})
+	}
+	ended := make(chan struct{})
+	go func() {
+		ranks.Wait()
+		close(g.exits)
+		close(ended)
+	}()
+	go func() {
+		g.supervise(ended)
+		killDescendants(g.host.guard.pid(), true)
+		for _, w := range g.workers {
+			w.closeOutput()
+		}
+		g.files.close()
+		close(g.done)
+	}()
+}
+
+// supervise performs stops until every rank has ended.
+func (g *Group) supervise(ended <-chan struct{}) {
+	var kill <-chan time.Time
+	for {
+		select {
+		case <-ended:
+			return
+		case s := <-g.stopped:
+			for _, w := range g.workers {
+				w.stop(s.signal)
+			}
+			kill = time.After(s.grace)
+		case <-kill:
+			for _, w := range g.workers {
+				w.stop(sigKILL)
+			}
+			// Children that hold up a rank, or that it waits for, go as well.
+			killDescendants(g.host.guard.pid(), false)
+		}
+	}
+}
+
+// wait returns when the rank's process has ended and its output was read.
+func (w *worker) wait() Exit {
+	waitForEnd(w.proc.Pid)
+	at := time.Now()
+	w.mu.Lock() // until here the pid is a zombie's, so stop signals nobody else
+	state, err := w.proc.Wait()
+	w.exited = true
+	e := Exit{Rank: w.rank, Local: w.local, PID: w.proc.Pid, At: at, Killed: w.killed, Frozen: w.frozen}
+	w.mu.Unlock()
+	if err != nil {
+		e.Code = 1
+	} else if status := state.Sys().(syscall.WaitStatus); status.Signaled() {
+		e.Signal = status.Signal()
+	} else {
+		e.Code = status.ExitStatus()
+	}
+	read := make(chan struct{})
+	go func() {
+		w.output.Wait()
+		close(read)
+	}()
+	select {
+	case <-read:
+	case <-time.After(drainTime):
+	}
+	if e.Code != 0 || e.Signal != 0 {
+		e.Failure = launcher.ReadErrorFile(w.errorFile)
+		e.Tail = w.tail.lines()
+	}
+	return e
+}
+
+// stop signals the rank's process group. A rank that has ended by itself, even if
+// nobody has noticed yet, does not count as killed.
+func (w *worker) stop(sig syscall.Signal) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.exited {
+		return
+	}
+	if !w.killed {
+		state := processState(w.proc.Pid)
+		w.killed = state != 'Z'
+		w.frozen = state == 'T'
+	}
+	_ = syscall.Kill(-w.proc.Pid, sig)
+	_ = syscall.Kill(-w.proc.Pid, syscall.SIGCONT) // a stopped process handles no signal
+}
+
+// closeOutput ends the reading of output that outlived the rank.
+func (w *worker) closeOutput() {
+	read := make(chan struct{})
+	go func() {
+		w.output.Wait()
+		close(read)
+	}()
+	select {
+	case <-read:
+	case <-time.After(drainTime):
+	}
+	for _, p := range w.pipes {
+		p.Close()
+	}
+	<-read
+}
