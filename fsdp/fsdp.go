@@ -79,15 +79,27 @@ func New(g comm.Comm, o Options) (*FSDP, error) {
 	if o.Reshard == "" {
 		o.Reshard = ReshardDefault
 	}
-	f := &FSDP{opts: o, gather: g}
-	var err error
-	if f.reduce, err = g.Split(0, g.Rank()); err != nil {
+	reduce, err := split(g, "fsdp.reduce")
+	if err != nil {
+		return nil, err
+	}
+	scales, err := split(g, "fsdp.scales")
+	if err != nil {
+		return nil, err
+	}
+	return &FSDP{opts: o, gather: g, reduce: reduce, scales: scales}, nil
+}
+
+// split makes another group of the same ranks, which errors call by name.
+func split(g comm.Comm, name string) (comm.Comm, error) {
+	c, err := g.Split(0, g.Rank())
+	if err != nil {
 		return nil, fmt.Errorf("fsdp: %w", err)
 	}
-	if f.scales, err = g.Split(0, g.Rank()); err != nil {
-		return nil, fmt.Errorf("fsdp: %w", err)
+	if c, ok := c.(comm.Control); ok {
+		c.SetName(name)
 	}
-	return f, nil
+	return c, nil
 }
 
 // Wrap makes a unit of every module below root that isUnit names, and of root

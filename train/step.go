@@ -19,7 +19,7 @@ import (
 // of all ranks, so gradients are plain sums over ranks and microbatches. A
 // gradient norm that is not finite stops every rank before the update.
 func (t *Trainer) Step() (metrics.Record, error) {
-	start, sent := time.Now(), t.counter.Bytes()
+	start, sent := time.Now(), t.sent.Bytes()
 	t.step++
 	valid, err := t.load()
 	if err != nil {
@@ -43,7 +43,7 @@ func (t *Trainer) Step() (metrics.Record, error) {
 		StepMS:     elapsed.Seconds() * 1e3,
 		TokensPerS: float64(tokens) / elapsed.Seconds(),
 		RSSMB:      float64(metrics.ReadMemory().RSS) / (1 << 20),
-		CommBytes:  t.counter.Bytes() - sent,
+		CommBytes:  t.sent.Bytes() - sent,
 	}, nil
 }
 

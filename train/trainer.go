@@ -46,14 +46,16 @@ type Job struct {
 	// PeakFLOPS is what the rank's device can compute at most, FLOP/s, for mfu;
 	// 0 if not known.
 	PeakFLOPS float64
+	// Record gets every collective of the rank; nil where nobody reads it.
+	Record *record.Log
 }
 
 // Trainer is the state of a run on one rank.
 type Trainer struct {
-	cfg     *config.Config
-	log     *zap.Logger
-	comm    comm.Comm // of all ranks, for work on the compute stream
-	counter *record.Comm
+	cfg  *config.Config
+	log  *zap.Logger
+	comm comm.Comm // of all ranks, for work on the compute stream
+	sent *record.Log
 
 	plan    parallel.Plan
 	model   nn.Module
@@ -81,8 +83,11 @@ func New(j Job) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	counter := record.New(j.World, nil)
-	t := &Trainer{cfg: cfg, log: j.Log, comm: counter, counter: counter}
+	sent := j.Record
+	if sent == nil {
+		sent = &record.Log{}
+	}
+	t := &Trainer{cfg: cfg, log: j.Log, comm: record.New(j.World, sent), sent: sent}
 	if t.model, t.plan, err = plan.Build(cfg); err != nil {
 		return nil, err
 	}
@@ -91,11 +96,17 @@ func New(j Job) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if named, ok := group.(comm.Control); ok {
+		named.SetName("fsdp")
+	}
 	if t.sharded, err = t.plan.Shard(&t.model, group); err != nil {
 		return nil, err
 	}
-	if err := t.openData(j.World); err != nil {
+	if t.loader, err = openData(cfg, j.World.Rank(), world); err != nil {
 		return nil, err
+	}
+	for range cfg.Microbatches(world) {
+		t.batches = append(t.batches, t.loader.NewBatch())
 	}
 	if err := t.allocate(j.Device); err != nil {
 		return nil, err
@@ -104,26 +115,6 @@ func New(j Job) (*Trainer, error) {
 		return nil, err
 	}
 	return t, nil
-}
-
-func (t *Trainer) openData(world comm.Comm) (err error) {
-	c := t.cfg.Training
-	args, err := plan.Args(t.cfg)
-	if err != nil {
-		return err
-	}
-	t.loader, err = data.Open(data.Config{
-		Dataset: c.Dataset, Path: c.DatasetPath, SeqLen: c.SeqLen, LocalBatch: c.LocalBatchSize,
-		Rank: world.Rank(), Ranks: t.cfg.DataRanks(world.Size()), VocabSize: args.Vocab, Seed: uint64(t.cfg.Debug.Seed),
-	})
-	if err != nil {
-		return err
-	}
-	micro := t.cfg.Microbatches(world.Size())
-	for range micro {
-		t.batches = append(t.batches, t.loader.NewBatch())
-	}
-	return t.loader.Need(micro * c.Steps)
 }
 
 func (t *Trainer) allocate(dev device.Device) (err error) {
