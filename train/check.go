@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"errors"
+
+	"octet/config"
+	"octet/data"
+	"octet/models/llama/plan"
+	"octet/nn"
+)
+
+// Check reports everything that would stop a run of cfg on that many ranks
+// before its first step, the files it reads among it. A launcher calls it before
+// any rank starts.
+func Check(cfg *config.Config, world int) error {
+	if err := plan.Check(cfg, world); err != nil {
+		return err
+	}
+	return errors.Join(checkData(cfg, world), checkWeights(cfg))
+}
+
+func checkData(cfg *config.Config, world int) error {
+	loader, err := openData(cfg, 0, world)
+	if err != nil {
+		return err
+	}
+	return loader.Close()
+}
+
+// openData opens the rank's part of the data and checks that it is enough for
+// all steps.
+func openData(cfg *config.Config, rank, world int) (*data.Loader, error) {
+	args, err := plan.Args(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c := cfg.Training
+	loader, err := data.Open(data.Config{
+		Dataset: c.Dataset, Path: c.DatasetPath, SeqLen: c.SeqLen, LocalBatch: c.LocalBatchSize,
+		Rank: rank, Ranks: cfg.DataRanks(world), VocabSize: args.Vocab, Seed: uint64(cfg.Debug.Seed),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := loader.Need(c.Steps * cfg.Microbatches(world)); err != nil {
+		return nil, errors.Join(err, loader.Close())
+	}
+	return loader, nil
+}
+
+func checkWeights(cfg *config.Config) error {
+	path := cfg.Checkpoint.InitialLoadPath
+	if path == "" {
+		return nil
+	}
+	model, _, err := plan.Build(cfg)
+	if err != nil {
+		return err
+	}
+	var params []*nn.Param
+	for _, p := range nn.Parameters(model) {
+		params = append(params, p)
+	}
+	return CheckWeights(path, params)
+}
