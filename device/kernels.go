@@ -46,8 +46,8 @@ type Kernels interface {
 
 	// Embedding is y[t,:] = table[ids[t],:]; y [T,D], table [V,D], ids int32 [T].
 	Embedding(y, table, ids *tensor.Tensor)
-	// EmbeddingGrad is dtable[ids[t],:] += dy[t,:] in order of t over a zeroed
-	// dtable, float32 [V,D].
+	// EmbeddingGrad overwrites dtable with the sum of dy[t,:] at row ids[t], in order
+	// of t; dtable float32 [V,D].
 	EmbeddingGrad(dtable, dy, ids *tensor.Tensor)
 
 	// RMSNorm is y = s·rstd·w where s = x + residual (residual nil: s = x) and
