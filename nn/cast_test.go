@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"octet/nn"
+	"octet/nn/nntest"
 	"octet/tensor"
 )
 
@@ -69,16 +70,15 @@ func TestLinearsThatShareAnInputShareItsCast(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			run := func(k nn.Caster) ([]float32, []float32) {
-				r := newRig(t)
+				r := rig(t)
 				m := castAll(tt.module(), k)
-				params := r.load(m)
-				x := &nn.Var{Value: r.put(r.normal(2*5*8, 1), 2, 5, 8)}
-				x.Keep()
-				y := r.pass(m, x, r.normal(2*5*8, 1))
+				params := r.Load(m, r.Random)
+				x := nntest.Var(r.Put(r.Normal(2*5*8, 1), 2, 5, 8))
+				y := r.Pass(m, x, r.Normal(2*5*8, 1))
 				for _, p := range params {
-					y = append(y, r.get(p.FullGrad)...)
+					y = append(y, r.Get(p.FullGrad)...)
 				}
-				return y, r.get(x.Grad)
+				return y, r.Get(x.Grad)
 			}
 			k := &copier{apart: tt.apart}
 			y, dx := run(k)
@@ -86,7 +86,7 @@ func TestLinearsThatShareAnInputShareItsCast(t *testing.T) {
 				t.Errorf("casts %v, want %s", k, tt.want)
 			}
 			wantY, wantDX := run(nn.HighPrecision{})
-			if off(y, wantY) != 0 || off(dx, wantDX) != 0 {
+			if nntest.Off(y, wantY) != 0 || nntest.Off(dx, wantDX) != 0 {
 				t.Error("casts that copy change the output or a gradient")
 			}
 		})
@@ -117,35 +117,34 @@ func TestEveryPassGivesItsMemoryBack(t *testing.T) {
 		{"sum first, casts", sum, &copier{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t)
+			r := rig(t)
 			m := castAll(tt.module(), tt.caster)
-			r.load(m)
-			x, dy := r.put(r.normal(4*6, 1), 4, 6), r.normal(4*6, 1)
+			r.Load(m, r.Random)
+			x, dy := r.Put(r.Normal(4*6, 1), 4, 6), r.Normal(4*6, 1)
 			var allocs int
 			for step := range 4 {
-				r.pass(m, nn.Input(x), dy)
-				if live := r.c.Pool.Live(); live != 0 {
+				r.Pass(m, nn.Input(x), dy)
+				if live := r.Ctx.Pool.Live(); live != 0 {
 					t.Fatalf("step %d: %d bytes of the pool are in use after backward", step, live)
 				}
 				if step == 0 {
-					allocs = r.dev.allocs
+					allocs = r.Device.Allocs
 				}
 			}
-			if r.dev.allocs != allocs || allocs == 0 {
-				t.Errorf("%d allocations by the device after four steps, %d after the first", r.dev.allocs, allocs)
+			if r.Device.Allocs != allocs || allocs == 0 {
+				t.Errorf("%d allocations by the device after four steps, %d after the first", r.Device.Allocs, allocs)
 			}
 		})
 	}
 }
 
 func TestASumDoesNotOverwriteWhatBackwardReads(t *testing.T) {
-	r := newRig(t)
-	x := &nn.Var{Value: r.put(r.normal(6, 1), 1, 6)}
-	x.Keep()
+	r := rig(t)
+	x := nntest.Var(r.Put(r.Normal(6, 1), 1, 6))
 	defer func() {
 		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "float32[1 6] would be overwritten") {
 			t.Errorf("panic %v, want one that names the tensor", p)
 		}
 	}()
-	nn.Add(r.c, nn.Input(r.put(r.normal(6, 1), 1, 6)), x)
+	nn.Add(r.Ctx, nn.Input(r.Put(r.Normal(6, 1), 1, 6)), x)
 }

@@ -6,80 +6,20 @@ import (
 	"iter"
 	"testing"
 
-	"octet/device"
+	"octet/device/cpu"
 	"octet/dtype"
 	"octet/nn"
-	"octet/tensor"
+	"octet/nn/nntest"
 )
 
-// gradient compares the backward of m with finite differences of its forward,
-// in x (unless it holds ids) and in every parameter: the elements of each
-// tensor, at most 24 of them, as one vector.
-func (r *rig) gradient(m nn.Module, x *tensor.Tensor, out int) {
-	r.Helper()
-	r.load(m)
-	dy := r.normal(out, 1)
-	differentiable := x.Type == dtype.Float32
-	input := func() *nn.Var {
-		if !differentiable {
-			return nn.Input(x)
-		}
-		v := &nn.Var{Value: x}
-		v.Keep()
-		return v
+// rig runs modules on the portable kernels.
+func rig(t *testing.T) *nntest.Rig {
+	t.Helper()
+	dev, err := cpu.Open(cpu.Options{ISA: "portable"})
+	if err != nil {
+		t.Fatal(err)
 	}
-	loss := func() float64 {
-		v := input()
-		sum := dot(r.pass(m, v, dy), dy)
-		r.c.Pool.Free(v.Grad)
-		return sum
-	}
-
-	type wanted struct {
-		name     string
-		at       *tensor.Tensor
-		gradient []float32
-	}
-	v := input()
-	r.pass(m, v, dy)
-	var all []wanted
-	if differentiable {
-		all = append(all, wanted{"the input", x, r.get(v.Grad)})
-		r.c.Pool.Free(v.Grad)
-	}
-	for name, p := range nn.Parameters(m) {
-		all = append(all, wanted{name, p.Use.Tensor, r.get(p.FullGrad)})
-	}
-	live := r.c.Pool.Live()
-	for _, w := range all {
-		values := r.get(w.at)
-		elements := r.rand.Perm(len(values))
-		elements = elements[:min(24, len(elements))]
-		var got, want []float32
-		for _, i := range elements {
-			got = append(got, w.gradient[i])
-			want = append(want, float32(derivative(func(step float32) float64 {
-				old := values[i]
-				values[i] += step
-				r.c.Stream.Upload(w.at, device.Float32Bytes(values))
-				values[i] = old
-				return loss()
-			})))
-		}
-		r.c.Stream.Upload(w.at, device.Float32Bytes(values))
-		if d := off(got, want); !(d < 1e-3) {
-			r.Errorf("gradient of %s: off by %.2g of its norm from finite differences:\n got %v\nwant %v", w.name, d, got, want)
-		}
-	}
-	if got := r.c.Pool.Live(); got != live {
-		r.Errorf("%d bytes of the pool are in use after the last pass, %d after the first", got, live)
-	}
-}
-
-// derivative is f'(0) to fourth order in a step that float32 resolves.
-func derivative(f func(step float32) float64) float64 {
-	const h = 1.0 / 64
-	return (8*(f(h)-f(-h)) - (f(2*h) - f(-2*h))) / (12 * h)
+	return nntest.New(t, dev, dtype.Float32)
 }
 
 func TestBackwardIsTheDerivativeOfForward(t *testing.T) {
@@ -113,17 +53,20 @@ func TestBackwardIsTheDerivativeOfForward(t *testing.T) {
 		{"a sum as the second term", &nested{a: linear(6, 6, true), b: linear(6, 6, true)}, []int{4, 6}, 4 * 6},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t)
+			r := rig(t)
 			n := 1
 			for _, d := range tt.x {
 				n *= d
 			}
-			r.gradient(tt.module, r.put(r.normal(n, 1), tt.x...), tt.out)
+			r.Load(tt.module, r.Random)
+			r.Gradient(tt.module, r.Put(r.Normal(n, 1), tt.x...), tt.out)
 		})
 	}
 	t.Run("Embedding", func(t *testing.T) {
-		r := newRig(t)
-		r.gradient(nn.NewEmbedding(5, 3, nn.Init{}), r.ids([]int32{4, 0, 4, 1, 4, 0}, 2, 3), 6*3)
+		r := rig(t)
+		m := nn.NewEmbedding(5, 3, nn.Init{})
+		r.Load(m, r.Random)
+		r.Gradient(m, r.IDs([]int32{4, 0, 4, 1, 4, 0}, 2, 3), 6*3)
 	})
 }
 
@@ -166,21 +109,20 @@ func (m *nested) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 
 func TestAddForwardIsAddThenNorm(t *testing.T) {
 	run := func(fused bool) [][]float32 {
-		r := newRig(t)
+		r := rig(t)
 		m := &residual{norm: nn.NewRMSNorm(6, 1e-5), inner: nn.NewLinear(6, 6, nn.LinearOptions{}), fused: fused}
-		r.load(m)
-		x := &nn.Var{Value: r.put(r.normal(24, 1), 4, 6)}
-		x.Keep()
-		all := [][]float32{r.pass(m, x, r.normal(24, 1))}
-		all = append(all, r.get(x.Grad))
+		r.Load(m, r.Random)
+		x := nntest.Var(r.Put(r.Normal(24, 1), 4, 6))
+		all := [][]float32{r.Pass(m, x, r.Normal(24, 1))}
+		all = append(all, r.Get(x.Grad))
 		for _, p := range nn.Parameters(m) {
-			all = append(all, r.get(p.FullGrad))
+			all = append(all, r.Get(p.FullGrad))
 		}
 		return all
 	}
 	fused, apart := run(true), run(false)
 	for i, name := range []string{"output", "dx", "dnorm", "dw"} {
-		if d := off(fused[i], apart[i]); !(d < 1e-6) {
+		if d := nntest.Off(fused[i], apart[i]); !(d < 1e-6) {
 			t.Errorf("%s: off by %.2g between the fused pass and two", name, d)
 		}
 	}

@@ -28,11 +28,7 @@ func (e *Embedding) Forward(c *Ctx, ids *Var) *Var {
 	y := &Var{Value: c.New(append(append([]int(nil), ids.Value.Shape...), e.Weight.Shape[1])...)}
 	c.Stream.Embedding(y.Value, e.Weight.Use.Tensor, ids.Value)
 	c.Tape.Defer(func() {
-		dtable, accumulate := e.Weight.GradTarget()
-		if !accumulate {
-			c.Stream.Zero(dtable)
-		}
-		c.Stream.EmbeddingGrad(dtable, y.Grad, ids.Value)
+		e.Weight.addGrad(c, func(dtable *tensor.Tensor) { c.Stream.EmbeddingGrad(dtable, y.Grad, ids.Value) })
 		y.free(c)
 	})
 	return y

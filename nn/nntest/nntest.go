@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nntest runs modules in tests: parameters that are whole on one rank,
+// and gradients checked by finite differences.
+//
+//	r := nntest.New(t, dev, dtype.Float32)
+//	l := nn.NewLinear(5, 3, nn.LinearOptions{})
+//	r.Load(l, r.Random)
+//	x := r.Put(r.Normal(10, 1), 2, 5)
+//	y := r.Pass(l, nn.Input(x), dy)           // forward and backward
+//	dw := r.Get(l.Weight.FullGrad)
+//	r.Gradient(l, x, 2*3)                     // its backward is the derivative of its forward
+package nntest
+
+import (
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"octet/device"
+	"octet/dtype"
+	"octet/nn"
+	"octet/tensor"
+)
+
+// Rig is a device with what a forward pass needs.
+type Rig struct {
+	*testing.T
+	Device *Counting
+	Ctx    *nn.Ctx
+	rand   *rand.Rand
+}
+
+// Counting counts what it allocates for Ctx's pool.
+type Counting struct {
+	device.Device
+	Allocs int
+}
+
+// Alloc counts and allocates.
+func (d *Counting) Alloc(bytes int) (tensor.Buffer, error) {
+	d.Allocs++
+	return d.Device.Alloc(bytes)
+}
+
+// New makes a rig whose activations are of type act; dev ends with the test.
+func New(t *testing.T, dev device.Device, act dtype.Type) *Rig {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	d := &Counting{Device: dev}
+	return &Rig{
+		T: t, Device: d, rand: rand.New(rand.NewPCG(1, 2)),
+		Ctx: &nn.Ctx{Stream: dev.NewStream("test"), Pool: device.NewPool(d), Tape: &nn.Tape{}, Act: act},
+	}
+}
+
+// Empty makes a tensor in memory of its own, outside Ctx's pool.
+func (r *Rig) Empty(ty dtype.Type, shape ...int) *tensor.Tensor {
+	r.Helper()
+	n := ty.Size()
+	for _, d := range shape {
+		n *= d
+	}
+	buf, err := r.Device.Device.Alloc(max(1, n))
+	if err != nil {
+		r.Fatal(err)
+	}
+	return tensor.New(buf, ty, shape...)
+}
+
+// Put makes a float32 tensor of x.
+func (r *Rig) Put(x []float32, shape ...int) *tensor.Tensor {
+	r.Helper()
+	return r.As(dtype.Float32, x, shape...)
+}
+
+// As makes a tensor of type ty of x, rounded.
+func (r *Rig) As(ty dtype.Type, x []float32, shape ...int) *tensor.Tensor {
+	r.Helper()
+	wide := r.Empty(dtype.Float32, shape...)
+	r.Ctx.Stream.Upload(wide, device.Float32Bytes(x))
+	if ty == dtype.Float32 {
+		return wide
+	}
+	narrow := r.Empty(ty, shape...)
+	r.Ctx.Stream.Copy(narrow, wide)
+	return narrow
+}
+
+// IDs makes an int32 tensor.
+func (r *Rig) IDs(x []int32, shape ...int) *tensor.Tensor {
+	r.Helper()
+	t := r.Empty(dtype.Int32, shape...)
+	r.Ctx.Stream.Upload(t, device.Int32Bytes(x))
+	return t
+}
+
+// Normal draws n values of the given deviation.
+func (r *Rig) Normal(n int, std float64) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(r.rand.NormFloat64() * std)
+	}
+	return x
+}
+
+// Get waits and reads a float32 or bfloat16 tensor.
+func (r *Rig) Get(t *tensor.Tensor) []float32 {
+	r.Helper()
+	raw := r.Bytes(t)
+	x := make([]float32, t.Numel())
+	for i := range x {
+		if t.Type == dtype.BFloat16 {
+			x[i] = dtype.BF16(binary.LittleEndian.Uint16(raw[2*i:])).Float32()
+		} else {
+			x[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+		}
+	}
+	return x
+}
+
+// Bytes waits and reads the memory of a tensor.
+func (r *Rig) Bytes(t *tensor.Tensor) []byte {
+	r.Helper()
+	raw := make([]byte, t.Bytes())
+	r.Ctx.Stream.Download(raw, t)
+	if err := r.Ctx.Stream.Sync(); err != nil {
+		r.Fatal(err)
+	}
+	return raw
+}
+
+// Random gives a parameter values around 0, or around 1 where it is a vector.
+func (r *Rig) Random(p *nn.Param) []float32 {
+	x := r.Normal(p.Numel(), 0.5)
+	if len(p.Shape) == 1 {
+		for i := range x {
+			x[i] = 1 + x[i]/4
+		}
+	}
+	return x
+}
+
+// Load names the parameters of m and gives them values, in Ctx's type, and
+// memory for their gradients.
+func (r *Rig) Load(m nn.Module, values func(*nn.Param) []float32) []*nn.Param {
+	r.Helper()
+	nn.AssignNames(m)
+	var params []*nn.Param
+	for _, p := range nn.Parameters(m) {
+		p.Use = tensor.Operand{Tensor: r.As(r.Ctx.Act, values(p), p.Shape...)}
+		p.FullGrad = r.Empty(dtype.Float32, p.Shape...)
+		params = append(params, p)
+	}
+	return params
+}
+
+// Pass runs m on x and, with dy as the gradient of its output, backward. It
+// returns the output. Gradients are in the parameters and, unless x is an input
+// for which none is wanted, in x.
+func (r *Rig) Pass(m nn.Module, x *nn.Var, dy []float32) []float32 {
+	r.Helper()
+	for _, p := range nn.Parameters(m) {
+		p.HasGrad = false
+	}
+	y := m.Forward(r.Ctx, x)
+	got := r.Get(y.Value)
+	y.Grad = r.Ctx.New(y.Value.Shape...)
+	r.Ctx.Stream.Copy(y.Grad, r.Put(dy, y.Value.Shape...))
+	r.Ctx.Tape.Backward()
+	return got
+}
+
+// Var is x with a gradient, in memory that stays the caller's.
+func Var(x *tensor.Tensor) *nn.Var {
+	v := &nn.Var{Value: x}
+	v.Keep()
+	return v
+}
