@@ -94,7 +94,7 @@ func (c *call) collect() error {
 	g := c.g
 	c.first, c.at = g.round, g.round
 	if c.sig.Kind == comm.AllReduce && (c.layout.Total > directBytes || g.lends()) {
-		return c.reduceSlices()
+		return newSliced(c).run()
 	}
 	return c.exchange()
 }
@@ -232,78 +232,6 @@ func copyUnlessSame(dst, src []byte) {
 	if &dst[0] != &src[0] {
 		copy(dst, src)
 	}
-}
-
-// reduceSlices is the all-reduce of a large tensor, block by block: each rank
-// sums one slice of the block, then all collect the slices.
-func (c *call) reduceSlices() error {
-	g, link, t := c.g, c.g.link, c.dst[0]
-	me, w := g.Rank(), g.Size()
-	block := len(t)
-	if window := link.Window(true); window < block {
-		block = min(block, window*w)
-	}
-	for lo := 0; lo < len(t) || lo == 0; lo += max(block, 1) {
-		b := t[lo:min(lo+block, len(t))]
-		size := align((len(b) + w - 1) / w)
-		slice := func(q int) []byte { return b[min(q*size, len(b)):min(q*size+size, len(b))] }
-		n := g.round
-		g.round += 2
-		first := lo == 0
-
-		scatter := c.message(0, b, size, true)
-		if first {
-			scatter.Call = &c.sig
-		}
-		if err := link.Post(n, scatter); err != nil {
-			return err
-		}
-		own := slice(me)
-		for i := 1; i < w; i++ {
-			q := (me + i) % w
-			if first || len(own) > 0 {
-				if err := c.await(n, q, first); err != nil {
-					return err
-				}
-			}
-		}
-		if len(own) > 0 {
-			for q := range c.parts {
-				if c.parts[q] = own; q != me {
-					c.parts[q] = c.views[q].Bytes(&c.slices[0], 0, 0, len(own))
-				}
-			}
-			reduce(own, c.parts, c.types[0], c.sig.Op, &g.acc)
-		}
-		link.Done(n)
-
-		if len(own) > 0 {
-			if err := link.Post(n+1, c.message(1, own, len(own), false)); err != nil {
-				return err
-			}
-		}
-		for i := 1; i < w; i++ {
-			q := (me + i) % w
-			if s := slice(q); len(s) > 0 {
-				if err := c.await(n+1, q, false); err != nil {
-					return err
-				}
-				copy(s, c.views[q].Bytes(&c.slices[1], 0, 0, len(s)))
-			}
-		}
-		link.Done(n + 1)
-	}
-	return nil
-}
-
-// message is message k of an all-reduce: buf, whole or in parts of size bytes.
-func (c *call) message(k int, buf []byte, size int, addressed bool) *Message {
-	c.slices[k].reset()
-	c.slices[k].add(size)
-	c.bufs[k][0] = buf
-	m := &c.messages[k]
-	*m = Message{Bufs: c.bufs[k], Layout: &c.slices[k], Hi: size, Addressed: addressed}
-	return m
 }
 
 // abort ends the job with what went wrong in this call, unless it has ended
