@@ -24,9 +24,8 @@ bench: ## speed of kernels, collectives and the training step
 	go test -run '^$$' -bench . -benchtime 200ms ./...
 
 bench-peers: $(VENV)/installed ## octet against PyTorch, in turns: the tables of docs/performance.md
-	go build -o bin/ ./cmd/octet ./examples/allreduce
+	go build -o bin/ ./cmd/octet ./examples/allreduce ./bench/peers/kernels
 	$(VENV)/bin/python bench/peers/peers.py
-	$(VENV)/bin/python bench/peers/micro.py
 
 $(VENV)/installed: bench/peers/requirements.txt
 	python3 -m venv $(VENV)

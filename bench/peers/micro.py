@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What PyTorch reaches on one core in the parts that octet has kernels for; one JSON line a figure.
 
+kernels/main.go is octet's side. An operation that is measured twice, as it is and compiled, has two lines.
+
 usage: python micro.py
 """
 import json
@@ -29,7 +31,7 @@ def say(op, dtype, unit, work, f):
     try:
         print(json.dumps(dict(op=op, dtype=dtype, value=round(work / best(f) / 1e9, 3), unit=unit)), flush=True)
     except (RuntimeError, NotImplementedError) as err:
-        print(json.dumps(dict(op=op, dtype=dtype, error=str(err).splitlines()[0])), flush=True)
+        print(json.dumps(dict(op=op, dtype=dtype, unit=unit, error=str(err).splitlines()[0])), flush=True)
 
 
 def matmuls():
@@ -45,9 +47,9 @@ def matmuls():
 
 def casts():
     """torchao's tensor-wise cast: read for amax, read and write to cast. Bytes count each value once in, once out."""
-    for dtype in (torch.float32, torch.bfloat16):
+    for name, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
         x = torch.randn(1 << 24).to(dtype)
-        name, size = str(dtype).removeprefix("torch."), x.numel() * x.element_size()
+        size = x.numel() * x.element_size()
 
         def cast():
             scale = 448.0 / x.abs().max().double().clamp(min=1e-12)
@@ -55,7 +57,7 @@ def casts():
 
         say("amax", name, "GB/s", size, lambda: torch.aminmax(x))
         say("amax and cast to e4m3", name, "GB/s", size + x.numel(), cast)
-        say("amax and cast to e4m3, compiled", name, "GB/s", size + x.numel(), torch.compile(cast))
+        say("amax and cast to e4m3", name, "GB/s", size + x.numel(), torch.compile(cast))
 
 
 def layers():
@@ -63,13 +65,16 @@ def layers():
     say("rms_norm 4096x256", "f32", "Gvalue/s", x.numel(), lambda: F.rms_norm(x, (256,), w))
     g, u = torch.randn(4096, 768), torch.randn(4096, 768)
     say("silu(a)*b 4096x768", "f32", "Gvalue/s", g.numel(), lambda: F.silu(g) * u)
-    q = torch.randn(4, 16, 512, 16)
-    say("causal attention 4x16x512x16", "f32", "GFLOP/s", 2 * q.numel() * 512, lambda: F.scaled_dot_product_attention(q, q, q, is_causal=True))
-    logits, target = torch.randn(2048, 2048), torch.randint(0, 2048, (2048,))
-    say("cross_entropy 2048x2048", "f32", "Gvalue/s", logits.numel(), lambda: F.cross_entropy(logits, target))
+    q, k, v, grad = torch.randn(4, 4, 16, 512, 16)
+    say("causal attention 4x16x512x16", "f32", "GFLOP/s", 2 * q.numel() * 512, lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True))
+    for t in (q, k, v):
+        t.requires_grad_()
+    say("causal attention and gradient", "f32", "GFLOP/s", 7 * q.numel() * 512, lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(grad))
+    logits, target = torch.randn(2048, 2048, requires_grad=True), torch.zeros(2048, dtype=torch.long)
+    say("cross_entropy and gradient 2048x2048", "f32", "Gvalue/s", logits.numel(), lambda: F.cross_entropy(logits, target).backward())
     p = torch.randn(1 << 23, requires_grad=True)
     p.grad = torch.randn_like(p)
-    say("AdamW, fused", "f32", "Gvalue/s", p.numel(), torch.optim.AdamW([p], fused=True).step)
+    say("AdamW", "f32", "Gvalue/s", p.numel(), torch.optim.AdamW([p], fused=True).step)
 
 
 if __name__ == "__main__":

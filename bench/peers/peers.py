@@ -40,7 +40,7 @@ def main():
     args = args.parse_args()
     torch = QUICK if args.quick else TORCH
 
-    runs, launches = {}, {}
+    runs, launches, figures = {}, {}, {}
     for _ in range(args.rounds):
         for name, took in (("octet run", launch_octet()), ("torchrun", launch_torch())):
             launches.setdefault(name, []).append(took)
@@ -48,8 +48,14 @@ def main():
             run = octet(OCTET[name], args.steps) if name in OCTET else pytorch(name, args.steps)
             runs.setdefault(name, []).append(run)
             record(dict(setting=name, **run))
+        for name, argv in (("octet", ["bin/kernels"]), ("PyTorch", [sys.executable, HERE / "micro.py"])):
+            for line in command(argv).output.splitlines():
+                figure = json.loads(line)
+                figures.setdefault((figure["op"], figure["dtype"], figure["unit"]), {}).setdefault(name, []).append(figure.get("value", 0))
+                record(dict(side=name, **figure))
     print(training_table(runs))
     print(launch_table(launches))
+    print(kernel_table(figures))
 
 
 def interleave(ours, theirs):
@@ -133,6 +139,16 @@ def training_table(runs):
 def launch_table(launches):
     rows = ["| two ranks launched, connected, one all-reduce, ended | median s | fastest s |", "|---|---|---|"]
     rows += [f"| {name} | {statistics.median(s):.2f} | {min(s):.2f} |" for name, s in launches.items()]
+    return "\n".join(rows) + "\n"
+
+
+def kernel_table(figures):
+    """Each side's best figure: on a machine that does other work, the rest tells about that work."""
+    rows = ["| one core | dtype | unit | octet | PyTorch | octet ÷ PyTorch |", "|---|---|---|---|---|---|"]
+    for (op, dtype, unit), sides in figures.items():
+        ours, theirs = max(sides.get("octet", [0])), max(sides.get("PyTorch", [0]))
+        beside = f"{theirs:.4g} | {ours / theirs:.2f}" if theirs else "not to be had |"
+        rows.append(f"| {op} | {dtype} | {unit} | {ours:.4g} | {beside} |")
     return "\n".join(rows) + "\n"
 
 
