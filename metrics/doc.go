@@ -4,7 +4,7 @@
 //
 // The step loop knows one interface, Sink, and hands it one Record a step; what becomes of it is put together once:
 //
-//	bar := metrics.NewProgress(os.Stderr, steps)  // draws where stderr is a terminal
+//	bar := metrics.NewProgress(os.Stderr, steps, false) // draws where stderr is a terminal
 //	log := metrics.NewLogger(bar, rank)           // log lines go around the bar
 //	file, err := metrics.CreateJSONL(filepath.Join(dumpFolder, metrics.FileName))
 //	if err != nil {

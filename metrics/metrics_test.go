@@ -202,7 +202,7 @@ func TestTeePassesOnAndCollectsErrors(t *testing.T) {
 
 func TestProgressDrawsOnATerminalOnly(t *testing.T) {
 	var out bytes.Buffer
-	p := newProgress(&out, 4, true)
+	p := newProgress(&out, 4, true, false)
 	log := NewLogger(p, 0)
 	p.Step(Record{Step: 1})
 	if !strings.Contains(out.String(), "1/4") {
@@ -226,11 +226,22 @@ func TestProgressDrawsOnATerminalOnly(t *testing.T) {
 	}
 
 	out.Reset()
-	p = NewProgress(&out, 4)
+	p = NewProgress(&out, 4, false)
 	p.Step(Record{Step: 1})
 	p.Write([]byte("hello\n"))
 	if err := p.Close(); err != nil || out.String() != "hello\n" {
 		t.Errorf("no terminal: %q, %v", &out, err)
+	}
+}
+
+func TestARelayedBarEndsInACarriageReturn(t *testing.T) {
+	var out bytes.Buffer
+	p := NewProgress(&out, 4, true)
+	p.Step(Record{Step: 1})
+	p.Write([]byte("hello\n"))
+	bar, rest, ok := strings.Cut(out.String(), "\r")
+	if !ok || !strings.Contains(bar, "1/4") || rest != "hello\n" {
+		t.Errorf("want a bar, a carriage return, and the line as it is: %q", &out)
 	}
 }
 

@@ -3,7 +3,9 @@
 package metrics
 
 import (
+	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/schollz/progressbar/v3"
@@ -12,9 +14,10 @@ import (
 // Progress draws a bar with the time left at the bottom of a terminal, and is the writer for all else that goes there:
 // it takes the bar away, writes, and draws it again below. Where the output is no terminal it only passes writes on.
 type Progress struct {
-	mu  sync.Mutex
-	out io.Writer
-	bar *progressbar.ProgressBar // nil: no terminal, or closed
+	mu      sync.Mutex
+	out     io.Writer
+	relayed bool
+	bar     *progressbar.ProgressBar // nil: no terminal, or closed
 }
 
 var (
@@ -22,16 +25,21 @@ var (
 	_ io.Writer = (*Progress)(nil)
 )
 
-// NewProgress expects total records.
-func NewProgress(out io.Writer, total int) *Progress {
-	return newProgress(out, total, IsTerminal(out))
+// NewProgress expects total records. relayed says that out is a pipe to a launcher with a terminal, which keeps a line
+// that ends in a carriage return at the bottom by itself.
+func NewProgress(out io.Writer, total int, relayed bool) *Progress {
+	return newProgress(out, total, IsTerminal(out), relayed)
 }
 
-func newProgress(out io.Writer, total int, draw bool) *Progress {
-	p := &Progress{out: out}
-	if draw {
+func newProgress(out io.Writer, total int, terminal, relayed bool) *Progress {
+	p := &Progress{out: out, relayed: relayed && !terminal}
+	screen := out
+	if p.relayed {
+		screen = io.Discard
+	}
+	if terminal || relayed {
 		p.bar = progressbar.NewOptions(total,
-			progressbar.OptionSetWriter(out),
+			progressbar.OptionSetWriter(screen),
 			progressbar.OptionSetDescription("step"),
 			progressbar.OptionShowCount(),
 			progressbar.OptionSetPredictTime(true),
@@ -45,8 +53,12 @@ func newProgress(out io.Writer, total int, draw bool) *Progress {
 func (p *Progress) Step(r Record) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bar != nil {
-		p.bar.Set(r.Step)
+	if p.bar == nil {
+		return
+	}
+	p.bar.Set(r.Step)
+	if p.relayed {
+		fmt.Fprintf(p.out, "%s\r", strings.TrimSpace(p.bar.String()))
 	}
 }
 
@@ -54,7 +66,7 @@ func (p *Progress) Step(r Record) {
 func (p *Progress) Write(text []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bar == nil {
+	if p.bar == nil || p.relayed {
 		return p.out.Write(text)
 	}
 	p.bar.Clear()
