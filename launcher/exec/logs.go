@@ -193,3 +193,13 @@ func (s *sink) close() error {
 	}
 	return s.file.Close()
 }
+
+// Any reports whether a stream of any rank is chosen.
+func (s Streams) Any() bool {
+	for _, std := range s.Local {
+		if std != 0 {
+			return true
+		}
+	}
+	return s.All != 0
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command octet trains Llama models in float8 on many ranks. One binary does it
+// all; `octet` alone lists its commands, and `octet run` starts any of them, or
+// any other program, on many ranks with torchrun's flags:
+//
+//	octet train --config configs/debugmodel.toml
+//	octet run --nproc-per-node 2 train --config configs/debugmodel.toml
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"octet/launcher"
+	"octet/launcher/exec"
+)
+
+// command is a line of octet's table of subcommands.
+type command struct {
+	name, help string // without help it is not listed
+	run        func(ctx context.Context, args []string) error
+	// check, where there is one, finds wrong arguments before `octet run` starts
+	// world ranks of the command.
+	check func(args []string, world int) error
+}
+
+func commands() []command {
+	return []command{
+		{name: "run", help: "start ranks of a program, here and on other hosts (torchrun's flags)", run: runRun},
+		{name: "guard", run: runGuard},
+	}
+}
+
+func main() { os.Exit(octet(os.Args[1:])) }
+
+// octet runs a subcommand and returns the exit code.
+func octet(args []string) int {
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		usage(os.Stdout)
+		return 0
+	}
+	c := lookup(args[0])
+	if c == nil {
+		fmt.Fprintf(os.Stderr, "octet: unknown command %q\n", args[0])
+		usage(os.Stderr)
+		return 2
+	}
+	err := c.run(context.Background(), args[1:])
+	if err == nil {
+		return 0
+	}
+	var silent exitCode
+	if errors.As(err, &silent) {
+		return int(silent)
+	}
+	fmt.Fprintf(os.Stderr, "octet: %v\n", err)
+	if e := launcher.WriteErrorFile(err); e != nil {
+		fmt.Fprintf(os.Stderr, "octet: %v\n", e)
+	}
+	var bad usageError
+	if errors.As(err, &bad) {
+		return 2
+	}
+	return 1
+}
+
+// lookup returns the command of a name, nil if there is none.
+func lookup(name string) *command {
+	for _, c := range commands() {
+		if c.name == name {
+			return &c
+		}
+	}
+	return nil
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "octet trains Llama models in float8 on many ranks.\n\nusage: octet <command> [flags], octet <command> --help\n\n")
+	for _, c := range commands() {
+		if c.help != "" {
+			fmt.Fprintf(w, "  %-10s %s\n", c.name, c.help)
+		}
+	}
+}
+
+// exitCode is an error that has been reported already.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// usageError is a wrong command line: exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// runGuard is the process that sees to it that nothing of a job outlives its
+// launcher. `octet run` starts it; nobody else has a use for it.
+func runGuard(context.Context, []string) error {
+	exec.Guard(os.Stdin)
+	return nil
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"octet/launcher/agent"
+	"octet/launcher/exec"
+)
+
+// runRun is `octet run`: torchrun's command line, one agent on this host.
+func runRun(ctx context.Context, args []string) error {
+	f, argv, err := parseRun(args, os.Environ())
+	if errors.Is(err, pflag.ErrHelp) {
+		fmt.Print(f.usage())
+		return nil
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "octet run: %v\n%s", err, f.usage())
+		return exitCode(2)
+	}
+	opts, err := f.options()
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	program, own, err := f.program(argv, opts.Nodes*opts.Slots)
+	if err != nil {
+		return err
+	}
+	if _, err := osexec.LookPath(program[0]); err != nil {
+		say(fmt.Sprintf("run: cannot start the program: %v", err))
+		return exitCode(exec.ExitCode(err))
+	}
+	logs, keep, err := f.logs(opts.RunID)
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	if !keep {
+		defer os.RemoveAll(logs.Dir)
+	}
+	console, columns := newConsole()
+	opts.Say = say
+	opts.Job = exec.Job{
+		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Role: f.role, MaxRestarts: f.maxRestarts,
+		Signals: f.signals, Console: console, Logs: logs,
+	}
+	if own && columns > 0 {
+		// octet's own commands may draw a progress bar; Console keeps it in place.
+		opts.Job.Environ = append(opts.Job.Environ, fmt.Sprintf("OCTET_TERMINAL=%d", columns))
+	}
+	if n := exec.Threads(opts.Job.Environ, opts.Slots); n > 0 {
+		say(fmt.Sprintf("OMP_NUM_THREADS=%d for each of the %d ranks of this host; set it to choose otherwise", n, opts.Slots))
+	}
+	result, err := f.launch(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	for _, line := range result.Report {
+		say(line)
+	}
+	if result.Code != 0 {
+		return exitCode(result.Code)
+	}
+	return nil
+}
+
+// launch runs the agent with the operator's signals.
+func (f *runFlags) launch(ctx context.Context, opts agent.Options) (agent.Result, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return agent.Result{}, err
+	}
+	if opts.Host, err = exec.NewHost([]string{self, "guard"}); err != nil {
+		return agent.Result{}, err
+	}
+	defer opts.Host.Close()
+	handled, err := parseSignals(f.signals)
+	if err != nil {
+		return agent.Result{}, err
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, handled...)
+	defer signal.Stop(signals)
+	opts.Signals = signals
+	return agent.Run(ctx, opts)
+}
+
+// say tells the operator something, in one write.
+func say(text string) { fmt.Fprintf(os.Stderr, "octet: %s\n", text) }
+
+// newConsole returns the console of the ranks, and its columns if it is a terminal.
+func newConsole() (*exec.Console, int) {
+	if !term.IsTerminal(int(os.Stdout.Fd())) || !term.IsTerminal(int(os.Stderr.Fd())) {
+		return exec.NewConsole(os.Stdout, os.Stderr, nil), 0
+	}
+	width := func() int {
+		w, _, err := term.GetSize(int(os.Stderr.Fd()))
+		if err != nil {
+			return 80
+		}
+		return w
+	}
+	return exec.NewConsole(os.Stdout, os.Stderr, width), width()
+}
+
+// program is the command line of a rank, and whether it is octet itself: a
+// subcommand of octet, a Python script or module, or any program.
+func (f *runFlags) program(argv []string, world int) (program []string, own bool, err error) {
+	if c := lookup(argv[0]); c != nil && c.help != "" && !f.noPython && !f.module {
+		if c.check != nil {
+			if err := c.check(argv[1:], world); err != nil {
+				return nil, false, err
+			}
+		}
+		self, err := os.Executable()
+		return append([]string{self}, argv...), true, err
+	}
+	python := os.Getenv("PYTHON_EXEC")
+	if python == "" {
+		python = "python3"
+	}
+	switch {
+	case f.module:
+		return append([]string{python, "-u", "-m"}, argv...), false, nil
+	case strings.HasSuffix(argv[0], ".py") && !f.noPython:
+		if _, err := os.Stat(argv[0]); err != nil {
+			return nil, false, fmt.Errorf("run: script: %w", err)
+		}
+		return append([]string{python, "-u"}, argv...), false, nil
+	}
+	return argv, false, nil
+}
+
+// logs makes the directory of this run. keep says that it outlives the run.
+func (f *runFlags) logs(runID string) (logs exec.Logs, keep bool, err error) {
+	logs = exec.Logs{Prefix: f.linePrefix, ConsoleFilter: f.ranksFilter, StdoutFilters: f.stdoutFilters, StderrFilters: f.stderrFilters,
+		Redirects: f.redirects, Tee: f.tee}
+	if logs.Hostname, err = os.Hostname(); err != nil {
+		return logs, false, err
+	}
+	files := f.redirects.Any() || f.tee.Any() || len(f.stdoutFilters)+len(f.stderrFilters) > 0
+	name := strings.ReplaceAll(runID, string(filepath.Separator), "_") + "_*"
+	switch f.logDir {
+	case os.DevNull:
+		if files {
+			return logs, false, fmt.Errorf("--log-dir %s leaves no place for --redirects, --tee and the --duplicate-…-filters", os.DevNull)
+		}
+		return logs, true, nil
+	case "":
+		logs.Dir, err = os.MkdirTemp("", "octet_"+name)
+		if err == nil && files {
+			say("logs of the ranks are in " + logs.Dir)
+		}
+		return logs, files, err
+	}
+	if !f.redirects.Any() && !f.tee.Any() { // who asks for a directory wants the output in it
+		logs.Tee = exec.Streams{All: exec.Stdout | exec.Stderr}
+	}
+	dir, err := filepath.Abs(f.logDir)
+	if err != nil {
+		return logs, true, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return logs, true, fmt.Errorf("--log-dir: %w", err)
+	}
+	logs.Dir, err = os.MkdirTemp(dir, name)
+	return logs, true, err
+}

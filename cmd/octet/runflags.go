@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"octet/launcher/agent"
+	"octet/launcher/exec"
+	"octet/launcher/gang"
+)
+
+// runFlags are torchrun's flags. What octet does not do is refused by name.
+type runFlags struct {
+	set *pflag.FlagSet
+
+	nnodes, nproc                string
+	rdzvBackend, rdzvEndpoint    string
+	rdzvID, rdzvConf             string
+	standalone                   bool
+	maxRestarts                  int
+	monitorInterval              float64
+	role                         string
+	module, noPython             bool
+	logDir, redirectsText        string
+	teeText, linePrefix          string
+	ranksFilterText              string
+	stdoutWords, stderrWords     string
+	nodeRank                     int
+	masterAddr                   string
+	masterPort                   int
+	localAddr, signals           string
+	shutdownTimeout              float64
+	redirects, tee               exec.Streams
+	ranksFilter                  map[int]bool
+	stdoutFilters, stderrFilters []string
+}
+
+// refused are torchrun's flags that octet does not have, with what to do instead.
+var refused = []struct{ name, value, why string }{
+	{"start-method", "method", "octet starts programs, not functions: leave it out"},
+	{"event-log-handler", "name", "octet has no event handlers: read the report, or --log-dir"},
+	{"run-path", "", "name the script itself"},
+	{"logs-specs", "name", "octet has no log plugins: use --log-dir, --redirects, --tee"},
+	{"numa-binding", "kind", "start the program under numactl: octet run --no-python numactl --cpunodebind=… program"},
+	{"virtual-local-rank", "", "octet has no GPU backend yet: read LOCAL_RANK"},
+	{"print-completion", "shell", "octet has no shell completion"},
+}
+
+// newRunFlags declares the flags with torchrun's names and defaults.
+func newRunFlags() *runFlags {
+	f := &runFlags{}
+	fs := pflag.NewFlagSet("octet run", pflag.ContinueOnError)
+	f.set = fs
+	fs.SetInterspersed(false) // what follows the program belongs to it
+	fs.SortFlags = false
+	fs.Usage = func() {}
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+	})
+	fs.StringVar(&f.nnodes, "nnodes", "1:1", "number of hosts, `N`")
+	fs.StringVar(&f.nproc, "nproc-per-node", "1", "ranks on this host: a `number`, cpu or auto (one per core)")
+	fs.BoolVar(&f.standalone, "standalone", false, "one host on a free port of localhost, whatever the rendezvous flags say")
+	fs.IntVar(&f.nodeRank, "node-rank", 0, "`number` of this host from 0 (backend static)")
+	fs.StringVar(&f.masterAddr, "master-addr", "127.0.0.1", "`address` of host 0 (static)")
+	fs.IntVar(&f.masterPort, "master-port", 29500, "`port` of host 0 (static); for one host any free port unless given")
+	fs.StringVar(&f.rdzvBackend, "rdzv-backend", "static", "static: hosts are numbered; c10d: the one that has the endpoint leads")
+	fs.StringVar(&f.rdzvEndpoint, "rdzv-endpoint", "", "`host[:port]` where the hosts meet; for static in place of --master-addr and -port, for c10d port 29400")
+	fs.StringVar(&f.rdzvID, "rdzv-id", "none", "`id` of the job, the same on all hosts")
+	fs.StringVar(&f.rdzvConf, "rdzv-conf", "", "`key=value,…`: join_timeout, timeout (seconds), is_host")
+	fs.StringVar(&f.localAddr, "local-addr", "", "`address` by which others reach this host")
+	fs.IntVar(&f.maxRestarts, "max-restarts", 0, "how often all ranks are started again after a failure")
+	fs.Float64Var(&f.monitorInterval, "monitor-interval", 0.1, "accepted; octet notices at once when a rank ends")
+	fs.StringVar(&f.role, "role", "default", "`name` of the ranks, also in the mark of their lines")
+	fs.BoolVarP(&f.module, "module", "m", false, "the program is a Python module")
+	fs.BoolVar(&f.noPython, "no-python", false, "execute the program as it is, even if it is named like a script or a command of octet")
+	fs.StringVar(&f.logDir, "log-dir", "", "`directory` for <run id>_<random>/attempt_<n>/<local rank>/{stdout.log,stderr.log,error.json}; /dev/null: not even error.json")
+	fs.StringVarP(&f.redirectsText, "redirects", "r", "0", "`streams` to files only: 0 none, 1 stdout, 2 stderr, 3 both, or 0:1,1:2 by local rank")
+	fs.StringVarP(&f.teeText, "tee", "t", "0", "`streams` to files and the console; 3 if --log-dir is given without --redirects and --tee")
+	fs.StringVar(&f.linePrefix, "log-line-prefix-template", os.Getenv("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"), "mark of a rank's lines: `text` with ${role_name}, ${local_rank}, ${rank}, ${hostname}; else "+exec.DefaultPrefix)
+	fs.StringVar(&f.ranksFilterText, "local-ranks-filter", "", "local `ranks` that the console shows, as 0,1; files have all")
+	fs.StringVar(&f.stdoutWords, "duplicate-stdout-filters", "", "`words`: lines with one of them also go to filtered_stdout.log (,, is a comma)")
+	fs.StringVar(&f.stderrWords, "duplicate-stderr-filters", "", "the same for stderr")
+	fs.StringVar(&f.signals, "signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT", "`signals` that stop the job; ranks get the same")
+	fs.Float64Var(&f.shutdownTimeout, "shutdown-timeout", 30, "`seconds` between the signal and SIGKILL")
+	for _, r := range refused {
+		if r.value == "" {
+			fs.Bool(r.name, false, "")
+		} else {
+			fs.String(r.name, "", "")
+		}
+		_ = fs.MarkHidden(r.name)
+	}
+	return f
+}
+
+func (f *runFlags) usage() string {
+	return "usage: octet run [flags] program [arguments]\n\n" +
+		"The program is a command of octet (train), a Python script (*.py), or anything that can be executed.\n" +
+		"Each flag's default may come from PET_<NAME>, as PET_NPROC_PER_NODE.\n\n" + f.set.FlagUsages()
+}
+
+// parseRun reads a command line, and the defaults in environ. f is never nil.
+func parseRun(args, environ []string) (f *runFlags, argv []string, err error) {
+	f = newRunFlags()
+	env := map[string]string{}
+	for _, kv := range environ {
+		k, v, _ := strings.Cut(kv, "=")
+		env[k] = v
+	}
+	var bad error
+	fromEnv := func(flag *pflag.Flag, name string) {
+		if v, ok := env[name]; ok && bad == nil {
+			if err := f.set.Set(flag.Name, v); err != nil {
+				bad = fmt.Errorf("%s=%q: %w", name, v, err)
+			}
+		}
+	}
+	fromEnv(f.set.Lookup("shutdown-timeout"), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT")
+	f.set.VisitAll(func(flag *pflag.Flag) {
+		fromEnv(flag, "PET_"+strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_")))
+	})
+	if err := f.set.Parse(args); err != nil {
+		return f, nil, err
+	}
+	if bad != nil {
+		return f, nil, bad
+	}
+	for _, r := range refused {
+		if f.set.Changed(r.name) {
+			return f, nil, fmt.Errorf("--%s is not supported: %s", r.name, r.why)
+		}
+	}
+	if argv = f.set.Args(); len(argv) == 0 {
+		return f, nil, fmt.Errorf("no program given")
+	}
+	return f, argv, f.lists()
+}
+
+// lists reads the flags that are lists.
+func (f *runFlags) lists() (err error) {
+	if f.redirects, err = exec.ParseStreams(f.redirectsText); err != nil {
+		return fmt.Errorf("--redirects %w", err)
+	}
+	if f.tee, err = exec.ParseStreams(f.teeText); err != nil {
+		return fmt.Errorf("--tee %w", err)
+	}
+	if f.ranksFilterText != "" {
+		f.ranksFilter = map[int]bool{}
+		for part := range strings.SplitSeq(f.ranksFilterText, ",") {
+			rank, err := strconv.Atoi(strings.TrimSpace(part))
+			if err != nil || rank < 0 {
+				return fmt.Errorf("--local-ranks-filter %q: want local ranks, as 0,1", f.ranksFilterText)
+			}
+			f.ranksFilter[rank] = true
+		}
+	}
+	f.stdoutFilters, f.stderrFilters = words(f.stdoutWords), words(f.stderrWords)
+	if _, err := parseSignals(f.signals); err != nil {
+		return err
+	}
+	if f.module && f.noPython {
+		return fmt.Errorf("--module and --no-python exclude each other")
+	}
+	return nil
+}
+
+// words splits a list at commas; two commas are one in a word.
+func words(text string) []string {
+	if text == "" {
+		return nil
+	}
+	const comma = "\x00"
+	var out []string
+	for w := range strings.SplitSeq(strings.ReplaceAll(text, ",,", comma), ",") {
+		out = append(out, strings.ReplaceAll(w, comma, ","))
+	}
+	return out
+}
+
+func parseSignals(text string) ([]os.Signal, error) {
+	var out []os.Signal
+	for name := range strings.SplitSeq(text, ",") {
+		found := syscall.Signal(0)
+		for n := 1; n < 32; n++ {
+			if gang.SignalName(n) == strings.TrimSpace(name) {
+				found = syscall.Signal(n)
+			}
+		}
+		if found == 0 || found == syscall.SIGKILL || found == syscall.SIGSTOP {
+			return nil, fmt.Errorf("--signals-to-handle %q: %q is not a signal that can be handled", text, name)
+		}
+		out = append(out, found)
+	}
+	return out, nil
+}
+
+// options checks the flags and finds where the hosts meet.
+func (f *runFlags) options() (agent.Options, error) {
+	o := agent.Options{
+		RunID: f.rdzvID, LocalAddr: f.localAddr, NodeRank: -1, MaxRestarts: f.maxRestarts,
+		ShutdownTimeout: time.Duration(f.shutdownTimeout * float64(time.Second)),
+	}
+	var err error
+	if o.Nodes, err = f.nodes(); err != nil {
+		return o, err
+	}
+	if o.Slots, err = f.slots(); err != nil {
+		return o, err
+	}
+	switch {
+	case f.maxRestarts < 0:
+		return o, fmt.Errorf("--max-restarts %d: want 0 or more", f.maxRestarts)
+	case f.shutdownTimeout < 0:
+		return o, fmt.Errorf("--shutdown-timeout %v: want 0 seconds or more", f.shutdownTimeout)
+	case f.monitorInterval <= 0:
+		return o, fmt.Errorf("--monitor-interval %v: want more than 0 seconds", f.monitorInterval)
+	}
+	conf, err := f.conf()
+	if err != nil {
+		return o, err
+	}
+	o.JoinTimeout = conf.joinTimeout
+	fixed := f.set.Changed("master-port") || f.rdzvEndpoint != ""
+	switch {
+	case f.standalone, f.rdzvBackend == "static" && o.Nodes == 1 && !fixed:
+		if o.Nodes != 1 {
+			return o, fmt.Errorf("--standalone is one host, but --nnodes is %s", f.nnodes)
+		}
+		// A free port, so that two jobs on a host do not meet.
+		o.Addr, o.Coordinator, o.NodeRank = "localhost", agent.Always, 0
+		if f.standalone || !f.set.Changed("rdzv-id") {
+			o.RunID = rand.Text()
+		}
+		return o, nil
+	case f.rdzvBackend == "static":
+		return o, f.static(&o)
+	case f.rdzvBackend == "c10d":
+		return o, f.c10d(&o, conf)
+	}
+	return o, fmt.Errorf("--rdzv-backend %q is not supported: use static (with --node-rank on each host) or c10d", f.rdzvBackend)
+}
+
+// static: hosts have numbers, host 0 listens.
+func (f *runFlags) static(o *agent.Options) error {
+	o.Addr, o.Port, o.NodeRank, o.Coordinator = f.masterAddr, f.masterPort, f.nodeRank, agent.Never
+	if f.rdzvEndpoint != "" {
+		var err error
+		if o.Addr, o.Port, err = endpoint(f.rdzvEndpoint, 29500); err != nil {
+			return err
+		}
+	}
+	if f.nodeRank < 0 || f.nodeRank >= o.Nodes {
+		return fmt.Errorf("--node-rank %d: with --nnodes %d want 0 to %d", f.nodeRank, o.Nodes, o.Nodes-1)
+	}
+	if f.nodeRank == 0 {
+		o.Coordinator = agent.Always
+	}
+	if o.Port < 0 || o.Port > 65535 || o.Port == 0 && o.Nodes > 1 {
+		return fmt.Errorf("--master-port %d: want 1 to 65535", o.Port)
+	}
+	return nil
+}
+
+// c10d: the host that has the endpoint's address listens, and numbers the others.
+func (f *runFlags) c10d(o *agent.Options, conf rdzvConf) (err error) {
+	if o.Addr, o.Port, err = endpoint(f.rdzvEndpoint, 29400); err != nil {
+		return err
+	}
+	if f.set.Changed("node-rank") {
+		say("--node-rank is ignored: with --rdzv-backend c10d hosts are numbered by address")
+	}
+	o.Coordinator = agent.IfLocal
+	if o.Nodes == 1 {
+		o.Coordinator = agent.Always
+	}
+	if conf.isHost != nil {
+		o.Coordinator = agent.Never
+		if *conf.isHost {
+			o.Coordinator = agent.Always
+		}
+	}
+	return nil
+}
+
+func endpoint(text string, port int) (string, int, error) {
+	if text == "" {
+		return "localhost", port, nil
+	}
+	host, p, err := net.SplitHostPort(text)
+	if err != nil { // no port
+		return strings.Trim(text, "[]"), port, nil
+	}
+	port, err = strconv.Atoi(p)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("--rdzv-endpoint %q: %q is not a port", text, p)
+	}
+	return host, port, nil
+}
+
+// nodes reads N or N:N; a range of hosts is elastic, which octet is not yet.
+func (f *runFlags) nodes() (int, error) {
+	lo, hi, ranged := strings.Cut(f.nnodes, ":")
+	if !ranged {
+		hi = lo
+	}
+	a, err1 := strconv.Atoi(lo)
+	b, err2 := strconv.Atoi(hi)
+	if err1 != nil || err2 != nil || a < 1 || a > b {
+		return 0, fmt.Errorf("--nnodes %q: want a number of hosts, 1 or more", f.nnodes)
+	}
+	if a < b {
+		return 0, fmt.Errorf("--nnodes %s: a changing number of hosts is not supported yet: give one number", f.nnodes)
+	}
+	return a, nil
+}
+
+func (f *runFlags) slots() (int, error) {
+	switch f.nproc {
+	case "cpu", "auto":
+		return runtime.NumCPU(), nil
+	case "gpu", "xpu":
+		return 0, fmt.Errorf("--nproc-per-node %s: octet has no %s backend yet: give a number, cpu or auto", f.nproc, strings.ToUpper(f.nproc))
+	}
+	n, err := strconv.Atoi(f.nproc)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("--nproc-per-node %s: want 1 or more, cpu or auto", f.nproc)
+	}
+	return n, nil
+}
+
+// rdzvConf is what octet reads of --rdzv-conf.
+type rdzvConf struct {
+	joinTimeout time.Duration
+	isHost      *bool // nil: not given
+}
+
+func (f *runFlags) conf() (rdzvConf, error) {
+	c := rdzvConf{joinTimeout: 600 * time.Second}
+	if f.rdzvConf == "" {
+		return c, nil
+	}
+	for part := range strings.SplitSeq(f.rdzvConf, ",") {
+		key, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		switch key {
+		case "join_timeout", "timeout":
+			s, err := strconv.ParseFloat(value, 64)
+			if err != nil || s <= 0 {
+				return c, fmt.Errorf("--rdzv-conf %s=%q: want seconds, more than 0", key, value)
+			}
+			c.joinTimeout = time.Duration(s * float64(time.Second))
+		case "is_host":
+			b, err := strconv.ParseBool(value)
+			if err != nil {
+				return c, fmt.Errorf("--rdzv-conf is_host=%q: want true or false", value)
+			}
+			c.isHost = &b
+		default:
+			return c, fmt.Errorf("--rdzv-conf: %q is not supported: octet reads join_timeout, timeout and is_host", key)
+		}
+	}
+	return c, nil
+}
