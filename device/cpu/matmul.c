@@ -25,6 +25,7 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 
 	const int64_t k = p->a.k, block_k = (int64_t)TILE_STEPS * u->k_per_word;
 	const int block = u->mr * u->nr;
+	const struct strides by = p->a.k_contiguous ? (struct strides){TILE_STEPS, 1} : (struct strides){1, STRIP};
 	float scale = u->bias(p->a.type) * u->bias(p->b.type);
 	if (p->scale_a || p->scale_b)
 		scale *= (p->scale_a ? 1 / *p->scale_a : 1) * (p->scale_b ? 1 / *p->scale_b : 1);
@@ -44,7 +45,7 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 			for (int64_t c = 0; c < cols; c += u->nr) {
 				for (int64_t h = 0; h < STRIP && r + h < rows; h += u->mr) {
 					float *sum = first && last ? local : next;
-					u->kernel(steps, a + h, b + c / u->b_lanes * strip, sum, !first);
+					u->kernel(steps, a + h * by.row, by, b + c / u->b_lanes * strip, sum, !first);
 					if (last)
 						u->finish(p, row + r + h, min(rows - r - h, u->mr), col + c,
 							  min(cols - c, u->nr), sum, scale);

@@ -30,11 +30,18 @@ struct matmul {
 	int32_t accumulate;
 };
 
-enum { STRIP = 16 }; // words side by side in a packed strip
+enum { STRIP = 16 }; // rows of op(a), or words of op(b), side by side in a strip
 
-// How one arithmetic unit multiplies. Operands are packed as strips: for each
-// step along k, STRIP words of 32 bits. A word holds k_per_word elements of one
-// lane, or b_lanes/STRIP lanes of b.
+// Where the words of a packed strip of op(a) are.
+struct strides {
+	int64_t row, step;
+};
+
+// How one arithmetic unit multiplies. Operands are packed as strips of 32-bit
+// words. A word holds k_per_word elements of one row of op(a) or column of
+// op(b), or one element of b_lanes/STRIP columns. A strip of op(b) has STRIP
+// words for each step along k; a strip of op(a) has them in rows, TILE_STEPS
+// apart, where k is contiguous, and is like b's where it is not.
 struct matmul_unit {
 	int k_per_word;
 	int b_lanes; // columns of op(b) in a strip; a strip of op(a) has STRIP rows
@@ -45,11 +52,11 @@ struct matmul_unit {
 	void (*pack_b)(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
 	// block[mr][nr] = (add ? block : 0) + the products of mr rows of strip a
 	// and nr/b_lanes strips of b, which follow one another.
-	void (*kernel)(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add);
+	void (*kernel)(int64_t steps, const uint32_t *a, struct strides, const uint32_t *b, float *block, int add);
 	// Writes rows x cols of a block to dst: scaled, accumulated, rounded once.
 	void (*finish)(const struct matmul *, int64_t row, int64_t rows, int64_t col, int64_t cols,
 		       const float *block, float scale);
-	// What the packing of a type multiplies values by, undone at the end.
+	// What undoes the factor that the packing of a type has put in.
 	float (*bias)(int32_t type);
 };
 

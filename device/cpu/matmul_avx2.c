@@ -85,8 +85,23 @@ INLINE void transpose(__m256 r[8])
 		r[i] = t[i];
 }
 
-INLINE void pack_as(int type, float *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+enum side { SIDE_A, SIDE_B };
+
+// Eight words along k of one lane.
+INLINE __m256 along_k(int type, const struct matmul_source *s, int64_t lane, int64_t k)
 {
+	return lane < s->lanes ? load(type, at(type, s, lane, k), s->k - k) : _mm256_setzero_ps();
+}
+
+INLINE void pack_as(enum side side, int type, float *strip, const struct matmul_source *s, int64_t lane0, int64_t k0,
+		    int64_t steps)
+{
+	if (s->k_contiguous && side == SIDE_A) {
+		for (int64_t l = 0; l < STRIP; l++)
+			for (int64_t i = 0; i < steps; i += 8)
+				_mm256_store_ps(strip + l * TILE_STEPS + i, along_k(type, s, lane0 + l, k0 + i));
+		return;
+	}
 	for (int half = 0; half < STRIP; half += 8, strip += 8, lane0 += 8) {
 		if (!s->k_contiguous) {
 			for (int64_t i = 0; i < steps; i++)
@@ -96,7 +111,7 @@ INLINE void pack_as(int type, float *strip, const struct matmul_source *s, int64
 		for (int64_t i = 0; i < steps; i += 8) {
 			__m256 r[8];
 			UNROLL for (int l = 0; l < 8; l++)
-				r[l] = load(type, at(type, s, lane0 + l, k0 + i), lane0 + l < s->lanes ? s->k - k0 - i : 0);
+				r[l] = along_k(type, s, lane0 + l, k0 + i);
 			transpose(r);
 			for (int64_t j = 0; j < 8 && i + j < steps; j++)
 				_mm256_store_ps(strip + (i + j) * STRIP, r[j]);
@@ -104,31 +119,40 @@ INLINE void pack_as(int type, float *strip, const struct matmul_source *s, int64
 	}
 }
 
-AVX2 static void pack(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+// Makes the type a constant of the loops.
+INLINE void pack(enum side side, uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
 {
-	switch (s->type) {
-	case F32:
-		return pack_as(F32, (float *)strip, s, lane0, k0, steps);
-	case BF16:
-		return pack_as(BF16, (float *)strip, s, lane0, k0, steps);
-	case E4M3:
-		return pack_as(E4M3, (float *)strip, s, lane0, k0, steps);
-	case E5M2:
-		return pack_as(E5M2, (float *)strip, s, lane0, k0, steps);
-	}
+	if (s->type == F32)
+		pack_as(side, F32, (float *)strip, s, lane0, k0, steps);
+	else if (s->type == BF16)
+		pack_as(side, BF16, (float *)strip, s, lane0, k0, steps);
+	else if (s->type == E4M3)
+		pack_as(side, E4M3, (float *)strip, s, lane0, k0, steps);
+	else
+		pack_as(side, E5M2, (float *)strip, s, lane0, k0, steps);
+}
+
+AVX2 static void pack_a(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+{
+	pack(SIDE_A, strip, s, lane0, k0, steps);
+}
+
+AVX2 static void pack_b(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+{
+	pack(SIDE_B, strip, s, lane0, k0, steps);
 }
 
 // 8 sums of 8 lanes: 4 rows by one strip.
-AVX2 static void kernel(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add)
+AVX2 static void kernel(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block, int add)
 {
-	const float *fa = (const float *)a, *fb = (const float *)b;
+	const float *fb = (const float *)b;
 	__m256 sum[ROWS][2];
 	UNROLL for (int i = 0; i < ROWS; i++)
 		sum[i][0] = sum[i][1] = _mm256_setzero_ps();
-	for (int64_t s = 0; s < steps * STRIP; s += STRIP) {
+	for (int64_t s = 0; s < steps * STRIP; s += STRIP, a += by.step) {
 		__m256 b0 = _mm256_load_ps(fb + s), b1 = _mm256_load_ps(fb + s + 8);
 		UNROLL for (int i = 0; i < ROWS; i++) {
-			__m256 va = _mm256_broadcast_ss(fa + s + i);
+			__m256 va = _mm256_broadcast_ss((const float *)a + i * by.row);
 			sum[i][0] = _mm256_fmadd_ps(va, b0, sum[i][0]);
 			sum[i][1] = _mm256_fmadd_ps(va, b1, sum[i][1]);
 		}
@@ -181,6 +205,6 @@ static float no_bias(int32_t type) { return 1; }
 
 const struct matmul_unit *octet_matmul_unit_avx2(void)
 {
-	static const struct matmul_unit u = {1, STRIP, ROWS, STRIP, pack, pack, kernel, finish, no_bias};
+	static const struct matmul_unit u = {1, STRIP, ROWS, STRIP, pack_a, pack_b, kernel, finish, no_bias};
 	return &u;
 }

@@ -11,16 +11,16 @@
 
 enum { ROWS = 8, STRIPS = 2 };
 
-AVX512 static void kernel_f32(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add)
+AVX512 static void kernel_f32(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block, int add)
 {
-	const float *fa = (const float *)a, *b0 = (const float *)b, *b1 = b0 + steps * STRIP;
+	const float *b0 = (const float *)b, *b1 = b0 + steps * STRIP;
 	__m512 sum[ROWS][STRIPS];
 	UNROLL for (int i = 0; i < ROWS; i++)
 		sum[i][0] = sum[i][1] = _mm512_setzero_ps();
-	for (int64_t s = 0; s < steps * STRIP; s += STRIP) {
+	for (int64_t s = 0; s < steps * STRIP; s += STRIP, a += by.step) {
 		__m512 vb0 = _mm512_load_ps(b0 + s), vb1 = _mm512_load_ps(b1 + s);
 		UNROLL for (int i = 0; i < ROWS; i++) {
-			__m512 va = _mm512_set1_ps(fa[s + i]);
+			__m512 va = _mm512_castsi512_ps(_mm512_set1_epi32(a[i * by.row]));
 			sum[i][0] = _mm512_fmadd_ps(va, vb0, sum[i][0]);
 			sum[i][1] = _mm512_fmadd_ps(va, vb1, sum[i][1]);
 		}
@@ -36,16 +36,16 @@ AVX512 static void kernel_f32(int64_t steps, const uint32_t *a, const uint32_t *
 }
 
 __attribute__((target(AVX512_FEATURES ",avx512bf16")))
-static void kernel_bf16dot(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add)
+static void kernel_bf16dot(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block, int add)
 {
 	const uint32_t *b0 = b, *b1 = b + steps * STRIP;
 	__m512 sum[ROWS][STRIPS];
 	UNROLL for (int i = 0; i < ROWS; i++)
 		sum[i][0] = sum[i][1] = _mm512_setzero_ps();
-	for (int64_t s = 0; s < steps * STRIP; s += STRIP) {
+	for (int64_t s = 0; s < steps * STRIP; s += STRIP, a += by.step) {
 		__m512bh vb0 = (__m512bh)_mm512_load_si512(b0 + s), vb1 = (__m512bh)_mm512_load_si512(b1 + s);
 		UNROLL for (int i = 0; i < ROWS; i++) {
-			__m512bh va = (__m512bh)_mm512_set1_epi32(a[s + i]);
+			__m512bh va = (__m512bh)_mm512_set1_epi32(a[i * by.row]);
 			sum[i][0] = _mm512_dpbf16_ps(sum[i][0], va, vb0);
 			sum[i][1] = _mm512_dpbf16_ps(sum[i][1], va, vb1);
 		}
@@ -67,7 +67,8 @@ enum { FP16_CHUNK = 64 };
 
 #define FP16_KERNEL(name, features, multiply_add)                                                               \
 	__attribute__((target(features)))                                                                       \
-	static void name(int64_t steps, const uint32_t *a, const uint32_t *b, float *block, int add)            \
+	static void name(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block,  \
+			 int add)                                                                               \
 	{                                                                                                       \
 		const uint32_t *b0 = b, *b1 = b + steps * STRIP;                                                \
 		for (int64_t first = 0; first == 0 || first < steps; first += FP16_CHUNK, add = 1) {            \
@@ -75,10 +76,10 @@ enum { FP16_CHUNK = 64 };
 			__m512i sum[ROWS][STRIPS];                                                              \
 			UNROLL for (int i = 0; i < ROWS; i++)                                                   \
 				sum[i][0] = sum[i][1] = _mm512_setzero_si512();                                 \
-			for (int64_t s = first * STRIP; s < end * STRIP; s += STRIP) {                          \
+			for (int64_t s = first * STRIP; s < end * STRIP; s += STRIP, a += by.step) {            \
 				__m512i vb0 = _mm512_load_si512(b0 + s), vb1 = _mm512_load_si512(b1 + s);       \
 				UNROLL for (int i = 0; i < ROWS; i++) {                                         \
-					__m512i va = _mm512_set1_epi32(a[s + i]);                               \
+					__m512i va = _mm512_set1_epi32(a[i * by.row]);                          \
 					sum[i][0] = multiply_add(va, vb0, sum[i][0]);                           \
 					sum[i][1] = multiply_add(va, vb1, sum[i][1]);                           \
 				}                                                                               \
@@ -188,28 +189,28 @@ static float fp16_bias(int32_t type) { return type == E4M3 ? 16 : 2048; }
 
 const struct matmul_unit *octet_matmul_unit_avx512(void)
 {
-	static const struct matmul_unit u = {1, STRIP, ROWS, STRIPS * STRIP, octet_pack_f32, octet_pack_f32, kernel_f32,
+	static const struct matmul_unit u = {1, STRIP, ROWS, STRIPS * STRIP, octet_pack_a_f32, octet_pack_b_f32, kernel_f32,
 					     finish32, no_bias};
 	return &u;
 }
 
 const struct matmul_unit *octet_matmul_unit_bf16dot(void)
 {
-	static const struct matmul_unit u = {2, STRIP, ROWS, STRIPS * STRIP, octet_pack_bf16_pairs, octet_pack_bf16_pairs,
+	static const struct matmul_unit u = {2, STRIP, ROWS, STRIPS * STRIP, octet_pack_a_bf16, octet_pack_b_bf16,
 					     kernel_bf16dot, finish32, no_bias};
 	return &u;
 }
 
 const struct matmul_unit *octet_matmul_unit_fp16(void)
 {
-	static const struct matmul_unit u = {1, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_fp16_twice,
-					     octet_pack_fp16_lanes, kernel_fp16, finish64, fp16_bias};
+	static const struct matmul_unit u = {1, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_a_fp16,
+					     octet_pack_b_fp16, kernel_fp16, finish64, fp16_bias};
 	return &u;
 }
 
 const struct matmul_unit *octet_matmul_unit_fp16_emulated(void)
 {
-	static const struct matmul_unit u = {1, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_fp16_twice,
-					     octet_pack_fp16_lanes, kernel_fp16_emulated, finish64, fp16_bias};
+	static const struct matmul_unit u = {1, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_a_fp16,
+					     octet_pack_b_fp16, kernel_fp16_emulated, finish64, fp16_bias};
 	return &u;
 }

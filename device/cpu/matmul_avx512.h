@@ -14,6 +14,6 @@
 
 typedef void pack_func(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
 
-pack_func octet_pack_f32, octet_pack_bf16_pairs, octet_pack_fp16_twice, octet_pack_fp16_lanes;
+pack_func octet_pack_a_f32, octet_pack_b_f32, octet_pack_a_bf16, octet_pack_b_bf16, octet_pack_a_fp16, octet_pack_b_fp16;
 
 #endif

@@ -140,63 +140,56 @@ INLINE void transpose(__m512i r[16])
 		r[i] = t[i];
 }
 
-INLINE void pack(enum content content, int type, uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0,
-		 int64_t steps)
+enum side { SIDE_A, SIDE_B };
+
+// Packs one strip. Where k is contiguous, op(a) needs only rows of words, but
+// op(b) a transposition.
+INLINE void pack_as(enum side side, enum content content, int type, uint32_t *strip, const struct matmul_source *s,
+		    int64_t lane0, int64_t k0, int64_t steps)
 {
 	const int k_per_word = content == BF16_PAIR ? 2 : 1, lanes_per_word = content == FP16_LANES ? 2 : 1;
 	if (!s->k_contiguous) {
 		for (int64_t i = 0; i < steps; i++)
 			_mm512_store_si512(strip + i * STRIP, along_lanes(content, type, s, lane0, k0 + i * k_per_word));
-		return;
-	}
-	for (int64_t i = 0; i < steps; i += STRIP) {
-		__m512i r[16];
-		UNROLL for (int l = 0; l < 16; l++)
-			r[l] = along_k(content, type, s, lane0 + l * lanes_per_word, k0 + i * k_per_word);
-		transpose(r);
-		for (int64_t j = 0; j < STRIP && i + j < steps; j++)
-			_mm512_store_si512(strip + (i + j) * STRIP, r[j]);
-	}
-}
-
-AVX512 void octet_pack_f32(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
-{
-	switch (s->type) {
-	case F32:
-		return pack(ONE_F32, F32, strip, s, lane0, k0, steps);
-	case BF16:
-		return pack(ONE_F32, BF16, strip, s, lane0, k0, steps);
-	case E4M3:
-		return pack(ONE_F32, E4M3, strip, s, lane0, k0, steps);
-	case E5M2:
-		return pack(ONE_F32, E5M2, strip, s, lane0, k0, steps);
+	} else if (side == SIDE_A) {
+		for (int64_t l = 0; l < STRIP; l++)
+			for (int64_t i = 0; i < steps; i += 16)
+				_mm512_store_si512(strip + l * TILE_STEPS + i, along_k(content, type, s, lane0 + l, k0 + i * k_per_word));
+	} else {
+		for (int64_t i = 0; i < steps; i += 16) {
+			__m512i r[16];
+			UNROLL for (int l = 0; l < 16; l++)
+				r[l] = along_k(content, type, s, lane0 + l * lanes_per_word, k0 + i * k_per_word);
+			transpose(r);
+			for (int64_t j = 0; j < 16 && i + j < steps; j++)
+				_mm512_store_si512(strip + (i + j) * STRIP, r[j]);
+		}
 	}
 }
 
-AVX512 void octet_pack_bf16_pairs(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
-{
-	switch (s->type) {
-	case BF16:
-		return pack(BF16_PAIR, BF16, strip, s, lane0, k0, steps);
-	case E4M3:
-		return pack(BF16_PAIR, E4M3, strip, s, lane0, k0, steps);
-	case E5M2:
-		return pack(BF16_PAIR, E5M2, strip, s, lane0, k0, steps);
-	}
-}
-
-AVX512 void octet_pack_fp16_twice(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+// Makes the type a constant of the loops.
+INLINE void pack(enum side side, enum content content, uint32_t *strip, const struct matmul_source *s, int64_t lane0,
+		 int64_t k0, int64_t steps)
 {
 	if (s->type == E4M3)
-		pack(FP16_TWICE, E4M3, strip, s, lane0, k0, steps);
-	else
-		pack(FP16_TWICE, E5M2, strip, s, lane0, k0, steps);
+		pack_as(side, content, E4M3, strip, s, lane0, k0, steps);
+	else if (s->type == E5M2)
+		pack_as(side, content, E5M2, strip, s, lane0, k0, steps);
+	else if (s->type == BF16 && (content == ONE_F32 || content == BF16_PAIR))
+		pack_as(side, content, BF16, strip, s, lane0, k0, steps);
+	else if (s->type == F32 && content == ONE_F32)
+		pack_as(side, content, F32, strip, s, lane0, k0, steps);
 }
 
-AVX512 void octet_pack_fp16_lanes(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
-{
-	if (s->type == E4M3)
-		pack(FP16_LANES, E4M3, strip, s, lane0, k0, steps);
-	else
-		pack(FP16_LANES, E5M2, strip, s, lane0, k0, steps);
-}
+#define PACK(name, side, content)                                                                                  \
+	AVX512 void name(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps) \
+	{                                                                                                          \
+		pack(side, content, strip, s, lane0, k0, steps);                                                   \
+	}
+
+PACK(octet_pack_a_f32, SIDE_A, ONE_F32)
+PACK(octet_pack_b_f32, SIDE_B, ONE_F32)
+PACK(octet_pack_a_bf16, SIDE_A, BF16_PAIR)
+PACK(octet_pack_b_bf16, SIDE_B, BF16_PAIR)
+PACK(octet_pack_a_fp16, SIDE_A, FP16_TWICE)
+PACK(octet_pack_b_fp16, SIDE_B, FP16_LANES)
