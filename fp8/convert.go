@@ -103,7 +103,7 @@ func shortName(fqn string) string {
 func Report(m nn.Module) string {
 	var b strings.Builder
 	for _, l := range Layers(m) {
-		fmt.Fprintf(&b, "%-32s %-14v %v\n", l.FQN, l.Linear.Weight.Shape, l.Linear.Caster)
+		fmt.Fprintf(&b, "%-32s %-14s %v\n", l.FQN, fmt.Sprint(l.Linear.Weight.Shape), l.Linear.Caster)
 	}
 	return b.String()
 }

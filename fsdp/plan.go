@@ -58,8 +58,8 @@ func (f *FSDP) Plan() string {
 		fmt.Fprintf(&b, "unit %s, %s\n", name, after)
 		for _, p := range u.params {
 			start, rows := dtensor.Chunk(p.Shape[0], size, rank)
-			fmt.Fprintf(&b, "  %-34s %-13v Shard(0) over %d ranks, rank %d: rows %d:%d of %d, travels as %v\n",
-				p.Name, p.Shape, size, rank, start, start+rows, p.Shape[0], p.Wire.Type())
+			fmt.Fprintf(&b, "  %-34s %-13s Shard(0) over %d ranks, rank %d: rows %d:%d of %d, travels as %v\n",
+				p.Name, fmt.Sprint(p.Shape), size, rank, start, start+rows, p.Shape[0], p.Wire.Type())
 		}
 	}
 	t := f.Traffic()

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fp8_test
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"octet/checkpoint/safetensors"
+	"octet/comm"
+	"octet/comm/local"
+	"octet/device"
+	"octet/device/cpu"
+	"octet/dtype"
+	"octet/fp8"
+	"octet/fsdp"
+	"octet/nn"
+	"octet/nn/nntest"
+	"octet/tensor"
+)
+
+// eachISA runs f with the kernels of every instruction set, as OCTET_CPU_ISA
+// names them.
+func eachISA(t *testing.T, f func(t *testing.T, isa string)) {
+	for _, isa := range []string{"portable", "avx2", "avx512", "avx512bf16", "avx512fp16"} {
+		t.Run(isa, func(t *testing.T) {
+			open(t, isa).Close()
+			f(t, isa)
+		})
+	}
+}
+
+func open(t *testing.T, isa string) device.Device {
+	t.Helper()
+	dev, err := cpu.Open(cpu.Options{ISA: isa})
+	if err != nil {
+		t.Skip(err)
+	}
+	return dev
+}
+
+// golden reads a file of testdata/golden by tensor.
+func golden(t *testing.T, name string) func(tensor string) []float32 {
+	t.Helper()
+	set, err := safetensors.Open("../testdata/golden/" + name + ".safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	return func(tensor string) []float32 {
+		t.Helper()
+		info, raw, err := set.Tensor(tensor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := make([]float32, len(raw)/info.DType.Size())
+		if err := safetensors.DecodeFloat32(x, info.DType, raw); err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+}
+
+// convert makes l compute in tensor-wise float8.
+func convert(t *testing.T, l *nn.Linear, change func(*fp8.Float8LinearConfig)) {
+	t.Helper()
+	cfg := fp8.DefaultConfig()
+	change(&cfg)
+	if _, err := fp8.ConvertToFloat8Training(l, cfg, fp8.FilterFQNs()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLinearIsTorchaos compares a float8 Linear with torchao's, which multiplies
+// in float32 (emulate). The kernels that multiply float8 itself must agree but
+// for the unit of AVX512-FP16, which may sum the output, not the gradients, in
+// less (fast accumulation).
+func TestLinearIsTorchaos(t *testing.T) {
+	const m, k, n = 48, 64, 80
+	types := map[string]dtype.Type{"f32": dtype.Float32, "bf16": dtype.BFloat16}
+	for name, act := range types {
+		for _, emulate := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/emulate=%v", name, emulate), func(t *testing.T) {
+				eachISA(t, func(t *testing.T, isa string) {
+					get := golden(t, "linear_tensorwise_"+name)
+					r := nntest.New(t, open(t, isa), act)
+					l := nn.NewLinear(k, n, nn.LinearOptions{})
+					convert(t, l, func(c *fp8.Float8LinearConfig) { c.Emulate = emulate })
+					r.Load(l, func(*nn.Param) []float32 { return get("w") })
+					x := nntest.Var(r.As(act, get("x"), m, k))
+					y := r.Pass(l, x, get("dy"))
+					dw := r.Get(l.Weight.FullGrad)
+					if act == dtype.BFloat16 {
+						// octet keeps dW in float32, torchao has it in the
+						// type of activations.
+						for i := range dw {
+							dw[i] = dtype.ToBF16(dw[i]).Float32()
+						}
+					}
+					fast := isa == "avx512fp16" && !emulate
+					for _, c := range []struct {
+						name      string
+						got, want []float32
+						fast      bool
+					}{{"y", y, get("y"), fast}, {"dx", r.Get(x.Grad), get("dx"), false}, {"dw", dw, get("dw"), false}} {
+						compare(t, c.name, act, c.got, c.want, c.fast)
+					}
+				})
+			})
+		}
+	}
+}
+
+// compare holds got to 1e-5 of the norm of want in float32, to one ulp of 99.9%
+// of the values in bfloat16; to 2e-3 of the norm where sums were fast.
+func compare(t *testing.T, name string, act dtype.Type, got, want []float32, fast bool) {
+	t.Helper()
+	d := nntest.Off(got, want)
+	switch {
+	case fast:
+		if !(d <= 2e-3) {
+			t.Errorf("%s: off by %.2g of its norm, more than 2e-3", name, d)
+		}
+	case act == dtype.Float32:
+		if !(d <= 1e-5) {
+			t.Errorf("%s: off by %.2g of its norm, more than 1e-5", name, d)
+		}
+	default:
+		far, other := 0, 0
+		for i := range want {
+			switch ulps := ulpsApart(got[i], want[i]); {
+			case ulps > 1:
+				far++
+			case ulps > 0:
+				other++
+			}
+		}
+		if far*1000 > len(want) {
+			t.Errorf("%s: %d of %d values are more than one ulp off", name, far, len(want))
+		}
+		t.Logf("%s: %d of %d values differ by one ulp, %d by more", name, other, len(want), far)
+	}
+}
+
+// ulpsApart counts the bfloat16 values between two of them.
+func ulpsApart(a, b float32) int {
+	order := func(x float32) int {
+		bits := int(int32(math.Float32bits(x)) >> 16)
+		if bits < 0 {
+			return -(bits & 0x7FFF)
+		}
+		return bits
+	}
+	d := order(a) - order(b)
+	return max(d, -d)
+}
+
+// layer is an element of the golden layer's tensors: small numbers whose sums
+// are exact in float32, so that any order of summation gives the same bits.
+func layer(rows, cols, a, o, p int) []float32 {
+	x := make([]float32, rows*cols)
+	for i := range x {
+		r := i / cols
+		x[i] = float32((i*a+o)%27-13) / 8 * float32(math.Exp2(float64(r*p%3)))
+	}
+	return x
+}
+
+// The golden layer's hashes, verified with torchao: the first 16 bytes of
+// SHA-256 of the little-endian, row-major bytes.
+const (
+	hashX, hashW, hashDY = "3297644834307b6f8a8092ccd1c98e4d", "d3b0a2aef440624600174e1c3d6f1474", "7780482590cbc990b9dd3be57d571afd"
+	hashI, hashQ, hashGO = "92a309c963b4ff1d8d6a27c539234692", "771420b07967a47732897e395008f811", "1b5078545f410c3a7bb4cb010bb8391f"
+	hashY, hashDX        = "8629f0ddab71252838559a3225530a2f", "63dba34e328df072d911ded26d3e23df"
+	hashDW               = "16341018cf58f882e53cf7cbea83a661"
+)
+
+func hash(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:16])
+}
+
+func bf16Bytes(x []float32) (raw []byte) {
+	for _, v := range x {
+		raw = binary.LittleEndian.AppendUint16(raw, uint16(dtype.ToBF16(v)))
+	}
+	return raw
+}
+
+// spy keeps what a Caster made, by role.
+type spy struct {
+	nn.Caster
+	rig    *nntest.Rig
+	bytes  map[nn.Role]string
+	scales map[nn.Role]uint32
+}
+
+func (s *spy) Cast(c *nn.Ctx, r nn.Role, x tensor.Operand) tensor.Operand {
+	q := s.Caster.Cast(c, r, x)
+	if q.Type.IsFloat8() {
+		s.bytes[r] = hash(s.rig.Bytes(q.Tensor))
+		s.scales[r] = math.Float32bits(s.rig.Get(q.Scale)[0])
+	}
+	return q
+}
+
+// TestGoldenLayer: scales, float8 bytes and the three products have the bits of
+// torchao's, whatever the instruction set, and whether the weight is whole or
+// gathered from shards, as bfloat16 or as float8.
+func TestGoldenLayer(t *testing.T) {
+	const m, k, n = 48, 32, 64
+	x, w, dy := layer(m, k, 37, 11, 1), layer(n, k, 53, 29, 2), layer(m, n, 71, 5, 1)
+	for _, in := range []struct {
+		name, want string
+		values     []float32
+	}{{"x", hashX, x}, {"W", hashW, w}, {"dY", hashDY, dy}} {
+		if got := hash(bf16Bytes(in.values)); got != in.want {
+			t.Fatalf("%s is not the golden layer's: hash %s, want %s", in.name, got, in.want)
+		}
+	}
+	equal := func(t *testing.T, what, got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	// run is one rank of a group. Only rank 0 has a gradient, so that the sum
+	// over ranks is its own.
+	run := func(t *testing.T, isa string, g comm.Comm, gather, emulate bool) (dw []byte) {
+		r := nntest.New(t, open(t, isa), dtype.BFloat16)
+		l := nn.NewLinear(k, n, nn.LinearOptions{})
+		convert(t, l, func(c *fp8.Float8LinearConfig) { c.EnableFsdpFloat8AllGather, c.Emulate = gather, emulate })
+		saw := &spy{Caster: l.Caster, rig: r, bytes: map[nn.Role]string{}, scales: map[nn.Role]uint32{}}
+		l.Caster = saw
+		var root nn.Module = l
+		nn.AssignNames(l)
+		f, err := fsdp.New(g, fsdp.Options{Param: dtype.BFloat16})
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		if err := f.Wrap(&root, func(string, nn.Module) bool { return false }); err != nil {
+			t.Error(err)
+			return nil
+		}
+		if err := f.Allocate(r.Device); err != nil {
+			t.Error(err)
+			return nil
+		}
+		p := l.Weight
+		if p.LocalRows > 0 {
+			r.Ctx.Stream.Upload(p.Local(), device.Float32Bytes(w[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k]))
+		}
+		p.Version++
+		v := nntest.Var(r.As(dtype.BFloat16, x, m, k))
+		f.BeginForward(r.Ctx)
+		y := root.Forward(r.Ctx, v)
+		if isa != "avx512fp16" || emulate { // which may sum the output in less than float32
+			equal(t, "Y", hash(r.Bytes(y.Value)), hashY)
+		}
+		if gather {
+			equal(t, "gathered weight", hash(r.Bytes(p.Use.Tensor)), hashQ)
+		}
+		y.Grad = r.Ctx.New(m, n)
+		if g.Rank() == 0 {
+			r.Ctx.Stream.Copy(y.Grad, r.Put(dy, m, n))
+		} else {
+			r.Ctx.Stream.Zero(y.Grad)
+		}
+		r.Ctx.Tape.Backward()
+		f.Finish(r.Ctx)
+		if g.Rank() == 0 {
+			equal(t, "dX", hash(r.Bytes(v.Grad)), hashDX)
+			if !emulate {
+				equal(t, "bytes of X", saw.bytes[nn.In], hashI)
+				equal(t, "bytes of W", saw.bytes[nn.Weight], hashQ)
+				equal(t, "bytes of W in backward", saw.bytes[nn.WeightForGI], hashQ)
+				equal(t, "bytes of dY", saw.bytes[nn.GradOut], hashGO)
+				for role, want := range map[nn.Role]uint32{nn.In: 0x4289D89E, nn.Weight: 0x4289D89E, nn.WeightForGI: 0x4289D89E, nn.GradOut: 0x4609D89E} {
+					if got := saw.scales[role]; got != want {
+						t.Errorf("scale of %v: %#08x, want %#08x", role, got, want)
+					}
+				}
+			}
+		}
+		return bf16Bytes(r.Get(p.LocalGrad()))
+	}
+	eachISA(t, func(t *testing.T, isa string) {
+		for ranks := 1; ranks <= 4; ranks++ {
+			for _, kind := range []struct {
+				name            string
+				gather, emulate bool
+			}{{"bf16 wire", false, false}, {"float8 wire", true, false}, {"float8 wire, emulated", true, true}, {"emulated", false, true}} {
+				t.Run(fmt.Sprintf("%d ranks, %s", ranks, kind.name), func(t *testing.T) {
+					parts := make([][]byte, ranks)
+					var wg sync.WaitGroup
+					for rank, g := range local.New(ranks, local.Options{Timeout: 10 * time.Second}) {
+						wg.Go(func() { parts[rank] = run(t, isa, g, kind.gather, kind.emulate) })
+					}
+					wg.Wait()
+					var dw []byte
+					for _, part := range parts {
+						dw = append(dw, part...)
+					}
+					equal(t, "dW", hash(dw), hashDW)
+				})
+			}
+		}
+	})
+}
