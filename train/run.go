@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"octet/comm"
@@ -73,10 +74,10 @@ func (t *Trainer) describe(j Job) {
 	t.log.Info(fmt.Sprintf("local batch %d, global batch %d, %d microbatches, sequence %d, %d steps, %s",
 		c.LocalBatchSize, t.cfg.GlobalBatchSize(world), t.cfg.Microbatches(world), c.SeqLen, c.Steps, c.Dataset))
 	if t.cfg.Model.PrintAfterConversion {
-		t.log.Info("linear layers\n" + t.Conversion())
+		t.log.Info("linear layers\n" + strings.TrimSpace(t.Conversion()))
 	}
 	if t.cfg.Debug.PrintPlan {
-		t.log.Info("plan\n" + t.Plan())
+		t.log.Info("plan\n" + strings.TrimSpace(t.Plan()))
 	}
 }
 

@@ -67,6 +67,19 @@ func (d *Device) Name() string { return fmt.Sprintf("cpu (%v, %d threads)", d.is
 // ISA is the instruction set the kernels use.
 func (d *Device) ISA() ISA { return d.isa }
 
+// Portable reports whether the portable Go kernels run, and why.
+func (d *Device) Portable() (yes bool, why string) {
+	switch {
+	case d.isa != Portable:
+		return false, ""
+	case !haveC:
+		return true, "octet was built without a C compiler"
+	case len(available()) > 1:
+		return true, "OCTET_CPU_ISA asks for them"
+	}
+	return true, "the processor has neither AVX-512 nor AVX2"
+}
+
 // Alloc maps fresh memory.
 func (d *Device) Alloc(bytes int) (tensor.Buffer, error) {
 	b, err := newBuffer(bytes)

@@ -15,6 +15,9 @@ import "C"
 
 import "golang.org/x/sys/cpu"
 
+// haveC: the C kernels are part of this build.
+const haveC = true
+
 // detect asks the processor; x/sys/cpu also asks whether the system saves the
 // wide registers.
 func detect() map[ISA]bool {

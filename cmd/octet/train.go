@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"octet/comm"
+	"octet/comm/host"
+	"octet/comm/local"
+	"octet/config"
+	"octet/device/cpu"
+	"octet/launcher"
+	"octet/metrics"
+	"octet/train"
+)
+
+// runTrain is `octet train`: one rank of a job. Its place comes from the
+// environment that octet run, torchrun or Slurm made; without one it is a job of
+// its own.
+func runTrain(ctx context.Context, args []string) error {
+	cfg, err := config.Load(args)
+	if errors.Is(err, config.ErrHelp) {
+		return config.Help(os.Stdout)
+	}
+	if err != nil {
+		return err
+	}
+	place, err := launcher.FromEnv(os.Getenv)
+	if err != nil {
+		return err
+	}
+	if err := train.Check(cfg, place.World); err != nil {
+		return err
+	}
+	return trainRank(ctx, cfg, place)
+}
+
+// checkTrain is what octet run asks before it starts world ranks of
+// `octet train` with these arguments.
+func checkTrain(args []string, world int) error {
+	cfg, err := config.Load(args)
+	if err != nil {
+		return err
+	}
+	return train.Check(cfg, world)
+}
+
+func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) (err error) {
+	bar := metrics.NewProgress(os.Stderr, cfg.Training.Steps, place.Global == 0 && os.Getenv("OCTET_TERMINAL") != "")
+	log := metrics.NewLogger(bar, place.Global)
+	threads, err := threadsPerRank(place.LocalWorld)
+	if err != nil {
+		return err
+	}
+	dev, err := cpu.Open(cpu.Options{Threads: threads})
+	if err != nil {
+		return err
+	}
+	if portable, reason := dev.Portable(); portable && place.Global == 0 {
+		log.Warn("the portable Go kernels run: " + reason + "; with gcc training is many times faster")
+	}
+	world, disconnect, err := connect(ctx, cfg, place)
+	if err != nil {
+		return err
+	}
+	job := train.Job{Config: cfg, Device: dev, World: world, Log: log, PeakFLOPS: peak(cfg, threads)}
+	sink, err := train.NewSink(job, bar)
+	if err != nil {
+		world.Abort(err)
+		return err
+	}
+	if place.Global == 0 {
+		if err := writeConfig(cfg, log); err != nil {
+			world.Abort(err)
+			return err
+		}
+	}
+	err = train.Run(ctx, job, sink)
+	return errors.Join(err, sink.Close(), dev.Close(), disconnect())
+}
+
+// connect makes the communicator of all ranks and the function that closes it.
+func connect(ctx context.Context, cfg *config.Config, place launcher.Place) (comm.Comm, func() error, error) {
+	timeout := time.Duration(cfg.Comm.InitTimeoutSeconds) * time.Second
+	if place.World == 1 {
+		c := local.New(1, local.Options{Timeout: timeout})[0]
+		return c, c.(comm.Control).Close, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	st, closeStore, err := launcher.OpenStore(ctx, place)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := host.Connect(ctx, host.Config{
+		Rank: place.Global, World: place.World, Store: st, Timeout: timeout, RunID: fmt.Sprintf("%s/%d", place.RunID, place.Attempt),
+	})
+	if err != nil {
+		closeStore()
+		return nil, nil, err
+	}
+	return c, func() error {
+		defer closeStore()
+		return c.(comm.Control).Close()
+	}, nil
+}
+
+// threadsPerRank is OMP_NUM_THREADS, or this rank's part of the cores.
+func threadsPerRank(localWorld int) (int, error) {
+	if v := os.Getenv("OMP_NUM_THREADS"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			return 0, fmt.Errorf("OMP_NUM_THREADS=%q: want a number of threads, 1 or more", v)
+		}
+		return n, nil
+	}
+	return max(1, runtime.NumCPU()/localWorld), nil
+}
+
+// peak is what the rank's threads can multiply at most, in the arithmetic that
+// the run uses.
+func peak(cfg *config.Config, threads int) float64 {
+	f32, bf16 := cpu.MeasurePeak()
+	if cfg.Training.MixedPrecisionParam == "bfloat16" || cfg.Float8Enabled() {
+		f32 = max(f32, bf16)
+	}
+	return f32 * float64(threads)
+}
+
+// writeConfig logs and saves the merged configuration where that is asked for.
+func writeConfig(cfg *config.Config, log *zap.Logger) error {
+	if cfg.Job.PrintConfig {
+		if err := cfg.Write(os.Stdout); err != nil {
+			return err
+		}
+	}
+	name := cfg.Job.SaveConfigFile
+	if name == "" {
+		return nil
+	}
+	path := filepath.Join(cfg.Job.DumpFolder, name)
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("job.save_config_file: %w", err)
+	}
+	log.Info("configuration saved to " + path)
+	return errors.Join(cfg.Write(f), f.Close())
+}
