@@ -31,6 +31,8 @@ type command struct {
 func commands() []command {
 	return []command{
 		{name: "run", help: "start ranks of a program, here and on other hosts (torchrun's flags)", run: runRun},
+		{name: "train", help: "train a Llama: one rank of a job", run: runTrain, check: checkTrain},
+		{name: "plot", help: "draw the loss curves of runs, from their metrics.jsonl", run: runPlot},
 		{name: "guard", run: runGuard},
 	}
 }
@@ -57,12 +59,15 @@ func octet(args []string) int {
 	if errors.As(err, &silent) {
 		return int(silent)
 	}
+	var bad usageError
+	if errors.As(err, &bad) {
+		fmt.Fprintf(os.Stderr, "usage: octet %s [flags] …; octet %s --help lists them\n", c.name, c.name)
+	}
 	fmt.Fprintf(os.Stderr, "octet: %v\n", err)
 	if e := launcher.WriteErrorFile(err); e != nil {
 		fmt.Fprintf(os.Stderr, "octet: %v\n", e)
 	}
-	var bad usageError
-	if errors.As(err, &bad) {
+	if bad.error != nil {
 		return 2
 	}
 	return 1
@@ -92,7 +97,7 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// usageError is a wrong command line: exit code 2.
+// usageError is a command line that cannot be read: exit code 2.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
