@@ -3,13 +3,20 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/...
 VENV          := .venv-peers
 
-.PHONY: help train test race heavy bench bench-peers lint verify generate sz
+.PHONY: help train loss test race heavy bench bench-peers lint verify generate sz
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 train: ## two ranks train the debug model in float8, as the README does
 	go run ./cmd/octet run --nproc-per-node 2 train --config configs/debugmodel.toml
+
+loss: ## the picture in the README: the debug model in float8 and in float32, 300 steps each
+	go build -o bin/ ./cmd/octet
+	bin/octet run --nproc-per-node 2 train --config configs/debugmodel.toml --job.dump_folder=outputs/float8
+	bin/octet run --nproc-per-node 2 train --config configs/debugmodel_f32.toml --job.dump_folder=outputs/f32
+	bin/octet plot --out docs/loss.svg --title "Llama, 6.2 million parameters, on Go's source code, two ranks" \
+		float32=outputs/f32/metrics.jsonl float8=outputs/float8/metrics.jsonl
 
 test: ## every test
 	go test ./...
