@@ -10,7 +10,8 @@
 //		FSDP:   fsdp.Options{Param: dtype.BFloat16},
 //	}
 //	fmt.Print(p)
-//	sharded, err := p.Apply(&model, comm)
+//	err := p.Convert(&model)                 // before any rank starts
+//	sharded, err := p.Shard(&model, comm)    // on every rank
 package parallel
 
 import (
