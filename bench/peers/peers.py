@@ -147,7 +147,7 @@ def kernel_table(figures):
     rows = ["| one core | dtype | unit | octet | PyTorch | octet ÷ PyTorch |", "|---|---|---|---|---|---|"]
     for (op, dtype, unit), sides in figures.items():
         ours, theirs = max(sides.get("octet", [0])), max(sides.get("PyTorch", [0]))
-        beside = f"{theirs:.4g} | {ours / theirs:.2f}" if theirs else "not to be had |"
+        beside = f"{theirs:.4g} | {ours / theirs:.2f}" if theirs else "|"
         rows.append(f"| {op} | {dtype} | {unit} | {ours:.4g} | {beside} |")
     return "\n".join(rows) + "\n"
 
