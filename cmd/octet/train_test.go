@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"octet/metrics"
+)
+
+const goldenDir = "../../testdata/golden/"
+
+// goldenRun is the golden command line of two ranks with out as dump folder, and
+// more flags on top.
+func goldenRun(out string, more ...string) []string {
+	args := strings.Fields(`run --nproc-per-node 2 train --model.flavor=debugmodel --model.args.dim=64 --model.args.n_layers=2 --model.args.n_heads=4
+		--model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=192 --model.args.vocab_size=256 --model.args.use_scaled_rope=false
+		--training.dataset=tokens --training.dataset_path=` + goldenDir + `llama_tokens.u16 --training.local_batch_size=4 --training.seq_len=64
+		--optimizer.lr=3e-3 --lr_scheduler.warmup_steps=0 --lr_scheduler.min_lr_factor=1
+		--checkpoint.initial_load_path=` + goldenDir + `llama_init.safetensors --job.dump_folder=` + out)
+	return append(args, more...)
+}
+
+// TestGoldenRunsOnTwoProcesses types the golden commands and compares with
+// PyTorch's FSDP2 on two ranks.
+func TestGoldenRunsOnTwoProcesses(t *testing.T) {
+	for _, tt := range []struct {
+		golden      string
+		more        string
+		first, rest float64 // relative
+	}{
+		{"llama_fsdp2_f32", "--training.mixed_precision_param=float32", 2e-5, 2e-5},
+		{"llama_fsdp2_bf16", "", 1e-4, 2e-3},
+		{"llama_fsdp2_tensorwise_gather", `--training.mixed_precision_param=float32 --model.converters=quantize.linear.float8
+			--quantize.linear.float8.filter_fqns=output --quantize.linear.float8.emulate
+			--quantize.linear.float8.enable_fsdp_float8_all_gather --quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp`, 1e-4, 2e-3},
+	} {
+		t.Run(tt.golden, func(t *testing.T) {
+			out := t.TempDir()
+			if text, code := runOctet(t, goldenRun(out, append(strings.Fields(tt.more), "--training.steps=20")...)...); code != 0 {
+				t.Fatalf("exit code %d\n%s", code, text)
+			}
+			records, err := metrics.Read(filepath.Join(out, metrics.FileName))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want struct{ Loss []float64 }
+			text, err := os.ReadFile(goldenDir + tt.golden + ".json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(text, &want); err != nil {
+				t.Fatal(err)
+			}
+			if len(records) != len(want.Loss) {
+				t.Fatalf("%d steps, want %d", len(records), len(want.Loss))
+			}
+			for i, r := range records {
+				bound := tt.rest
+				if i == 0 {
+					bound = tt.first
+				}
+				if d := math.Abs(r.Loss-want.Loss[i]) / want.Loss[i]; !(d <= bound) {
+					t.Errorf("step %d: loss %v, PyTorch has %v: off by %.2g, more than %.2g", r.Step, r.Loss, want.Loss[i], d, bound)
+				}
+			}
+		})
+	}
+}
+
+// TestBadInputIsRefusedBeforeARankStarts checks the text that a user sees. No
+// rank may have said anything: ranks' lines have a prefix.
+func TestBadInputIsRefusedBeforeARankStarts(t *testing.T) {
+	dir := t.TempDir()
+	cut := filepath.Join(dir, "cut.safetensors")
+	whole, err := os.ReadFile(goldenDir + "llama_init.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cut, whole[:len(whole)-1000], 0o666); err != nil {
+		t.Fatal(err)
+	}
+	short := strings.Fields("run --nproc-per-node 2 train --training.seq_len=64 --training.steps=1")
+	with := func(more string) []string { return append(append([]string(nil), short...), strings.Fields(more)...) }
+	for _, tt := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"unknown key", with("--training.step=3"), []string{"training.step", "training.steps"}},
+		{"wrong type", with("--optimizer.lr=fast"), []string{"optimizer.lr", "fast"}},
+		{"degree that does not divide", with("--parallelism.data_parallel_shard_degree=3"), []string{"data_parallel_shard_degree", "3", "2"}},
+		{"missing dataset", with("--training.dataset=text --training.dataset_path=" + dir + "/none"), []string{"training.dataset_path", "none"}},
+		{"truncated weights", with("--checkpoint.initial_load_path=" + cut), []string{"cut.safetensors"}},
+		{"size that float8 cannot take", with("--model.converters=quantize.linear.float8 --model.args.ffn_hidden_dim=100"),
+			[]string{"layers.0.feed_forward.w1", "100", "16", "filter_fqns"}},
+		{"no ranks", strings.Fields("run --nproc-per-node 0 train"), []string{"nproc-per-node"}},
+		{"no file", strings.Fields("run train --config " + dir + "/none.toml"), []string{"none.toml"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text, code := runOctet(t, tt.args...)
+			if code == 0 {
+				t.Errorf("exit code 0")
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("the message lacks %q:\n%s", want, text)
+				}
+			}
+			if strings.Contains(text, "[default") {
+				t.Errorf("a rank has started:\n%s", text)
+			}
+		})
+	}
+}
+
+// TestWorldSizeThatDoesNotMatch starts a rank by hand with a world that its
+// configuration does not fit.
+func TestWorldSizeThatDoesNotMatch(t *testing.T) {
+	cmd := octetCommand(t, "train", "--parallelism.data_parallel_shard_degree=4", "--training.steps=1")
+	cmd.Env = append(cmd.Env, "RANK=0", "WORLD_SIZE=2", "LOCAL_RANK=0", "LOCAL_WORLD_SIZE=2", "MASTER_ADDR=localhost", "MASTER_PORT=1")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "data_parallel_shard_degree") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestARankThatIsKilledOrStopsAnswering runs two ranks, waits until they train,
+// hits one, and wants the job to end with that rank named and nothing left.
+func TestARankThatIsKilledOrStopsAnswering(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		signal syscall.Signal
+		code   int
+		want   string // in the report
+	}{
+		{"SIGKILL", syscall.SIGKILL, 137, `rank 1 .*SIGKILL`},
+		{"SIGSTOP", syscall.SIGSTOP, 1, `rank 1 has not arrived`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out := t.TempDir()
+			args := strings.Fields(`run --nproc-per-node 2 train --model.args.dim=64 --model.args.n_layers=2 --model.args.n_heads=4 --model.args.n_kv_heads=4 --model.args.vocab_size=256
+				--training.seq_len=64 --training.local_batch_size=2 --training.steps=1000000 --comm.train_timeout_seconds=2 --job.dump_folder=` + out)
+			cmd := octetCommand(t, args...)
+			var text bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &text, &text
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ranks := waitForRanks(t, cmd.Process.Pid, out)
+			if err := syscall.Kill(ranks[1], tt.signal); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			select {
+			case <-ended:
+			case <-time.After(20 * time.Second):
+				_ = cmd.Process.Kill()
+				t.Fatalf("the job is still running:\n%s", &text)
+			}
+			if code := cmd.ProcessState.ExitCode(); code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			if !regexp.MustCompile(tt.want).MatchString(text.String()) {
+				t.Errorf("the report lacks %s:\n%s", tt.want, &text)
+			}
+			lines := strings.Split(strings.TrimSpace(text.String()), "\n")
+			if last := lines[len(lines)-1]; !strings.Contains(last, "first to fail: rank") {
+				t.Errorf("the last line does not name the first rank to fail: %s", last)
+			}
+			for _, pid := range ranks {
+				if err := syscall.Kill(pid, 0); err == nil {
+					t.Errorf("process %d is left", pid)
+				}
+			}
+		})
+	}
+}
+
+// waitForRanks returns the process of each rank once the job has trained a step.
+func waitForRanks(t *testing.T, launcher int, out string) map[int]int {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		if records, err := metrics.Read(filepath.Join(out, metrics.FileName)); err == nil && len(records) > 1 {
+			return ranksOf(t, launcher)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatal("no step in half a minute")
+	return nil
+}
+
+// ranksOf finds the ranks below a process, by their environment.
+func ranksOf(t *testing.T, launcher int) map[int]int {
+	t.Helper()
+	ranks := map[int]int{}
+	dirs, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range dirs {
+		env, err := os.ReadFile(path)
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil || parentOf(pid) != launcher {
+			continue
+		}
+		for _, v := range strings.Split(string(env), "\x00") {
+			if rank, ok := strings.CutPrefix(v, "RANK="); ok {
+				n, _ := strconv.Atoi(rank)
+				ranks[n] = pid
+			}
+		}
+	}
+	if len(ranks) != 2 {
+		t.Fatalf("found the ranks %v, want two", ranks)
+	}
+	return ranks
+}
+
+func parentOf(pid int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The name, in parentheses, may hold spaces; the parent is the second field after it.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	parent, _ := strconv.Atoi(fields[1])
+	return parent
+}
+
+// TestTrainAloneIsOneRank runs without a launcher.
+func TestTrainAloneIsOneRank(t *testing.T) {
+	out := t.TempDir()
+	args := strings.Fields(`train --model.args.dim=32 --model.args.n_layers=1 --model.args.n_heads=2 --model.args.n_kv_heads=2 --model.args.vocab_size=256 --training.seq_len=32
+		--training.local_batch_size=2 --training.steps=3 --job.dump_folder=` + out)
+	if text, code := runOctet(t, args...); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, text)
+	}
+	records, err := metrics.Read(filepath.Join(out, metrics.FileName))
+	if err != nil || len(records) != 3 {
+		t.Errorf("%d records, %v", len(records), err)
+	}
+}
+
+// octetCommand is this test binary as octet; see TestMain.
+func octetCommand(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), asOctet+"=1")
+	return cmd
+}
+
+func runOctet(t *testing.T, args ...string) (output string, code int) {
+	t.Helper()
+	cmd := octetCommand(t, args...)
+	text, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(text), cmd.ProcessState.ExitCode()
+}
