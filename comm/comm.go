@@ -18,6 +18,8 @@
 package comm
 
 import (
+	"fmt"
+
 	"octet/device"
 	"octet/tensor"
 )
@@ -35,7 +37,12 @@ const (
 )
 
 // String is "sum", "avg" or "max".
-func (o Op) String() string { return [...]string{"sum", "avg", "max"}[o] }
+func (o Op) String() string {
+	if o > Max {
+		return fmt.Sprintf("op(%d)", uint8(o))
+	}
+	return [...]string{"sum", "avg", "max"}[o]
+}
 
 // Comm is the collectives of one rank in a group of Size ranks. All calls but
 // Split only enqueue work on the stream; an error (a mismatch between ranks, a

@@ -2,6 +2,8 @@
 
 package comm
 
+import "fmt"
+
 // Kind is which collective a call is, in errors and records.
 type Kind uint8
 
@@ -18,7 +20,11 @@ const (
 
 // String is the operation's usual name, such as "all-gather".
 func (k Kind) String() string {
-	return [...]string{"all-gather", "reduce-scatter", "all-reduce", "broadcast", "all-to-all", "barrier"}[k]
+	names := [Kinds]string{"all-gather", "reduce-scatter", "all-reduce", "broadcast", "all-to-all", "barrier"}
+	if k >= Kinds {
+		return fmt.Sprintf("collective(%d)", uint8(k))
+	}
+	return names[k]
 }
 
 // Reduces reports whether the collective has an Op.

@@ -57,7 +57,7 @@ var mismatches = []struct {
 	{"size",
 		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum) },
 		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 100_000), comm.Sum) },
-		[2]string{"float32[8], 32 bytes", "float32[100000], 400000 bytes"}},
+		[2]string{"float32[8] (32 bytes)", "float32[100000] (400000 bytes)"}},
 	{"type",
 		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum) },
 		func(e *Env) { e.AllReduce(e.Stream, New(dtype.BFloat16, 16), comm.Sum) },
@@ -131,7 +131,7 @@ func splitDeadline(t *testing.T, comms []comm.Comm) {
 		return err
 	}) {
 		if r != 0 {
-			mentions(t, r, err, `split #1 of group "world"`, "rank 0 has not arrived after 300ms")
+			mentions(t, r, err, `split #1 of group "world"`, "rank 0 has not arrived after ")
 		}
 	}
 }

@@ -4,10 +4,11 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
+
+	"octet/comm/internal/group"
 )
 
 // key is where in the store a rank's value of an exchange is.
@@ -17,7 +18,8 @@ func (n *node) key(name string, rank int) string {
 
 // Exchange implements group.Net over the store.
 func (n *node) Exchange(ctx context.Context, name string, members []int, value []byte) ([][]byte, error) {
-	start := time.Now()
+	deadline, _ := ctx.Deadline()
+	patience := time.Until(deadline).Round(100 * time.Millisecond)
 	if err := n.cfg.Store.Set(ctx, n.key(name, n.cfg.Rank), value); err != nil {
 		return nil, err
 	}
@@ -25,7 +27,7 @@ func (n *node) Exchange(ctx context.Context, name string, members []int, value [
 	for i, r := range members {
 		v, err := n.cfg.Store.Get(ctx, n.key(name, r))
 		if ctx.Err() != nil {
-			return nil, n.absent(ctx, name, members[i:], time.Since(start))
+			return nil, n.absent(ctx, name, members[i:], patience)
 		}
 		if err != nil {
 			return nil, err
@@ -36,9 +38,12 @@ func (n *node) Exchange(ctx context.Context, name string, members []int, value [
 }
 
 // absent names the members without a value when the time was over.
-func (n *node) absent(ctx context.Context, name string, members []int, waited time.Duration) error {
+func (n *node) absent(ctx context.Context, name string, members []int, patience time.Duration) error {
 	if err := n.job.Cause(); err != nil {
 		return err
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.Cause(ctx)
 	}
 	var late []int
 	for _, r := range members {
@@ -48,14 +53,8 @@ func (n *node) absent(ctx context.Context, name string, members []int, waited ti
 		}
 		cancel()
 	}
-	waited = waited.Round(100 * time.Millisecond)
 	if len(late) == 0 {
-		return fmt.Errorf("%w after %v", ctx.Err(), waited)
+		return fmt.Errorf("%w after %v", ctx.Err(), patience)
 	}
-	slices.Sort(late)
-	who, have := "rank", "has"
-	if len(late) > 1 {
-		who, have = "ranks", "have"
-	}
-	return fmt.Errorf("%s %s %s not arrived after %v", who, strings.Trim(strings.ReplaceAll(fmt.Sprint(late), " ", ", "), "[]"), have, waited)
+	return fmt.Errorf("%s not arrived after %v", group.Have(late), patience)
 }

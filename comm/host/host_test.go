@@ -106,7 +106,7 @@ func TestConnectErrors(t *testing.T) {
 		{"rank too large", host.Config{Rank: 2, World: 2, Store: mem}, "rank 2 is not in 0..1"},
 		{"no store", host.Config{World: 1}, "no store"},
 		{"chunk", host.Config{World: 1, Store: mem, ChunkBytes: 100}, "ChunkBytes 100 is not a multiple of 64"},
-		{"alone", host.Config{World: 3, Store: mem, Timeout: 100 * time.Millisecond}, "rank 0 of 3: ranks 1, 2 have not arrived after 100ms"},
+		{"alone", host.Config{World: 3, Store: mem, Timeout: 100 * time.Millisecond}, "rank 0 of 3: ranks 1, 2 have not arrived after "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := host.Connect(context.Background(), tt.cfg)

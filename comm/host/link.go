@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"octet/comm/internal/group"
 )
@@ -73,6 +74,30 @@ func (l *link) Window(addressed bool) int {
 	return chunk
 }
 
+// wait returns when a counter of rank q has reached n.
+func (l *link) wait(q int, c counter, n uint32) error {
+	for range spins {
+		if c.reached(n) {
+			return nil
+		}
+	}
+	end := time.Now().Add(l.node.job.Timeout())
+	for !c.reached(n) {
+		left := time.Until(end)
+		if left <= 0 {
+			return group.Timeout{Rank: q}
+		}
+		c.block(n, min(left, slice))
+		if c.reached(n) {
+			return nil
+		}
+		if err := l.checks[q](); err != nil && !c.reached(n) {
+			return err
+		}
+	}
+	return nil
+}
+
 func (l *link) Post(n uint32, m *group.Message) error {
 	for q, w := range l.wires {
 		if w != nil {
@@ -86,7 +111,7 @@ func (l *link) Post(n uint32, m *group.Message) error {
 	}
 	for i, q := range l.ranks {
 		if q != l.me {
-			if err := wait(l.shm.seats[i].done, n-group.Depth+1, l.node.job.Timeout(), l.checks[q]); err != nil {
+			if err := l.wait(q, l.shm.seats[i].done, n-group.Depth+1); err != nil {
 				return err
 			}
 		}
@@ -97,10 +122,10 @@ func (l *link) Post(n uint32, m *group.Message) error {
 
 func (l *link) Await(n uint32, q int) (group.View, error) {
 	if w := l.wires[q]; w != nil {
-		return w.await(n, l.checks[q])
+		return w.await(n, q, l.checks[q])
 	}
 	i := l.seats[q]
-	if err := wait(l.shm.seats[i].posted, n+1, l.node.job.Timeout(), l.checks[q]); err != nil {
+	if err := l.wait(q, l.shm.seats[i].posted, n+1); err != nil {
 		return group.View{}, err
 	}
 	return l.shm.read(n, i, l.me, l.Window(true), &l.calls[q]), nil
@@ -120,11 +145,11 @@ func (l *link) Done(n uint32) {
 // Finish has nothing to wait for: messages are copies.
 func (l *link) Finish(uint32) error { return nil }
 
-func (l *link) Arrived(n uint32, q int) bool {
+func (l *link) Posted(q int) uint32 {
 	if w := l.wires[q]; w != nil {
-		return w.arrived(n)
+		return w.seen.Load()
 	}
-	return l.shm.seats[l.seats[q]].posted.reached(n + 1)
+	return l.shm.seats[l.seats[q]].posted.value.Load()
 }
 
 func (l *link) Close() error {

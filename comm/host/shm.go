@@ -4,7 +4,6 @@ package host
 
 import (
 	"encoding/binary"
-	"time"
 
 	"octet/comm/internal/group"
 )
@@ -99,28 +98,4 @@ func (s *shm) read(n uint32, i, rank, window int, call *group.Call) group.View {
 		v.Call = call
 	}
 	return v
-}
-
-// wait returns when c has reached n. check is called between sleeps.
-func wait(c counter, n uint32, timeout time.Duration, check func() error) error {
-	for range spins {
-		if c.reached(n) {
-			return nil
-		}
-	}
-	end := time.Now().Add(timeout)
-	for !c.reached(n) {
-		left := time.Until(end)
-		if left <= 0 {
-			return group.ErrTimeout
-		}
-		c.block(n, min(left, slice))
-		if c.reached(n) {
-			return nil
-		}
-		if err := check(); err != nil && !c.reached(n) {
-			return err
-		}
-	}
-	return nil
 }

@@ -38,8 +38,8 @@ type wire struct {
 	filled chan *frame
 	free   chan *frame
 	quit   chan struct{}
-	held   *frame // what await has returned, until release
-	seen   atomic.Uint32
+	held   *frame        // what await has returned, until release
+	seen   atomic.Uint32 // the round after the last that has come
 	head   [frameHead + group.CallBytes]byte
 	bufs   net.Buffers // of the frame being sent
 	rest   net.Buffers // what of bufs is not sent yet
@@ -102,7 +102,7 @@ func (w *wire) send(n uint32, m *group.Message, q int) error {
 			return cause
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return group.ErrTimeout
+			return group.Timeout{Rank: q}
 		}
 		return w.lost()
 	}
@@ -148,9 +148,9 @@ func (w *wire) receive() {
 	}
 }
 
-// await is the message of round n.
-func (w *wire) await(n uint32, check func() error) (group.View, error) {
-	f, err := w.next(check)
+// await is the message of round n, from rank q of the group.
+func (w *wire) await(n uint32, q int, check func() error) (group.View, error) {
+	f, err := w.next(q, check)
 	if err != nil {
 		return group.View{}, err
 	}
@@ -161,7 +161,7 @@ func (w *wire) await(n uint32, check func() error) (group.View, error) {
 	return f.view, nil
 }
 
-func (w *wire) next(check func() error) (*frame, error) {
+func (w *wire) next(q int, check func() error) (*frame, error) {
 	select {
 	case f, ok := <-w.filled:
 		if !ok {
@@ -190,7 +190,7 @@ func (w *wire) next(check func() error) (*frame, error) {
 				return nil, err
 			}
 			if time.Now().After(end) {
-				return nil, group.ErrTimeout
+				return nil, group.Timeout{Rank: q}
 			}
 		}
 	}
@@ -217,8 +217,6 @@ func (w *wire) release() {
 		w.held = nil
 	}
 }
-
-func (w *wire) arrived(n uint32) bool { return int32(w.seen.Load()-n-1) >= 0 }
 
 func (w *wire) close() {
 	w.stop()

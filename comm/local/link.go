@@ -62,7 +62,7 @@ func (l *link) Post(n uint32, m *group.Message) error {
 
 func (l *link) Await(n uint32, q int) (group.View, error) {
 	s := &l.hub.seats[q]
-	if err := l.wait(&s.posted, n+1); err != nil {
+	if err := l.wait(q, &s.posted, n+1); err != nil {
 		return group.View{}, err
 	}
 	// First say so, then look: after an abort no reading begins, see Finish.
@@ -87,7 +87,7 @@ func (l *link) Finish(n uint32) error {
 	var failed error
 	for q := range l.hub.seats {
 		if failed == nil && q != l.me {
-			failed = l.wait(&l.hub.seats[q].done, n)
+			failed = l.wait(q, &l.hub.seats[q].done, n)
 		}
 	}
 	if failed != nil && l.job.Cause() != nil {
@@ -100,9 +100,7 @@ func (l *link) Finish(n uint32) error {
 	return failed
 }
 
-func (l *link) Arrived(n uint32, q int) bool {
-	return reached(&l.hub.seats[q].posted, n+1)
-}
+func (l *link) Posted(q int) uint32 { return l.hub.seats[q].posted.Load() }
 
 // reached compares counters that wrap around.
 func reached(counter *atomic.Uint32, n uint32) bool { return int32(counter.Load()-n) >= 0 }
@@ -121,8 +119,8 @@ func (l *link) wakeOthers() {
 // spins is how often a wait looks before it blocks, some microseconds.
 const spins = 2000
 
-// wait returns when counter has reached n.
-func (l *link) wait(counter *atomic.Uint32, n uint32) error {
+// wait returns when a counter of rank q has reached n.
+func (l *link) wait(q int, counter *atomic.Uint32, n uint32) error {
 	for range spins {
 		if reached(counter, n) {
 			return nil
@@ -150,7 +148,7 @@ func (l *link) wait(counter *atomic.Uint32, n uint32) error {
 			if reached(counter, n) {
 				return nil
 			}
-			return group.ErrTimeout
+			return group.Timeout{Rank: q}
 		}
 	}
 	return nil

@@ -92,12 +92,16 @@ func (p *port) Exchange(ctx context.Context, name string, members []int, value [
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var late []int
 	for i, v := range m.values {
 		if v == nil {
-			return nil, fmt.Errorf("rank %d has not arrived after %v", members[i], p.job.Timeout())
+			late = append(late, members[i])
 		}
 	}
-	return m.values, nil
+	if len(late) == 0 {
+		return m.values, nil
+	}
+	return nil, fmt.Errorf("%s not arrived after %v", group.Have(late), p.job.Timeout())
 }
 
 // Link implements group.Net.

@@ -80,8 +80,8 @@ func (c *Call) add(t dtype.Type, n int) {
 	c.Lists++
 }
 
-// String is such as "reduce-scatter sum of 2 tensors, float32[1024] bfloat16[8],
-// 4112 bytes".
+// String is such as "reduce-scatter sum of 2 tensors, float32[1024] bfloat16[8]
+// (4112 bytes)".
 func (c *Call) String() string {
 	var b strings.Builder
 	b.WriteString(c.Kind.String())
@@ -94,16 +94,16 @@ func (c *Call) String() string {
 	if c.Kind == comm.Barrier {
 		return b.String()
 	}
-	b.WriteString(" of")
+	b.WriteString(" of ")
 	if c.Lists != 1 {
-		fmt.Fprintf(&b, " %d tensors,", c.Lists)
+		fmt.Fprintf(&b, "%d tensors, ", c.Lists)
 	}
 	for i := range min(c.Lists, described) {
-		fmt.Fprintf(&b, " %v[%d]", c.Types[i], c.Elems[i])
+		fmt.Fprintf(&b, "%v[%d] ", c.Types[i], c.Elems[i])
 	}
 	if c.Lists > described {
-		fmt.Fprintf(&b, " …")
+		b.WriteString("and more, ")
 	}
-	fmt.Fprintf(&b, ", %d bytes", c.Bytes)
+	fmt.Fprintf(&b, "(%d bytes)", c.Bytes)
 	return b.String()
 }

@@ -4,12 +4,17 @@ package group
 
 import (
 	"context"
-	"errors"
+	"fmt"
 )
 
-// ErrTimeout is returned by a Link's waits that took longer than the job's
+// Timeout is the error of a Link's wait that took longer than the job's
 // timeout.
-var ErrTimeout = errors.New("deadline exceeded")
+type Timeout struct {
+	Rank int // of the group, that was waited for
+}
+
+// Error is short: the call that waited tells the rest.
+func (t Timeout) Error() string { return fmt.Sprintf("timeout waiting for rank %d", t.Rank) }
 
 // Depth is how many rounds a rank may be ahead of the slowest reader: a Link
 // keeps that many messages of each rank.
@@ -38,8 +43,8 @@ type Link interface {
 	// posted before round n is no longer read by others, which after an abort
 	// is soon.
 	Finish(n uint32) error
-	// Arrived reports whether rank q has posted round n or a later one.
-	Arrived(n uint32, q int) bool
+	// Posted is the round after the last that rank q is known to have posted.
+	Posted(q int) uint32
 	Close() error
 }
 

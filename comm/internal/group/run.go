@@ -3,11 +3,7 @@
 package group
 
 import (
-	"errors"
-	"fmt"
 	"math"
-	"slices"
-	"strings"
 
 	"octet/comm"
 	"octet/device"
@@ -31,7 +27,6 @@ type call struct {
 	layout   Layout // of what one rank reads of another
 
 	first    uint32 // round in which the call began
-	at       uint32 // round that it waits for
 	messages [2]Message
 	slices   [2]Layout // of an all-reduce's two phases
 	bufs     [2][][]byte
@@ -63,11 +58,6 @@ func (c *call) add(dst, src *tensor.Tensor, elems int) {
 	c.sig.add(src.Type, elems)
 }
 
-// title names the call in errors.
-func (c *call) title() string {
-	return fmt.Sprintf("%v #%d of group %q (%d bytes)", c.sig.Kind, c.sig.Seq, c.g.Name(), c.sig.Bytes)
-}
-
 // execute runs the call on its stream.
 func (c *call) execute() error {
 	g := c.g
@@ -76,7 +66,7 @@ func (c *call) execute() error {
 	}
 	err := g.job.Cause()
 	if err == nil {
-		err = c.collect()
+		err = c.move()
 	}
 	if err != nil {
 		err = c.abort(err)
@@ -89,10 +79,10 @@ func (c *call) execute() error {
 	return err
 }
 
-// collect goes through the rounds of the call.
-func (c *call) collect() error {
+// move goes through the rounds of the call.
+func (c *call) move() error {
 	g := c.g
-	c.first, c.at = g.round, g.round
+	c.first = g.round
 	if c.sig.Kind == comm.AllReduce && (c.layout.Total > directBytes || g.lends()) {
 		return newSliced(c).run()
 	}
@@ -106,59 +96,52 @@ func (g *Group) lends() bool { return g.link.Window(true) == math.MaxInt }
 // is done: all but a large all-reduce. A message is posted one round ahead, so
 // that copying in overlaps with the others' copying out.
 func (c *call) exchange() error {
-	g := c.g
-	addressed := c.sig.Kind == comm.ReduceScatter || c.sig.Kind == comm.AllToAll
-	window := g.link.Window(addressed)
-	total := c.layout.Total
-	rounds := 1
-	if total > window {
-		rounds = (total + window - 1) / window
-	}
+	g, me := c.g, c.g.Rank()
+	window := g.link.Window(c.addressed())
+	rounds := 1 + max(c.layout.Total-1, 0)/window
 	start := g.round
 	g.round += uint32(rounds)
-	post := func(k int) error {
-		if k > 0 && !c.speaks(g.Rank()) {
-			return nil
-		}
-		m := &c.messages[k%2]
-		*m = Message{Bufs: c.src, Layout: &c.layout, Addressed: addressed}
-		if k == 0 {
-			m.Call = &c.sig
-		}
-		if c.speaks(g.Rank()) {
-			m.Lo, m.Hi = k*window, total
-			if total-m.Lo > window {
-				m.Hi = m.Lo + window
-			}
-		}
-		return g.link.Post(start+uint32(k), m)
-	}
-	if err := post(0); err != nil {
+	if err := c.post(start, 0, window); err != nil {
 		return err
 	}
 	for k := range rounds {
-		n := start + uint32(k)
-		if k+1 < rounds {
-			if err := post(k + 1); err != nil {
+		if k+1 < rounds && c.speaks(me) {
+			if err := c.post(start, k+1, window); err != nil {
 				return err
 			}
 		}
-		lo, hi := k*window, total
-		if total-lo > window {
-			hi = lo + window
-		}
+		n := start + uint32(k)
 		for i := 1; i < g.Size(); i++ {
-			q := (g.Rank() + i) % g.Size()
-			if k == 0 || c.speaks(q) {
+			if q := (me + i) % g.Size(); k == 0 || c.speaks(q) {
 				if err := c.await(n, q, k == 0); err != nil {
 					return err
 				}
 			}
 		}
-		c.consume(lo, hi)
+		lo := k * window
+		c.consume(lo, lo+min(c.layout.Total-lo, window))
 		g.link.Done(n)
 	}
 	return nil
+}
+
+// post posts this rank's message k of an exchange that began in round start.
+func (c *call) post(start uint32, k, window int) error {
+	m := &c.messages[k%2]
+	*m = Message{Bufs: c.src, Layout: &c.layout, Addressed: c.addressed()}
+	if c.speaks(c.g.Rank()) {
+		m.Lo = k * window
+		m.Hi = m.Lo + min(c.layout.Total-m.Lo, window)
+	}
+	if k == 0 {
+		m.Call = &c.sig
+	}
+	return c.g.link.Post(start+uint32(k), m)
+}
+
+// addressed reports whether each rank reads only its slots of the others.
+func (c *call) addressed() bool {
+	return c.sig.Kind == comm.ReduceScatter || c.sig.Kind == comm.AllToAll
 }
 
 // speaks reports whether rank q has data for the others.
@@ -169,20 +152,11 @@ func (c *call) speaks(q int) bool {
 // await puts rank q's message into views and, in the first round of a call,
 // compares the calls.
 func (c *call) await(n uint32, q int, first bool) (err error) {
-	c.at = n
 	c.views[q], err = c.g.link.Await(n, q)
 	if err != nil || !first || *c.views[q].Call == c.sig {
 		return err
 	}
-	a, b, ra, rb := &c.sig, c.views[q].Call, c.g.self(), c.g.members[q]
-	if rb < ra {
-		a, b, ra, rb = b, a, rb, ra
-	}
-	detail := ""
-	if x, y := a.String(), b.String(); x == y {
-		detail = " (the lists differ further on)"
-	}
-	return fmt.Errorf("ranks make different calls: rank %d calls %v; rank %d calls %v%s", ra, a, rb, b, detail)
+	return c.mismatch(q, c.views[q].Call)
 }
 
 // consume makes bytes lo to hi of the result from the views.
@@ -232,61 +206,4 @@ func copyUnlessSame(dst, src []byte) {
 	if &dst[0] != &src[0] {
 		copy(dst, src)
 	}
-}
-
-// abort ends the job with what went wrong in this call, unless it has ended
-// before, and returns the error of this rank's stream.
-func (c *call) abort(err error) error {
-	var aborted *comm.AbortError
-	if !errors.As(err, &aborted) {
-		if errors.Is(err, ErrTimeout) {
-			err = c.missing()
-		}
-		err = fmt.Errorf("%s: %w", c.title(), err)
-		if aborted = c.g.job.Abort(c.g.self(), err); aborted.Err == err {
-			return err
-		}
-	}
-	return fmt.Errorf("%s: %w", c.title(), aborted)
-}
-
-// missing is the text of a deadline: who is not there, and who is.
-func (c *call) missing() error {
-	g := c.g
-	name := func(round uint32) (late, here []int) {
-		for q, r := range g.members {
-			if q == g.Rank() || g.link.Arrived(round, q) {
-				here = append(here, r)
-			} else {
-				late = append(late, r)
-			}
-		}
-		return late, here
-	}
-	what := "not arrived"
-	late, here := name(c.first)
-	if len(late) == 0 {
-		what = "stopped within the call"
-		late, here = name(c.at)
-	}
-	if len(late) == 0 {
-		return fmt.Errorf("the ranks stopped within the call for %v", g.job.Timeout())
-	}
-	have := "has"
-	if len(late) > 1 {
-		have = "have"
-	}
-	return fmt.Errorf("%s %s %s after %v; arrived: %s", ranks(late), have, what, g.job.Timeout(), list(here))
-}
-
-func ranks(rs []int) string {
-	if len(rs) == 1 {
-		return "rank " + list(rs)
-	}
-	return "ranks " + list(rs)
-}
-
-func list(rs []int) string {
-	rs = slices.Sorted(slices.Values(rs))
-	return strings.Trim(strings.ReplaceAll(fmt.Sprint(rs), " ", ", "), "[]")
 }

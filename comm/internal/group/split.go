@@ -70,8 +70,7 @@ func (g *Group) splitError(n int, err error) error {
 		err = cause
 	}
 	err = fmt.Errorf("comm: split #%d of group %q: %w", n+1, g.Name(), err)
-	var aborted *comm.AbortError
-	if !errors.As(err, &aborted) {
+	if _, ok := errors.AsType[*comm.AbortError](err); !ok {
 		g.job.Abort(g.self(), err)
 	}
 	return err
