@@ -27,8 +27,7 @@ func runRun(ctx context.Context, args []string) error {
 		return nil
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "octet run: %v\n%s", err, f.usage())
-		return exitCode(2)
+		return usageError{fmt.Errorf("run: %w", err)}
 	}
 	opts, err := f.options()
 	if err != nil {

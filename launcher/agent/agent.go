@@ -118,7 +118,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	defer cancel()
 	stream, err := proto.NewGangClient(client).Join(streamCtx)
 	if err != nil {
-		return Result{}, fmt.Errorf("coordinator at %s: %w", addr, err)
+		return Result{}, notOctet(addr, err)
 	}
 	a := &agent{Options: o, stream: stream, in: make(chan received, 1)}
 	go a.receive(streamCtx)
@@ -292,7 +292,7 @@ func (a *agent) stop(sig syscall.Signal, grace time.Duration) {
 // lost follows the loss of the coordinator: without it the ranks must not go on.
 func (a *agent) lost(err error) Result {
 	if !a.heard {
-		return Result{Code: 1, Report: []string{fmt.Sprintf("what listens at %s is not an octet coordinator: %v", a.endpoint(), err)}}
+		return Result{Code: 1, Report: []string{notOctet(a.endpoint(), err).Error()}}
 	}
 	ran := a.group != nil
 	a.stop(syscall.SIGTERM, failGrace)
@@ -301,6 +301,10 @@ func (a *agent) lost(err error) Result {
 		text += "; the ranks of this host were stopped"
 	}
 	return Result{Code: 1, Report: []string{text}}
+}
+
+func notOctet(addr string, err error) error {
+	return fmt.Errorf("what listens at %s is not an octet coordinator: %w", addr, err)
 }
 
 // send ignores errors: those of the stream come out of Recv.
