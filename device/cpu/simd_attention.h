@@ -6,9 +6,9 @@
 //
 // Vectors run over queries: a tile of scores is Sᵀ [keys][queries]. A query's
 // maximum, sum, and rowsum(do∘o) are then lanes, nothing is reduced across a
-// vector, and the causal mask is a comparison of lanes. Every product is one
-// small matmul over tiles in the first cache, mm below; only Q, dO and what
-// leaves are transposed.
+// vector, and the causal mask is a comparison of lanes. Every product is a
+// small matmul over tiles in the first cache, made of mm_block; only Q, dO and
+// what leaves are transposed.
 //
 //	forward   Sᵀ = K·Qᵀ     Oᵀ += Vᵀ·Pᵀ
 //	backward  Sᵀ = K·Qᵀ     dPᵀ = V·dOᵀ    dQᵀ += Kᵀ·dSᵀ    dK += dSᵀ·Q    dV += Pᵀ·dO
@@ -17,7 +17,8 @@
 
 enum { TILE = ATTENTION_TILE, ROWS = 8 };
 
-// mm_block is ROWS rows by cols·W columns of mm.
+// mm_block is ROWS rows by cols·W columns of out (+)= A · B, summed over n;
+// element (r,l) of A is a[r·row + l·step].
 INLINE void mm_block(const int cols, float *out, long ldo, const float *a, long row, long step, const float *b, long ldb, long n, int add)
 {
 	vf acc[ROWS][2];
@@ -46,29 +47,46 @@ INLINE void mm_block(const int cols, float *out, long ldo, const float *a, long 
 			store_f32(out + r * ldo + c * W, acc[r][c]);
 }
 
-// mm is out [m,w] (+)= A [m,n] · B [n,w]; element (r,l) of A is a[r·row +
-// l·step]. m is a multiple of ROWS, w of W.
-INLINE void mm(float *out, long ldo, const float *a, long row, long step, const float *b, long ldb, long m, long w, long n, int add)
+// STRIP is the queries of one block where they are its columns.
+enum { STRIP = (W == 16 ? 2 : 1) * W };
+
+INLINE void strip(float *out, const float *a, long row, long step, const float *b, long n, int add)
 {
-	for (long r = 0; r < m; r += ROWS) {
-		long c = 0;
-		if (W == 16) // eight registers have no room for two columns
-			for (; c + 2 * W <= w; c += 2 * W)
-				mm_block(2, out + r * ldo + c, ldo, a + r * row, row, step, b + c, ldb, n, add);
-		for (; c < w; c += W)
-			mm_block(1, out + r * ldo + c, ldo, a + r * row, row, step, b + c, ldb, n, add);
+	mm_block(STRIP / W, out, TILE, a, row, step, b, TILE, n, add);
+}
+
+// The three products of attention. On the diagonal, where key i is hidden from
+// the queries before it, they leave out what the mask makes 0.
+
+// mm_scores is S [keys,TILE] = A [keys,hd] · B [hd,TILE]; on the diagonal,
+// strips of queries that see none of the keys are not written.
+static void mm_scores(float *s, const float *a, long hdp, const float *b, long hd, long keys, int diagonal)
+{
+	for (long r = 0; r < keys; r += ROWS)
+		for (long c = diagonal ? r / STRIP * STRIP : 0; c < TILE; c += STRIP)
+			strip(s + r * TILE + c, a + r * hdp, hdp, 1, b + c, hd, 0);
+}
+
+// mm_queries is O [hdp,TILE] += Aᵀ · P for A [keys,hdp], P [keys,TILE].
+static void mm_queries(float *o, const float *a, long hdp, const float *p, long keys, int diagonal)
+{
+	for (long r = 0; r < hdp; r += ROWS)
+		for (long c = 0; c < TILE; c += STRIP)
+			strip(o + r * TILE + c, a + r, 1, hdp, p + c, diagonal ? min_l(keys, c + STRIP) : keys, 1);
+}
+
+// mm_keys is G [keys,hdp] += P [keys,TILE] · B for B [queries,hdp].
+static void mm_keys(float *g, const float *p, const float *b, long hdp, long queries, long keys, int diagonal)
+{
+	for (long r = 0; r < keys; r += ROWS) {
+		long first = diagonal ? r : 0, c = 0;
+		const float *pr = p + r * TILE + first, *br = b + first * hdp;
+		if (STRIP > W)
+			for (; c + STRIP <= hdp; c += STRIP)
+				mm_block(STRIP / W, g + r * hdp + c, hdp, pr, TILE, 1, br + c, hdp, queries - first, 1);
+		for (; c < hdp; c += W)
+			mm_block(1, g + r * hdp + c, hdp, pr, TILE, 1, br + c, hdp, queries - first, 1);
 	}
-}
-
-// mm_rows reads A as it is stored, mm_cols reads it transposed.
-static __attribute__((noinline)) void mm_rows(float *out, long ldo, const float *a, long lda, const float *b, long ldb, long m, long w, long n, int add)
-{
-	mm(out, ldo, a, lda, 1, b, ldb, m, w, n, add);
-}
-
-static __attribute__((noinline)) void mm_cols(float *out, long ldo, const float *a, long lda, const float *b, long ldb, long m, long w, long n, int add)
-{
-	mm(out, ldo, a, 1, lda, b, ldb, m, w, n, add);
 }
 
 INLINE long up_to(long x, long multiple) { return (x + multiple - 1) / multiple * multiple; }
@@ -87,8 +105,9 @@ static void read_head(float *dst, long hdp, struct vec x, long at, long ld, long
 static void write_head(struct vec x, long at, long ld, long n, long hd, const float *src, long hdp, float scale)
 {
 	for (long r = 0; r < n; r++)
-		EACH (c, k, hd)
+		EACH(c, k, hd, {
 			store(x, at + r * ld + c, k, load_f32(src + r * hdp + c) * set1(scale));
+		});
 }
 
 // transpose turns src [rows,cols] into dst [cols,rows], times scale; both sizes
@@ -137,22 +156,21 @@ INLINE vf masked(vf s, vf query, long key)
 
 // softmax_tile turns keys rows of scores, in units of log2, into P, and keeps
 // each query's running maximum and sum; Oᵀ is brought to the new maximum.
-// first is the first key less the first query: keys from 0 on may be hidden.
-static void softmax_tile(float *p, long keys, long first, float *most, float *total, float *out, long hdp)
+static void softmax_tile(float *p, long keys, int diagonal, float *most, float *total, float *out, long hdp)
 {
-	int diagonal = first + keys > 1;
 	for (long c = 0; c < TILE; c += W) {
 		vf query = lane() + set1(c), old = load_f32(most + c), big = old;
-		for (long k = 0; k < keys; k++) {
+		long n = diagonal ? min_l(keys, c / STRIP * STRIP + STRIP) : keys;
+		for (long k = 0; k < n; k++) {
 			vf s = load_f32(p + k * TILE + c);
 			if (diagonal) {
-				s = masked(s, query, first + k);
+				s = masked(s, query, k);
 				store_f32(p + k * TILE + c, s);
 			}
 			big = vmax(big, s);
 		}
 		vf shrink = exp2_(old - big), all = load_f32(total + c) * shrink;
-		for (long k = 0; k < keys; k++) {
+		for (long k = 0; k < n; k++) {
 			vf e = exp2_(load_f32(p + k * TILE + c) - big);
 			store_f32(p + k * TILE + c, e);
 			all += e;
@@ -161,6 +179,24 @@ static void softmax_tile(float *p, long keys, long first, float *most, float *to
 		store_f32(total + c, all);
 		for (long r = 0; r < hdp; r++)
 			store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) * shrink);
+	}
+}
+
+// softmax_grad_tile turns scores into P, and dP into dS = P∘(dP - mean), mean
+// being rowsum(do∘o).
+static void softmax_grad_tile(float *p, float *ds, long keys, int diagonal, const float *lse, const float *mean)
+{
+	for (long c = 0; c < TILE; c += W) {
+		vf query = lane() + set1(c), l = load_f32(lse + c), m = load_f32(mean + c);
+		long n = diagonal ? min_l(keys, c / STRIP * STRIP + STRIP) : keys;
+		for (long k = 0; k < n; k++) {
+			vf s = load_f32(p + k * TILE + c) - l, dp = load_f32(ds + k * TILE + c);
+			if (diagonal)
+				s = masked(s, query, k);
+			vf e = exp2_(s);
+			store_f32(p + k * TILE + c, e);
+			store_f32(ds + k * TILE + c, e * (dp - m));
+		}
 	}
 }
 
@@ -184,9 +220,9 @@ static void attend(struct attention a, int64_t b, int64_t h, int64_t lo, int64_t
 		long keys = min_l(TILE, hi - t), padded = up_to(keys, ROWS);
 		read_head(k, hdp, a.k, k0 + t * ldk, ldk, keys, hd);
 		read_head(v, hdp, a.v, k0 + t * ldk, ldk, keys, hd);
-		mm_rows(p, TILE, k, hdp, q, TILE, padded, TILE, hd, 0);
-		softmax_tile(p, keys, t - lo, most, total, out, hdp);
-		mm_cols(out, TILE, v, hdp, p, TILE, hdp, TILE, keys, 1);
+		mm_scores(p, k, hdp, q, hd, padded, t == lo);
+		softmax_tile(p, keys, t == lo, most, total, out, hdp);
+		mm_queries(out, v, hdp, p, keys, t == lo);
 	}
 	for (long c = 0; c < TILE; c += W)
 		for (long r = 0; r < hdp; r++)
@@ -231,22 +267,13 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 			memset(dqt, 0, sizeof dqt);
 			for (long t = 0; t < lo + queries; t += TILE) {
 				long keys = min_l(TILE, a.s - t), padded = up_to(keys, ROWS);
-				mm_rows(p, TILE, k + t * hdp, hdp, qt, TILE, padded, TILE, hd, 0);
-				mm_rows(ds, TILE, v + t * hdp, hdp, dot, TILE, padded, TILE, hd, 0);
-				for (long c = 0; c < TILE; c += W) {
-					vf query = lane() + set1(c), l = load_f32(lse + c), m = load_f32(mean + c);
-					for (long j = 0; j < padded; j++) {
-						vf s = load_f32(p + j * TILE + c) - l;
-						if (t == lo)
-							s = masked(s, query, j);
-						vf e = exp2_(s);
-						store_f32(p + j * TILE + c, e);
-						store_f32(ds + j * TILE + c, e * (load_f32(ds + j * TILE + c) - m));
-					}
-				}
-				mm_cols(dqt, TILE, k + t * hdp, hdp, ds, TILE, hdp, TILE, keys, 1);
-				mm_rows(dk + t * hdp, hdp, ds, TILE, q, hdp, padded, hdp, queries, 1);
-				mm_rows(dv + t * hdp, hdp, p, TILE, d_o, hdp, padded, hdp, queries, 1);
+				int diagonal = t == lo;
+				mm_scores(p, k + t * hdp, hdp, qt, hd, padded, diagonal);
+				mm_scores(ds, v + t * hdp, hdp, dot, hd, padded, diagonal);
+				softmax_grad_tile(p, ds, padded, diagonal, lse, mean);
+				mm_queries(dqt, k + t * hdp, hdp, ds, keys, diagonal);
+				mm_keys(dk + t * hdp, ds, q, hdp, queries, padded, diagonal);
+				mm_keys(dv + t * hdp, p, d_o, hdp, queries, padded, diagonal);
 			}
 			transpose(q, dqt, hdp, TILE, 1);
 			write_head(a.dq, q0, ldq, queries, hd, q, hdp, scale);

@@ -7,17 +7,18 @@ static uint32_t amax(struct vec x)
 {
 	vi big = {0};
 	if (x.type == SIMD_F32) {
-		EACH (i, k, x.n)
+		EACH(i, k, x.n, {
 			big = max_i(big, (vi)load(x, i, k) & 0x7FFFFFFF);
+		});
 	} else {
 		// Two elements a lane: the upper as it is, the lower shifted up. An
 		// upper one brings the lower's bits along, which the end masks away.
 		long pairs = x.n / 2;
 		struct vec two = {x.p, pairs, SIMD_F32};
-		EACH (i, k, pairs) {
+		EACH(i, k, pairs, {
 			vi u = (vi)load(two, i, k);
 			big = max_i(big, max_i(u & 0x7FFFFFFF, u << 16 & 0x7FFFFFFF));
-		}
+		});
 		if (x.n % 2)
 			big = max_i(big, (vi)load(x, x.n - 1, 1) & 0x7FFFFFFF);
 		big &= (int32_t)0xFFFF0000;
@@ -47,19 +48,24 @@ INLINE vi encode_as(int type, vf v)
 	return type == SIMD_E4M3 ? encode(v, 3, 7, 0x43E00000) : encode(v, 2, 15, 0x47600000);
 }
 
+// store_codes stores the low bytes of k lanes.
+INLINE void store_codes(uint8_t *p, long k, vi codes)
+{
+	if (k == W) {
+		store_u8(p, codes);
+		return;
+	}
+	uint8_t buf[W];
+	store_u8(buf, codes);
+	memcpy(p, buf, k);
+}
+
 INLINE void cast_as(const int type, const int src_type, uint8_t *dst, struct vec src, vf scale)
 {
 	src.type = src_type;
-	EACH (i, k, src.n) {
-		vi code = encode_as(type, load(src, i, k) * scale);
-		if (k == W) {
-			store_u8(dst + i, code);
-			continue;
-		}
-		uint8_t buf[W];
-		store_u8(buf, code);
-		memcpy(dst + i, buf, k);
-	}
+	EACH(i, k, src.n, {
+		store_codes(dst + i, k, encode_as(type, load(src, i, k) * scale));
+	});
 }
 
 static void cast(struct vec dst, struct vec src, float scale)
@@ -123,10 +129,10 @@ static void uncast(struct vec dst, struct vec src, const float *values)
 			p[i] = values[code[i]];
 		return;
 	}
-	EACH (i, k, dst.n) {
+	EACH(i, k, dst.n, {
 		float buf[W];
 		for (long j = 0; j < k; j++)
 			buf[j] = values[code[i + j]];
 		store(dst, i, k, load_f32(buf));
-	}
+	});
 }

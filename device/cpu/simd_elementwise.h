@@ -5,21 +5,30 @@
 
 static void convert(struct vec dst, struct vec src)
 {
-	EACH (i, k, dst.n)
+	EACH(i, k, dst.n, {
 		store(dst, i, k, load(src, i, k));
+	});
+}
+
+INLINE void add_as(const int type, struct vec dst, struct vec a, struct vec b)
+{
+	dst = pin(type, dst), a = pin(type, a), b = pin(type, b);
+	EACH(i, k, dst.n, {
+		store(dst, i, k, load(a, i, k) + load(b, i, k));
+	});
 }
 
 static void add(struct vec dst, struct vec a, struct vec b)
 {
-	EACH (i, k, dst.n)
-		store(dst, i, k, load(a, i, k) + load(b, i, k));
+	BY_TYPE(common(dst.type, common(a.type, b.type)), add_as, dst, a, b);
 }
 
 static void add_bias(struct vec y, struct vec bias)
 {
 	for (long r = 0; r < y.n; r += bias.n)
-		EACH (i, k, bias.n)
+		EACH(i, k, bias.n, {
 			store(y, r + i, k, load(y, r + i, k) + load(bias, i, k));
+		});
 }
 
 static void sum_rows(float *dst, int64_t cols, struct vec x)
@@ -27,27 +36,41 @@ static void sum_rows(float *dst, int64_t cols, struct vec x)
 	memset(dst, 0, 4 * cols);
 	struct vec d = floats(dst);
 	for (long r = 0; r < x.n; r += cols)
-		EACH (i, k, cols)
+		EACH(i, k, cols, {
 			store(d, i, k, load(d, i, k) + load(x, r + i, k));
+		});
 }
 
 INLINE vf sigmoid(vf x) { return set1(1.f) / (set1(1.f) + exp_(-x)); }
 
-static void swiglu(struct vec h, struct vec gate, struct vec up)
+INLINE void swiglu_as(const int type, struct vec h, struct vec gate, struct vec up)
 {
-	EACH (i, k, h.n) {
+	h = pin(type, h), gate = pin(type, gate), up = pin(type, up);
+	EACH(i, k, h.n, {
 		vf g = load(gate, i, k);
 		store(h, i, k, g * sigmoid(g) * load(up, i, k));
-	}
+	});
+}
+
+static void swiglu(struct vec h, struct vec gate, struct vec up)
+{
+	BY_TYPE(common(h.type, common(gate.type, up.type)), swiglu_as, h, gate, up);
+}
+
+INLINE void swiglu_grad_as(const int type, struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
+{
+	dgate = pin(type, dgate), dup = pin(type, dup), dh = pin(type, dh), gate = pin(type, gate), up = pin(type, up);
+	EACH(i, k, dh.n, {
+		vf d = load(dh, i, k), g = load(gate, i, k), u = load(up, i, k), sig = sigmoid(g);
+		store(dgate, i, k, d * u * sig * (set1(1.f) + g * (set1(1.f) - sig)));
+		store(dup, i, k, d * g * sig);
+	});
 }
 
 static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
 {
-	EACH (i, k, dh.n) {
-		vf d = load(dh, i, k), g = load(gate, i, k), u = load(up, i, k), sig = sigmoid(g);
-		store(dgate, i, k, d * u * sig * (set1(1.f) + g * (set1(1.f) - sig)));
-		store(dup, i, k, d * g * sig);
-	}
+	int type = common(common(dgate.type, dup.type), common(dh.type, common(gate.type, up.type)));
+	BY_TYPE(type, swiglu_grad_as, dgate, dup, dh, gate, up);
 }
 
 // sum_squares widens to double: the sum of a billion squares keeps its digits.
@@ -55,7 +78,7 @@ static double sum_squares(struct vec x)
 {
 	typedef double vd __attribute__((vector_size(4 * W)));
 	vd lo = {0}, hi = {0};
-	EACH (i, k, x.n) {
+	EACH(i, k, x.n, {
 		vf v = load(x, i, k);
 #if W == 16
 		vd a = _mm512_cvtps_pd(_mm512_castps512_ps256(v)), b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
@@ -64,7 +87,7 @@ static double sum_squares(struct vec x)
 #endif
 		lo += a * a;
 		hi += b * b;
-	}
+	});
 	lo += hi;
 	double total = 0;
 	for (int i = 0; i < W / 2; i++)
@@ -75,7 +98,7 @@ static double sum_squares(struct vec x)
 static void adamw(struct vec p, struct vec g, struct vec m, struct vec v, struct adamw c)
 {
 	vf inv = set1(c.root);
-	EACH (i, k, p.n) {
+	EACH(i, k, p.n, {
 		vf param = load(p, i, k), first = load(m, i, k), second = load(v, i, k);
 		vf grad = load(g, i, k) * set1(c.grad) + set1(c.l2) * param;
 		first += set1(c.m) * (grad - first);
@@ -83,5 +106,5 @@ static void adamw(struct vec p, struct vec g, struct vec m, struct vec v, struct
 		store(m, i, k, first);
 		store(v, i, k, second);
 		store(p, i, k, param * set1(c.decay) - set1(c.step) * first / (vroot(second) / inv + set1(c.eps)));
-	}
+	});
 }

@@ -4,8 +4,9 @@
 // exponentials and for the gradient; but for the first time it comes from the
 // cache, and an exponential computed twice costs less than one stored.
 
-static double cross_entropy(struct vec logits, const int32_t *targets, int64_t rows, float scale)
+INLINE void cross_entropy_as(const int type, double *sum_of_losses, struct vec logits, const int32_t *targets, int64_t rows, float scale)
 {
+	logits = pin(type, logits);
 	double loss = 0;
 	for (long r = 0; r < rows; r++) {
 		long vocab = logits.n / rows, size = logits.type == SIMD_F32 ? 4 : 2;
@@ -30,11 +31,19 @@ static double cross_entropy(struct vec logits, const int32_t *targets, int64_t r
 		float label = load(x, targets[r], 1)[0];
 		loss += log(all) - ((double)label - most);
 		vf inv = set1((float)(scale / all));
-		EACH (i, k, vocab)
+		EACH(i, k, vocab, {
 			store(x, i, k, exp_(load(x, i, k) - m) * inv);
+		});
 		// The label's own gradient, from its logit as it was.
 		vf p = exp_(set1(label) - m) * set1((float)(1 / all)) - set1(1.f);
 		store(x, targets[r], 1, p * set1(scale));
 	}
+	*sum_of_losses = loss;
+}
+
+static double cross_entropy(struct vec logits, const int32_t *targets, int64_t rows, float scale)
+{
+	double loss;
+	BY_TYPE(logits.type, cross_entropy_as, &loss, logits, targets, rows, scale);
 	return loss;
 }

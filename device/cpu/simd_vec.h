@@ -101,9 +101,17 @@ INLINE long min_l(long a, long b) { return a < b ? a : b; }
 // to_bf16 rounds to nearest even; a NaN stays one.
 INLINE vi to_bf16(vf v)
 {
+#if W == 16
+	__m512i u = (__m512i)v, high = _mm512_srli_epi32(u, 16);
+	__m512i up = _mm512_add_epi32(_mm512_and_si512(high, _mm512_set1_epi32(1)), _mm512_set1_epi32(0x7FFF));
+	__m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(u, up), 16);
+	__mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+	return (vi)_mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x40));
+#else
 	vi u = (vi)v, high = (u >> 16) & 0xFFFF;
 	vi rounded = ((u + 0x7FFF + (high & 1)) >> 16) & 0xFFFF;
-	return select_i((u & 0x7FFFFFFF) > 0x7F800000, high | 0x40, rounded);
+	return select_i((vi)_mm256_cmp_ps(v, v, _CMP_UNORD_Q), high | 0x40, rounded);
+#endif
 }
 
 // load and store move k <= W elements, of either high-precision type, from
@@ -149,8 +157,45 @@ INLINE void store(struct vec x, long i, long k, vf v)
 
 INLINE struct vec floats(const float *p) { return (struct vec){(void *)p, 0, SIMD_F32}; }
 
-// EACH runs its body for i = 0, W, 2W, … below n, with k = the lanes in use.
-#define EACH(i, k, n) for (long i = 0, k; i < (n) && (k = min_l(W, (n)-i), 1); i += W)
+// BY_TYPE calls body with the type that all its tensors have as a constant
+// first argument, for which the compiler makes a loop of its own, or with 0.
+// Bodies pin their tensors' types to it.
+#define BY_TYPE(type, body, ...)                   \
+	do                                             \
+		switch (type) {                            \
+		case SIMD_F32:                             \
+			body(SIMD_F32, __VA_ARGS__);           \
+			break;                                 \
+		case SIMD_BF16:                            \
+			body(SIMD_BF16, __VA_ARGS__);          \
+			break;                                 \
+		default:                                   \
+			body(0, __VA_ARGS__);                  \
+		}                                          \
+	while (0)
+
+INLINE int common(int a, int b) { return a == b ? a : 0; }
+INLINE struct vec pin(const int type, struct vec x)
+{
+	if (type)
+		x.type = type;
+	return x;
+}
+
+// EACH runs its body for i = 0, W, 2W, … below n, with k = the lanes in use: a
+// constant W in the loop, and a copy of the body for the rest.
+#define EACH(i, k, n, ...)                         \
+	do {                                           \
+		long i = 0, n_##i = (n);                   \
+		for (; i + W <= n_##i; i += W) {           \
+			enum { k = W };                        \
+			__VA_ARGS__                            \
+		}                                          \
+		if (i < n_##i) {                           \
+			long k = n_##i - i;                    \
+			__VA_ARGS__                            \
+		}                                          \
+	} while (0)
 
 // exp_ is e^x within one unit in the last place: 0 where no normal float is
 // small enough (AVX2) or no float at all, infinity above 88.72, NaN for NaN. x = n·ln2 + r, and a polynomial for e^r on |r| <= ln2/2
