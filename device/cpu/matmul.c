@@ -15,6 +15,35 @@
 #include "matmul.h"
 
 static int64_t min(int64_t x, int64_t y) { return x < y ? x : y; }
+static int64_t size_of(int32_t type) { return type == F32 ? 4 : type == BF16 ? 2 : 1; }
+
+// Asks for what the next strip of op(a) will be packed from, while the kernels
+// run: rows to L1, in which they lie closely, columns to L2.
+static void prefetch_strip(const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t n)
+{
+	const int64_t size = size_of(s->type), ld = s->ld * size;
+	const int64_t lanes = min(s->lanes - lane0, STRIP);
+	if (s->k_contiguous) {
+		const char *from = (const char *)s->data + lane0 * ld + k0 * size;
+		for (int64_t l = 0; l < lanes; l++)
+			for (int64_t i = 0; i < n * size; i += 64)
+				__builtin_prefetch(from + l * ld + i, 0, 3);
+	} else {
+		const char *from = (const char *)s->data + k0 * ld + lane0 * size;
+		for (int64_t i = 0; i < n; i++)
+			__builtin_prefetch(from + i * ld, 0, 2);
+	}
+}
+
+// Asks for the rows of dst that the coming block ends in.
+static void prefetch_dst(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols)
+{
+	const int64_t size = size_of(p->dst_type), ld = p->n * size;
+	const char *to = (const char *)p->dst + row * ld + col * size;
+	for (int64_t i = 0; i < rows; i++)
+		for (int64_t j = 0; j < cols * size; j += 64)
+			__builtin_prefetch(to + i * ld + j, 1, 3);
+}
 
 void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int64_t row, int64_t rows, int64_t col,
 		       int64_t cols, void *workspace)
@@ -31,7 +60,7 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 		scale *= (p->scale_a ? 1 / *p->scale_a : 1) * (p->scale_b ? 1 / *p->scale_b : 1);
 
 	for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += block_k) {
-		const int64_t steps = (min(k - k0, block_k) + u->k_per_word - 1) / u->k_per_word;
+		const int64_t n = min(k - k0, block_k), steps = (n + u->k_per_word - 1) / u->k_per_word;
 		const int first = k0 == 0, last = k0 + block_k >= k;
 		const int64_t strip = steps * STRIP;
 
@@ -42,14 +71,18 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 		float *next = partial;
 		for (int64_t r = 0; r < rows; r += STRIP) {
 			u->pack_a(a, &p->a, row + r, k0, steps);
+			if (r + STRIP < rows)
+				prefetch_strip(&p->a, row + r + STRIP, k0, n);
 			for (int64_t c = 0; c < cols; c += u->nr) {
-				for (int64_t h = 0; h < STRIP && r + h < rows; h += u->mr) {
-					float *sum = first && last ? local : next;
-					u->kernel(steps, a + h * by.row, by, b + c / u->b_lanes * strip, sum, !first);
+				const int64_t width = min(cols - c, u->nr);
+				for (int64_t h = 0; h < STRIP && r + h < rows; h += u->mr, next += block) {
+					const int64_t height = min(rows - r - h, u->mr);
+					float *sums = first && last ? local : next;
 					if (last)
-						u->finish(p, row + r + h, min(rows - r - h, u->mr), col + c,
-							  min(cols - c, u->nr), sum, scale);
-					next += block;
+						prefetch_dst(p, row + r + h, height, col + c, width);
+					u->kernel(steps, a + h * by.row, by, b + c / u->b_lanes * strip, sums, !first);
+					if (last)
+						u->finish(p, row + r + h, height, col + c, width, sums, scale);
 				}
 			}
 		}
