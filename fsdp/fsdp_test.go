@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fsdp_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"octet/dtype"
+	"octet/fp8"
+	"octet/fsdp"
+	"octet/nn"
+)
+
+var f32 = fsdp.Options{Param: dtype.Float32}
+
+// TestAnyNumberOfRanksTrainsAlike: 20 steps on 1, 2, 3, 4 and 12 ranks have the
+// losses of one rank, where rows do not divide and where ranks outnumber rows;
+// two runs have the same bits, the model learns, and padding stays zero.
+func TestAnyNumberOfRanksTrainsAlike(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		job  job
+	}{
+		{"uneven rows", job{args: uneven, options: f32, batch: 12, steps: 20}},
+		{"tied weights", job{args: tied, options: f32, batch: 12, steps: 20}},
+		{"even rows", job{args: sixteens, options: f32, batch: 12, steps: 20}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			j := tt.job
+			j.ranks = 1
+			one := run(t, j)
+			if first, last := one[0].losses[0], one[0].losses[j.steps-1]; !(last < 0.9*first) {
+				t.Errorf("the loss went from %.3f to %.3f: nothing was learned", first, last)
+			}
+			for _, ranks := range []int{1, 2, 3, 4, 12} {
+				j.ranks = ranks
+				got := run(t, j)
+				near(t, fmt.Sprintf("%d ranks", ranks), one, got, 1e-5)
+				sameBits(t, fmt.Sprintf("%d ranks, again", ranks), got, run(t, j))
+				for _, w := range got {
+					if !slices.Equal(w.losses, got[0].losses) {
+						t.Errorf("rank %d of %d has other losses than rank 0", w.rank, ranks)
+					}
+					for _, p := range w.f.Params() {
+						rows := p.Shard.Shape[0]
+						padding := append(w.mustGet(t, p.Shard.Rows(p.LocalRows, rows)), w.mustGet(t, p.Grad.Rows(p.LocalRows, rows))...)
+						for _, v := range padding {
+							if v != 0 {
+								t.Fatalf("rank %d of %d: the padding of %s or of its gradient became %v", w.rank, ranks, p.Name, v)
+							}
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestMicrobatchesAddUp(t *testing.T) {
+	for _, ranks := range []int{1, 2, 3} {
+		j := job{ranks: ranks, args: uneven, options: f32, batch: 24, steps: 10}
+		whole := run(t, j)
+		j.micro = 4
+		near(t, fmt.Sprintf("%d ranks, 4 microbatches", ranks), whole, run(t, j), 1e-5)
+	}
+}
+
+// TestWhatIsKeptAfterForwardChangesNoBit, in either wire.
+func TestWhatIsKeptAfterForwardChangesNoBit(t *testing.T) {
+	cfg := fp8.DefaultConfig()
+	cfg.EnableFsdpFloat8AllGather = true
+	for name, j := range map[string]job{
+		"float32": {args: uneven, options: f32},
+		"float8":  {args: sixteens, options: fsdp.Options{Param: dtype.BFloat16}, float8: &cfg, scales: true},
+	} {
+		j.ranks, j.batch, j.steps, j.micro = 3, 12, 5, 2
+		j.options.Reshard = fsdp.ReshardDefault
+		want := run(t, j)
+		for _, policy := range []fsdp.Reshard{"", fsdp.ReshardAlways, fsdp.ReshardNever} {
+			j.options.Reshard = policy
+			sameBits(t, fmt.Sprintf("%s, reshard %q", name, policy), want, run(t, j))
+		}
+	}
+}
+
+// TestStepsReuseTheirMemory: no step keeps memory, and after the second none is
+// asked of the device. (The first gathers in the model's order, which the second
+// may improve on.)
+func TestStepsReuseTheirMemory(t *testing.T) {
+	cfg := fp8.DefaultConfig()
+	cfg.EnableFsdpFloat8AllGather = true
+	for name, j := range map[string]job{
+		"float32":              {args: uneven, options: f32},
+		"tied":                 {args: tied, options: f32},
+		"float8, microbatches": {args: sixteens, options: fsdp.Options{Param: dtype.BFloat16}, float8: &cfg, micro: 2},
+		"float8, scales":       {args: sixteens, options: fsdp.Options{Param: dtype.BFloat16}, float8: &cfg, scales: true},
+	} {
+		j.ranks, j.batch, j.steps = 2, 4, 6
+		for _, w := range run(t, j) {
+			if slices.Min(w.live) != slices.Max(w.live) {
+				t.Errorf("%s: rank %d has %v bytes of its pool in use after each step", name, w.rank, w.live)
+			}
+			if w.allocs[5] != w.allocs[1] {
+				t.Errorf("%s: rank %d made %v allocations by each step, want no more after the second", name, w.rank, w.allocs)
+			}
+		}
+	}
+}
+
+// sometimes is a module that some ranks do not run.
+type sometimes struct {
+	nn.Module
+	runs bool
+}
+
+func (m *sometimes) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	if !m.runs {
+		return x
+	}
+	return m.Module.Forward(c, x)
+}
+
+// TestAnUnusedParameterHasNoGradient: what one rank does not use has the
+// gradient of the others, and zero where nobody uses it; nobody hangs.
+func TestAnUnusedParameterHasNoGradient(t *testing.T) {
+	const name = "layers.0.feed_forward.w1.weight"
+	gradient := func(uses func(rank int) bool) (g []float32) {
+		j := job{ranks: 2, args: uneven, options: f32, batch: 4, steps: 1}
+		j.before = func(w *worker, _ int) {
+			_ = nn.Walk(&w.model, func(path string, m nn.Module) (nn.Module, error) {
+				if path == "layers.0.feed_forward" {
+					m = &sometimes{m, uses(w.rank)}
+				}
+				return m, nil
+			})
+		}
+		for _, w := range run(t, j) {
+			for _, p := range w.f.Params() {
+				if p.Name == name {
+					g = append(g, w.mustGet(t, p.LocalGrad())...)
+				}
+			}
+		}
+		return g
+	}
+	norm := func(x []float32) (sum float64) {
+		for _, v := range x {
+			sum += math.Abs(float64(v))
+		}
+		return sum
+	}
+	first := gradient(func(rank int) bool { return rank == 0 })
+	second := gradient(func(rank int) bool { return rank == 1 })
+	none := gradient(func(int) bool { return false })
+	if norm(first) == 0 || norm(second) == 0 || slices.Equal(first, second) {
+		t.Errorf("gradients of ranks 0 and 1 alone have sums %v and %v, want two others than 0", norm(first), norm(second))
+	}
+	if norm(none) != 0 || len(none) == 0 {
+		t.Errorf("gradient %v of a parameter that no rank uses", none)
+	}
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fsdp_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"octet/comm"
+	"octet/comm/local"
+	"octet/comm/record"
+	"octet/device"
+	"octet/device/cpu"
+	"octet/dtype"
+	"octet/fp8"
+	"octet/fsdp"
+	"octet/models/llama"
+	"octet/nn"
+	"octet/nn/nntest"
+	"octet/optim"
+	"octet/parallel"
+	"octet/tensor"
+)
+
+// job is a run of goroutine ranks that train a Llama on random tokens.
+type job struct {
+	ranks   int
+	args    llama.Args
+	options fsdp.Options
+	float8  *fp8.Float8LinearConfig // nil: none
+	skip    []string                // of the float8 filter
+	scales  bool                    // precompute them after each update
+	batch   int                     // sequences a step, of all ranks and microbatches
+	micro   int                     // microbatches a step; 0 is 1
+	steps   int
+	// before, if set, runs on each rank before each step.
+	before func(w *worker, step int)
+}
+
+const seqLen = 8
+
+// uneven has no size that 2, 3 and 4 all divide, and weights of 2 rows.
+var uneven = llama.Args{Dim: 10, Layers: 2, Heads: 5, KVHeads: 1, Vocab: 11, FFNHiddenDim: 7, NormEps: 1e-5, RopeTheta: 100, MaxSeqLen: seqLen}
+
+// tied shares its embedding with its output.
+var tied = llama.Args{Dim: 10, Layers: 1, Heads: 5, KVHeads: 5, Vocab: 7, FFNHiddenDim: 5, NormEps: 1e-5, RopeTheta: 100, MaxSeqLen: seqLen, Tied: true}
+
+// sixteens are sizes that float8 takes.
+var sixteens = llama.Args{Dim: 16, Layers: 2, Heads: 2, KVHeads: 2, Vocab: 32, FFNHiddenDim: 48, NormEps: 1e-5, RopeTheta: 100, MaxSeqLen: seqLen}
+
+// units are those of a Llama.
+var units = []string{"tok_embeddings", "layers.*", "norm+output"}
+
+// worker is one rank.
+type worker struct {
+	job
+	rank  int
+	dev   *nntest.Counting
+	world comm.Comm
+	log   *record.Log // of the world and all groups
+	model nn.Module
+	f     *fsdp.FSDP
+	c     *nn.Ctx
+	adam  *optim.Adam
+	clip  *optim.Clipper
+	loss  *tensor.Tensor
+
+	losses, norms []float64
+	calls         [][]record.Call // of each step
+	allocs, live  []int           // after each step
+}
+
+// run trains and returns the workers, which live as long as the test.
+func run(t *testing.T, j job) []*worker {
+	t.Helper()
+	workers := make([]*worker, j.ranks)
+	errs := make([]error, j.ranks)
+	var wg sync.WaitGroup
+	for rank, world := range local.New(j.ranks, local.Options{Timeout: 20 * time.Second}) {
+		dev, err := cpu.Open(cpu.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { dev.Close() })
+		w := &worker{job: j, rank: rank, dev: &nntest.Counting{Device: dev}, log: &record.Log{Keep: true}}
+		w.world = record.New(world, w.log)
+		workers[rank] = w
+		wg.Go(func() {
+			if errs[rank] = w.train(); errs[rank] != nil {
+				world.Abort(errs[rank])
+			}
+		})
+	}
+	wg.Wait()
+	for rank, err := range errs {
+		if err != nil {
+			t.Fatalf("rank %d: %v", rank, err)
+		}
+	}
+	return workers
+}
+
+func (w *worker) train() error {
+	if err := w.build(); err != nil {
+		return err
+	}
+	for step := range w.steps {
+		if w.before != nil {
+			w.before(w, step)
+		}
+		w.log.Take()
+		if err := w.step(step); err != nil {
+			return fmt.Errorf("step %d: %w", step, err)
+		}
+		w.calls = append(w.calls, w.log.Take())
+		w.allocs, w.live = append(w.allocs, w.dev.Allocs), append(w.live, w.c.Pool.Live())
+	}
+	return nil
+}
+
+func (w *worker) build() (err error) {
+	w.model = llama.New(w.args, seqLen)
+	plan := parallel.Plan{Units: units, FSDP: w.options}
+	if w.float8 != nil {
+		plan.Float8 = &parallel.Float8{Config: *w.float8, Skip: append([]string{"output"}, w.skip...)}
+	}
+	if err := plan.Convert(&w.model); err != nil {
+		return err
+	}
+	group, err := w.world.Split(0, w.rank)
+	if err != nil {
+		return err
+	}
+	group.(comm.Control).SetName("fsdp")
+	if w.f, err = plan.Shard(&w.model, group); err != nil {
+		return err
+	}
+	if err := w.f.Allocate(w.dev); err != nil {
+		return err
+	}
+	s, pool := w.dev.NewStream("compute"), device.NewPool(w.dev)
+	w.c = &nn.Ctx{Stream: s, Pool: pool, Tape: &nn.Tape{}, Act: w.options.Param}
+	if w.adam, err = optim.NewAdam(w.dev, s, w.f.Params(), optim.AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}); err != nil {
+		return err
+	}
+	w.clip, w.loss = optim.NewClipper(pool, w.f.Params()), pool.New(dtype.Float32, 1)
+	for _, p := range w.f.Params() {
+		width := p.Numel() / p.Shape[0]
+		rows := make([]float32, p.LocalRows*width)
+		p.Init.Fill(rows, 1, p.Name, p.RowOffset*width)
+		w.write(p, rows)
+	}
+	w.precompute()
+	return nil
+}
+
+// write sets this rank's rows of p.
+func (w *worker) write(p *nn.Param, rows []float32) {
+	w.c.Stream.Upload(p.Local(), device.Float32Bytes(rows))
+	p.Version++
+}
+
+func (w *worker) precompute() {
+	if w.scales {
+		fp8.PrecomputeFloat8DynamicScaleForFSDP(w.c, w.world, w.model)
+	}
+}
+
+func (w *worker) step(step int) error {
+	s, micro := w.c.Stream, max(1, w.micro)
+	s.Zero(w.loss)
+	size := w.batch / (w.ranks * micro)
+	ids, targets := w.c.Pool.New(dtype.Int32, size, seqLen), w.c.Pool.New(dtype.Int32, size, seqLen)
+	for m := range micro {
+		in, out := w.tokens(step, (m*w.ranks+w.rank)*size, size)
+		s.Upload(ids, device.Int32Bytes(in))
+		s.Upload(targets, device.Int32Bytes(out))
+		w.f.BeginForward(w.c)
+		logits := w.model.Forward(w.c, nn.Input(ids))
+		nn.CrossEntropy(w.c, w.loss, logits, targets, 1/float32(w.batch*seqLen))
+		w.c.Tape.Backward()
+	}
+	w.c.Pool.Free(ids)
+	w.c.Pool.Free(targets)
+	w.f.Finish(w.c)
+	w.clip.Measure(s, w.world, 1)
+	w.world.AllReduce(s, w.loss, comm.Sum)
+	w.adam.Step(s, w.clip.Coef, 1e-2)
+	w.precompute()
+	loss, err := w.get(w.loss)
+	if err != nil {
+		return err
+	}
+	norm, err := w.get(w.clip.Norm)
+	w.losses, w.norms = append(w.losses, float64(loss[0])), append(w.norms, float64(norm[0]))
+	return err
+}
+
+// tokens are n sequences of the step's global batch from the given one on, and
+// their targets; the data does not depend on who reads it.
+func (w *worker) tokens(step, first, n int) (in, out []int32) {
+	for i := range n {
+		draw := rand.New(rand.NewPCG(uint64(step), uint64(first+i)))
+		id := draw.IntN(w.args.Vocab)
+		for range seqLen {
+			in = append(in, int32(id))
+			id = (3*id + draw.IntN(2)) % w.args.Vocab // something to learn
+			out = append(out, int32(id))
+		}
+	}
+	return in, out
+}
+
+// get waits for all streams and reads a float32 tensor.
+func (w *worker) get(x *tensor.Tensor) ([]float32, error) {
+	raw := make([]byte, x.Bytes())
+	w.c.Stream.Download(raw, x)
+	if err := w.c.Stream.Sync(); err != nil {
+		return nil, err
+	}
+	out := make([]float32, x.Numel())
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
+	return out, w.f.Sync()
+}
+
+// mustGet is get for a test's own goroutine.
+func (w *worker) mustGet(t *testing.T, x *tensor.Tensor) []float32 {
+	t.Helper()
+	out, err := w.get(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// whole puts the real rows of all ranks' shards together, by name.
+func whole(t *testing.T, workers []*worker) map[string][]float32 {
+	t.Helper()
+	all := map[string][]float32{}
+	for _, w := range workers {
+		for _, p := range w.f.Params() {
+			all[p.Name] = append(all[p.Name], w.mustGet(t, p.Local())...)
+		}
+	}
+	for _, p := range workers[0].f.Params() {
+		if len(all[p.Name]) != p.Numel() {
+			t.Fatalf("%s: the ranks hold %d of %d elements", p.Name, len(all[p.Name]), p.Numel())
+		}
+	}
+	return all
+}
+
+// sameBits fails unless two runs have the same losses, norms and weights.
+func sameBits(t *testing.T, what string, a, b []*worker) {
+	t.Helper()
+	if !slices.Equal(a[0].losses, b[0].losses) || !slices.Equal(a[0].norms, b[0].norms) {
+		t.Errorf("%s: losses %v and norms %v, want the same bits as %v and %v", what, b[0].losses, b[0].norms, a[0].losses, a[0].norms)
+	}
+	other := whole(t, b)
+	for name, x := range whole(t, a) {
+		if !slices.Equal(x, other[name]) {
+			t.Errorf("%s: %s has other bits", what, name)
+		}
+	}
+}
+
+// near fails unless all losses of b are those of a within a relative bound.
+func near(t *testing.T, what string, a, b []*worker, bound float64) {
+	t.Helper()
+	worst := 0.0
+	for i, want := range a[0].losses {
+		worst = max(worst, math.Abs(b[0].losses[i]-want)/want)
+	}
+	t.Logf("%s: losses within %.2g", what, worst)
+	if !(worst <= bound) {
+		t.Errorf("%s: losses %v, want %v: off by %.2g, more than %.2g", what, b[0].losses, a[0].losses, worst, bound)
+	}
+}
