@@ -4,6 +4,7 @@ package launcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"octet/comm/store"
@@ -27,8 +28,7 @@ func OpenStore(ctx context.Context, p Place) (store.Store, func() error, error) 
 	}
 	client, err := store.Dial(ctx, p.Endpoint())
 	if err != nil {
-		closeServer()
-		return nil, nil, fmt.Errorf("rank %d of %d: %w", p.Global, p.World, err)
+		return nil, nil, errors.Join(fmt.Errorf("rank %d of %d: %w", p.Global, p.World, err), closeServer())
 	}
 	return client, func() error {
 		client.Close()

@@ -106,12 +106,10 @@ func connect(ctx context.Context, cfg *config.Config, place launcher.Place) (com
 		Rank: place.Global, World: place.World, Store: st, Timeout: timeout, RunID: fmt.Sprintf("%s/%d", place.RunID, place.Attempt),
 	})
 	if err != nil {
-		closeStore()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, closeStore())
 	}
 	return c, func() error {
-		defer closeStore()
-		return c.(comm.Control).Close()
+		return errors.Join(c.(comm.Control).Close(), closeStore())
 	}, nil
 }
 

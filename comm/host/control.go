@@ -54,9 +54,6 @@ func (c *control) receive() {
 			break
 		}
 		c.node.job.Hear(&comm.AbortError{Rank: int(binary.LittleEndian.Uint32(head[1:])), Err: errors.New(string(text))})
-		if c.node.page != nil {
-			c.node.page.tell(c.node.job.Reason())
-		}
 	}
 	if !c.mine.Load() {
 		c.node.gone(c.rank)
@@ -70,7 +67,7 @@ func (c *control) tell(e *comm.AbortError) {
 	b := binary.LittleEndian.AppendUint32([]byte{'A'}, uint32(e.Rank))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
 	c.conn.SetWriteDeadline(time.Now().Add(time.Second))
-	c.conn.Write(append(b, text...)) // a peer that is gone need not know
+	_, _ = c.conn.Write(append(b, text...)) // a peer that is gone need not know
 }
 
 func (c *control) left() bool { return c.bye.Load() }
@@ -79,6 +76,6 @@ func (c *control) left() bool { return c.bye.Load() }
 func (c *control) leave() {
 	c.mine.Store(true)
 	c.conn.SetWriteDeadline(time.Now().Add(time.Second))
-	c.conn.Write([]byte{'B'})
+	_, _ = c.conn.Write([]byte{'B'})
 	c.conn.Close()
 }

@@ -27,7 +27,7 @@ func (c *call) abort(err error) error {
 			err = c.late(t)
 		}
 		err = fmt.Errorf("%s: %w", c.title(), err)
-		if aborted = c.g.job.Abort(c.g.self(), err); aborted.Err == err {
+		if aborted = c.g.job.Abort(c.g.self(), err); aborted.Err == err { //nolint:errorlint // identity: whether this very error came first
 			return err
 		}
 	}

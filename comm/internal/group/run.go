@@ -73,7 +73,7 @@ func (c *call) execute() error {
 	}
 	if ferr := g.link.Finish(g.round); err == nil && ferr != nil {
 		err = c.abort(ferr)
-		g.link.Finish(g.round) // now that the others know
+		_ = g.link.Finish(g.round) // now that the others know
 	}
 	g.give(c, err == nil)
 	return err
