@@ -4,8 +4,8 @@
 // implementation's test says how to make n connected ranks:
 //
 //	func TestConformance(t *testing.T) {
-//		commtest.Run(t, []int{1, 2, 3}, func(t *testing.T, n int, timeout time.Duration) []comm.Comm {
-//			return local.New(n, local.Options{Timeout: timeout})
+//		commtest.Run(t, []int{1, 2, 3}, func(t *testing.T, n int) []comm.Comm {
+//			return local.New(n, local.Options{})
 //		})
 //	}
 //
@@ -21,15 +21,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"octet/comm"
 	"octet/tensor"
 )
 
-// Open makes n connected ranks in this process, in the order of their ranks;
-// timeout 0 is a generous one.
-type Open func(t *testing.T, n int, timeout time.Duration) []comm.Comm
+// Open makes n connected ranks in this process, in the order of their ranks,
+// with a generous timeout. They implement comm.Control.
+type Open func(t *testing.T, n int) []comm.Comm
 
 // Env is one rank in a case.
 type Env struct {
@@ -119,7 +118,7 @@ func Together(comms []comm.Comm, f func(e *Env) error) []error {
 func Run(t *testing.T, sizes []int, open Open) {
 	for _, n := range sizes {
 		t.Run(fmt.Sprintf("%d ranks", n), func(t *testing.T) {
-			comms := opened(t, open, n, 0)
+			comms := opened(t, open, n)
 			for _, c := range slices.Concat(Results(), Splits()) {
 				t.Run(c.Name, func(t *testing.T) {
 					for r, err := range Together(comms, c.Run) {
@@ -136,8 +135,8 @@ func Run(t *testing.T, sizes []int, open Open) {
 	}
 }
 
-func opened(t *testing.T, open Open, n int, timeout time.Duration) []comm.Comm {
-	comms := open(t, n, timeout)
+func opened(t *testing.T, open Open, n int) []comm.Comm {
+	comms := open(t, n)
 	t.Cleanup(func() {
 		for r, c := range comms {
 			if err := c.(comm.Control).Close(); err != nil {

@@ -13,15 +13,20 @@ import (
 	"octet/dtype"
 )
 
-// soon is the deadline of tests in which one is reached; generous waits, which
-// must not be reached, use the implementation's default.
-const soon = 300 * time.Millisecond
+// hurry waits for all ranks and then makes deadlines short, for tests in which
+// one is reached.
+func hurry(e *Env) error {
+	e.Barrier(e.Stream)
+	err := e.Stream.Sync()
+	e.Comm.(comm.Control).SetTimeout(300 * time.Millisecond)
+	return err
+}
 
 // faults checks that no mistake hangs and that all ranks are told what it was.
 func faults(t *testing.T, n int, open Open) {
 	for _, tt := range mismatches {
 		t.Run("mismatch: "+tt.name, func(t *testing.T) {
-			comms := opened(t, open, n, 0)
+			comms := opened(t, open, n)
 			last := n - 1
 			errs := Together(comms, func(e *Env) error {
 				e.Barrier(e.Stream)
@@ -37,11 +42,11 @@ func faults(t *testing.T, n int, open Open) {
 			}
 		})
 	}
-	t.Run("deadline", func(t *testing.T) { deadline(t, opened(t, open, n, soon)) })
-	t.Run("deadline of a split", func(t *testing.T) { splitDeadline(t, opened(t, open, n, soon)) })
-	t.Run("abort", func(t *testing.T) { abort(t, opened(t, open, n, 0)) })
-	t.Run("abort of a child", func(t *testing.T) { abortChild(t, opened(t, open, n, 0)) })
-	t.Run("abort of a split", func(t *testing.T) { abortSplit(t, opened(t, open, n, 0)) })
+	t.Run("deadline", func(t *testing.T) { deadline(t, opened(t, open, n)) })
+	t.Run("deadline of a split", func(t *testing.T) { splitDeadline(t, opened(t, open, n)) })
+	t.Run("abort", func(t *testing.T) { abort(t, opened(t, open, n)) })
+	t.Run("abort of a child", func(t *testing.T) { abortChild(t, opened(t, open, n)) })
+	t.Run("abort of a split", func(t *testing.T) { abortSplit(t, opened(t, open, n)) })
 }
 
 // mismatches are calls of the last rank that differ from those of the others.
@@ -96,8 +101,8 @@ func deadline(t *testing.T, comms []comm.Comm) {
 	}
 	errs := Together(comms, func(e *Env) error {
 		e.Comm.(comm.Control).SetName("fsdp")
-		if e.Rank() == 1 {
-			return nil
+		if err := hurry(e); err != nil || e.Rank() == 1 {
+			return err
 		}
 		return gather(e)
 	})
@@ -109,7 +114,7 @@ func deadline(t *testing.T, comms []comm.Comm) {
 	}
 	for r, err := range errs {
 		if r != 1 {
-			mentions(t, r, err, `all-gather #1 of group "fsdp" (400 bytes): rank 1 has not arrived after 300ms; arrived: `+strings.Join(here, ", "))
+			mentions(t, r, err, `all-gather #2 of group "fsdp" (400 bytes): rank 1 has not arrived after 300ms; arrived: `+strings.Join(here, ", "))
 		}
 	}
 	late := Together(comms[1:2], func(e *Env) (err error) {
@@ -124,8 +129,8 @@ func deadline(t *testing.T, comms []comm.Comm) {
 // splitDeadline: rank 0 does not split.
 func splitDeadline(t *testing.T, comms []comm.Comm) {
 	for r, err := range Together(comms, func(e *Env) error {
-		if e.Rank() == 0 {
-			return nil
+		if err := hurry(e); err != nil || e.Rank() == 0 {
+			return err
 		}
 		_, err := e.Split(0, 0)
 		return err

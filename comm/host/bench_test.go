@@ -12,7 +12,7 @@ import (
 func BenchmarkTogether(b *testing.B) {
 	for _, l := range layouts[:2] {
 		b.Run(l.name, func(b *testing.B) {
-			commtest.BenchTogether(b, func(b *testing.B) []comm.Comm { return connect(b, 2, 0, 0, l.hostOf) })
+			commtest.BenchTogether(b, func(b *testing.B) []comm.Comm { return connect(b, 2, 0, l.hostOf) })
 		})
 	}
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // connect joins n ranks of this process; hostOf gives their hosts.
-func connect(t testing.TB, n, chunk int, timeout time.Duration, hostOf func(rank int) string) []comm.Comm {
+func connect(t testing.TB, n, chunk int, hostOf func(rank int) string) []comm.Comm {
 	t.Helper()
 	mem := store.NewMemory()
 	comms := make([]comm.Comm, n)
@@ -28,7 +28,7 @@ func connect(t testing.TB, n, chunk int, timeout time.Duration, hostOf func(rank
 	for r := range n {
 		wg.Go(func() {
 			comms[r], errs[r] = host.Connect(context.Background(), host.Config{
-				Rank: r, World: n, Store: mem, RunID: t.Name(), Timeout: timeout,
+				Rank: r, World: n, Store: mem, RunID: t.Name(),
 				HostID: hostOf(r), Address: "127.0.0.1", ChunkBytes: chunk,
 			})
 		})
@@ -55,14 +55,14 @@ func TestConformance(t *testing.T) {
 	}{
 		{"shared memory", []int{1, 2, 4}, 0, sharedMemory},
 		{"shared memory, small messages", []int{3}, 4096, sharedMemory},
-		{"tcp", []int{2, 3}, 0, tcp},
+		{"tcp", []int{2}, 0, tcp},
 		{"tcp, small messages", []int{3}, 4096, tcp},
 		{"mixed", []int{4}, 16384, pairs},
 		{"mixed, one rank alone", []int{3}, 16384, pairs},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			commtest.Run(t, tt.ranks, func(t *testing.T, n int, timeout time.Duration) []comm.Comm {
-				return connect(t, n, tt.chunk, timeout, tt.hostOf)
+			commtest.Run(t, tt.ranks, func(t *testing.T, n int) []comm.Comm {
+				return connect(t, n, tt.chunk, tt.hostOf)
 			})
 		})
 	}
@@ -71,7 +71,7 @@ func TestConformance(t *testing.T) {
 // TestNamesAreRemoved: once connected, shared memory has no name left that a
 // killed job could leave behind.
 func TestNamesAreRemoved(t *testing.T) {
-	comms := connect(t, 2, 0, 0, sharedMemory)
+	comms := connect(t, 2, 0, sharedMemory)
 	f, err := os.Open("/proc/self/maps")
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func TestWorldSizesDiffer(t *testing.T) {
 func TestClosedPeer(t *testing.T) {
 	for name, hostOf := range map[string]func(int) string{"shared memory": sharedMemory, "tcp": tcp} {
 		t.Run(name, func(t *testing.T) {
-			comms := connect(t, 2, 0, 0, hostOf)
+			comms := connect(t, 2, 0, hostOf)
 			if err := comms[1].(comm.Control).Close(); err != nil {
 				t.Fatal(err)
 			}

@@ -57,7 +57,7 @@ func (n *node) look() *comm.AbortError {
 	return n.page.look()
 }
 
-// tell spreads an abort that this rank has found.
+// tell spreads an abort.
 func (n *node) tell(e *comm.AbortError) {
 	if n.page != nil {
 		n.page.tell(e)

@@ -4,7 +4,6 @@ package local_test
 
 import (
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -16,8 +15,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
-	commtest.Run(t, []int{1, 2, 3, 4}, func(t *testing.T, n int, timeout time.Duration) []comm.Comm {
-		return local.New(n, local.Options{Timeout: timeout})
+	commtest.Run(t, []int{1, 2, 3, 4}, func(t *testing.T, n int) []comm.Comm {
+		return local.New(n, local.Options{})
 	})
 }
 

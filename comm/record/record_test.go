@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -26,8 +25,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
-	commtest.Run(t, []int{1, 2}, func(t *testing.T, n int, timeout time.Duration) []comm.Comm {
-		comms := local.New(n, local.Options{Timeout: timeout})
+	commtest.Run(t, []int{1, 2}, func(t *testing.T, n int) []comm.Comm {
+		comms := local.New(n, local.Options{})
 		for r := range comms {
 			comms[r] = record.New(comms[r], &record.Log{Keep: r == 0})
 		}

@@ -64,40 +64,38 @@ func (j *Job) AfterAbort(f func()) (stop func() bool) { return context.AfterFunc
 // Abort ends the job with a cause found by a rank of the world; of several
 // causes the first wins, and is returned.
 func (j *Job) Abort(rank int, cause error) *comm.AbortError {
-	return j.end(&comm.AbortError{Rank: rank, Err: cause}, true)
+	return j.Hear(&comm.AbortError{Rank: rank, Err: cause})
 }
 
-// Hear ends the job with what another process has told.
-func (j *Job) Hear(e *comm.AbortError) { j.end(e, false) }
-
-func (j *Job) end(e *comm.AbortError, tell bool) *comm.AbortError {
+// Hear is Abort with what another process has told. It is passed on before it
+// is known here: this process may end as soon as it knows, and the others
+// would take that for the cause.
+func (j *Job) Hear(e *comm.AbortError) *comm.AbortError {
 	j.once.Do(func() {
 		if j.Look != nil {
 			if first := j.Look(); first != nil {
-				e, tell = first, false
+				e = first
 			}
+		}
+		if j.Tell != nil {
+			j.Tell(e)
 		}
 		j.cause.Store(e)
 		j.cancel()
-		if tell && j.Tell != nil {
-			j.Tell(e)
-		}
 	})
 	return j.cause.Load()
 }
 
 // Cause is the error that ended the job, or nil.
 func (j *Job) Cause() error {
-	if j.cause.Load() == nil && j.Look != nil {
-		if e := j.Look(); e != nil {
-			j.Hear(e)
-		}
-	}
-	if e := j.Reason(); e != nil {
+	if e := j.cause.Load(); e != nil {
 		return e
+	}
+	if j.Look == nil {
+		return nil
+	}
+	if e := j.Look(); e != nil {
+		return j.Hear(e)
 	}
 	return nil
 }
-
-// Reason is Cause without a look at other processes.
-func (j *Job) Reason() *comm.AbortError { return j.cause.Load() }
