@@ -33,6 +33,7 @@ func commands() []command {
 		{name: "run", help: "start ranks of a program, here and on other hosts (torchrun's flags)", run: runRun},
 		{name: "train", help: "train a Llama: one rank of a job", run: runTrain, check: checkTrain},
 		{name: "plot", help: "draw the loss curves of runs, from their metrics.jsonl", run: runPlot},
+		{name: "bench", help: "measure the matrix products against this processor's peak", run: runBench},
 		{name: "guard", run: runGuard},
 	}
 }
