@@ -4,7 +4,8 @@
 // ranks, asynchronous on a device's stream. comm/local connects goroutines,
 // comm/host processes; comm/record writes down what another communicator does.
 //
-// Every rank of a group makes the same calls in the same order:
+// What these communicators offer besides is in Control: a name, a deadline, an
+// end. Every rank of a group makes the same calls in the same order:
 //
 //	c := local.New(2, local.Options{})[rank]
 //	c.AllReduce(s, t, comm.Sum)                            // in place
@@ -67,7 +68,8 @@ type Comm interface {
 	AllReduce(s device.Stream, t *tensor.Tensor, op Op)
 	// Broadcast sends root's t to all; root is a rank of this group.
 	Broadcast(s device.Stream, t *tensor.Tensor, root int)
-	// AllToAll: slot q of src goes to slot Rank of rank q's dst.
+	// AllToAll: slot q of src goes to slot Rank of rank q's dst, which is other
+	// memory than src. Any type.
 	AllToAll(s device.Stream, dst, src *tensor.Tensor)
 	// Barrier holds the stream until every rank's stream is here.
 	Barrier(s device.Stream)
