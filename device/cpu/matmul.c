@@ -69,13 +69,13 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 				u->pack_b(b + (c + l) / u->b_lanes * strip, &p->b, col + c + l, k0, steps);
 
 		float *next = partial;
-		for (int64_t r = 0; r < rows; r += STRIP) {
+		for (int64_t r = 0; r < rows; r += u->a_lanes) {
 			u->pack_a(a, &p->a, row + r, k0, steps);
-			if (r + STRIP < rows)
-				prefetch_strip(&p->a, row + r + STRIP, k0, n);
+			if (r + u->a_lanes < rows)
+				prefetch_strip(&p->a, row + r + u->a_lanes, k0, n);
 			for (int64_t c = 0; c < cols; c += u->nr) {
 				const int64_t width = min(cols - c, u->nr);
-				for (int64_t h = 0; h < STRIP && r + h < rows; h += u->mr, next += block) {
+				for (int64_t h = 0; h < u->a_lanes && r + h < rows; h += u->mr, next += block) {
 					const int64_t height = min(rows - r - h, u->mr);
 					float *sums = first && last ? local : next;
 					if (last)

@@ -142,8 +142,9 @@ const (
 	rowAlign    = 16
 )
 
-// workspaceBytes holds a strip of a, tileCols columns of b, and the sums of a tile.
-const workspaceBytes = 4 * (rowAlign*tileSteps + tileCols*tileSteps + tileRows*tileCols)
+// workspaceBytes holds a strip of a, tileCols columns of b, and the sums of a
+// tile, the last rows of which may be padding.
+const workspaceBytes = 4 * (rowAlign*tileSteps + tileCols*tileSteps + (tileRows+rowAlign)*tileCols)
 
 // workspaceSlot is the stream's scratch slot of MatMul.
 const workspaceSlot = 7

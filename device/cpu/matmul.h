@@ -44,8 +44,9 @@ struct strides {
 // apart, where k is contiguous, and is like b's where it is not.
 struct matmul_unit {
 	int k_per_word;
-	int b_lanes; // columns of op(b) in a strip; a strip of op(a) has STRIP rows
-	int mr, nr;  // rows and columns of a kernel's block; mr divides STRIP
+	int a_lanes; // rows of op(a) used of a strip
+	int b_lanes; // columns of op(b) in a strip
+	int mr, nr;  // rows and columns of a kernel's block; mr divides a_lanes
 	// Packs one strip: lanes from lane0 on, steps words from element k0 on.
 	// What lies outside the matrix is zero.
 	void (*pack_a)(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
@@ -69,7 +70,7 @@ const struct matmul_unit *octet_matmul_unit_fp16_emulated(void);
 
 // The largest tile, and the workspace a tile needs.
 enum { TILE_ROWS = 1024, TILE_COLS = 512, TILE_STEPS = 384 };
-enum { WORKSPACE = 4 * (STRIP * TILE_STEPS + TILE_COLS * TILE_STEPS + TILE_ROWS * TILE_COLS) };
+enum { WORKSPACE = 4 * (STRIP * TILE_STEPS + TILE_COLS * TILE_STEPS + (TILE_ROWS + STRIP) * TILE_COLS) };
 
 // Computes rows x cols of dst from (row, col) on, over the whole of k.
 void octet_matmul_tile(const struct matmul_unit *, const struct matmul *, int64_t row, int64_t rows, int64_t col,

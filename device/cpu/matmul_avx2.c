@@ -13,7 +13,7 @@
 #define INLINE static inline __attribute__((always_inline)) AVX2
 #define UNROLL _Pragma("GCC unroll 16")
 
-enum { ROWS = 4 };
+enum { ROWS = 6 };
 
 // What float8's bits need to become an f32: the shift of the magnitude to f32's
 // place, the difference of the exponents' biases, the first normal and the
@@ -42,11 +42,13 @@ INLINE __m256 decode(struct format f, __m256i codes)
 INLINE __m256 load(int type, const void *p, int64_t n)
 {
 	const int size = type == F32 ? 4 : type == BF16 ? 2 : 1;
-	char padded[32] __attribute__((aligned(32))) = {0};
+	char padded[32] __attribute__((aligned(32)));
 	if (n <= 0)
 		return _mm256_setzero_ps();
-	if (n < 8)
+	if (n < 8) {
+		memset(padded, 0, sizeof padded);
 		p = memcpy(padded, p, n * size);
+	}
 	switch (type) {
 	case F32:
 		return _mm256_loadu_ps(p);
@@ -97,7 +99,7 @@ INLINE void pack_as(enum side side, int type, float *strip, const struct matmul_
 		    int64_t steps)
 {
 	if (s->k_contiguous && side == SIDE_A) {
-		for (int64_t l = 0; l < STRIP; l++)
+		for (int64_t l = 0; l < 2 * ROWS; l++)
 			for (int64_t i = 0; i < steps; i += 8)
 				_mm256_store_ps(strip + l * TILE_STEPS + i, along_k(type, s, lane0 + l, k0 + i));
 		return;
@@ -142,7 +144,7 @@ AVX2 static void pack_b(uint32_t *strip, const struct matmul_source *s, int64_t 
 	pack(SIDE_B, strip, s, lane0, k0, steps);
 }
 
-// 8 sums of 8 lanes: 4 rows by one strip.
+// 12 sums of 8 lanes: 6 rows by one strip.
 AVX2 static void kernel(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block, int add)
 {
 	const float *fb = (const float *)b;
@@ -205,6 +207,6 @@ static float no_bias(int32_t type) { return 1; }
 
 const struct matmul_unit *octet_matmul_unit_avx2(void)
 {
-	static const struct matmul_unit u = {1, STRIP, ROWS, STRIP, pack_a, pack_b, kernel, finish, no_bias};
+	static const struct matmul_unit u = {1, 2 * ROWS, STRIP, ROWS, STRIP, pack_a, pack_b, kernel, finish, no_bias};
 	return &u;
 }

@@ -189,28 +189,28 @@ static float fp16_bias(int32_t type) { return type == E4M3 ? 16 : 2048; }
 
 const struct matmul_unit *octet_matmul_unit_avx512(void)
 {
-	static const struct matmul_unit u = {1, STRIP, ROWS, STRIPS * STRIP, octet_pack_a_f32, octet_pack_b_f32, kernel_f32,
+	static const struct matmul_unit u = {1, STRIP, STRIP, ROWS, STRIPS * STRIP, octet_pack_a_f32, octet_pack_b_f32, kernel_f32,
 					     finish32, no_bias};
 	return &u;
 }
 
 const struct matmul_unit *octet_matmul_unit_bf16dot(void)
 {
-	static const struct matmul_unit u = {2, STRIP, ROWS, STRIPS * STRIP, octet_pack_a_bf16, octet_pack_b_bf16,
+	static const struct matmul_unit u = {2, STRIP, STRIP, ROWS, STRIPS * STRIP, octet_pack_a_bf16, octet_pack_b_bf16,
 					     kernel_bf16dot, finish32, no_bias};
 	return &u;
 }
 
 const struct matmul_unit *octet_matmul_unit_fp16(void)
 {
-	static const struct matmul_unit u = {1, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_a_fp16,
+	static const struct matmul_unit u = {1, STRIP, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_a_fp16,
 					     octet_pack_b_fp16, kernel_fp16, finish64, fp16_bias};
 	return &u;
 }
 
 const struct matmul_unit *octet_matmul_unit_fp16_emulated(void)
 {
-	static const struct matmul_unit u = {1, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_a_fp16,
+	static const struct matmul_unit u = {1, STRIP, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_a_fp16,
 					     octet_pack_b_fp16, kernel_fp16_emulated, finish64, fp16_bias};
 	return &u;
 }
