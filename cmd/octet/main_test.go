@@ -77,7 +77,8 @@ func octetProcess(t *testing.T, args ...string) *process {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0], args...)}
-	p.Env = append(os.Environ(), asOctet+"=1", "TMPDIR="+t.TempDir())
+	// With -race every exit would sleep for a second, to let other threads report.
+	p.Env = append(os.Environ(), asOctet+"=1", "TMPDIR="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	return p
 }
