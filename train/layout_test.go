@@ -18,7 +18,7 @@ import (
 // not divide, on a dataset that must follow.
 func small(more ...string) []string {
 	return append(strings.Fields(`--model.flavor=debugmodel --model.args.dim=16 --model.args.n_layers=2 --model.args.n_heads=4
-		--model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=32 --model.args.vocab_size=256 --training.seq_len=16
+		--model.args.n_kv_heads=4 --model.args.ffn_hidden_dim=32 --model.args.vocab_size=256 --training.seq_len=16
 		--optimizer.lr=1e-2 --lr_scheduler.warmup_steps=2`), more...)
 }
 
