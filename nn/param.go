@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"octet/comm"
+	"octet/device"
 	"octet/dtype"
 	"octet/internal/rng"
 	"octet/tensor"
@@ -52,6 +53,20 @@ func (p *Param) Numel() int {
 // Local is the part of Shard that is real; its gradient is LocalGrad.
 func (p *Param) Local() *tensor.Tensor     { return p.Shard.Rows(0, p.LocalRows) }
 func (p *Param) LocalGrad() *tensor.Tensor { return p.Grad.Rows(0, p.LocalRows) }
+
+// Set writes the rank's rows, [LocalRows, ...] flattened.
+func (p *Param) Set(s device.Stream, rows []float32) {
+	s.Upload(p.Local(), device.Float32Bytes(rows))
+	p.Version++
+}
+
+// Draw sets the rank's rows as Init says: they are those of the whole parameter,
+// whatever the number of ranks.
+func (p *Param) Draw(s device.Stream, seed uint64) {
+	rows := make([]float32, p.Local().Numel())
+	p.Init.Fill(rows, seed, p.Name, p.RowOffset*(p.Numel()/p.Shape[0]))
+	p.Set(s, rows)
+}
 
 // GradTarget is where a backward puts the gradient of the whole parameter, and
 // whether it must add to what is there.

@@ -23,21 +23,11 @@ func (t *Trainer) initWeights() error {
 		}
 	} else {
 		for _, p := range params {
-			rows := make([]float32, p.Local().Numel())
-			p.Init.Fill(rows, uint64(t.cfg.Debug.Seed), p.Name, p.RowOffset*rowSize(p))
-			write(t.ctx.Stream, p, rows)
+			p.Draw(t.ctx.Stream, uint64(t.cfg.Debug.Seed))
 		}
 	}
 	t.precompute()
 	return t.sync()
-}
-
-func rowSize(p *nn.Param) int { return p.Numel() / p.Shape[0] }
-
-// write sets the rank's rows of p.
-func write(s device.Stream, p *nn.Param, rows []float32) {
-	s.Upload(p.Local(), device.Float32Bytes(rows))
-	p.Version++
 }
 
 // CheckWeights reports every tensor that the file or folder at path lacks, has
@@ -95,7 +85,7 @@ func load(s device.Stream, path string, params []*nn.Param) error {
 		if err := safetensors.DecodeFloat32(rows, info.DType, raw); err != nil {
 			return fmt.Errorf("checkpoint.initial_load_path = %s: %s: %w", path, p.Name, err)
 		}
-		write(s, p, rows)
+		p.Set(s, rows)
 	}
 	return nil
 }
