@@ -81,6 +81,7 @@ const (
 	beatTimeout  = 5 * time.Second  // without a message the other side is lost
 	startTimeout = 60 * time.Second // for all nodes to start their ranks
 	failGrace    = 5 * time.Second  // between SIGTERM and SIGKILL when a rank failed
+	lostGrace    = 3 * time.Second  // the same when the coordinator is lost, which took beatTimeout to notice
 	byeTimeout   = 2 * time.Second  // for agents to leave at the end
 )
 
@@ -260,23 +261,13 @@ func (a *agent) start(epoch int, w *proto.World) {
 
 // finished follows the end of the last process of the group.
 func (a *agent) finished() {
-	for e := range a.exitsLeft() {
+	for e := range a.group.Exits() { // those that run has not sent yet
 		a.sendExit(e)
 	}
 	a.group, a.exits, a.done = nil, nil, nil
 	if a.aborting {
 		a.sendStopped()
 	}
-}
-
-// exitsLeft is the group's exits that run has not sent yet.
-func (a *agent) exitsLeft() <-chan exec.Exit {
-	if a.exits == nil {
-		none := make(chan exec.Exit)
-		close(none)
-		return none
-	}
-	return a.exits
 }
 
 // stop ends the ranks without the coordinator.
@@ -295,7 +286,7 @@ func (a *agent) lost(err error) Result {
 		return Result{Code: 1, Report: []string{notOctet(a.endpoint(), err).Error()}}
 	}
 	ran := a.group != nil
-	a.stop(syscall.SIGTERM, failGrace)
+	a.stop(syscall.SIGTERM, min(lostGrace, a.ShutdownTimeout))
 	text := fmt.Sprintf("lost the coordinator at %s: %v", a.endpoint(), err)
 	if ran {
 		text += "; the ranks of this host were stopped"

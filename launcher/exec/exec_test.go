@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exec
+
+import (
+	"bytes"
+	"os"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// beGuard makes the test binary the guard of the processes that it starts.
+const beGuard = "OCTET_TEST_BE_GUARD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beGuard) != "" {
+		Guard(os.Stdin)
+		return
+	}
+	os.Setenv(beGuard, "1")
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // else -race makes every guard sleep for a second
+	goleak.VerifyTestMain(m)
+}
+
+// splitAll feeds chunks to a sink whose console is a terminal of 20 columns.
+func splitAll(t *testing.T, width func() int, chunks ...string) (console string, tailed []string) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	s := &sink{fd: 2, console: NewConsole(nil, &out, width), prefix: "[0]:", tail: &tail{}}
+	done := make(chan struct{})
+	go func() {
+		s.copy(r)
+		close(done)
+	}()
+	for _, c := range chunks {
+		w.WriteString(c)
+	}
+	w.Close()
+	<-done
+	return out.String(), s.tail.lines()
+}
+
+func TestWholeLines(t *testing.T) {
+	long := strings.Repeat("x", maxLine)
+	for _, tt := range []struct {
+		name   string
+		chunks []string
+		want   string
+	}{
+		{"nothing", nil, ""},
+		{"lines in pieces", []string{"a", "b\nc", "\n"}, "[0]:ab\n[0]:c\n"},
+		{"empty lines", []string{"\n\na\n"}, "[0]:\n[0]:\n[0]:a\n"},
+		{"unfinished", []string{"end"}, "[0]:end\n"},
+		{"carriage return and line feed", []string{"a\r\nb\r", "\n"}, "[0]:a\n[0]:b\n"},
+		{"progress bar, return first", []string{"\r10%", "\r20%\r100%\ndone\n"}, "[0]:100%\n[0]:done\n"},
+		{"progress bar, return last", []string{"10%\r20%\r"}, "[0]:20%\n"},
+		{"longer than the buffer", []string{long, "y\n"}, "[0]:" + long + "\n[0]:y\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, _ := splitAll(t, nil, tt.chunks...); got != tt.want {
+				t.Errorf("got %.200q, want %.200q", got, tt.want)
+			}
+		})
+	}
+}
+
+// On a terminal the bar stays below the lines of the others.
+func TestStatusLine(t *testing.T) {
+	var out bytes.Buffer
+	c := NewConsole(&out, &out, func() int { return 12 })
+	c.Status(2, "[0]:", []byte("10% of all of it"))
+	c.Line(1, "[1]:", []byte("hello"))
+	c.Status(2, "[0]:", nil)
+	c.Line(1, "[1]:", []byte("end"))
+	const clear = "\r\x1b[K"
+	want := clear + "[0]:10% of " + clear + "[1]:hello\n[0]:10% of " + clear + "[1]:end\n"
+	if out.String() != want {
+		t.Errorf("got  %q\nwant %q", out.String(), want)
+	}
+}
+
+func TestTailKeepsTheLastLines(t *testing.T) {
+	_, lines := splitAll(t, nil, strings.Repeat("old\n", 30), strings.Repeat("new\n", tailLines-1), "last")
+	if len(lines) != tailLines || lines[0] != "new" || lines[tailLines-1] != "last" {
+		t.Errorf("got %q", lines)
+	}
+}
+
+func TestParseStreams(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		of   [3]Std // of local ranks 0 to 2
+		bad  bool
+	}{
+		{"0", [3]Std{}, false},
+		{"3", [3]Std{3, 3, 3}, false},
+		{"0:1,2:3", [3]Std{1, 0, 3}, false},
+		{"4", [3]Std{}, true},
+		{"stdout", [3]Std{}, true},
+		{"0:1,x:2", [3]Std{}, true},
+		{"0:", [3]Std{}, true},
+		{"-1:1", [3]Std{}, true},
+		{"", [3]Std{}, true},
+	} {
+		s, err := ParseStreams(tt.text)
+		if (err != nil) != tt.bad {
+			t.Errorf("%q: error %v", tt.text, err)
+		}
+		if got := [3]Std{s.Of(0), s.Of(1), s.Of(2)}; err == nil && got != tt.of {
+			t.Errorf("%q: got %v, want %v", tt.text, got, tt.of)
+		}
+	}
+}
+
+func TestThreads(t *testing.T) {
+	if n := Threads(nil, 1); n != 0 {
+		t.Errorf("one rank: %d", n)
+	}
+	if n := Threads([]string{"OMP_NUM_THREADS=3"}, 2); n != 0 {
+		t.Errorf("variable is set: %d", n)
+	}
+	if n := Threads(nil, 1000000); n != 1 {
+		t.Errorf("more ranks than cores: %d", n)
+	}
+}
+
+func TestDescendants(t *testing.T) {
+	all := []process{ // in any order: pid, parent
+		{pid: 5, parent: 4}, {pid: 4, parent: 2}, {pid: 2, parent: 1}, {pid: 3, parent: 2}, {pid: 6, parent: 3}, {pid: 7, parent: 1},
+	}
+	var got []int
+	for _, p := range descendants(all, 2, 3) { // 6 is of the spared 3
+		got = append(got, p.pid)
+	}
+	if want := []int{4, 5}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func newTestHost(t *testing.T) *Host {
+	h, err := NewHost([]string{os.Args[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+func TestStartAndStop(t *testing.T) {
+	h := newTestHost(t)
+	var out bytes.Buffer
+	job := Job{Argv: []string{"sh", "-c", "[ $RANK = 5 ] && exit 3; sleep 100"}, Console: NewConsole(&out, &out, nil), Environ: os.Environ()}
+	g, err := h.Start(job, World{World: 8, Base: 4, Local: 2, Groups: 2, Group: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := <-g.Exits(); e.Rank != 5 || e.Local != 1 || e.Code != 3 || e.Killed {
+		t.Errorf("first exit %+v", e)
+	}
+	g.Stop(syscall.SIGTERM, time.Minute)
+	if e := <-g.Exits(); e.Rank != 4 || e.Signal != syscall.SIGTERM || !e.Killed {
+		t.Errorf("second exit %+v", e)
+	}
+	if _, more := <-g.Exits(); more {
+		t.Error("a third exit")
+	}
+	<-g.Done()
+}
+
+// Nothing runs after a Start that failed half-way.
+func TestStartFails(t *testing.T) {
+	h := newTestHost(t)
+	_, err := h.Start(Job{Argv: []string{"/no/such/program"}}, World{World: 1, Local: 1, Groups: 1})
+	if err == nil || !strings.Contains(err.Error(), "local rank 0") || ExitCode(err) != 127 {
+		t.Errorf("got %v, exit code %d", err, ExitCode(err))
+	}
+}
+
+// Output that a child writes after its rank has ended is not waited for.
+func TestChildHoldsThePipe(t *testing.T) {
+	h := newTestHost(t)
+	var out bytes.Buffer
+	job := Job{Argv: []string{"sh", "-c", "echo said; sleep 100 & exit 0"}, Console: NewConsole(&out, &out, nil), Logs: Logs{Prefix: "${rank}|"}}
+	g, err := h.Start(job, World{World: 1, Local: 1, Groups: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := <-g.Exits(); e.Code != 0 || e.Signal != 0 {
+		t.Errorf("exit %+v", e)
+	}
+	<-g.Done()
+	if out.String() != "0|said\n" {
+		t.Errorf("got %q", out.String())
+	}
+}
