@@ -254,10 +254,7 @@ func TestGoldenLayer(t *testing.T) {
 			return nil
 		}
 		p := l.Weight
-		if p.LocalRows > 0 {
-			r.Ctx.Stream.Upload(p.Local(), device.Float32Bytes(w[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k]))
-		}
-		p.Version++
+		p.Set(r.Ctx.Stream, w[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k])
 		v := nntest.Var(r.As(dtype.BFloat16, x, m, k))
 		f.BeginForward(r.Ctx)
 		y := root.Forward(r.Ctx, v)

@@ -151,19 +151,10 @@ func (w *worker) build() (err error) {
 	}
 	w.clip, w.loss = optim.NewClipper(pool, w.f.Params()), pool.New(dtype.Float32, 1)
 	for _, p := range w.f.Params() {
-		width := p.Numel() / p.Shape[0]
-		rows := make([]float32, p.LocalRows*width)
-		p.Init.Fill(rows, 1, p.Name, p.RowOffset*width)
-		w.write(p, rows)
+		p.Draw(s, 1)
 	}
 	w.precompute()
 	return nil
-}
-
-// write sets this rank's rows of p.
-func (w *worker) write(p *nn.Param, rows []float32) {
-	w.c.Stream.Upload(p.Local(), device.Float32Bytes(rows))
-	p.Version++
 }
 
 func (w *worker) precompute() {

@@ -13,7 +13,6 @@ import (
 	"octet/comm"
 	"octet/comm/local"
 	"octet/comm/record"
-	"octet/device"
 	"octet/device/cpu"
 	"octet/dtype"
 	"octet/fp8"
@@ -243,7 +242,7 @@ func TestAStaleScaleIsNeverUsed(t *testing.T) {
 			for i := range rows {
 				rows[i] = float32(draw.NormFloat64() * 2)
 			}
-			w.write(p, rows)
+			p.Set(w.c.Stream, rows)
 		}
 		if again {
 			w.precompute()
@@ -320,10 +319,7 @@ func gatherWhole(t *testing.T, g comm.Comm, rank, rows, k int, values []float32,
 		return
 	}
 	p, s := l.Weight, r.Ctx.Stream
-	if p.LocalRows > 0 {
-		s.Upload(p.Local(), device.Float32Bytes(values[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k]))
-	}
-	p.Version++
+	p.Set(s, values[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k])
 	if precompute {
 		fp8.PrecomputeFloat8DynamicScaleForFSDP(r.Ctx, g, root)
 	}

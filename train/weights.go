@@ -55,6 +55,10 @@ func compare(set *safetensors.Set, path string, params []*nn.Param) error {
 			bad("%s %v is missing", p.Name, p.Shape)
 		case !slices.Equal(info.Shape, p.Shape):
 			bad("%s has shape %v, the model wants %v", p.Name, info.Shape, p.Shape)
+		default:
+			if err := safetensors.DecodeFloat32(nil, info.DType, nil); err != nil {
+				bad("%s: %w", p.Name, err)
+			}
 		}
 	}
 	for _, name := range set.Names() {

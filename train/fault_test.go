@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"octet/comm"
+	"octet/comm/local"
+	"octet/config"
+	"octet/device"
+	"octet/device/cpu"
+	"octet/metrics"
+	"octet/models/llama/plan"
+	"octet/tensor"
+)
+
+// faulty is a device whose compute stream does something else in place of one
+// kernel.
+type faulty struct {
+	device.Device
+	swiglu       func(device.Kernels) // instead of SwiGLU
+	crossEntropy func(s device.Stream, logits *tensor.Tensor)
+}
+
+func (d *faulty) NewStream(name string) device.Stream {
+	s := d.Device.NewStream(name)
+	if name != "compute" {
+		return s
+	}
+	return &faultyStream{s.(device.HostStream), d}
+}
+
+type faultyStream struct {
+	device.HostStream
+	dev *faulty
+}
+
+func (s *faultyStream) SwiGLU(h, gate, up *tensor.Tensor) {
+	if s.dev.swiglu != nil {
+		s.dev.swiglu(s.HostStream)
+	}
+	s.HostStream.SwiGLU(h, gate, up)
+}
+
+func (s *faultyStream) CrossEntropy(loss, logits, targets *tensor.Tensor, scale float32) {
+	s.HostStream.CrossEntropy(loss, logits, targets, scale)
+	if s.dev.crossEntropy != nil {
+		s.dev.crossEntropy(s.HostStream, logits)
+	}
+}
+
+// TestAPanicInForwardStopsAllRanks with that cause, not with a deadline.
+func TestAPanicInForwardStopsAllRanks(t *testing.T) {
+	const ranks, bad, step = 3, 1, 3
+	cfg, err := config.Load(small(join(tokens, float8, gather, []string{"--training.local_batch_size=2", "--training.steps=10"})...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plan.Check(cfg, ranks); err != nil {
+		t.Fatal(err)
+	}
+	errs, sinks := make([]error, ranks), make([]memory, ranks)
+	var wg sync.WaitGroup
+	for rank, world := range local.New(ranks, local.Options{}) {
+		dev, err := cpu.Open(cpu.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dev.Close() // whose error is one of errs
+		f := &faulty{Device: dev}
+		if rank == bad {
+			calls := 0
+			f.swiglu = func(device.Kernels) {
+				if calls++; calls == 2*(step-1)+1 { // two layers a step
+					panic("the roof is on fire")
+				}
+			}
+		}
+		wg.Go(func() {
+			errs[rank] = Run(context.Background(), Job{Config: cfg, Device: f, World: world, Log: zap.NewNop()}, &sinks[rank])
+		})
+	}
+	wg.Wait()
+	for rank, err := range errs {
+		if err == nil || !strings.Contains(err.Error(), "panic: the roof is on fire") {
+			t.Errorf("rank %d ended with %v, want the panic", rank, err)
+			continue
+		}
+		if n := len(sinks[rank].records); n != step-1 {
+			t.Errorf("rank %d finished %d steps, want %d", rank, n, step-1)
+		}
+		var abort *comm.AbortError
+		if told := errors.As(err, &abort); told != (rank != bad) || told && abort.Rank != bad {
+			t.Errorf("rank %d ended with %v: rank %d is to blame", rank, err, bad)
+		}
+	}
+	if err := errs[bad]; err != nil && !strings.Contains(err.Error(), "faultyStream).SwiGLU") {
+		t.Errorf("rank %d ended with %v, want the stack too", bad, err)
+	}
+}
+
+// TestWhatIsNotFiniteStopsAllRanksAtOnce, before the update, wherever it comes
+// from.
+func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
+	const ranks, bad, last = 2, 1, 2 // last good step
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	// poison writes a value into the second weight of a layer on one rank, as a
+	// write that all ranks know of.
+	poison := func(name string, x float32) func(int, *Trainer) {
+		return func(rank int, tr *Trainer) {
+			for _, p := range tr.Params() {
+				if p.Name != name {
+					continue
+				}
+				if rank == bad {
+					tr.ctx.Stream.Upload(tensor.At(p.Shard.Buf, p.Shard.Off+4, p.Shard.Type, 1), device.Float32Bytes([]float32{x}))
+				}
+				p.Version++
+			}
+			tr.precompute()
+		}
+	}
+	gradient := func(x float32) func(s device.Stream, logits *tensor.Tensor) {
+		return func(s device.Stream, logits *tensor.Tensor) {
+			s.Upload(tensor.At(logits.Buf, logits.Off, logits.Type, 1), device.Float32Bytes([]float32{x}))
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		before func(rank int, tr *Trainer)
+		kernel func(s device.Stream, logits *tensor.Tensor)
+		want   string
+	}{
+		{"NaN in a gradient", f32Args, nil, gradient(nan), "the gradient norm is NaN"},
+		{"Inf in a gradient", f32Args, nil, gradient(inf), "the gradient norm is "},
+		{"NaN in a weight", f32Args, poison("layers.0.attention.wq.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a float8 weight", join(f32Args, float8, gather), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a float8 weight, inline scales", join(f32Args, float8, gather[:1]), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"Inf in a float8 weight", join(f32Args, float8, gather), poison("layers.1.feed_forward.w2.weight", inf), nil, "the gradient norm is NaN (loss NaN)"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := small(join(tokens, tt.args, []string{"--training.local_batch_size=2", "--training.steps=10"})...)
+			weights := func(tr *Trainer) (all []uint32, err error) {
+				for _, p := range tr.Params() {
+					x, e := tr.read(p.Shard)
+					err = errors.Join(err, e)
+					for _, v := range x {
+						all = append(all, math.Float32bits(v))
+					}
+				}
+				return all, err
+			}
+			errs := onRanks(t, ranks, args, func(rank int, tr *Trainer) error {
+				for range last {
+					if _, err := tr.Step(); err != nil {
+						return err
+					}
+				}
+				if tt.before != nil {
+					tt.before(rank, tr)
+				}
+				if tt.kernel != nil && rank == bad {
+					hs := tr.ctx.Stream.(device.HostStream)
+					tr.ctx.Stream = &faultyStream{hs, &faulty{crossEntropy: tt.kernel}}
+				}
+				before, err := weights(tr)
+				if err != nil {
+					return err
+				}
+				_, stopped := tr.Step()
+				after, err := weights(tr)
+				if err != nil {
+					return err
+				}
+				if !slices.Equal(before, after) {
+					t.Errorf("rank %d: the weights have moved", rank)
+				}
+				return stopped
+			})
+			for rank, err := range errs {
+				if want := fmt.Sprintf("train: step %d: %s", last+1, tt.want); err == nil || !strings.HasPrefix(err.Error(), want) {
+					t.Errorf("rank %d: error %v, want %q", rank, err, want)
+				}
+			}
+		})
+	}
+}
+
+// TestCancelStopsAllRanks: the context of any rank ends the job with its cause.
+func TestCancelStopsAllRanks(t *testing.T) {
+	const ranks = 2
+	cfg, err := config.Load(small(join(tokens, []string{"--training.local_batch_size=1", "--training.steps=10"})...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cause := errors.New("interrupted by the user")
+	errs := make([]error, ranks)
+	var wg sync.WaitGroup
+	for rank, world := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
+		dev, err := cpu.Open(cpu.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dev.Close()
+		ctx, cancel := context.WithCancelCause(context.Background())
+		defer cancel(nil)
+		w := &announced{Comm: world, aborted: make(chan struct{})}
+		var sink metrics.Sink = &memory{}
+		if rank == 0 {
+			sink = &canceler{at: 2, cancel: func() { cancel(cause); <-w.aborted }}
+		}
+		wg.Go(func() {
+			errs[rank] = Run(ctx, Job{Config: cfg, Device: dev, World: w, Log: zap.NewNop()}, sink)
+		})
+	}
+	wg.Wait()
+	for rank, err := range errs {
+		if !errors.Is(err, cause) {
+			t.Errorf("rank %d ended with %v, want %v", rank, err, cause)
+		}
+	}
+}
+
+// announced tells when its rank aborts.
+type announced struct {
+	comm.Comm
+	aborted chan struct{}
+	once    sync.Once
+}
+
+func (a *announced) Abort(cause error) {
+	a.Comm.Abort(cause)
+	a.once.Do(func() { close(a.aborted) })
+}
+
+// canceler is a Sink that ends the run after a step.
+type canceler struct {
+	memory
+	at     int
+	cancel func()
+}
+
+func (c *canceler) Step(r metrics.Record) {
+	if r.Step == c.at {
+		c.cancel()
+	}
+}

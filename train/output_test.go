@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"octet/comm"
+	"octet/comm/local"
+	"octet/comm/record"
+	"octet/config"
+	"octet/device/cpu"
+	"octet/dtype"
+	"octet/internal/datadriven"
+	"octet/metrics"
+)
+
+// TestLog runs testdata/*.txt: the input of a case is the end of a command
+// line, the output all that the ranks log before the first step.
+func TestLog(t *testing.T) {
+	datadriven.Run(t, "testdata/*.txt", func(t *testing.T, c *datadriven.Case) string {
+		cfg, err := config.Load(small(join(tokens, strings.Fields(c.Input))...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ranks := c.Int(t, "ranks", 1)
+		if err := Check(cfg, ranks); err != nil {
+			t.Fatal(err)
+		}
+		core, logs := observer.New(zap.DebugLevel)
+		var wg sync.WaitGroup
+		for _, world := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
+			dev, err := cpu.Open(cpu.Options{ISA: "portable"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dev.Close()
+			wg.Go(func() {
+				if err := Run(context.Background(), Job{Config: cfg, Device: dev, World: world, Log: zap.New(core)}, metrics.Tee()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		var b strings.Builder
+		for _, entry := range logs.All() {
+			fmt.Fprintf(&b, "%-5s %s\n", entry.Level.CapitalString(), entry.Message)
+		}
+		return b.String()
+	})
+}
+
+// TestMetricsFile has one object a step, with every digit.
+func TestMetricsFile(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "a", "b")
+	cfg, err := config.Load(small(join(tokens, []string{"--training.local_batch_size=2", "--training.steps=3", "--job.dump_folder=" + folder})...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ranks = 2
+	var kept memory
+	var wg sync.WaitGroup
+	for rank, world := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
+		dev, err := cpu.Open(cpu.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dev.Close()
+		job := Job{Config: cfg, Device: dev, World: world, Log: zap.NewNop()}
+		sink, err := NewSink(job, metrics.NewProgress(&bytes.Buffer{}, 3, false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rank == 0 {
+			sink = metrics.Tee(sink, &kept)
+		}
+		wg.Go(func() {
+			if err := Run(context.Background(), job, sink); err != nil {
+				t.Error(err)
+			}
+			if err := sink.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	text, err := os.ReadFile(filepath.Join(folder, "metrics.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("%d lines, want 3:\n%s", len(lines), text)
+	}
+	for i, line := range lines {
+		var object map[string]float64
+		if err := json.Unmarshal([]byte(line), &object); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		var keys []string
+		for k, v := range object {
+			keys = append(keys, k)
+			if v <= 0 {
+				t.Errorf("step %d: %s = %v", i+1, k, v)
+			}
+		}
+		slices.Sort(keys)
+		if want := strings.Fields("comm_bytes grad_norm loss lr rss_mb step step_ms tokens tokens_per_s"); !slices.Equal(keys, want) {
+			t.Errorf("keys %q, want %q", keys, want)
+		}
+		r := kept.records[i]
+		if object["step"] != float64(i+1) || object["loss"] != r.Loss || object["grad_norm"] != r.GradNorm || object["tokens"] != 2*2*16 {
+			t.Errorf("%s\nis not\n%+v", line, r)
+		}
+	}
+	// Warm-up of two steps to 1e-2, then linear decay over the one that is left.
+	for i, want := range []float64{0.5e-2, 1e-2, 1e-2} {
+		if got := kept.records[i].LR; got != want {
+			t.Errorf("step %d: learning rate %v, want %v", i+1, got, want)
+		}
+	}
+}
+
+// TestCollectivesOfAStep lists every collective of a float8 step on two ranks,
+// and compares their bytes with those of the metrics and of the plan.
+func TestCollectivesOfAStep(t *testing.T) {
+	args := small(join(tokens, float8, gather, []string{"--training.local_batch_size=2", "--training.steps=3"})...)
+	cfg, err := config.Load(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ranks = 2
+	logs := make([]record.Log, ranks)
+	var wg sync.WaitGroup
+	for rank, world := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
+		dev, err := cpu.Open(cpu.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dev.Close()
+		logs[rank].Keep = true
+		wg.Go(func() {
+			tr, err := New(Job{Config: cfg, Device: dev, World: world, Log: zap.NewNop(), Record: &logs[rank]})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer tr.Close()
+			logs[rank].Take() // of the scales of the first weights
+			for range 3 {
+				r, err := tr.Step()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var bytes int64
+				var others []string
+				calls := map[comm.Kind]int{}
+				for _, c := range logs[rank].Take() {
+					bytes += c.Bytes()
+					calls[c.Kind]++
+					if c.Kind == comm.AllReduce {
+						_, what, _ := strings.Cut(c.String(), "all-reduce ")
+						others = append(others, what)
+					}
+				}
+				if bytes != r.CommBytes {
+					t.Errorf("rank %d, step %d: %d bytes sent, the record says %d", rank, r.Step, bytes, r.CommBytes)
+				}
+				traffic := tr.sharded.Traffic()
+				planned := traffic.ReduceScatter + 4*14 + 4*3
+				for _, n := range traffic.AllGather {
+					planned += n
+				}
+				if int64(planned) != bytes || traffic.AllGather[dtype.Float8E4M3] == 0 {
+					t.Errorf("rank %d, step %d: %d bytes sent, %d planned", rank, r.Step, bytes, planned)
+				}
+				if diff := cmp.Diff(map[comm.Kind]int{comm.AllGather: 7, comm.ReduceScatter: 4, comm.AllReduce: 4}, calls); diff != "" {
+					t.Errorf("rank %d, step %d (-want +got):\n%s", rank, r.Step, diff)
+				}
+				// The tokens, the norm, the loss, and the scales of 14 weights.
+				if diff := cmp.Diff([]string{"sum int32[1], 4 bytes", "sum float32[1], 4 bytes", "sum float32[1], 4 bytes", "max int32[14], 56 bytes"}, others); diff != "" {
+					t.Errorf("rank %d, step %d (-want +got):\n%s", rank, r.Step, diff)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
