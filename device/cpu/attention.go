@@ -26,10 +26,9 @@ type attentionGrad struct {
 	dq, dk, dv, do vec
 }
 
-// attnRows is the queries of one piece of the forward kernel, attnPad what the
-// kernels in C round the width of a head up to.
+// What the kernels in C round a sequence and the width of a head up to.
 const (
-	attnRows = 64
+	attnTile = 64
 	attnPad  = 16
 )
 
@@ -38,12 +37,7 @@ func (s *Stream) Attention(o, lse, q, k, v *tensor.Tensor) {
 	shape := checkAttention("Attention(o, lse float32 [B,H,S], q [B,S,H,hd], k, v [B,S,KV,hd])", lse, []*tensor.Tensor{q, o}, []*tensor.Tensor{k, v})
 	s.do(func() {
 		a := &attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse)}
-		blocks := count(a.s, attnRows)
-		s.workers.run(a.b*a.h*blocks, func(i int) {
-			head, block := i/blocks, blocks-1-i%blocks // the longest first
-			lo := block * attnRows
-			s.dev.table.attend(a, head/a.h, head%a.h, lo, min(a.s, lo+attnRows))
-		})
+		s.eachKeyHead(shape, 2, func(b, kv int, mem []float32) { s.dev.table.attend(a, b, kv, mem) })
 	})
 }
 
@@ -56,18 +50,24 @@ func (s *Stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse *tensor.Tensor) {
 			attention: attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse)},
 			dq:        vecOf(dq), dk: vecOf(dk), dv: vecOf(dv), do: vecOf(do),
 		}
-		size := 4 * count(a.s, attnRows) * attnRows * count(a.hd, attnPad) * attnPad
-		all := scratchOf[float32](s, s.workers.threads*size)
-		idle := make(chan []float32, s.workers.threads)
-		for i := range cap(idle) {
-			idle <- all[i*size : (i+1)*size]
-		}
-		// A piece owns one key head, so that dk and dv are summed in one order.
-		s.workers.run(a.b*a.kv, func(i int) {
-			mem := <-idle
-			s.dev.table.attendGrad(a, i/a.kv, i%a.kv, mem)
-			idle <- mem
-		})
+		s.eachKeyHead(shape, 4, func(b, kv int, mem []float32) { s.dev.table.attendGrad(a, b, kv, mem) })
+	})
+}
+
+// eachKeyHead runs f for every key head of every sequence, each with room for
+// copies of the head in float32. A piece owns its key head: that is read once,
+// and its gradient is summed in one order.
+func (s *Stream) eachKeyHead(a attnShape, copies int, f func(b, kv int, mem []float32)) {
+	size := copies * count(a.s, attnTile) * attnTile * count(a.hd, attnPad) * attnPad
+	all := scratchOf[float32](s, s.workers.threads*size)
+	idle := make(chan []float32, s.workers.threads)
+	for i := range cap(idle) {
+		idle <- all[i*size : (i+1)*size]
+	}
+	s.workers.run(a.b*a.kv, func(i int) {
+		mem := <-idle
+		f(i/a.kv, i%a.kv, mem)
+		idle <- mem
 	})
 }
 
@@ -94,30 +94,32 @@ func dotGo(x vec, i int, y vec, j, n int) float32 {
 	return sum
 }
 
-// attendGo is queries lo to hi-1 of head h of sequence b.
-func attendGo(a *attention, b, h, lo, hi int) {
-	kv := h / (a.h / a.kv)
-	p := make([]float32, hi)
-	out := make([]float32, a.hd)
-	for i := lo; i < hi; i++ {
-		top := float32(math.Inf(-1))
-		for j := range i + 1 {
-			p[j] = a.scale() * dotGo(a.q, a.qRow(b, i, h), a.k, a.kRow(b, j, kv), a.hd)
-			top = max(top, p[j])
-		}
-		var sum float64
-		clear(out)
-		for j := range i + 1 {
-			e := float32(math.Exp(float64(p[j] - top)))
-			sum += float64(e)
-			for c := range out {
-				out[c] += e * a.v.at(a.kRow(b, j, kv)+c)
+// attendGo is all queries that read key head kv of sequence b. mem has room
+// for two copies of the head in float32.
+func attendGo(a *attention, b, kv int, mem []float32) {
+	group, scale := a.h/a.kv, a.scale()
+	p, out := make([]float32, a.s), mem[:a.hd]
+	for h := kv * group; h < (kv+1)*group; h++ {
+		for i := range a.s {
+			top := float32(math.Inf(-1))
+			for j := range i + 1 {
+				p[j] = scale * dotGo(a.q, a.qRow(b, i, h), a.k, a.kRow(b, j, kv), a.hd)
+				top = max(top, p[j])
 			}
+			var sum float64
+			clear(out)
+			for j := range i + 1 {
+				e := float32(math.Exp(float64(p[j] - top)))
+				sum += float64(e)
+				for c := range out {
+					out[c] += e * a.v.at(a.kRow(b, j, kv)+c)
+				}
+			}
+			for c, v := range out {
+				a.o.set(a.qRow(b, i, h)+c, v/float32(sum))
+			}
+			a.lse[(b*a.h+h)*a.s+i] = top + float32(math.Log(sum))
 		}
-		for c, v := range out {
-			a.o.set(a.qRow(b, i, h)+c, v/float32(sum))
-		}
-		a.lse[(b*a.h+h)*a.s+i] = top + float32(math.Log(sum))
 	}
 }
 
@@ -125,7 +127,7 @@ func attendGo(a *attention, b, h, lo, hi int) {
 // P = exp(scale·q·kᵀ - lse) and D = rowsum(do∘o): dv = Pᵀ·do,
 // dS = P∘(do·vᵀ - D), dq = scale·dS·k, dk = scale·dSᵀ·q (arXiv 2205.14135,
 // appendix B).
-// mem has room for four float32 copies of the head.
+// mem has room for four copies of the head in float32.
 func attendGradGo(a *attentionGrad, b, kv int, mem []float32) {
 	group, hd, scale := a.h/a.kv, a.hd, a.scale()
 	dk, dv, dq := mem[:a.s*hd], mem[a.s*hd:2*a.s*hd], mem[2*a.s*hd:][:hd]

@@ -12,8 +12,9 @@
 // Element types, with the values of dtype.Type.
 enum { SIMD_F32 = 1, SIMD_BF16 = 2, SIMD_E4M3 = 3, SIMD_E5M2 = 4 };
 
-// Queries, and keys, of a tile of attention.
-enum { ATTENTION_TILE = 64 };
+// Queries, and keys, of a tile of attention; what a head's width is padded to
+// at most.
+enum { ATTENTION_TILE = 64, ATTENTION_PAD = 16 };
 
 // vec is n elements in a row; p is NULL for a tensor left out.
 struct vec {
@@ -45,7 +46,7 @@ struct simd_table {
 	void (*rms_norm)(struct vec y, struct vec sum, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps);
 	void (*rms_norm_grad)(struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add);
 	void (*rope)(struct vec x, const float *table, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse);
-	void (*attend)(struct attention a, int64_t b, int64_t h, int64_t lo, int64_t hi);
+	void (*attend)(struct attention a, int64_t b, int64_t kv, float *mem);
 	void (*attend_grad)(struct attention a, int64_t b, int64_t kv, float *mem);
 	void (*swiglu)(struct vec h, struct vec gate, struct vec up);
 	void (*swiglu_grad)(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up);
@@ -72,7 +73,7 @@ CALL(sum_rows, void, (TABLE, float *dst, int64_t cols, struct vec x), (dst, cols
 CALL(rms_norm, void, (TABLE, struct vec y, struct vec sum, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps), (y, sum, rstd, rows, x, residual, w, eps))
 CALL(rms_norm_grad, void, (TABLE, struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add), (dx, dw, dy, s, rstd, rows, w, add))
 CALL(rope, void, (TABLE, struct vec x, const float *angles, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse), (x, angles, seq, heads, hd, first, inverse))
-CALL(attend, void, (TABLE, struct attention a, int64_t b, int64_t h, int64_t lo, int64_t hi), (a, b, h, lo, hi))
+CALL(attend, void, (TABLE, struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem))
 CALL(attend_grad, void, (TABLE, struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem))
 CALL(swiglu, void, (TABLE, struct vec h, struct vec gate, struct vec up), (h, gate, up))
 CALL(swiglu_grad, void, (TABLE, struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up), (dgate, dup, dh, gate, up))

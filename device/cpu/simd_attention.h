@@ -146,12 +146,15 @@ INLINE vf lane(void)
 	return load_f32(n);
 }
 
+// HIDDEN is the score of a key that a query does not see: e^HIDDEN is 0.
+#define HIDDEN (-1e30f)
+
 // masked is s where the key, counted from the tile's first query, is not
 // behind the query of the lane.
 INLINE vf masked(vf s, vf query, long key)
 {
 	vi seen = (vi)(query >= set1(key));
-	return (vf)select_i(seen, (vi)s, (vi)set1(-INFINITY));
+	return (vf)select_i(seen, (vi)s, (vi)set1(HIDDEN));
 }
 
 // softmax_tile turns keys rows of scores, in units of log2, into P, and keeps
@@ -200,41 +203,49 @@ static void softmax_grad_tile(float *p, float *ds, long keys, int diagonal, cons
 	}
 }
 
-// attend is queries lo to hi-1, at most TILE, of head h of sequence b.
-static void attend(struct attention a, int64_t b, int64_t h, int64_t lo, int64_t hi)
+// attend is every query that reads key head kv of sequence b. mem holds
+// 2·S'·hd' floats, S' and hd' being S and hd rounded up to TILE and 16.
+static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 {
-	long hd = a.hd, hdp = up_to(hd, W), ldq = a.h * hd, ldk = a.kv * hd;
-	long q0 = (b * a.s + lo) * ldq + h * hd, k0 = b * a.s * ldk + h / (a.h / a.kv) * hd;
+	long hd = a.hd, hdp = up_to(hd, W), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;
+	long rows = up_to(a.s, TILE), k0 = b * a.s * ldk + kv * hd;
+	float *k = mem, *v = k + rows * hdp, scale = 1.44269504f / sqrtf(hd);
 	_Alignas(64) float p[TILE * TILE], most[TILE], total[TILE];
-	float k[TILE * hdp] __attribute__((aligned(64))), v[TILE * hdp] __attribute__((aligned(64)));
-	float q[hdp * TILE] __attribute__((aligned(64))), out[hdp * TILE] __attribute__((aligned(64)));
+	float q[TILE * hdp] __attribute__((aligned(64))), qt[TILE * hdp] __attribute__((aligned(64)));
+	float out[TILE * hdp] __attribute__((aligned(64)));
 
-	read_head(v, hdp, a.q, q0, ldq, hi - lo, hd);
-	transpose(q, v, TILE, hdp, 1.44269504f / sqrtf(hd));
-	memset(out, 0, sizeof out);
-	for (int i = 0; i < TILE; i++) {
-		most[i] = -1e30f;
-		total[i] = 0;
+	read_head(k, hdp, a.k, k0, ldk, a.s, hd);
+	read_head(v, hdp, a.v, k0, ldk, a.s, hd);
+	for (long h = kv * group; h < (kv + 1) * group; h++) {
+		for (long lo = 0; lo < a.s; lo += TILE) {
+			long queries = min_l(TILE, a.s - lo), q0 = (b * a.s + lo) * ldq + h * hd;
+			read_head(q, hdp, a.q, q0, ldq, queries, hd);
+			transpose(qt, q, TILE, hdp, scale);
+			memset(out, 0, sizeof out);
+			for (int i = 0; i < TILE; i++) {
+				most[i] = HIDDEN;
+				total[i] = 0;
+			}
+			for (long t = 0; t < lo + queries; t += TILE) {
+				long keys = min_l(TILE, a.s - t);
+				int diagonal = t == lo;
+				mm_scores(p, k + t * hdp, hdp, qt, hd, up_to(keys, ROWS), diagonal);
+				softmax_tile(p, keys, diagonal, most, total, out, hdp);
+				mm_queries(out, v + t * hdp, hdp, p, keys, diagonal);
+			}
+			for (long r = 0; r < hdp; r++)
+				for (long c = 0; c < TILE; c += W)
+					store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) / load_f32(total + c));
+			transpose(q, out, hdp, TILE, 1);
+			write_head(a.o, q0, ldq, queries, hd, q, hdp, 1);
+			for (long i = 0; i < queries; i++)
+				a.lse[(b * a.h + h) * a.s + lo + i] = most[i] * 0.693147181f + logf(total[i]);
+		}
 	}
-	for (long t = 0; t < hi; t += TILE) {
-		long keys = min_l(TILE, hi - t), padded = up_to(keys, ROWS);
-		read_head(k, hdp, a.k, k0 + t * ldk, ldk, keys, hd);
-		read_head(v, hdp, a.v, k0 + t * ldk, ldk, keys, hd);
-		mm_scores(p, k, hdp, q, hd, padded, t == lo);
-		softmax_tile(p, keys, t == lo, most, total, out, hdp);
-		mm_queries(out, v, hdp, p, keys, t == lo);
-	}
-	for (long c = 0; c < TILE; c += W)
-		for (long r = 0; r < hdp; r++)
-			store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) / load_f32(total + c));
-	transpose(q, out, hdp, TILE, 1);
-	write_head(a.o, q0, ldq, hi - lo, hd, q, hdp, 1);
-	for (long i = 0; i < hi - lo; i++)
-		a.lse[(b * a.h + h) * a.s + lo + i] = most[i] * 0.693147181f + logf(total[i]);
 }
 
 // attend_grad is every query that reads key head kv of sequence b. mem holds
-// 4·S'·hd' floats, S' and hd' being S and hd rounded up to 64 and 16.
+// 4·S'·hd' floats.
 static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 {
 	long hd = a.hd, hdp = up_to(hd, W), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;

@@ -20,7 +20,7 @@ import (
 // C's names of the element types are the values of dtype.Type, and both sides
 // cut attention alike: an index out of range here says otherwise.
 var _ = [1]struct{}{}[C.SIMD_F32-dtype.Float32|C.SIMD_BF16-dtype.BFloat16|C.SIMD_E4M3-dtype.Float8E4M3|C.SIMD_E5M2-dtype.Float8E5M2]
-var _ = [1]struct{}{}[C.ATTENTION_TILE-attnRows]
+var _ = [1]struct{}{}[C.ATTENTION_TILE-attnTile|C.ATTENTION_PAD-attnPad]
 
 // tableOf is the table of an instruction set. The bf16 and fp16 units matter
 // to matmuls alone.
@@ -76,8 +76,8 @@ func simdTable(t *C.struct_simd_table) *table {
 			}
 			C.call_rope(t, x.c(), floats(angles), C.int64_t(len(angles)/max(1, hd)), C.int64_t(heads), C.int64_t(hd), C.int64_t(first), back)
 		},
-		attend: func(a *attention, b, h, lo, hi int) {
-			C.call_attend(t, a.c(), C.int64_t(b), C.int64_t(h), C.int64_t(lo), C.int64_t(hi))
+		attend: func(a *attention, b, kv int, mem []float32) {
+			C.call_attend(t, a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
 		},
 		attendGrad: func(a *attentionGrad, b, kv int, mem []float32) {
 			c := a.attention.c()

@@ -40,7 +40,6 @@ INLINE vf even_pairs(vf a) { return _mm512_moveldup_ps(a); }
 INLINE vf odd_pairs(vf a) { return _mm512_movehdup_ps(a); }
 INLINE vf sub_add(vf a, vf b, vf c) { return _mm512_fmaddsub_ps(a, b, c); } // a·b ∓ c
 #define LEAST_EXP (-104.f) // e^x below is 0
-#define LEAST_EXP2 (-151.f) // 2^x below is 0
 
 #else
 
@@ -90,7 +89,6 @@ INLINE vf even_pairs(vf a) { return _mm256_moveldup_ps(a); }
 INLINE vf odd_pairs(vf a) { return _mm256_movehdup_ps(a); }
 INLINE vf sub_add(vf a, vf b, vf c) { return _mm256_fmaddsub_ps(a, b, c); }
 #define LEAST_EXP (-87.9f)
-#define LEAST_EXP2 (-127.f)
 
 #endif
 
@@ -215,10 +213,12 @@ INLINE vf exp_(vf x)
 	return scale2(p, n);
 }
 
-// exp2_ is 2^x for x <= 1, as close.
+// exp2_ is 2^x for finite x <= 1, as close.
 INLINE vf exp2_(vf x)
 {
-	x = vmax(set1(LEAST_EXP2), x);
+#if W == 8 // where scale2 takes no less
+	x = vmax(set1(-127.f), x);
+#endif
 	vf n = rint_(x);
 	vf r = x - n;
 	vf p = set1(1.54532624e-4f);
