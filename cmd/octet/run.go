@@ -105,7 +105,7 @@ func newConsole() (*exec.Console, int) {
 	}
 	width := func() int {
 		w, _, err := term.GetSize(int(os.Stderr.Fd()))
-		if err != nil {
+		if err != nil || w == 0 { // a terminal that does not tell
 			return 80
 		}
 		return w

@@ -3,19 +3,14 @@
 package main
 
 import (
-	"crypto/rand"
 	"fmt"
-	"net"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/pflag"
 
-	"octet/launcher/agent"
 	"octet/launcher/exec"
 	"octet/launcher/gang"
 )
@@ -203,171 +198,4 @@ func parseSignals(text string) ([]os.Signal, error) {
 		out = append(out, found)
 	}
 	return out, nil
-}
-
-// options checks the flags and finds where the hosts meet.
-func (f *runFlags) options() (agent.Options, error) {
-	o := agent.Options{
-		RunID: f.rdzvID, LocalAddr: f.localAddr, NodeRank: -1, MaxRestarts: f.maxRestarts,
-		ShutdownTimeout: time.Duration(f.shutdownTimeout * float64(time.Second)),
-	}
-	var err error
-	if o.Nodes, err = f.nodes(); err != nil {
-		return o, err
-	}
-	if o.Slots, err = f.slots(); err != nil {
-		return o, err
-	}
-	switch {
-	case f.maxRestarts < 0:
-		return o, fmt.Errorf("--max-restarts %d: want 0 or more", f.maxRestarts)
-	case f.shutdownTimeout < 0:
-		return o, fmt.Errorf("--shutdown-timeout %v: want 0 seconds or more", f.shutdownTimeout)
-	case f.monitorInterval <= 0:
-		return o, fmt.Errorf("--monitor-interval %v: want more than 0 seconds", f.monitorInterval)
-	}
-	conf, err := f.conf()
-	if err != nil {
-		return o, err
-	}
-	o.JoinTimeout = conf.joinTimeout
-	fixed := f.set.Changed("master-port") || f.rdzvEndpoint != ""
-	switch {
-	case f.standalone, f.rdzvBackend == "static" && o.Nodes == 1 && !fixed:
-		if o.Nodes != 1 {
-			return o, fmt.Errorf("--standalone is one host, but --nnodes is %s", f.nnodes)
-		}
-		// A free port, so that two jobs on a host do not meet.
-		o.Addr, o.Coordinator, o.NodeRank = "localhost", agent.Always, 0
-		if f.standalone || !f.set.Changed("rdzv-id") {
-			o.RunID = rand.Text()
-		}
-		return o, nil
-	case f.rdzvBackend == "static":
-		return o, f.static(&o)
-	case f.rdzvBackend == "c10d":
-		return o, f.c10d(&o, conf)
-	}
-	return o, fmt.Errorf("--rdzv-backend %q is not supported: use static (with --node-rank on each host) or c10d", f.rdzvBackend)
-}
-
-// static: hosts have numbers, host 0 listens.
-func (f *runFlags) static(o *agent.Options) error {
-	o.Addr, o.Port, o.NodeRank, o.Coordinator = f.masterAddr, f.masterPort, f.nodeRank, agent.Never
-	if f.rdzvEndpoint != "" {
-		var err error
-		if o.Addr, o.Port, err = endpoint(f.rdzvEndpoint, 29500); err != nil {
-			return err
-		}
-	}
-	if f.nodeRank < 0 || f.nodeRank >= o.Nodes {
-		return fmt.Errorf("--node-rank %d: with --nnodes %d want 0 to %d", f.nodeRank, o.Nodes, o.Nodes-1)
-	}
-	if f.nodeRank == 0 {
-		o.Coordinator = agent.Always
-	}
-	if o.Port < 0 || o.Port > 65535 || o.Port == 0 && o.Nodes > 1 {
-		return fmt.Errorf("--master-port %d: want 1 to 65535", o.Port)
-	}
-	return nil
-}
-
-// c10d: the host that has the endpoint's address listens, and numbers the others.
-func (f *runFlags) c10d(o *agent.Options, conf rdzvConf) (err error) {
-	if o.Addr, o.Port, err = endpoint(f.rdzvEndpoint, 29400); err != nil {
-		return err
-	}
-	if f.set.Changed("node-rank") {
-		say("--node-rank is ignored: with --rdzv-backend c10d hosts are numbered by address")
-	}
-	o.Coordinator = agent.IfLocal
-	if o.Nodes == 1 {
-		o.Coordinator = agent.Always
-	}
-	if conf.isHost != nil {
-		o.Coordinator = agent.Never
-		if *conf.isHost {
-			o.Coordinator = agent.Always
-		}
-	}
-	return nil
-}
-
-func endpoint(text string, port int) (string, int, error) {
-	if text == "" {
-		return "localhost", port, nil
-	}
-	host, p, err := net.SplitHostPort(text)
-	if err != nil { // no port
-		return strings.Trim(text, "[]"), port, nil
-	}
-	port, err = strconv.Atoi(p)
-	if err != nil || port < 0 || port > 65535 {
-		return "", 0, fmt.Errorf("--rdzv-endpoint %q: %q is not a port", text, p)
-	}
-	return host, port, nil
-}
-
-// nodes reads N or N:N; a range of hosts is elastic, which octet is not yet.
-func (f *runFlags) nodes() (int, error) {
-	lo, hi, ranged := strings.Cut(f.nnodes, ":")
-	if !ranged {
-		hi = lo
-	}
-	a, err1 := strconv.Atoi(lo)
-	b, err2 := strconv.Atoi(hi)
-	if err1 != nil || err2 != nil || a < 1 || a > b {
-		return 0, fmt.Errorf("--nnodes %q: want a number of hosts, 1 or more", f.nnodes)
-	}
-	if a < b {
-		return 0, fmt.Errorf("--nnodes %s: a changing number of hosts is not supported yet: give one number", f.nnodes)
-	}
-	return a, nil
-}
-
-func (f *runFlags) slots() (int, error) {
-	switch f.nproc {
-	case "cpu", "auto":
-		return runtime.NumCPU(), nil
-	case "gpu", "xpu":
-		return 0, fmt.Errorf("--nproc-per-node %s: octet has no %s backend yet: give a number, cpu or auto", f.nproc, strings.ToUpper(f.nproc))
-	}
-	n, err := strconv.Atoi(f.nproc)
-	if err != nil || n < 1 {
-		return 0, fmt.Errorf("--nproc-per-node %s: want 1 or more, cpu or auto", f.nproc)
-	}
-	return n, nil
-}
-
-// rdzvConf is what octet reads of --rdzv-conf.
-type rdzvConf struct {
-	joinTimeout time.Duration
-	isHost      *bool // nil: not given
-}
-
-func (f *runFlags) conf() (rdzvConf, error) {
-	c := rdzvConf{joinTimeout: 600 * time.Second}
-	if f.rdzvConf == "" {
-		return c, nil
-	}
-	for part := range strings.SplitSeq(f.rdzvConf, ",") {
-		key, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-		switch key {
-		case "join_timeout", "timeout":
-			s, err := strconv.ParseFloat(value, 64)
-			if err != nil || s <= 0 {
-				return c, fmt.Errorf("--rdzv-conf %s=%q: want seconds, more than 0", key, value)
-			}
-			c.joinTimeout = time.Duration(s * float64(time.Second))
-		case "is_host":
-			b, err := strconv.ParseBool(value)
-			if err != nil {
-				return c, fmt.Errorf("--rdzv-conf is_host=%q: want true or false", value)
-			}
-			c.isHost = &b
-		default:
-			return c, fmt.Errorf("--rdzv-conf: %q is not supported: octet reads join_timeout, timeout and is_host", key)
-		}
-	}
-	return c, nil
 }

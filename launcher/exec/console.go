@@ -5,6 +5,7 @@ package exec
 import (
 	"io"
 	"sync"
+	"unicode/utf8"
 )
 
 // Console is where the ranks of a host write together: whole lines, each with
@@ -51,16 +52,25 @@ func (c *Console) Status(fd int, prefix string, text []byte) {
 		return
 	}
 	had := len(c.status) > 0
-	c.status = append(append(c.status[:0], prefix...), text...)
-	if len(text) == 0 {
-		c.status = c.status[:0]
-	}
-	if w := c.width() - 1; w > 0 && len(c.status) > w {
-		c.status = c.status[:w]
+	c.status = c.status[:0]
+	if len(text) > 0 {
+		c.status = firstRunes(append(append(c.status, prefix...), text...), c.width()-1)
 	}
 	if had || len(c.status) > 0 {
 		_, _ = c.fd(fd).Write(append([]byte(clearLine), c.status...))
 	}
+}
+
+// firstRunes cuts text to n characters, so that it stays on one line.
+func firstRunes(text []byte, n int) []byte {
+	for i := 0; i < len(text); n-- {
+		if n <= 0 {
+			return text[:i]
+		}
+		_, size := utf8.DecodeRune(text[i:])
+		i += size
+	}
+	return text
 }
 
 func (c *Console) fd(fd int) io.Writer {

@@ -25,7 +25,6 @@ package exec
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	osexec "os/exec"
 	"runtime"
@@ -102,7 +101,7 @@ func (h *Host) start(cmd *osexec.Cmd) error {
 
 // Start starts the ranks of this host. On an error none is left running.
 func (h *Host) Start(job Job, w World) (*Group, error) {
-	g := &Group{host: h, exits: make(chan Exit, w.Local), done: make(chan struct{}), stopped: make(chan stop, 8)}
+	g := &Group{host: h, exits: make(chan Exit, w.Local), done: make(chan struct{}), stops: make(chan stop, 8)}
 	files, err := job.Logs.open(w.Epoch)
 	if err != nil {
 		return nil, err
@@ -136,30 +135,27 @@ func ExitCode(err error) int {
 func (g *Group) startWorker(job Job, w World, local int) (*worker, error) {
 	wk := &worker{rank: w.Base + local, local: local, tail: &tail{}}
 	wk.errorFile = job.Logs.errorFile(w.Epoch, local)
-	cmd := osexec.Command(job.Argv[0])
-	cmd.Args = expand(job.Argv, local)
-	cmd.Env = Env(job, w, local)
-	cmd.SysProcAttr = workerAttr()
-	names := prefixNames{role: job.Role, local: local, rank: wk.rank}
-	sinks, err := job.Logs.sinks(g.files, w.Epoch, names, job.Console)
+	sinks, err := job.Logs.sinks(g.files, w.Epoch, prefixNames{job.Role, local, wk.rank}, job.Console)
 	if err != nil {
 		return nil, err
 	}
 	sinks[1].tail = wk.tail
-	var theirs []io.Closer
-	for i, dst := range []*io.Writer{&cmd.Stdout, &cmd.Stderr} {
-		r, wr, err := os.Pipe()
-		if err != nil {
-			return nil, err
-		}
-		*dst = wr
-		theirs = append(theirs, wr)
-		wk.pipes = append(wk.pipes, r)
+	ours, theirs, err := newPipes()
+	if err != nil {
+		return nil, errors.Join(err, sinks[0].close(), sinks[1].close())
+	}
+	wk.pipes = ours
+	for i, r := range ours {
 		wk.output.Go(func() { sinks[i].copy(r) })
 	}
+	cmd := osexec.Command(job.Argv[0])
+	cmd.Args = expand(job.Argv, local)
+	cmd.Env = Env(job, w, local)
+	cmd.Stdout, cmd.Stderr = theirs[0], theirs[1]
+	cmd.SysProcAttr = workerAttr()
 	err = g.host.start(cmd)
-	for _, c := range theirs {
-		c.Close()
+	for _, f := range theirs { // the rank has its own
+		f.Close()
 	}
 	if err != nil {
 		wk.output.Wait()
@@ -168,4 +164,18 @@ func (g *Group) startWorker(job Job, w World, local int) (*worker, error) {
 	wk.proc = cmd.Process
 	g.host.guard.add(wk.proc.Pid)
 	return wk, nil
+}
+
+// newPipes returns the ends of two pipes, for stdout and stderr.
+func newPipes() (read, write [2]*os.File, err error) {
+	for i := range read {
+		if read[i], write[i], err = os.Pipe(); err != nil {
+			for j := range i {
+				read[j].Close()
+				write[j].Close()
+			}
+			return read, write, err
+		}
+	}
+	return read, write, nil
 }

@@ -77,12 +77,12 @@ func TestWholeLines(t *testing.T) {
 func TestStatusLine(t *testing.T) {
 	var out bytes.Buffer
 	c := NewConsole(&out, &out, func() int { return 12 })
-	c.Status(2, "[0]:", []byte("10% of all of it"))
+	c.Status(2, "[0]:", []byte("10% ▓▓▓▓▓▓"))
 	c.Line(1, "[1]:", []byte("hello"))
 	c.Status(2, "[0]:", nil)
 	c.Line(1, "[1]:", []byte("end"))
 	const clear = "\r\x1b[K"
-	want := clear + "[0]:10% of " + clear + "[1]:hello\n[0]:10% of " + clear + "[1]:end\n"
+	want := clear + "[0]:10% ▓▓▓" + clear + "[1]:hello\n[0]:10% ▓▓▓" + clear + "[1]:end\n"
 	if out.String() != want {
 		t.Errorf("got  %q\nwant %q", out.String(), want)
 	}

@@ -3,7 +3,6 @@
 package exec
 
 import (
-	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -35,7 +34,7 @@ type Group struct {
 	files   *logFiles
 	exits   chan Exit
 	done    chan struct{}
-	stopped chan stop
+	stops   chan stop
 }
 
 type stop struct {
@@ -47,7 +46,7 @@ type worker struct {
 	rank, local int
 	proc        *os.Process
 	errorFile   string
-	pipes       []io.Closer    // our ends
+	pipes       [2]*os.File    // our ends
 	output      sync.WaitGroup // the goroutines that read them
 	tail        *tail
 
@@ -71,7 +70,7 @@ func (g *Group) Done() <-chan struct{} { return g.done }
 // returns at once; see Done. A later Stop may shorten the grace.
 func (g *Group) Stop(sig syscall.Signal, grace time.Duration) {
 	select {
-	case g.stopped <- stop{sig, grace}:
+	case g.stops <- stop{sig, grace}:
 	case <-g.done:
 	}
 }
@@ -110,7 +109,7 @@ func (g *Group) supervise(ended <-chan struct{}) {
 		select {
 		case <-ended:
 			return
-		case s := <-g.stopped:
+		case s := <-g.stops:
 			for _, w := range g.workers {
 				w.stop(s.signal)
 			}
