@@ -63,13 +63,13 @@ INLINE vi min_i(vi a, vi b) { return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b
 INLINE vi max_i(vi a, vi b) { return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 INLINE vf vroot(vf a) { return _mm256_sqrt_ps(a); }
 INLINE vf rint_(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-// scale2 is a·2^n for n in -127 to 128 and a near 1; -127 gives 0.
+// scale2 is a·2^n for n in -127 to 128 and a near 1; -127 gives 0, NaN stays.
 INLINE vf scale2(vf a, vf n)
 {
 	// In two factors, because 2^128 is not a float.
 	vi e = (vi)_mm256_cvtps_epi32(n), half = e >> 1;
 	vf lo = (vf)((half + 127) << 23), hi = (vf)((e - half + 127) << 23);
-	vi zero = e < -126;
+	vi zero = (vi)(n < -126.f); // and not NaN
 	return (vf)((vi)(a * lo * hi) & ~zero);
 }
 INLINE float sum(vf a)

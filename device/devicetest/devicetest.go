@@ -65,7 +65,7 @@ func cases() []kernelCase {
 	var all []kernelCase
 	for _, group := range [][]kernelCase{
 		elementwiseCases(), castCases(), amaxCases(), matMulCases(), embeddingCases(), normCases(),
-		ropeCases(), attentionCases(), swiGLUCases(), lossCases(), optimCases(),
+		ropeCases(), attentionCases(), swiGLUCases(), lossCases(), optimCases(), nanCases(),
 	} {
 		all = append(all, group...)
 	}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package devicetest
+
+import (
+	"fmt"
+	"math"
+
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// nanCases check that what is not a number is still seen at the other end.
+func nanCases() []kernelCase {
+	const rows, d = 5, 40
+	nan := math.NaN()
+	bad := func(h *harness, ty dtype.Type, at int, shape ...int) input {
+		x := h.normal(ty, shape...)
+		x.v[at] = nan
+		return h.put(ty, x.v, shape...)
+	}
+	all := func(n int) []float64 {
+		v := make([]float64, n)
+		for i := range v {
+			v[i] = nan
+		}
+		return v
+	}
+	return []kernelCase{{"nan", func(h *harness) {
+		for _, ty := range both {
+			x := bad(h, ty, 2*d+7, rows, d)
+			sumsq := h.out(dtype.Float32, 1)
+			h.SumSquares(sumsq, []*tensor.Tensor{x.Tensor})
+			h.want(fmt.Sprint("sum of squares ", ty), sumsq, all(1), 0)
+
+			q, scale := h.out(dtype.Float8E4M3, rows, d), h.out(dtype.Float32)
+			h.DynamicCast(tensor.Operand{Tensor: q, Scale: scale}, x.Tensor, false)
+			h.want(fmt.Sprint("scale ", ty), scale, all(1), 0)
+			h.want(fmt.Sprint("codes ", ty), q, all(rows*d), 0)
+
+			w, y, rstd := h.normal(ty, d), h.out(ty, rows, d), h.out(dtype.Float32, rows)
+			h.RMSNorm(y, nil, rstd, x.Tensor, nil, w.Tensor, 0)
+			normed, _ := rmsNorm(x.v, w.v, 0)
+			h.want(fmt.Sprint("rmsnorm ", ty), y, normed, tolerance(ty))
+
+			up, act := h.normal(ty, rows, d), h.out(ty, rows, d)
+			gated := make([]float64, rows*d)
+			for i, g := range x.v {
+				gated[i] = g * sigmoid(g) * up.v[i]
+			}
+			h.SwiGLU(act, x.Tensor, up.Tensor)
+			h.want(fmt.Sprint("swiglu ", ty), act, gated, tolerance(ty))
+
+			a := heads{1, rows, 1, 1, d}
+			query, k, v := x.View(1, rows, 1, d), h.normal(ty, 1, rows, 1, d), h.normal(ty, 1, rows, 1, d)
+			o, lse := h.out(ty, 1, rows, 1, d), h.out(dtype.Float32, 1, 1, rows)
+			h.Attention(o, lse, query, k.Tensor, v.Tensor)
+			attended, _ := a.attention(x.v, k.v, v.v)
+			h.want(fmt.Sprint("attention ", ty), o, attended, tolerance(ty))
+
+			loss := h.put(dtype.Float32, []float64{1}, 1)
+			h.CrossEntropy(loss.Tensor, x.Tensor, h.ints(d, rows).Tensor, 1)
+			h.want(fmt.Sprint("loss ", ty), loss.Tensor, all(1), 0)
+		}
+	}}}
+}
