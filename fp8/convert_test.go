@@ -3,6 +3,7 @@
 package fp8_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"octet/fp8"
 	"octet/models/llama"
 	"octet/nn"
+	"octet/nn/nntest"
 )
 
 // args are a model whose attention.wk and wv have 8 rows and whose output has
@@ -156,6 +158,33 @@ func TestBadConfigsAreNamed(t *testing.T) {
 	}
 	if _, err := fp8.ConfigFromRecipe("colwise"); err == nil || !strings.Contains(err.Error(), `"colwise": no such recipe; octet has "tensorwise"`) {
 		t.Errorf("error %v, want one that lists the recipes", err)
+	}
+}
+
+// TestWhatIsOffStaysAsItIs: a Linear whose casts are all disabled is one in high
+// precision.
+func TestWhatIsOffStaysAsItIs(t *testing.T) {
+	pass := func(change func(*fp8.Float8LinearConfig)) []float32 {
+		r := nntest.New(t, open(t, "portable"), dtype.Float32)
+		l := nn.NewLinear(16, 16, nn.LinearOptions{})
+		if change != nil {
+			convert(t, l, change)
+		}
+		r.Load(l, r.Random)
+		x := nntest.Var(r.Put(r.Normal(2*16, 1), 2, 16))
+		y := r.Pass(l, x, r.Normal(2*16, 1))
+		return append(append(y, r.Get(x.Grad)...), r.Get(l.Weight.FullGrad)...)
+	}
+	off := fp8.CastConfig{ScalingType: fp8.Disabled, ScalingGranularity: fp8.Tensorwise}
+	got := pass(func(c *fp8.Float8LinearConfig) {
+		c.CastConfigInput, c.CastConfigWeight, c.CastConfigGradOutput = off, off, off
+	})
+	want := pass(nil)
+	if !slices.Equal(got, want) {
+		t.Error("with all casts disabled the products have other bits")
+	}
+	if float8 := pass(func(*fp8.Float8LinearConfig) {}); slices.Equal(float8, want) {
+		t.Error("float8 changes nothing")
 	}
 }
 

@@ -111,6 +111,22 @@ func TestStepsReuseTheirMemory(t *testing.T) {
 	}
 }
 
+// TestGatheredUnitsDoNotPileUp: what gathers need does not grow with depth,
+// however far the host runs ahead. Beside the same model that keeps all it
+// gathers, each layer saves its gathered bytes.
+func TestGatheredUnitsDoNotPileUp(t *testing.T) {
+	used := func(layers int, policy fsdp.Reshard) int {
+		args := sixteens
+		args.Layers, args.Dim, args.FFNHiddenDim = layers, 64, 128
+		return run(t, job{ranks: 2, args: args, options: fsdp.Options{Param: dtype.Float32, Reshard: policy}, batch: 2, steps: 3})[0].dev.Bytes
+	}
+	saved := func(layers int) int { return used(layers, fsdp.ReshardNever) - used(layers, fsdp.ReshardDefault) }
+	const layer = 4 * (4*64*64 + 3*64*128) // bytes of its matrices
+	if four, ten := saved(4), saved(10); ten-four < 6*layer {
+		t.Errorf("freeing gathered units saves %d bytes in 4 layers and %d in 10: want %d more at least, the weights of 6 layers", four, ten, 6*layer)
+	}
+}
+
 // sometimes is a module that some ranks do not run.
 type sometimes struct {
 	nn.Module

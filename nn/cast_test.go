@@ -138,13 +138,38 @@ func TestEveryPassGivesItsMemoryBack(t *testing.T) {
 	}
 }
 
-func TestASumDoesNotOverwriteWhatBackwardReads(t *testing.T) {
-	r := rig(t)
-	x := nntest.Var(r.Put(r.Normal(6, 1), 1, 6))
-	defer func() {
-		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "float32[1 6] would be overwritten") {
-			t.Errorf("panic %v, want one that names the tensor", p)
-		}
-	}()
-	nn.Add(r.Ctx, nn.Input(r.Put(r.Normal(6, 1), 1, 6)), x)
+func TestMisuseIsNamed(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		run  func(r *nntest.Rig, x *nn.Var)
+		want string
+	}{
+		{"a sum that overwrites what backward reads", func(r *nntest.Rig, x *nn.Var) { nn.Add(r.Ctx, nn.Input(x.Value), x) }, "float32[1 4] would be overwritten"},
+		{"a sum that overwrites an input", func(r *nntest.Rig, x *nn.Var) { nn.Add(r.Ctx, x, nn.Input(x.Value)) }, "float32[1 4] would be overwritten"},
+		{"a sum whose first term is used later", func(r *nntest.Rig, x *nn.Var) {
+			sum := nn.Add(r.Ctx, x, &nn.Var{Value: r.Ctx.New(1, 4)})
+			sum.Grad, x.Grad = r.Ctx.New(1, 4), r.Ctx.New(1, 4)
+			r.Ctx.Tape.Backward()
+		}, "use it in the sum last"},
+		{"a parameter outside gather and free", func(r *nntest.Rig, x *nn.Var) {
+			l := nn.NewLinear(4, 4, nn.LinearOptions{})
+			r.Load(l, r.Random)
+			y := l.Forward(r.Ctx, x)
+			y.Grad = r.Ctx.New(1, 4)
+			l.Weight.FullGrad = nil
+			r.Ctx.Tape.Backward()
+		}, "weight has no gradient memory"},
+		{"more positions than the rotary table", func(r *nntest.Rig, x *nn.Var) { (&nn.RoPE{HeadDim: 2, MaxSeq: 3}).On(r.Ctx, 4) }, "4 positions, but the RoPE table has 3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := rig(t)
+			x := nntest.Var(r.Put(r.Normal(4, 1), 1, 4))
+			defer func() {
+				if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), tt.want) {
+					t.Errorf("panic %v, want one with %q", p, tt.want)
+				}
+			}()
+			tt.run(r, x)
+		})
+	}
 }

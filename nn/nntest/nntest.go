@@ -32,15 +32,16 @@ type Rig struct {
 	rand   *rand.Rand
 }
 
-// Counting counts what it allocates for Ctx's pool.
+// Counting counts what pools and others ask of the device, from one goroutine.
 type Counting struct {
 	device.Device
-	Allocs int
+	Allocs, Bytes int
 }
 
 // Alloc counts and allocates.
 func (d *Counting) Alloc(bytes int) (tensor.Buffer, error) {
 	d.Allocs++
+	d.Bytes += bytes
 	return d.Device.Alloc(bytes)
 }
 
