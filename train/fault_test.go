@@ -154,7 +154,7 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 			args := small(join(tokens, tt.args, []string{"--training.local_batch_size=2", "--training.steps=10"})...)
 			weights := func(tr *Trainer) (all []uint32, err error) {
 				for _, p := range tr.Params() {
-					x, e := tr.read(p.Shard)
+					x, e := read(tr, p.Shard)
 					err = errors.Join(err, e)
 					for _, v := range x {
 						all = append(all, math.Float32bits(v))

@@ -127,7 +127,7 @@ func TestWeightsLoadAsTheyAre(t *testing.T) {
 	}
 	for rank, err := range onRanks(t, 3, args, func(rank int, tr *Trainer) error {
 		for _, p := range tr.Params() {
-			got, err := tr.read(p.Local())
+			got, err := read(tr, p.Local())
 			if err != nil {
 				return err
 			}

@@ -32,7 +32,7 @@ func TestTheSeedDecidesTheWeights(t *testing.T) {
 		args := small(join(tokens, []string{"--training.local_batch_size=1", "--training.steps=1", "--debug.seed=" + seed})...)
 		for _, err := range onRanks(t, ranks, args, func(rank int, tr *Trainer) error {
 			for _, p := range tr.Params() {
-				x, err := tr.read(p.Local())
+				x, err := read(tr, p.Local())
 				if err != nil {
 					return err
 				}

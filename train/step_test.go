@@ -64,7 +64,7 @@ func alone(t *testing.T, args []string, f func(tr *Trainer)) {
 }
 
 // read waits and reads a float32 tensor.
-func (t *Trainer) read(x *tensor.Tensor) ([]float32, error) {
+func read(t *Trainer, x *tensor.Tensor) ([]float32, error) {
 	raw := make([]byte, x.Bytes())
 	t.ctx.Stream.Download(raw, x)
 	err := t.sync()
@@ -77,9 +77,9 @@ func (t *Trainer) read(x *tensor.Tensor) ([]float32, error) {
 
 // holds fails unless got is the golden tensor called name, within a bound
 // relative to its norm.
-func (tr *Trainer) holds(t *testing.T, what string, got *tensor.Tensor, set *safetensors.Set, name string, bound float64) {
+func holds(t *testing.T, tr *Trainer, what string, got *tensor.Tensor, set *safetensors.Set, name string, bound float64) {
 	t.Helper()
-	x, err := tr.read(got)
+	x, err := read(tr, got)
 	if err != nil {
 		t.Error(err)
 		return
@@ -144,7 +144,7 @@ func TestTheFirstStepIsPyTorchs(t *testing.T) {
 				c.Stream.Upload(tr.targets, device.Int32Bytes(tr.batches[0].Targets))
 				tr.sharded.BeginForward(c)
 				logits := tr.model.Forward(c, nn.Input(tr.ids))
-				tr.holds(t, "logits", logits.Value, set, "logits", tt.logits)
+				holds(t, tr, "logits", logits.Value, set, "logits", tt.logits)
 				nn.CrossEntropy(c, tr.loss, logits, tr.targets, 1/float32(valid))
 				c.Tape.Backward()
 				tr.sharded.Finish(c)
@@ -158,7 +158,7 @@ func TestTheFirstStepIsPyTorchs(t *testing.T) {
 					t.Errorf("%d golden gradients for %d parameters", n, len(tr.Params()))
 				}
 				for _, p := range tr.Params() {
-					tr.holds(t, "gradient of "+p.Name, p.Grad, set, "grad."+p.Name, tt.gradients)
+					holds(t, tr, "gradient of "+p.Name, p.Grad, set, "grad."+p.Name, tt.gradients)
 				}
 			})
 		})
@@ -177,7 +177,7 @@ func TestTwentyStepsGivePyTorchsWeights(t *testing.T) {
 			}
 		}
 		for _, p := range tr.Params() {
-			tr.holds(t, p.Name, p.Shard, set, p.Name, 3e-5)
+			holds(t, tr, p.Name, p.Shard, set, p.Name, 3e-5)
 		}
 	})
 }
