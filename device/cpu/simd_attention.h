@@ -15,7 +15,7 @@
 //
 // Heads are padded with zeros to a multiple of W, key tiles to one of ROWS rows.
 
-enum { TILE = ATTENTION_TILE, ROWS = 8 };
+enum { TILE = ATTENTION_TILE, ROWS = 8, AHEAD = 32 };
 
 // mm_block is ROWS rows by cols·W columns of out (+)= A · B, summed over n;
 // element (r,l) of A is a[r·row + l·step].
@@ -95,9 +95,13 @@ INLINE long up_to(long x, long multiple) { return (x + multiple - 1) / multiple 
 // width hdp; rows up to TILE are 0.
 static void read_head(float *dst, long hdp, struct vec x, long at, long ld, long n, long hd)
 {
-	for (long r = 0; r < n; r++)
+	long size = x.type == SIMD_F32 ? 4 : 2;
+	for (long r = 0; r < n; r++) {
+		// Rows are too far apart for the processor to guess the next.
+		__builtin_prefetch((char *)x.p + (at + (r + AHEAD) * ld) * size);
 		for (long c = 0; c < hdp; c += W)
 			store_f32(dst + r * hdp + c, c < hd ? load(x, at + r * ld + c, min_l(W, hd - c)) : set1(0));
+	}
 	memset(dst + n * hdp, 0, 4 * hdp * (up_to(n, TILE) - n));
 }
 
