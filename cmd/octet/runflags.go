@@ -186,12 +186,7 @@ func words(text string) []string {
 func parseSignals(text string) ([]os.Signal, error) {
 	var out []os.Signal
 	for name := range strings.SplitSeq(text, ",") {
-		found := syscall.Signal(0)
-		for n := 1; n < 32; n++ {
-			if gang.SignalName(n) == strings.TrimSpace(name) {
-				found = syscall.Signal(n)
-			}
-		}
+		found := syscall.Signal(gang.SignalNumber(strings.TrimSpace(name)))
 		if found == 0 || found == syscall.SIGKILL || found == syscall.SIGSTOP {
 			return nil, fmt.Errorf("--signals-to-handle %q: %q is not a signal that can be handled", text, name)
 		}

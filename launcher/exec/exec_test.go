@@ -27,15 +27,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// splitAll feeds chunks to a sink whose console is a terminal of 20 columns.
-func splitAll(t *testing.T, width func() int, chunks ...string) (console string, tailed []string) {
+// splitAll feeds chunks to a sink, as a rank's stderr.
+func splitAll(t *testing.T, chunks ...string) (console string, tailed *tail) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	s := &sink{fd: 2, console: NewConsole(nil, &out, width), prefix: "[0]:", tail: &tail{}}
+	s := &sink{fd: 2, console: NewConsole(nil, &out, nil), prefix: "[0]:", tail: &tail{}}
 	done := make(chan struct{})
 	go func() {
 		s.copy(r)
@@ -46,7 +46,7 @@ func splitAll(t *testing.T, width func() int, chunks ...string) (console string,
 	}
 	w.Close()
 	<-done
-	return out.String(), s.tail.lines()
+	return out.String(), s.tail
 }
 
 func TestWholeLines(t *testing.T) {
@@ -66,7 +66,7 @@ func TestWholeLines(t *testing.T) {
 		{"longer than the buffer", []string{long, "y\n"}, "[0]:" + long + "\n[0]:y\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, _ := splitAll(t, nil, tt.chunks...); got != tt.want {
+			if got, _ := splitAll(t, tt.chunks...); got != tt.want {
 				t.Errorf("got %.200q, want %.200q", got, tt.want)
 			}
 		})
@@ -89,9 +89,39 @@ func TestStatusLine(t *testing.T) {
 }
 
 func TestTailKeepsTheLastLines(t *testing.T) {
-	_, lines := splitAll(t, nil, strings.Repeat("old\n", 30), strings.Repeat("new\n", tailLines-1), "last")
-	if len(lines) != tailLines || lines[0] != "new" || lines[tailLines-1] != "last" {
-		t.Errorf("got %q", lines)
+	_, tail := splitAll(t, strings.Repeat("old\n", 30), strings.Repeat("new\n", tailLines-1), "last")
+	e := Exit{Code: 1}
+	tail.explain(&e)
+	if len(e.Tail) != tailLines || e.Tail[0] != "new" || e.Tail[tailLines-1] != "last" {
+		t.Errorf("got %q", e.Tail)
+	}
+}
+
+// The texts are those of Go 1.26.
+func TestExplainGoCrashes(t *testing.T) {
+	stacks := "\ngoroutine 1 [running]:\n" + strings.Repeat("\tmain.go:1\n", 30)
+	for _, tt := range []struct {
+		name, stderr string
+		code         int
+		message      string
+		signal       syscall.Signal
+		first        string // line shown
+	}{
+		{"panic", "log\npanic: shapes [2] and [3]\n" + stacks, 2, "panic: shapes [2] and [3]", 0, "panic: shapes [2] and [3]"},
+		{"signal from outside", "SIGSEGV: segmentation violation\nPC=0x40e4ce\n" + stacks, 2, "", syscall.SIGSEGV, "SIGSEGV: segmentation violation"},
+		{"signal in C", "fatal error: unexpected signal during runtime execution\n[signal SIGBUS: bus error code=0x2]\n" + stacks, 2, "", syscall.SIGBUS, "fatal error: unexpected signal during runtime execution"},
+		{"nil pointer", "panic: runtime error: invalid memory address\n[signal SIGSEGV: segmentation violation]\n" + stacks, 2, "panic: runtime error: invalid memory address", 0, "panic: runtime error: invalid memory address"},
+		{"not Go's exit code", "panic: no\n" + stacks, 1, "", 0, "\tmain.go:1"},
+		{"no crash", "usage\n", 2, "", 0, "usage"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, tail := splitAll(t, tt.stderr)
+			e := Exit{Code: tt.code}
+			tail.explain(&e)
+			if e.Failure.Message != tt.message || e.Signal != tt.signal || e.Tail[0] != tt.first || len(e.Tail) > tailLines {
+				t.Errorf("got message %q, signal %v, %d lines from %q", e.Failure.Message, e.Signal, len(e.Tail), e.Tail[0])
+			}
+		})
 	}
 }
 

@@ -23,7 +23,8 @@ type Exit struct {
 	// Killed says that Stop had been called before, Frozen that the rank was
 	// stopped (SIGSTOP) at that moment.
 	Killed, Frozen bool
-	// Tail is the end of its stderr, 20 lines at most.
+	// Tail is the end of its stderr, or the beginning of a crash of the Go
+	// runtime; 20 lines at most.
 	Tail []string
 }
 
@@ -151,7 +152,7 @@ func (w *worker) wait() Exit {
 	}
 	if e.Code != 0 || e.Signal != 0 {
 		e.Failure = launcher.ReadErrorFile(w.errorFile)
-		e.Tail = w.tail.lines()
+		w.tail.explain(&e)
 	}
 	return e
 }

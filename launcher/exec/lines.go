@@ -89,7 +89,7 @@ func (s *sink) line(text []byte) {
 		s.console.Line(s.fd, s.prefix, text)
 	}
 	if s.tail != nil {
-		s.tail.add(text)
+		s.tail.add(strings.ToValidUTF8(string(text), "?"))
 	}
 	for _, word := range s.filters {
 		if bytes.Contains(text, []byte(word)) {
@@ -98,29 +98,6 @@ func (s *sink) line(text []byte) {
 		}
 	}
 	s.status = s.status[:0]
-}
-
-// tail keeps the last lines of a stream.
-type tail struct {
-	mu   sync.Mutex
-	last []string
-}
-
-const tailLines = 20
-
-func (t *tail) add(text []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.last) == tailLines {
-		t.last = append(t.last[:0], t.last[1:]...)
-	}
-	t.last = append(t.last, strings.ToValidUTF8(string(text), "?"))
-}
-
-func (t *tail) lines() []string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return append([]string(nil), t.last...)
 }
 
 // lockedFile is a file to which several ranks write lines.

@@ -26,3 +26,13 @@ func SignalName(n int) string {
 	}
 	return fmt.Sprintf("signal %d", n)
 }
+
+// SignalNumber is the number of a name as "SIGTERM", 0 if there is none.
+func SignalNumber(name string) int {
+	for n, s := range signalNames {
+		if s == name {
+			return n
+		}
+	}
+	return 0
+}
