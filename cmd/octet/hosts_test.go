@@ -43,8 +43,10 @@ func await(t *testing.T, r *bufio.Reader, n int) {
 
 func TestTwoHosts(t *testing.T) {
 	t.Parallel()
+	said := t.TempDir() // a file of each rank that has spoken: the failure comes after all of them
 	agents := twoHosts(t, `echo $RANK of $WORLD_SIZE, local $LOCAL_RANK, host $GROUP_RANK of $GROUP_WORLD_SIZE, attempt $TORCHELASTIC_RESTART_COUNT, at $MASTER_ADDR
-		[ $RANK$TORCHELASTIC_RESTART_COUNT != 30 ] || exit 5
+		touch `+said+`/$RANK
+		[ $RANK$TORCHELASTIC_RESTART_COUNT != 30 ] || { while [ $(ls `+said+` | wc -l) != 4 ]; do sleep 0.01; done; exit 5; }
 		[ $TORCHELASTIC_RESTART_COUNT = 1 ] || sleep 100`, "--max-restarts", "1", "--log-line-prefix-template", "|")
 	start(t, agents[1], agents[0])
 	for i, a := range agents {
