@@ -118,14 +118,15 @@ func TestLinearIsTorchaos(t *testing.T) {
 }
 
 // compare holds got to 1e-5 of the norm of want in float32, to one ulp of 99.9%
-// of the values in bfloat16; to 2e-3 of the norm where sums were fast.
+// of the values in bfloat16; to 4e-3 of the norm where sums were fast: sums of 64
+// products in fp16 are off by 1.1e-3, and bfloat16 rounds as much again.
 func compare(t *testing.T, name string, act dtype.Type, got, want []float32, fast bool) {
 	t.Helper()
 	d := nntest.Off(got, want)
 	switch {
 	case fast:
-		if !(d <= 2e-3) {
-			t.Errorf("%s: off by %.2g of its norm, more than 2e-3", name, d)
+		if !(d <= 4e-3) {
+			t.Errorf("%s: off by %.2g of its norm, more than 4e-3", name, d)
 		}
 	case act == dtype.Float32:
 		if !(d <= 1e-5) {

@@ -198,6 +198,38 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 	}
 }
 
+// TestRanksOfOtherModelsAreFound: a rank that was given another size is named
+// with both, not waited for.
+func TestRanksOfOtherModelsAreFound(t *testing.T) {
+	errs := make([]error, 2)
+	var wg sync.WaitGroup
+	for rank, world := range local.New(2, local.Options{}) {
+		cfg, err := config.Load(append(goldenArgs("4"), fmt.Sprintf("--debug.seed=%d", rank)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Checkpoint.InitialLoadPath = ""
+		hidden := 192 + 64*rank
+		cfg.Model.Args.FFNHiddenDim = &hidden
+		dev, err := cpu.Open(cpu.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dev.Close()
+		wg.Go(func() {
+			errs[rank] = Run(context.Background(), Job{Config: cfg, Device: dev, World: world, Log: zap.NewNop()}, &memory{})
+		})
+	}
+	wg.Wait()
+	for rank, err := range errs {
+		for _, want := range []string{`group "fsdp"`, "rank 0 calls all-gather of 9 tensors", "(49280 bytes)", "rank 1 calls all-gather of 9 tensors", "(61568 bytes)"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("rank %d: error %v\nwithout %q", rank, err, want)
+			}
+		}
+	}
+}
+
 // TestCancelStopsAllRanks: the context of any rank ends the job with its cause.
 func TestCancelStopsAllRanks(t *testing.T) {
 	const ranks = 2

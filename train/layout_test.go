@@ -3,6 +3,7 @@
 package train
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,9 @@ import (
 	"sync"
 	"testing"
 
+	"octet/comm"
+	"octet/comm/host"
+	"octet/comm/store"
 	"octet/metrics"
 )
 
@@ -141,4 +145,58 @@ func TestTwoRunsHaveTheSameBits(t *testing.T) {
 			t.Errorf("step %d: loss %v, norm %v, %d bytes; again: %v, %v, %d", i+1, r.Loss, r.GradNorm, r.CommBytes, s.Loss, s.GradNorm, s.CommBytes)
 		}
 	}
+}
+
+// TestTransportsChangeNoBit: ranks that share memory or talk over TCP train as
+// goroutines do.
+func TestTransportsChangeNoBit(t *testing.T) {
+	args := small(join(tokens, float8, gather, []string{"--training.local_batch_size=2", "--training.steps=5"})...)
+	want := runRanks(t, 3, args)
+	for name, hosts := range map[string][]string{"shared memory": {"a", "a", "a"}, "TCP": {"a", "b", "c"}, "both": {"a", "a", "b"}} {
+		t.Run(name, func(t *testing.T) {
+			world := connect(t, hosts...)
+			records, errs := tryRanks(t, world, args)
+			for rank, err := range errs {
+				if err != nil {
+					t.Fatalf("rank %d: %v", rank, err)
+				}
+			}
+			for i, r := range records {
+				if w := want[i]; r.Loss != w.Loss || r.GradNorm != w.GradNorm || r.CommBytes != w.CommBytes {
+					t.Errorf("step %d: loss %v, norm %v, %d bytes; goroutines have %v, %v, %d", i+1, r.Loss, r.GradNorm, r.CommBytes, w.Loss, w.GradNorm, w.CommBytes)
+				}
+			}
+		})
+	}
+}
+
+// connect makes the communicators of ranks on the given hosts.
+func connect(t *testing.T, hosts ...string) []comm.Comm {
+	t.Helper()
+	mem := store.NewMemory()
+	world := make([]comm.Comm, len(hosts))
+	var wg sync.WaitGroup
+	for rank, name := range hosts {
+		wg.Go(func() {
+			var err error
+			world[rank], err = host.Connect(context.Background(), host.Config{
+				Rank: rank, World: len(hosts), Store: mem, HostID: name, Address: "127.0.0.1",
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	t.Cleanup(func() {
+		for _, c := range world {
+			if err := c.(comm.Control).Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return world
 }
