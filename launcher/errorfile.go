@@ -39,11 +39,19 @@ type extraInfo struct {
 	Victim      bool   `json:"victim,omitempty"`
 }
 
+// Victim marks err as the consequence of another rank's failure: the launcher
+// looks for the root cause elsewhere first.
+func Victim(err error) error { return victimError{err} }
+
+type victimError struct{ error }
+
+func (e victimError) Unwrap() error { return e.error }
+func (e victimError) Victim() bool  { return true }
+
 // WriteErrorFile leaves the reason of this worker's failure for the launcher, in
 // the file that TORCHELASTIC_ERROR_FILE names; without that variable it does
-// nothing. An error with a method Victim() bool in its chain that returns true is
-// marked as the consequence of another rank's failure, and the launcher looks
-// for the root cause elsewhere first.
+// nothing. It notes whether an error in the chain has a method Victim() bool that
+// returns true: those of Victim, and any that knows it by itself.
 func WriteErrorFile(failure error) error {
 	path := os.Getenv(errorFileVar)
 	if path == "" {

@@ -127,10 +127,6 @@ func TestPortInUseNamesHolder(t *testing.T) {
 	}
 }
 
-type victim struct{ error }
-
-func (victim) Victim() bool { return true }
-
 func TestErrorFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "0", "error.json")
 	t.Setenv(errorFileVar, path)
@@ -140,7 +136,7 @@ func TestErrorFile(t *testing.T) {
 		want Failure
 	}{
 		{cause, Failure{"lost rank 1", false}},
-		{fmt.Errorf("step 3: %w", victim{cause}), Failure{"step 3: lost rank 1", true}},
+		{fmt.Errorf("step 3: %w", Victim(cause)), Failure{"step 3: lost rank 1", true}},
 	} {
 		if err := WriteErrorFile(tt.err); err != nil {
 			t.Fatal(err)
