@@ -86,38 +86,78 @@ func (a attnShape) kRow(b, t, kv int) int { return ((b*a.s+t)*a.kv + kv) * a.hd 
 
 func (a attnShape) scale() float32 { return float32(1 / math.Sqrt(float64(a.hd))) }
 
-func dotGo(x vec, i int, y vec, j, n int) float32 {
-	var sum float32
-	for c := range n {
-		sum += x.at(i+c) * y.at(j+c)
+// head is a row of hd values for every token.
+type head []float32
+
+func (h head) row(t, hd int) []float32 { return h[t*hd : (t+1)*hd] }
+
+// keyHead copies key head kv of x to dst, which has as many elements.
+func (a attnShape) keyHead(dst head, x vec, b, kv int) head {
+	for t := range a.s {
+		readRow(dst.row(t, a.hd), x, a.kRow(b, t, kv))
 	}
-	return sum
+	return dst
+}
+
+func readRow(dst []float32, x vec, at int) {
+	for c := range dst {
+		dst[c] = x.at(at + c)
+	}
+}
+
+func writeRow(x vec, at int, src []float32) {
+	for c, v := range src {
+		x.set(at+c, v)
+	}
+}
+
+func dotGo(x, y []float32) float32 {
+	var even, odd float32
+	y = y[:len(x)]
+	i := 0
+	for ; i+1 < len(x); i += 2 {
+		even += x[i] * y[i]
+		odd += x[i+1] * y[i+1]
+	}
+	if i < len(x) {
+		even += x[i] * y[i]
+	}
+	return even + odd
+}
+
+// addScaledGo is y += w·x.
+func addScaledGo(y []float32, w float32, x []float32) {
+	x = x[:len(y)]
+	for i := range y {
+		y[i] += w * x[i]
+	}
 }
 
 // attendGo is all queries that read key head kv of sequence b. mem has room
 // for two copies of the head in float32.
 func attendGo(a *attention, b, kv int, mem []float32) {
-	group, scale := a.h/a.kv, a.scale()
-	p, out := make([]float32, a.s), mem[:a.hd]
+	group, hd, n := a.h/a.kv, a.hd, a.s*a.hd
+	k, v := a.keyHead(mem[:n], a.k, b, kv), a.keyHead(mem[n:2*n], a.v, b, kv)
+	p, q, out := make([]float32, a.s), make([]float32, hd), make([]float32, hd)
 	for h := kv * group; h < (kv+1)*group; h++ {
 		for i := range a.s {
+			readRow(q, a.q, a.qRow(b, i, h))
 			top := float32(math.Inf(-1))
 			for j := range i + 1 {
-				p[j] = scale * dotGo(a.q, a.qRow(b, i, h), a.k, a.kRow(b, j, kv), a.hd)
+				p[j] = a.scale() * dotGo(q, k.row(j, hd))
 				top = max(top, p[j])
 			}
 			var sum float64
 			clear(out)
 			for j := range i + 1 {
-				e := float32(math.Exp(float64(p[j] - top)))
-				sum += float64(e)
-				for c := range out {
-					out[c] += e * a.v.at(a.kRow(b, j, kv)+c)
-				}
+				e := math.Exp(float64(p[j] - top))
+				sum += e
+				addScaledGo(out, float32(e), v.row(j, hd))
 			}
-			for c, v := range out {
-				a.o.set(a.qRow(b, i, h)+c, v/float32(sum))
+			for c := range out {
+				out[c] /= float32(sum)
 			}
+			writeRow(a.o, a.qRow(b, i, h), out)
 			a.lse[(b*a.h+h)*a.s+i] = top + float32(math.Log(sum))
 		}
 	}
@@ -126,39 +166,34 @@ func attendGo(a *attention, b, kv int, mem []float32) {
 // attendGradGo is all queries that read key head kv of sequence b. With
 // P = exp(scale·q·kᵀ - lse) and D = rowsum(do∘o): dv = Pᵀ·do,
 // dS = P∘(do·vᵀ - D), dq = scale·dS·k, dk = scale·dSᵀ·q (arXiv 2205.14135,
-// appendix B).
-// mem has room for four copies of the head in float32.
+// appendix B). mem has room for four copies of the head in float32.
 func attendGradGo(a *attentionGrad, b, kv int, mem []float32) {
-	group, hd, scale := a.h/a.kv, a.hd, a.scale()
-	dk, dv, dq := mem[:a.s*hd], mem[a.s*hd:2*a.s*hd], mem[2*a.s*hd:][:hd]
+	group, hd, n, scale := a.h/a.kv, a.hd, a.s*a.hd, a.scale()
+	k, v := a.keyHead(mem[:n], a.k, b, kv), a.keyHead(mem[n:2*n], a.v, b, kv)
+	dk, dv := head(mem[2*n:3*n]), head(mem[3*n:4*n])
 	clear(dk)
 	clear(dv)
+	q, o, do, dq := make([]float32, hd), make([]float32, hd), make([]float32, hd), make([]float32, hd)
 	for h := kv * group; h < (kv+1)*group; h++ {
 		for i := range a.s {
-			q := a.qRow(b, i, h)
-			lse := a.lse[(b*a.h+h)*a.s+i]
-			d := dotGo(a.do, q, a.o, q, hd)
+			at := a.qRow(b, i, h)
+			readRow(q, a.q, at)
+			readRow(o, a.o, at)
+			readRow(do, a.do, at)
+			lse, d := a.lse[(b*a.h+h)*a.s+i], dotGo(do, o)
 			clear(dq)
 			for j := range i + 1 {
-				k := a.kRow(b, j, kv)
-				p := float32(math.Exp(float64(scale*dotGo(a.q, q, a.k, k, hd) - lse)))
-				ds := scale * p * (dotGo(a.do, q, a.v, k, hd) - d)
-				for c := range hd {
-					dv[j*hd+c] += p * a.do.at(q+c)
-					dk[j*hd+c] += ds * a.q.at(q+c)
-					dq[c] += ds * a.k.at(k+c)
-				}
+				p := float32(math.Exp(float64(scale*dotGo(q, k.row(j, hd)) - lse)))
+				ds := scale * p * (dotGo(do, v.row(j, hd)) - d)
+				addScaledGo(dv.row(j, hd), p, do)
+				addScaledGo(dk.row(j, hd), ds, q)
+				addScaledGo(dq, ds, k.row(j, hd))
 			}
-			for c, v := range dq {
-				a.dq.set(q+c, v)
-			}
+			writeRow(a.dq, at, dq)
 		}
 	}
-	for j := range a.s {
-		k := a.kRow(b, j, kv)
-		for c := range hd {
-			a.dk.set(k+c, dk[j*hd+c])
-			a.dv.set(k+c, dv[j*hd+c])
-		}
+	for t := range a.s {
+		writeRow(a.dk, a.kRow(b, t, kv), dk.row(t, hd))
+		writeRow(a.dv, a.kRow(b, t, kv), dv.row(t, hd))
 	}
 }
