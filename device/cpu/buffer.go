@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -60,5 +59,4 @@ func as[T any](t *tensor.Tensor) []T {
 }
 
 func f32s(t *tensor.Tensor) []float32     { return as[float32](t) }
-func bf16s(t *tensor.Tensor) []dtype.BF16 { return as[dtype.BF16](t) }
 func i32s(t *tensor.Tensor) []int32       { return as[int32](t) }
