@@ -18,12 +18,6 @@ loss: ## the picture in the README: the debug model in float8 and in float32, 30
 	bin/octet plot --out docs/loss.svg --title "Llama, 6.2 million parameters, on Go's source code, two ranks" \
 		float32=outputs/f32/metrics.jsonl float8=outputs/float8/metrics.jsonl
 
-loss: ## the curves of docs/loss.svg: that run and the same in float32
-	go build -o bin/ ./cmd/octet
-	bin/octet run --nproc-per-node 2 train --config configs/debugmodel.toml --job.dump_folder=out/float8
-	bin/octet run --nproc-per-node 2 train --config configs/debugmodel_f32.toml --job.dump_folder=out/f32
-	bin/octet plot --out docs/loss.svg --title "Llama debug model on Go's source" f32=out/f32/metrics.jsonl float8=out/float8/metrics.jsonl
-
 test: ## every test
 	go test ./...
 

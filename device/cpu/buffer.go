@@ -58,5 +58,5 @@ func as[T any](t *tensor.Tensor) []T {
 	return unsafe.Slice((*T)(ptr(t)), t.Numel())
 }
 
-func f32s(t *tensor.Tensor) []float32     { return as[float32](t) }
-func i32s(t *tensor.Tensor) []int32       { return as[int32](t) }
+func f32s(t *tensor.Tensor) []float32 { return as[float32](t) }
+func i32s(t *tensor.Tensor) []int32   { return as[int32](t) }
