@@ -17,32 +17,39 @@
 static int64_t min(int64_t x, int64_t y) { return x < y ? x : y; }
 static int64_t size_of(int32_t type) { return type == F32 ? 4 : type == BF16 ? 2 : 1; }
 
-// Asks for what the next strip of op(a) will be packed from, while the kernels
-// run: rows to L1, in which they lie closely, columns to L2.
-static void prefetch_strip(const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t n)
+// Assembly, because gcc takes a function of __builtin_prefetch alone for one
+// without effects and drops the call.
+static inline void prefetch(const void *p) { __asm__ volatile("prefetcht0 %0" : : "m"(*(const char *)p)); }
+static inline void prefetch_to_write(const void *p) { __asm__ volatile("prefetchw %0" : : "m"(*(const char *)p)); }
+
+// Memory to ask for: a number of rows of cache lines, ld bytes apart.
+struct ahead {
+	const char *row;
+	int64_t ld, rows, lines, line;
+};
+
+// What the strip of op(a) at lane0 will be packed from.
+static struct ahead strip_ahead(const struct matmul_source *s, int64_t lane0, int64_t lanes, int64_t k0, int64_t n)
 {
 	const int64_t size = size_of(s->type), ld = s->ld * size;
-	const int64_t lanes = min(s->lanes - lane0, STRIP);
-	if (s->k_contiguous) {
-		const char *from = (const char *)s->data + lane0 * ld + k0 * size;
-		for (int64_t l = 0; l < lanes; l++)
-			for (int64_t i = 0; i < n * size; i += 64)
-				__builtin_prefetch(from + l * ld + i, 0, 3);
-	} else {
-		const char *from = (const char *)s->data + k0 * ld + lane0 * size;
-		for (int64_t i = 0; i < n; i++)
-			__builtin_prefetch(from + i * ld, 0, 2);
-	}
+	const char *data = s->data;
+	if (s->k_contiguous)
+		return (struct ahead){data + lane0 * ld + k0 * size, ld, lanes, (n * size + 63) / 64, 0};
+	return (struct ahead){data + k0 * ld + lane0 * size, ld, n, 1, 0};
 }
 
-// Asks for the rows of dst that the coming block ends in.
-static void prefetch_dst(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols)
+// Asks for some lines more. The processor drops requests that come too many at
+// a time, so each kernel is preceded by a few.
+static void prefetch_some(struct ahead *q, int64_t lines)
 {
-	const int64_t size = size_of(p->dst_type), ld = p->n * size;
-	const char *to = (const char *)p->dst + row * ld + col * size;
-	for (int64_t i = 0; i < rows; i++)
-		for (int64_t j = 0; j < cols * size; j += 64)
-			__builtin_prefetch(to + i * ld + j, 1, 3);
+	for (; lines > 0 && q->rows > 0; lines--) {
+		prefetch(q->row + q->line * 64);
+		if (++q->line == q->lines) {
+			q->line = 0;
+			q->row += q->ld;
+			q->rows--;
+		}
+	}
 }
 
 void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int64_t row, int64_t rows, int64_t col,
@@ -55,6 +62,7 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 	const int64_t k = p->a.k, block_k = (int64_t)TILE_STEPS * u->k_per_word;
 	const int block = u->mr * u->nr;
 	const struct strides by = p->a.k_contiguous ? (struct strides){TILE_STEPS, 1} : (struct strides){1, STRIP};
+	const int64_t kernels = (cols + u->nr - 1) / u->nr * (u->a_lanes / u->mr); // of a strip of op(a)
 	float scale = u->bias(p->a.type) * u->bias(p->b.type);
 	if (p->scale_a || p->scale_b)
 		scale *= (p->scale_a ? 1 / *p->scale_a : 1) * (p->scale_b ? 1 / *p->scale_b : 1);
@@ -71,15 +79,17 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 		float *next = partial;
 		for (int64_t r = 0; r < rows; r += u->a_lanes) {
 			u->pack_a(a, &p->a, row + r, k0, steps);
-			if (r + u->a_lanes < rows)
-				prefetch_strip(&p->a, row + r + u->a_lanes, k0, n);
+			struct ahead ahead = strip_ahead(&p->a, row + r + u->a_lanes, min(rows - r - u->a_lanes, u->a_lanes), k0, n);
+			const int64_t share = ahead.rows * ahead.lines / kernels + 1;
 			for (int64_t c = 0; c < cols; c += u->nr) {
 				const int64_t width = min(cols - c, u->nr);
 				for (int64_t h = 0; h < u->a_lanes && r + h < rows; h += u->mr, next += block) {
 					const int64_t height = min(rows - r - h, u->mr);
 					float *sums = first && last ? local : next;
-					if (last)
-						prefetch_dst(p, row + r + h, height, col + c, width);
+					prefetch_some(&ahead, share);
+					if (!(first && last))
+						for (int i = 0; i < block; i += 16)
+							prefetch_to_write(sums + i);
 					u->kernel(steps, a + h * by.row, by, b + c / u->b_lanes * strip, sums, !first);
 					if (last)
 						u->finish(p, row + r + h, height, col + c, width, sums, scale);
