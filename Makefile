@@ -30,9 +30,9 @@ heavy: ## every test, those included that take minutes
 bench: ## speed of kernels, collectives and the training step
 	go test -run '^$$' -bench . -benchtime 200ms ./...
 
-bench-peers: $(VENV)/installed ## octet against PyTorch, in turns: the tables of docs/performance.md
+bench-peers: $(VENV)/installed ## octet against PyTorch, in turns: the tables of docs/performance.md (a quarter of an hour; less with ARGS=--quick)
 	go build -o bin/ ./cmd/octet ./examples/allreduce ./bench/peers/kernels
-	$(VENV)/bin/python bench/peers/peers.py
+	$(VENV)/bin/python bench/peers/peers.py $(ARGS)
 
 $(VENV)/installed: bench/peers/requirements.txt
 	python3 -m venv $(VENV)
