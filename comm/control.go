@@ -24,6 +24,16 @@ type Control interface {
 	Close() error
 }
 
+// PeerError is what other ranks did to this one: they have not arrived in time,
+// or are gone. This rank is not to blame.
+type PeerError struct {
+	Ranks []int // of the world
+	Text  string
+}
+
+// Error is such as "rank 1 has not arrived after 10s; arrived: 0, 2".
+func (e *PeerError) Error() string { return e.Text }
+
 // AbortError ends every pending and later call of a job: on the rank that
 // found the fault and, by its text, on all others.
 type AbortError struct {

@@ -47,5 +47,4 @@ func (k *caster) Alike(a, b nn.Role) bool {
 }
 
 func (k *caster) FastAccum(m nn.MatMul) bool { return k.recipe.FastAccum[m] }
-func (k *caster) Float8() bool               { return true }
 func (k *caster) String() string             { return k.recipe.String() }

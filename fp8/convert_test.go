@@ -18,9 +18,11 @@ import (
 // 50, all else multiples of 16.
 var args = llama.Args{Dim: 32, Layers: 2, Heads: 4, KVHeads: 1, Vocab: 50, FFNHiddenDim: 48, NormEps: 1e-5, RopeTheta: 100, MaxSeqLen: 8}
 
+func isFloat8(l *nn.Linear) bool { return l.Caster != nn.HighPrecision{} }
+
 func converted(m nn.Module) (names []string) {
 	for _, l := range fp8.Layers(m) {
-		if l.Linear.Caster.Float8() {
+		if isFloat8(l.Linear) {
 			names = append(names, l.FQN)
 		}
 	}
@@ -50,10 +52,10 @@ func TestConversionTakesWhatPassesTheFilter(t *testing.T) {
 	}
 	var first nn.Caster
 	for _, l := range layers {
-		if travels := l.Linear.Weight.Wire != nil; travels != l.Linear.Caster.Float8() {
-			t.Errorf("%s: float8 %v, but a wire %v", l.FQN, l.Linear.Caster.Float8(), travels)
+		if travels := l.Linear.Weight.Wire != nil; travels != isFloat8(l.Linear) {
+			t.Errorf("%s: float8 %v, but a wire %v", l.FQN, isFloat8(l.Linear), travels)
 		}
-		if l.Linear.Caster.Float8() {
+		if isFloat8(l.Linear) {
 			if first == nil {
 				first = l.Linear.Caster
 			}
@@ -76,7 +78,7 @@ func TestConversionTakesWhatPassesTheFilter(t *testing.T) {
 func TestALinearCanBeConvertedItself(t *testing.T) {
 	l := nn.NewLinear(16, 32, nn.LinearOptions{})
 	m, err := fp8.ConvertToFloat8Training(l, fp8.DefaultConfig(), func(_ nn.Module, fqn string) bool { return fqn == "" })
-	if err != nil || m != nn.Module(l) || !l.Caster.Float8() || l.Weight.Wire != nil {
+	if err != nil || m != nn.Module(l) || !isFloat8(l) || l.Weight.Wire != nil {
 		t.Errorf("%v, %v, Caster %v, Wire %v", m, err, l.Caster, l.Weight.Wire)
 	}
 }
@@ -151,7 +153,7 @@ func TestBadConfigsAreNamed(t *testing.T) {
 					t.Errorf("error %v\nwithout %s", err, want)
 				}
 			}
-			if err != nil && l.Caster.Float8() {
+			if err != nil && isFloat8(l) {
 				t.Error("converted in spite of the error")
 			}
 		})

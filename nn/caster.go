@@ -45,8 +45,6 @@ type Caster interface {
 	Alike(a, b Role) bool
 	// FastAccum reports whether the matmul may sum in less than float32.
 	FastAccum(m MatMul) bool
-	// Float8 reports whether any operand is cast.
-	Float8() bool
 	String() string
 }
 
@@ -58,5 +56,4 @@ var _ Caster = HighPrecision{}
 func (HighPrecision) Cast(_ *Ctx, _ Role, x tensor.Operand) tensor.Operand { return x }
 func (HighPrecision) Alike(_, _ Role) bool                                 { return true }
 func (HighPrecision) FastAccum(MatMul) bool                                { return false }
-func (HighPrecision) Float8() bool                                         { return false }
 func (HighPrecision) String() string                                       { return "high precision" }

@@ -42,7 +42,18 @@ func runTrain(ctx context.Context, args []string) error {
 	if err := train.Check(cfg, place.World); err != nil {
 		return err
 	}
-	return trainRank(ctx, cfg, place)
+	return blame(trainRank(ctx, cfg, place), place.Global)
+}
+
+// blame marks an error that another rank is the cause of, so that the launcher
+// looks further for the first to fail.
+func blame(err error, rank int) error {
+	aborted, ok := errors.AsType[*comm.AbortError](err)
+	_, peer := errors.AsType[*comm.PeerError](err)
+	if peer || ok && aborted.Rank != rank {
+		return launcher.Victim(err)
+	}
+	return err
 }
 
 // checkTrain is what octet run asks before it starts world ranks of

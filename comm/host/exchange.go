@@ -56,5 +56,5 @@ func (n *node) absent(ctx context.Context, name string, members []int, patience 
 	if len(late) == 0 {
 		return fmt.Errorf("%w after %v", ctx.Err(), patience)
 	}
-	return fmt.Errorf("%s not arrived after %v", group.Have(late), patience)
+	return group.Missing(late, fmt.Sprintf("not arrived after %v", patience))
 }

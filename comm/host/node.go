@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -243,7 +242,7 @@ func (n *node) watch() {
 
 // gone ends the job because a rank has died.
 func (n *node) gone(r int) error {
-	return n.job.Abort(n.cfg.Rank, errors.New(n.describe(r)+" is gone"))
+	return n.job.Abort(n.cfg.Rank, &comm.PeerError{Ranks: []int{r}, Text: n.describe(r) + " is gone"})
 }
 
 // hasLeft reports whether rank r has closed its communicator.

@@ -101,7 +101,7 @@ func (p *port) Exchange(ctx context.Context, name string, members []int, value [
 	if len(late) == 0 {
 		return m.values, nil
 	}
-	return nil, fmt.Errorf("%s not arrived after %v", group.Have(late), p.job.Timeout())
+	return nil, group.Missing(late, fmt.Sprintf("not arrived after %v", p.job.Timeout()))
 }
 
 // Link implements group.Net.

@@ -77,11 +77,16 @@ func (c *call) late(t Timeout) error {
 			here = append(here, r)
 		}
 	}
-	return fmt.Errorf("%s %s after %v; arrived: %s", Have(missing), what, g.job.Timeout(), list(here))
+	return Missing(missing, fmt.Sprintf("%s after %v; arrived: %s", what, g.job.Timeout(), list(here)))
 }
 
-// Have is "rank 1 has" or "ranks 1, 2 have".
-func Have(ranks []int) string {
+// Missing is a PeerError that says what the ranks have done or not.
+func Missing(ranks []int, what string) error {
+	return &comm.PeerError{Ranks: ranks, Text: have(ranks) + " " + what}
+}
+
+// have is "rank 1 has" or "ranks 1, 2 have".
+func have(ranks []int) string {
 	if len(ranks) == 1 {
 		return "rank " + list(ranks) + " has"
 	}
