@@ -45,6 +45,7 @@ type Kernels interface {
 	BiasGrad(db, dy *tensor.Tensor)
 
 	// Embedding is y[t,:] = table[ids[t],:]; y [T,D], table [V,D], ids int32 [T].
+	// An id outside [0,V) is an error of the stream, here and in the gradient.
 	Embedding(y, table, ids *tensor.Tensor)
 	// EmbeddingGrad overwrites dtable with the sum of dy[t,:] at row ids[t], in order
 	// of t; dtable float32 [V,D].

@@ -14,6 +14,16 @@
 //
 // The instruction set is chosen when the device is opened; OCTET_CPU_ISA
 // forces one (portable, avx2, avx512, avx512fp16, avx512bf16).
+//
+// A kernel is a method of Stream that checks shapes at the call and, when its
+// turn comes, cuts its work into pieces for the threads. What runs on a piece
+// is a function of the device's table: Go beside the method, or C in
+// simd_*.h, one source compiled for vectors of 8 floats (simd_avx2.c) and of
+// 16 (simd_avx512.c). MatMul has tables of its own, because its best
+// arithmetic unit differs per processor. Pieces depend on shapes alone and
+// partial sums are added in their order, so results do not depend on threads;
+// those of two instruction sets differ by rounding, except that casts, copies
+// and amaxes are the same bits on all.
 package cpu
 
 import (

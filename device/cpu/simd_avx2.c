@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The kernels on AVX2: vectors of 8 floats.
+// The kernels on AVX2 and FMA: vectors of 8 floats.
 
 //go:build cgo && amd64
 
 // Products and sums are fused only where the source says so: casts and the
 // optimizer must give the Go functions' bits.
-#ifdef __clang__
-#pragma STDC FP_CONTRACT OFF
-#else
 #pragma GCC optimize("fp-contract=off")
-#endif
 #pragma GCC target("avx2,fma")
 #define W 8
 

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The kernels on AVX512: vectors of 16 floats.
+// The kernels on AVX-512: vectors of 16 floats.
 
 //go:build cgo && amd64
 
 // Products and sums are fused only where the source says so: casts and the
 // optimizer must give the Go functions' bits.
-#ifdef __clang__
-#pragma STDC FP_CONTRACT OFF
-#else
 #pragma GCC optimize("fp-contract=off")
-#endif
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
 #define W 16
 

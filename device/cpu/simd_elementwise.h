@@ -76,17 +76,11 @@ static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct 
 // sum_squares widens to double: the sum of a billion squares keeps its digits.
 static double sum_squares(struct vec x)
 {
-	typedef double vd __attribute__((vector_size(4 * W)));
 	vd lo = {0}, hi = {0};
 	EACH(i, k, x.n, {
 		vf v = load(x, i, k);
-#if W == 16
-		vd a = _mm512_cvtps_pd(_mm512_castps512_ps256(v)), b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
-#else
-		vd a = _mm256_cvtps_pd(_mm256_castps256_ps128(v)), b = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
-#endif
-		lo += a * a;
-		hi += b * b;
+		lo += low_half(v) * low_half(v);
+		hi += high_half(v) * high_half(v);
 	});
 	lo += hi;
 	double total = 0;
@@ -97,7 +91,6 @@ static double sum_squares(struct vec x)
 
 static void adamw(struct vec p, struct vec g, struct vec m, struct vec v, struct adamw c)
 {
-	vf inv = set1(c.root);
 	EACH(i, k, p.n, {
 		vf param = load(p, i, k), first = load(m, i, k), second = load(v, i, k);
 		vf grad = load(g, i, k) * set1(c.grad) + set1(c.l2) * param;
@@ -105,6 +98,6 @@ static void adamw(struct vec p, struct vec g, struct vec m, struct vec v, struct
 		second = set1(c.v) * second + set1(c.g2) * grad * grad;
 		store(m, i, k, first);
 		store(v, i, k, second);
-		store(p, i, k, param * set1(c.decay) - set1(c.step) * first / (vroot(second) / inv + set1(c.eps)));
+		store(p, i, k, param * set1(c.decay) - set1(c.step) * first / (vroot(second) / set1(c.root) + set1(c.eps)));
 	});
 }

@@ -14,6 +14,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef int32_t vi __attribute__((vector_size(4 * W)));
+typedef double vd __attribute__((vector_size(4 * W))); // half as many
 
 #if W == 16
 
@@ -39,6 +40,8 @@ INLINE vf swap_pairs(vf a) { return _mm512_permute_ps(a, 0xB1); }
 INLINE vf even_pairs(vf a) { return _mm512_moveldup_ps(a); }
 INLINE vf odd_pairs(vf a) { return _mm512_movehdup_ps(a); }
 INLINE vf sub_add(vf a, vf b, vf c) { return _mm512_fmaddsub_ps(a, b, c); } // a·b ∓ c
+INLINE vd low_half(vf a) { return _mm512_cvtps_pd(_mm512_castps512_ps256(a)); }
+INLINE vd high_half(vf a) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)); }
 #define LEAST_EXP (-104.f) // e^x below is 0
 
 #else
@@ -88,6 +91,8 @@ INLINE vf swap_pairs(vf a) { return _mm256_permute_ps(a, 0xB1); }
 INLINE vf even_pairs(vf a) { return _mm256_moveldup_ps(a); }
 INLINE vf odd_pairs(vf a) { return _mm256_movehdup_ps(a); }
 INLINE vf sub_add(vf a, vf b, vf c) { return _mm256_fmaddsub_ps(a, b, c); }
+INLINE vd low_half(vf a) { return _mm256_cvtps_pd(_mm256_castps256_ps128(a)); }
+INLINE vd high_half(vf a) { return _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)); }
 #define LEAST_EXP (-87.9f)
 
 #endif
@@ -195,9 +200,10 @@ INLINE struct vec pin(const int type, struct vec x)
 		}                                          \
 	} while (0)
 
-// exp_ is e^x within one unit in the last place: 0 where no normal float is
-// small enough (AVX2) or no float at all, infinity above 88.72, NaN for NaN. x = n·ln2 + r, and a polynomial for e^r on |r| <= ln2/2
-// (interpolated at Chebyshev points, relative error 1e-8).
+// exp_ is e^x within 1.1 units in the last place: infinity above 88.72, NaN for
+// NaN, and 0 where no float is small enough (no normal float on AVX2).
+// x = n·ln2 + r, and a polynomial for e^r on |r| <= ln2/2, which was
+// interpolated at Chebyshev points (relative error 1e-8).
 INLINE vf exp_(vf x)
 {
 	x = vmax(set1(LEAST_EXP), vmin(set1(89.f), x));
