@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package device_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"octet/device"
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// memory is a device that only counts what is taken from it.
+type memory struct {
+	device.Device
+	taken []int
+	limit int
+}
+
+type block int
+
+func (b block) Len() int { return int(b) }
+
+func (m *memory) Name() string { return "memory" }
+
+func (m *memory) Alloc(bytes int) (tensor.Buffer, error) {
+	if len(m.taken) == m.limit {
+		return nil, errors.New("out of memory")
+	}
+	m.taken = append(m.taken, bytes)
+	return block(bytes), nil
+}
+
+func TestPoolReusesMemoryOfASizeClass(t *testing.T) {
+	dev := &memory{limit: 2}
+	pool := device.NewPool(dev)
+	a := pool.New(dtype.Float32, 100, 100)
+	pool.Free(a)
+	pool.Free(nil)
+	b := pool.New(dtype.BFloat16, 2, 100, 99) // within an eighth of a's bytes
+	if len(dev.taken) != 1 || b.Buf != a.Buf {
+		t.Errorf("took %v from the device, want one buffer for both", dev.taken)
+	}
+	c := pool.New(dtype.Float32, 1)
+	if pool.Live() != b.Buf.Len()+c.Buf.Len() || pool.Peak() != pool.Live() {
+		t.Errorf("%d bytes live, %d at most, of buffers %v", pool.Live(), pool.Peak(), dev.taken)
+	}
+	pool.Free(b)
+	pool.Free(c)
+	if pool.Live() != 0 || pool.Peak() == 0 {
+		t.Errorf("%d bytes live after all is freed, %d at most", pool.Live(), pool.Peak())
+	}
+	defer func() {
+		if text, _ := recover().(string); !strings.Contains(text, "out of memory") || !strings.Contains(text, "float32[1000 1000]") {
+			t.Errorf("panic %q, want the cause and the tensor", text)
+		}
+	}()
+	pool.New(dtype.Float32, 1000, 1000)
+}
+
+func TestPoolWastesAtMostAnEighth(t *testing.T) {
+	for n := 1; n < 1<<20; n += 997 {
+		pool := device.NewPool(&memory{limit: 1})
+		if got := pool.New(dtype.Uint8, n).Buf.Len(); got < n || got > max(4096, n+n/8) {
+			t.Errorf("%d bytes for a tensor of %d", got, n)
+		}
+	}
+}
