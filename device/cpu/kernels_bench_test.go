@@ -4,6 +4,7 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -59,6 +60,7 @@ func BenchmarkKernels(b *testing.B) {
 			x, y, z, w := benchTensor(b, dev, ty, tokens, dim), benchTensor(b, dev, ty, tokens, dim), benchTensor(b, dev, ty, tokens, dim), benchTensor(b, dev, ty, dim)
 			rstd, dw := newTensor(b, dev, dtype.Float32, tokens), newTensor(b, dev, dtype.Float32, dim)
 			g, u, h := benchTensor(b, dev, ty, tokens, hidden), benchTensor(b, dev, ty, tokens, hidden), benchTensor(b, dev, ty, tokens, hidden)
+			dg, du := benchTensor(b, dev, ty, tokens, hidden), benchTensor(b, dev, ty, tokens, hidden)
 			logits, targets, loss := benchTensor(b, dev, ty, tokens, vocab), benchIDs(b, dev, vocab, tokens), newTensor(b, dev, dtype.Float32, 1)
 			flat := func() []*tensor.Tensor {
 				return []*tensor.Tensor{benchTensor(b, dev, dtype.Float32, params)}
@@ -67,7 +69,11 @@ func BenchmarkKernels(b *testing.B) {
 			q := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, params), Scale: newTensor(b, dev, dtype.Float32)}
 			act := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, tokens, hidden), Scale: newTensor(b, dev, dtype.Float32)}
 			turned := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, hidden, tokens), Scale: act.Scale}
-			table := benchTensor(b, dev, dtype.Float32, 512, 8, 2)
+			table := newTensor(b, dev, dtype.Float32, 512, 8, 2)
+			for i := 0; i < table.Numel(); i += 2 {
+				sin, cos := math.Sincos(float64(i))
+				f32s(table)[i], f32s(table)[i+1] = float32(cos), float32(sin)
+			}
 			heads := y.View(4, 512, 16, 16)
 
 			measure("copy", params*(4+size), func() { s.Copy(grad[0], p[0]) })
@@ -81,7 +87,7 @@ func BenchmarkKernels(b *testing.B) {
 			measure("rmsnorm gradient", 4*tokens*dim*size, func() { s.RMSNormGrad(z, dw, x, y, rstd, w, z) })
 			measure("rope", 2*tokens*dim*size, func() { s.RoPE(heads, table, false) })
 			measure("swiglu", 3*tokens*hidden*size, func() { s.SwiGLU(h, g, u) })
-			measure("swiglu gradient", 5*tokens*hidden*size, func() { s.SwiGLUGrad(g, u, h, g, u) })
+			measure("swiglu gradient", 5*tokens*hidden*size, func() { s.SwiGLUGrad(dg, du, h, g, u) })
 			measure("cross-entropy", 2*tokens*vocab*size, func() { s.CrossEntropy(loss, logits, targets, 1) })
 			measure("embedding", 2*tokens*dim*size, func() { s.Embedding(z, logits.View(8*vocab, dim), targets) })
 			measure("embedding gradient", tokens*dim*(size+8), func() { s.EmbeddingGrad(p[0].View(8*vocab*3/2, dim), x, targets) })
