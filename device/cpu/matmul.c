@@ -2,7 +2,7 @@
 
 // The loops of MatMul around the kernels of a unit, after Goto and van de
 // Geijn, "Anatomy of high-performance matrix multiplication" (2008), with the
-// roles of the caches exchanged: a strip of op(a), 24 KiB, is packed just
+// roles of the caches exchanged: a strip of op(a), 32 KiB, is packed just
 // before it is used and stays in L1 while the packed columns of op(b), at most
 // 512 KiB, stream past from L2.
 //

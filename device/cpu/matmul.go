@@ -134,9 +134,9 @@ func newProduct(isa ISA, dst *tensor.Tensor, a, b tensor.Operand, o device.MatMu
 // it needs of a and b for itself. The largest tile bounds the workspace; one
 // much smaller would spend its time packing.
 const (
-	tileRows    = 1024
+	tileRows    = 2048
 	tileCols    = 512
-	tileSteps   = 384 // words of k packed at a time
+	tileSteps   = 512 // words of k packed at a time
 	minTileRows = 128
 	colAlign    = 64
 	rowAlign    = 16

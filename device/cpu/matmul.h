@@ -69,7 +69,7 @@ const struct matmul_unit *octet_matmul_unit_fp16(void);
 const struct matmul_unit *octet_matmul_unit_fp16_emulated(void);
 
 // The largest tile, and the workspace a tile needs.
-enum { TILE_ROWS = 1024, TILE_COLS = 512, TILE_STEPS = 384 };
+enum { TILE_ROWS = 2048, TILE_COLS = 512, TILE_STEPS = 512 };
 enum { WORKSPACE = 4 * (STRIP * TILE_STEPS + TILE_COLS * TILE_STEPS + (TILE_ROWS + STRIP) * TILE_COLS) };
 
 // Computes rows x cols of dst from (row, col) on, over the whole of k.
