@@ -100,7 +100,9 @@ func (c Chart) WriteSVG(w io.Writer) error {
 		pale.A = 0x50
 		raw.Color = pale
 		p.Add(raw)
-		if strong[i], err = line(smooth(points), colours[i], vg.Points(1.8)); err != nil {
+		// The earlier of two curves that run together shows on both sides of the later.
+		width := vg.Points(1.5 * float64(len(c.Runs)-i))
+		if strong[i], err = line(smooth(points), colours[i], width); err != nil {
 			return fmt.Errorf("chart: run %q: %w", run.Name, err)
 		}
 	}
@@ -179,18 +181,19 @@ func lossOverSteps(records []metrics.Record) plotter.XYs {
 	return points
 }
 
-// smooth gives each point the mean of its neighbours, as many before as after,
-// so that the line neither lags nor bends at its ends.
+// smooth gives each point the mean of its neighbours: as many before as after,
+// so that the line does not lag, but for the end, where those after run out.
 func smooth(points plotter.XYs) plotter.XYs {
 	most := int(math.Round(float64(len(points)) * window / 2))
 	out := make(plotter.XYs, len(points))
 	for i, p := range points {
-		reach := min(most, i, len(points)-1-i)
+		reach := min(most, i)
+		near := points[i-reach : min(len(points), i+reach+1)]
 		var sum float64
-		for _, q := range points[i-reach : i+reach+1] {
+		for _, q := range near {
 			sum += q.Y
 		}
-		out[i] = plotter.XY{X: p.X, Y: sum / float64(2*reach+1)}
+		out[i] = plotter.XY{X: p.X, Y: sum / float64(len(near))}
 	}
 	return out
 }

