@@ -129,7 +129,10 @@ func Run(t *testing.T, sizes []int, open Open) {
 				})
 			}
 			if n > 1 {
-				t.Run("faults", func(t *testing.T) { faults(t, n, open) })
+				t.Run("faults", func(t *testing.T) {
+					t.Parallel()
+					faults(t, n, open)
+				})
 			}
 		})
 	}

@@ -120,6 +120,7 @@ func TestConnectErrors(t *testing.T) {
 // TestWorldSizesDiffer: a rank that was started with another world size is
 // found.
 func TestWorldSizesDiffer(t *testing.T) {
+	t.Parallel()
 	mem := store.NewMemory()
 	errs := make([]error, 2)
 	var wg sync.WaitGroup

@@ -38,15 +38,19 @@ func Dial(ctx context.Context, addr string) (*Client, error) {
 	c := &Client{addr: addr, open: map[*clientConn]bool{}}
 	start := time.Now()
 	pause := 5 * time.Millisecond
+	var last error
 	for {
 		conn, err := c.dial(ctx)
 		if err == nil {
 			c.release(conn)
 			return c, nil
 		}
+		if last == nil || ctx.Err() == nil { // an attempt that ctx cuts off says less than the one before
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("store: no server at %s after %v: %w (last: %w)", addr, since(start), context.Cause(ctx), err)
+			return nil, fmt.Errorf("store: no server at %s after %v: %w (last: %w)", addr, since(start), context.Cause(ctx), last)
 		case <-time.After(pause):
 			pause = min(2*pause, 500*time.Millisecond)
 		}
