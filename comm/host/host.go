@@ -12,8 +12,8 @@
 //	defer c.(io.Closer).Close()
 //	c.AllReduce(stream, grad, comm.Sum)
 //
-// Ranks share a host if they have the same kernel, /dev/shm and process
-// identifiers; they find out through the store. A peer that dies is named
+// Ranks share a host if they have the same kernel and namespace of processes;
+// they find out through the store. A peer that dies is named
 // within a fraction of a second, one that stops answering at the deadline.
 // Traffic between hosts is not encrypted; connections from outside the job
 // are refused by a random token.

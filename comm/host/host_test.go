@@ -3,10 +3,10 @@
 package host_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -68,25 +68,25 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// TestNamesAreRemoved: once connected, shared memory has no name left that a
-// killed job could leave behind.
-func TestNamesAreRemoved(t *testing.T) {
+// TestMemoryHasNoName: shared memory is no file that a killed job could leave
+// behind, and none of its descriptors stays open.
+func TestMemoryHasNoName(t *testing.T) {
 	comms := connect(t, 2, 0, sharedMemory)
-	f, err := os.Open("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	found := 0
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if line := s.Text(); strings.Contains(line, "/octet-") {
-			if found++; !strings.HasSuffix(line, "(deleted)") {
-				t.Errorf("still has a name: %s", line)
-			}
-		}
+	if !strings.Contains(string(maps), "/memfd:octet (deleted)") {
+		t.Error("no shared memory without a name is mapped")
 	}
-	if found == 0 {
-		t.Error("no shared memory is mapped")
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if file, _ := os.Readlink(fd); strings.Contains(file, "memfd:octet") {
+			t.Errorf("%s is still open: %s", fd, file)
+		}
 	}
 	for _, c := range comms {
 		if err := c.(comm.Control).Close(); err != nil {

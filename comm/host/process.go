@@ -46,9 +46,8 @@ func (p *process) close() {
 	}
 }
 
-// hostID is equal for processes that can share memory and see each other's
-// identifiers: same boot of the same kernel, same /dev/shm (or temporary
-// folder), same namespace of processes.
+// hostID is equal for processes that can share memory: same boot of the same
+// kernel, same namespace of processes.
 func hostID() (string, error) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -58,10 +57,5 @@ func hostID() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var st unix.Stat_t
-	dir := sharedDirs()[0]
-	if err := unix.Stat(dir, &st); err != nil {
-		return "", fmt.Errorf("%s: %w", dir, err)
-	}
-	return fmt.Sprintf("%s %s %d:%d", strings.TrimSpace(string(boot)), pids, st.Dev, st.Ino), nil
+	return strings.TrimSpace(string(boot)) + " " + pids, nil
 }

@@ -4,40 +4,34 @@ package host
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
-// sharedDirs are the folders for files of shared memory, best first.
-func sharedDirs() []string {
-	dirs := []string{os.TempDir()}
-	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
-		dirs = append([]string{"/dev/shm"}, dirs...)
-	}
-	return dirs
-}
-
 // segment maps memory that the given ranks of this host share. The first of
-// them makes a file, the others open it, and when all have it mapped its name
-// is removed: memory goes with the last process, however that ends.
+// them makes it, a file without a name, and the others open it through that
+// process: memory goes with the last process, whenever and however that ends.
 func (n *node) segment(ctx context.Context, name string, members []int, bytes int) (mem []byte, err error) {
 	path, problem := "", "" // no path: the maker has the problem
 	if members[0] == n.cfg.Rank {
-		if mem, path, err = makeSegment(bytes); err != nil {
+		var f *os.File
+		if f, err = makeSegment(bytes); err == nil {
+			defer f.Close() // once all have mapped it
+			path = fmt.Sprintf("/proc/%d/fd/%d", pid(), f.Fd())
+			mem, err = mapFile(f, bytes)
+		}
+		if err != nil {
 			problem = err.Error()
 		}
-		defer os.Remove(path)
 	}
 	paths, err := n.Exchange(ctx, name+"/segment", members[:1], []byte(path))
 	if err != nil {
 		return nil, errors.Join(err, unmap(mem))
 	}
-	if path = string(paths[0]); mem == nil && path != "" {
+	if path = string(paths[0]); mem == nil && path != "" && problem == "" {
 		if mem, err = openSegment(path, bytes); err != nil {
 			problem = err.Error()
 		}
@@ -54,29 +48,18 @@ func (n *node) segment(ctx context.Context, name string, members []int, bytes in
 	return mem, nil
 }
 
-func makeSegment(bytes int) (mem []byte, path string, err error) {
-	for _, dir := range sharedDirs() {
-		path = filepath.Join(dir, "octet-"+rand.Text())
-		if mem, err = createSegment(path, bytes); err == nil {
-			return mem, path, nil
-		}
-		os.Remove(path)
-	}
-	return nil, "", err
-}
-
-// createSegment reserves the memory, so that lack of it is an error here and
-// not a fault later.
-func createSegment(path string, bytes int) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+// makeSegment reserves the memory, so that lack of it is an error here and not
+// a fault later.
+func makeSegment(bytes int) (*os.File, error) {
+	fd, err := unix.MemfdCreate("octet", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
-	defer f.Close()
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(bytes)); err != nil {
-		return nil, fmt.Errorf("%s: %d bytes: %w", path, bytes, err)
+	f := os.NewFile(uintptr(fd), "memfd:octet")
+	if err := unix.Fallocate(fd, 0, 0, int64(bytes)); err != nil {
+		return nil, errors.Join(fmt.Errorf("%d bytes: %w", bytes, err), f.Close())
 	}
-	return mapFile(f, bytes)
+	return f, nil
 }
 
 func openSegment(path string, bytes int) ([]byte, error) {
