@@ -52,6 +52,23 @@ func TestFromEnv(t *testing.T) {
 	})
 }
 
+func TestHostAddress(t *testing.T) {
+	if got := (Place{MasterAddr: "localhost", MasterPort: 29500}).HostAddress(); got != "" {
+		t.Errorf("a store on this host's loopback: %q, want none", got)
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if ip := a.(*net.IPNet).IP; ip.IsGlobalUnicast() {
+			if got := (Place{MasterAddr: ip.String(), MasterPort: 29500}).HostAddress(); got != ip.String() {
+				t.Errorf("the store is on this host at %s: %q, want the same", ip, got)
+			}
+		}
+	}
+}
+
 func freePort(t *testing.T) int {
 	ln, err := net.Listen("tcp", "localhost:0")
 	if err != nil {

@@ -55,6 +55,22 @@ func (p Place) Endpoint() string {
 	return net.JoinHostPort(p.MasterAddr, strconv.Itoa(p.MasterPort))
 }
 
+// HostAddress is this host's address on its way to MasterAddr: hosts that reach
+// the store reach this host there. It is empty if that way does not leave the
+// host, which then does not tell.
+func (p Place) HostAddress() string {
+	conn, err := net.Dial("udp", p.Endpoint()) // chooses a route and sends nothing
+	if err != nil {
+		return ""
+	}
+	defer conn.Close()
+	ip := conn.LocalAddr().(*net.UDPAddr).IP
+	if !ip.IsGlobalUnicast() {
+		return ""
+	}
+	return ip.String()
+}
+
 // FromEnv reads the place of this process from torchrun's variables (octet's
 // launcher sets the same), else from Slurm's; with neither it is one rank alone.
 // Values that contradict each other are errors that name the variable.

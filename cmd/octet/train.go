@@ -114,7 +114,8 @@ func connect(ctx context.Context, cfg *config.Config, place launcher.Place) (com
 		return nil, nil, err
 	}
 	c, err := host.Connect(ctx, host.Config{
-		Rank: place.Global, World: place.World, Store: st, Timeout: timeout, RunID: fmt.Sprintf("%s/%d", place.RunID, place.Attempt),
+		Rank: place.Global, World: place.World, Store: st, Timeout: timeout, Address: place.HostAddress(),
+		RunID: fmt.Sprintf("%s/%d", place.RunID, place.Attempt),
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, closeStore())

@@ -118,6 +118,7 @@ func Together(comms []comm.Comm, f func(e *Env) error) []error {
 func Run(t *testing.T, sizes []int, open Open) {
 	for _, n := range sizes {
 		t.Run(fmt.Sprintf("%d ranks", n), func(t *testing.T) {
+			t.Parallel()
 			comms := opened(t, open, n)
 			for _, c := range slices.Concat(Results(), Splits()) {
 				t.Run(c.Name, func(t *testing.T) {

@@ -49,7 +49,8 @@ type Config struct {
 	// find out.
 	HostID string
 	// Address is the name or IP address under which other hosts reach this
-	// one. Empty means the first address of this host that is not loopback.
+	// one. launcher.Place knows it. Empty means the first address of this host
+	// that is not loopback.
 	Address string
 	// ChunkBytes is the size of a message of the pipeline; all ranks must have
 	// the same. 0 is 256 KiB; a group holds four in memory per rank.

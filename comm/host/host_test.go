@@ -61,6 +61,7 @@ func TestConformance(t *testing.T) {
 		{"mixed, one rank alone", []int{3}, 16384, pairs},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			commtest.Run(t, tt.ranks, func(t *testing.T, n int) []comm.Comm {
 				return connect(t, n, tt.chunk, tt.hostOf)
 			})

@@ -257,6 +257,7 @@ func TestKilledRank(t *testing.T) {
 
 // TestStoppedRank: a rank that stops answering is named at the deadline.
 func TestStoppedRank(t *testing.T) {
+	t.Parallel()
 	for l, ranks := range signaled(t, syscall.SIGSTOP) {
 		for i, r := range ranks {
 			if text := r.failure(); i != 1 && (!strings.Contains(text, "rank 1 has") || !strings.Contains(text, "after 2s; arrived: 0")) {

@@ -46,7 +46,9 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore()) }()
-	world, err := host.Connect(ctx, host.Config{Rank: place.Global, World: place.World, Store: store, RunID: place.RunID, Timeout: timeout})
+	world, err := host.Connect(ctx, host.Config{
+		Rank: place.Global, World: place.World, Store: store, RunID: place.RunID, Address: place.HostAddress(), Timeout: timeout,
+	})
 	if err != nil {
 		return err
 	}
