@@ -58,7 +58,7 @@ type Model struct {
 	Flavor               string    `toml:"flavor" default:"debugmodel" enum:"debugmodel,1B,3B,8B,70B,405B" help:"preset of sizes within the family"`
 	HFAssetsPath         string    `toml:"hf_assets_path" later:"a Hugging Face tokenizer" help:"folder with tokenizer.json; empty: the byte tokenizer, 256 bytes and a few specials"`
 	Converters           []string  `toml:"converters" enum:"quantize.linear.float8" help:"changes made to the model before it is sharded"`
-	PrintAfterConversion bool      `toml:"print_after_conversion" help:"log the module tree after all converters"`
+	PrintAfterConversion bool      `toml:"print_after_conversion" help:"log each linear layer, its shape and how it computes, after all converters"`
 	Args                 ModelArgs `toml:"args" help:"single values that replace the flavor's"`
 }
 

@@ -33,7 +33,8 @@ const alignment = 16
 
 // ConvertToFloat8Training makes every nn.Linear below m that passes the filter
 // compute in float8, and returns m. Weights keep their memory and names.
-// All layers whose sizes do not fit are reported together, and m is unchanged.
+// All layers whose sizes do not fit are reported together, and m is unchanged; so
+// it is an error if the filter leaves no layer at all.
 func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleFilter) (nn.Module, error) {
 	recipe, err := cfg.Recipe()
 	if err != nil {
@@ -46,6 +47,9 @@ func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleF
 			layers = append(layers, l)
 			errs = append(errs, l.check())
 		}
+	}
+	if len(layers) == 0 {
+		return m, errors.New("float8: every linear layer is filtered out: remove the converter, or the entries of quantize.linear.float8.filter_fqns that exclude all")
 	}
 	if err := errors.Join(errs...); err != nil {
 		return m, err

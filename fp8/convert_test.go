@@ -110,6 +110,13 @@ func TestSizesThatDoNotFitAreAllNamed(t *testing.T) {
 	}
 }
 
+func TestAFilterThatLeavesNothingIsRefused(t *testing.T) {
+	none := func(nn.Module, string) bool { return false }
+	if _, err := fp8.ConvertToFloat8Training(llama.New(args, 8), fp8.DefaultConfig(), none); err == nil || !strings.Contains(err.Error(), "filter_fqns") {
+		t.Errorf("error %v, want one that names filter_fqns", err)
+	}
+}
+
 func TestBadConfigsAreNamed(t *testing.T) {
 	off := fp8.CastConfig{ScalingType: fp8.Disabled, ScalingGranularity: fp8.Tensorwise}
 	for _, tt := range []struct {

@@ -9,41 +9,43 @@ import (
 	"strconv"
 )
 
-// Memory is in bytes.
-type Memory struct {
-	RSS   int64 // resident memory of this process, memory shared with other processes included
-	Peak  int64 // the highest RSS so far
-	Total int64 // memory of the machine; 0 where that is not known
-}
-
-// ReadMemory asks /proc. Where there is none, RSS and Peak are what the Go runtime has taken from the system.
-func ReadMemory() Memory {
-	var m Memory
+// RSS is the resident memory of this process in bytes, memory shared with other
+// processes included. Where there is no /proc it is what the Go runtime has taken
+// from the system.
+func RSS() int64 {
 	if statm, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if fields := bytes.Fields(statm); len(fields) > 1 {
 			pages, _ := strconv.ParseInt(string(fields[1]), 10, 64)
-			m.RSS = pages * int64(os.Getpagesize())
+			return pages * int64(os.Getpagesize())
 		}
 	}
-	if m.RSS == 0 {
-		var stats runtime.MemStats
-		runtime.ReadMemStats(&stats)
-		m.RSS = int64(stats.Sys)
-	}
-	// The kernel's page counters lag behind: the peak is never below the present.
-	m.Peak = max(m.RSS, procKiB("/proc/self/status", "VmHWM:"))
-	m.Total = procKiB("/proc/meminfo", "MemTotal:")
-	return m
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.Sys)
 }
 
-// procKiB finds the line "key   123 kB" and gives its bytes; 0 if there is none.
-func procKiB(path, key string) int64 {
-	text, err := os.ReadFile(path)
+// MachineMemory is the memory of the machine in bytes, or the limit of the
+// container (cgroup v2) where that is less; 0 where it is not known.
+func MachineMemory() int64 {
+	total := memTotal()
+	if text, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
+		// Without a limit the file says "max", which is no number.
+		limit, err := strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
+		if err == nil && (total == 0 || limit < total) {
+			return limit
+		}
+	}
+	return total
+}
+
+// memTotal is the line "MemTotal:   123 kB" of /proc/meminfo.
+func memTotal() int64 {
+	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0
 	}
 	for line := range bytes.Lines(text) {
-		if fields := bytes.Fields(line); len(fields) > 1 && string(fields[0]) == key {
+		if fields := bytes.Fields(line); len(fields) > 1 && string(fields[0]) == "MemTotal:" {
 			kib, _ := strconv.ParseInt(string(fields[1]), 10, 64)
 			return kib << 10
 		}

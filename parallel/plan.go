@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"octet/comm"
@@ -42,7 +43,8 @@ type Float8 struct {
 }
 
 // Convert applies what changes the model itself and needs no other rank. A
-// pattern that matches nothing, and a Linear whose sizes do not fit, are errors.
+// pattern or an entry of Skip that matches nothing, a Linear whose sizes do not fit, and float8 for no
+// Linear at all are errors.
 func (p Plan) Convert(root *nn.Module) error {
 	used := map[string]bool{}
 	_ = nn.Walk(root, func(at string, m nn.Module) (nn.Module, error) {
@@ -58,9 +60,21 @@ func (p Plan) Convert(root *nn.Module) error {
 		}
 	}
 	if p.Float8 != nil {
+		errs = append(errs, p.Float8.checkSkip(*root))
 		m, err := fp8.ConvertToFloat8Training(*root, p.Float8.Config, fp8.FilterFQNs(p.Float8.Skip...))
 		*root = m
 		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// checkSkip finds entries of Skip that no Linear's name contains.
+func (f Float8) checkSkip(root nn.Module) error {
+	var errs []error
+	for _, s := range f.Skip {
+		if !slices.ContainsFunc(fp8.Layers(root), func(l fp8.Layer) bool { return strings.Contains(l.FQN, s) }) {
+			errs = append(errs, fmt.Errorf("quantize.linear.float8.filter_fqns: %q is part of no linear layer's name", s))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -98,6 +112,9 @@ func (p Plan) String() string {
 		fmt.Fprintf(&b, "float8  every Linear but %q: %v", p.Float8.Skip, recipe)
 		if recipe.Float8Weights {
 			b.WriteString(", weights travel as float8")
+		}
+		if recipe.Emulate {
+			b.WriteString(", products in float32 (emulated)")
 		}
 		b.WriteByte('\n')
 	}

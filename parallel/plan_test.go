@@ -56,6 +56,16 @@ func TestAllErrorsComeTogether(t *testing.T) {
 	}
 }
 
+// TestAFilterThatMatchesNothingIsNamed: it is a slip of the pen.
+func TestAFilterThatMatchesNothingIsNamed(t *testing.T) {
+	m := model()
+	p := parallel.Plan{Float8: &parallel.Float8{Config: fp8.DefaultConfig(), Skip: []string{"output", "feedforward", ""}}}
+	err := p.Convert(&m)
+	if want := `quantize.linear.float8.filter_fqns: "feedforward" is part of no linear layer's name`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
 // TestFloat8ComesBeforeSharding: the units take the wires that conversion
 // chose.
 func TestFloat8ComesBeforeSharding(t *testing.T) {
@@ -95,6 +105,7 @@ func TestAPlanPrintsItsTable(t *testing.T) {
 	float8.Float8 = &parallel.Float8{Config: cfg, Skip: []string{"output", "wk"}}
 	wire := plain
 	cfg.EnableFsdpFloat8AllGather = true
+	cfg.Emulate = true
 	wire.Float8 = &parallel.Float8{Config: cfg}
 	for _, tt := range []struct {
 		plan parallel.Plan
@@ -103,7 +114,7 @@ func TestAPlanPrintsItsTable(t *testing.T) {
 		{plain, "fsdp    layers.*\nfsdp    parameters and activations in float32, reshard after forward: never\n"},
 		{float8, "float8  every Linear but [\"output\" \"wk\"]: i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2\n" +
 			"fsdp    layers.*\nfsdp    parameters and activations in float32, reshard after forward: never\n"},
-		{wire, "float8  every Linear but []: i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2, weights travel as float8\n" +
+		{wire, "float8  every Linear but []: i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2, weights travel as float8, products in float32 (emulated)\n" +
 			"fsdp    layers.*\nfsdp    parameters and activations in float32, reshard after forward: never\n"},
 	} {
 		if got := tt.plan.String(); got != tt.want {

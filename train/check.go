@@ -4,6 +4,12 @@ package train
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"octet/config"
 	"octet/data"
@@ -11,14 +17,33 @@ import (
 	"octet/nn"
 )
 
-// Check reports everything that would stop a run of cfg on that many ranks
-// before its first step, the files it reads among it. A launcher calls it before
-// any rank starts.
-func Check(cfg *config.Config, world int) error {
+// Check reports everything that would stop a run of cfg on world ranks, local of
+// them on this host, before its first step: the memory it needs and the files it
+// reads and writes among it. It writes nothing. A launcher calls it before any rank
+// starts.
+func Check(cfg *config.Config, world, local int) error {
 	if err := plan.Check(cfg, world); err != nil {
 		return err
 	}
-	return errors.Join(checkData(cfg, world), checkWeights(cfg))
+	return errors.Join(checkMemory(cfg, world, local), checkData(cfg, world), checkWeights(cfg), checkOutput(cfg))
+}
+
+// checkOutput asks whether the dump folder, or the folder that it would be made
+// in, can be written to.
+func checkOutput(cfg *config.Config) error {
+	folder := filepath.Clean(cfg.Job.DumpFolder)
+	_, err := os.Stat(folder)
+	for errors.Is(err, fs.ErrNotExist) && folder != filepath.Dir(folder) {
+		folder = filepath.Dir(folder)
+		_, err = os.Stat(folder)
+	}
+	if err == nil {
+		err = unix.Access(folder, unix.W_OK|unix.X_OK)
+	}
+	if err != nil {
+		return fmt.Errorf("job.dump_folder = %q: %s: %w; name a folder that can be written to", cfg.Job.DumpFolder, folder, err)
+	}
+	return nil
 }
 
 func checkData(cfg *config.Config, world int) error {

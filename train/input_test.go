@@ -23,7 +23,7 @@ func checked(t *testing.T, args []string) error {
 	if err != nil {
 		return err
 	}
-	return Check(cfg, 2)
+	return Check(cfg, 2, 2)
 }
 
 // TestBadWeightsAreNamed before any rank starts.
@@ -199,6 +199,56 @@ func TestBadFilesAreNamed(t *testing.T) {
 	}
 	if err := checked(t, goldenArgs("4")); err != nil {
 		t.Errorf("the golden run itself: %v", err)
+	}
+}
+
+// TestAModelThatDoesNotFitIsRefused with the numbers that say why.
+func TestAModelThatDoesNotFitIsRefused(t *testing.T) {
+	cfg, err := config.Load([]string{"--model.flavor=8B", "--training.local_batch_size=1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const gib = 1 << 30
+	for _, tt := range []struct {
+		world, local int
+		memory       int64
+		want         []string // empty: it fits
+	}{
+		{1, 1, 64 * gib, []string{`model.flavor = "8B"`, "64.0 GiB of memory", "123.1 GiB", "8030261248 parameters × 16 bytes / 1 ranks", "119.7 GiB for weights", "2.9 GiB for one", "0.5 GiB for logits"}},
+		{2, 2, 124 * gib, []string{"on each of 2 ranks", "59.8 GiB"}},
+		{2, 1, 124 * gib, nil},
+		{2, 2, 128 * gib, nil},
+		{1, 1, 0, nil}, // not known
+	} {
+		n, err := memoryNeed(cfg, tt.world)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = n.check("8B", tt.local, tt.memory)
+		if (err != nil) != (tt.want != nil) {
+			t.Errorf("%d ranks, %d here, %d bytes: error %v", tt.world, tt.local, tt.memory, err)
+		}
+		for _, want := range tt.want {
+			if err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v\nwithout %s", err, want)
+			}
+		}
+	}
+}
+
+// TestADumpFolderThatCannotBeMadeIsRefused before a rank starts.
+func TestADumpFolderThatCannotBeMadeIsRefused(t *testing.T) {
+	file := writeFile(t, "file", nil)
+	err := checked(t, small("--job.dump_folder="+file+"/out"))
+	if err == nil || !strings.Contains(err.Error(), "job.dump_folder = ") {
+		t.Errorf("error %v, want one about job.dump_folder", err)
+	}
+	folder := filepath.Join(t.TempDir(), "a", "b")
+	if err := checked(t, small("--job.dump_folder="+folder)); err != nil {
+		t.Errorf("a folder still to be made: %v", err)
+	}
+	if _, err := os.Stat(folder); err == nil {
+		t.Error("Check has made the folder")
 	}
 }
 

@@ -88,24 +88,25 @@ func NewSink(j Job, bar *metrics.Progress) (metrics.Sink, error) {
 		return metrics.Tee(), nil
 	}
 	cfg := j.Config
-	if err := os.MkdirAll(cfg.Job.DumpFolder, 0o777); err != nil {
-		return nil, fmt.Errorf("job.dump_folder: %w", err)
-	}
 	file, err := metrics.CreateJSONL(filepath.Join(cfg.Job.DumpFolder, metrics.FileName))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("job.dump_folder: %w", err)
 	}
 	args, err := plan.Args(cfg)
 	if err != nil {
 		return nil, err
 	}
+	lookedUp := args.Embedding()
+	if args.Tied {
+		lookedUp = 0 // the output multiplies by the same table
+	}
 	console := metrics.NewConsole(j.Log, metrics.ConsoleOptions{
 		LogFreq: cfg.Metrics.LogFreq,
 		FLOPsPerToken: metrics.FLOPsPerToken(metrics.ModelSize{
-			Params: args.Params(), EmbeddingParams: args.Embedding(), Layers: args.Layers, Heads: args.Heads, HeadDim: args.HeadDim(), SeqLen: cfg.Training.SeqLen,
+			Params: args.Params(), EmbeddingParams: lookedUp, Layers: args.Layers, Heads: args.Heads, HeadDim: args.HeadDim(), SeqLen: cfg.Training.SeqLen,
 		}),
 		PeakFLOPS:   j.PeakFLOPS,
-		MemoryTotal: metrics.ReadMemory().Total,
+		MemoryTotal: metrics.MachineMemory(),
 		Color:       !cfg.Metrics.DisableColorPrinting && metrics.IsTerminal(os.Stderr),
 	})
 	return metrics.Tee(file, console, bar), nil

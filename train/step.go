@@ -42,7 +42,7 @@ func (t *Trainer) Step() (metrics.Record, error) {
 		Tokens:     tokens * int64(t.comm.Size()),
 		StepMS:     elapsed.Seconds() * 1e3,
 		TokensPerS: float64(tokens) / elapsed.Seconds(),
-		RSSMB:      float64(metrics.ReadMemory().RSS) / (1 << 20),
+		RSSMB:      float64(metrics.RSS()) / (1 << 20),
 		CommBytes:  t.sent.Bytes() - sent,
 	}, nil
 }

@@ -30,7 +30,7 @@ func onRanks(t *testing.T, ranks int, args []string, f func(rank int, tr *Traine
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(cfg, ranks); err != nil {
+	if err := Check(cfg, ranks, ranks); err != nil {
 		t.Fatal(err)
 	}
 	errs := make([]error, ranks)

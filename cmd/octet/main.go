@@ -25,7 +25,7 @@ type command struct {
 	run        func(ctx context.Context, args []string) error
 	// check, where there is one, finds wrong arguments before `octet run` starts
 	// world ranks of the command.
-	check func(args []string, world int) error
+	check func(args []string, world, local int) error
 }
 
 func commands() []command {

@@ -33,7 +33,7 @@ func runRun(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
-	program, own, err := f.program(argv, opts.Nodes*opts.Slots)
+	program, own, err := f.program(argv, opts.Nodes*opts.Slots, opts.Slots)
 	if err != nil {
 		return err
 	}
@@ -115,10 +115,10 @@ func newConsole() (*exec.Console, int) {
 
 // program is the command line of a rank, and whether it is octet itself: a
 // subcommand of octet, a Python script or module, or any program.
-func (f *runFlags) program(argv []string, world int) (program []string, own bool, err error) {
+func (f *runFlags) program(argv []string, world, local int) (program []string, own bool, err error) {
 	if c := lookup(argv[0]); c != nil && c.help != "" && !f.noPython && !f.module {
 		if c.check != nil {
-			if err := c.check(argv[1:], world); err != nil {
+			if err := c.check(argv[1:], world, local); err != nil {
 				return nil, false, err
 			}
 		}

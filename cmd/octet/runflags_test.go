@@ -42,7 +42,7 @@ func TestRunFlags(t *testing.T) {
 				fmt.Fprintf(&out, "%s: %s\n", flag.Name, flag.Value)
 			}
 		})
-		program, _, err := f.program(argv, o.Nodes*o.Slots)
+		program, _, err := f.program(argv, o.Nodes*o.Slots, o.Slots)
 		if err != nil {
 			return out.String() + err.Error()
 		}

@@ -39,7 +39,7 @@ func runTrain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := train.Check(cfg, place.World); err != nil {
+	if err := train.Check(cfg, place.World, place.LocalWorld); err != nil {
 		return err
 	}
 	return blame(trainRank(ctx, cfg, place), place.Global)
@@ -58,12 +58,12 @@ func blame(err error, rank int) error {
 
 // checkTrain is what octet run asks before it starts world ranks of
 // `octet train` with these arguments.
-func checkTrain(args []string, world int) error {
+func checkTrain(args []string, world, local int) error {
 	cfg, err := config.Load(args)
 	if err != nil {
 		return err
 	}
-	return train.Check(cfg, world)
+	return train.Check(cfg, world, local)
 }
 
 func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) (err error) {
@@ -159,6 +159,9 @@ func writeConfig(cfg *config.Config, log *zap.Logger) error {
 		return nil
 	}
 	path := filepath.Join(cfg.Job.DumpFolder, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return fmt.Errorf("job.save_config_file: %w", err)
+	}
 	f, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("job.save_config_file: %w", err)
