@@ -172,13 +172,16 @@ func checkSums(t *testing.T, what string, isa ISA, td dtype.Type, got, old []flo
 }
 
 func TestMatMulOfSeveralTiles(t *testing.T) {
-	const m, k, n = tileRows + 30, 6, tileCols + 70
+	const k = 6
 	eachISA(t, func(t *testing.T, isa ISA) {
 		dev := open(t, isa, 1)
-		a := newSide(t, dev, dtype.Float8E4M3, m, k, false, normal(1))
-		b := newSide(t, dev, dtype.Float8E4M3, k, n, true, normal(2))
-		got := run(t, dev, newMatrix(t, dev, dtype.Float32, m, n, normal(3)), tensor.Operand{Tensor: a.Tensor}, tensor.Operand{Tensor: b.Tensor}, device.MatMulOptions{TransB: true})
-		checkSums(t, "several tiles", isa, dtype.Float32, got, nil, a, b, m, k, n, 1, false)
+		for _, size := range [][2]int{{tileRows + 30, 20}, {20, 2*tileCols + 70}} {
+			m, n := size[0], size[1]
+			a := newSide(t, dev, dtype.Float8E4M3, m, k, false, normal(1))
+			b := newSide(t, dev, dtype.Float8E4M3, k, n, true, normal(2))
+			got := run(t, dev, newMatrix(t, dev, dtype.Float32, m, n, normal(3)), tensor.Operand{Tensor: a.Tensor}, tensor.Operand{Tensor: b.Tensor}, device.MatMulOptions{TransB: true})
+			checkSums(t, fmt.Sprint(size), isa, dtype.Float32, got, nil, a, b, m, k, n, 1, false)
+		}
 	})
 }
 
@@ -281,7 +284,7 @@ func TestMatMulPropagatesNaNAndInf(t *testing.T) {
 }
 
 func TestMatMulDoesNotDependOnThreads(t *testing.T) {
-	const m, k, n = 3*minTileRows + 16, 1100, 20 // three tiles
+	const m, k, n = 2*minTileRows + 16, 1100, 20 // two tiles for several threads
 	eachISA(t, func(t *testing.T, isa ISA) {
 		for _, typ := range []dtype.Type{dtype.Float32, dtype.Float8E4M3} {
 			var first []float32
