@@ -51,6 +51,9 @@ func TestBackwardIsTheDerivativeOfForward(t *testing.T) {
 		{"AddForward", &residual{norm: nn.NewRMSNorm(6, 1e-5), inner: linear(6, 6, false), fused: true}, []int{4, 6}, 4 * 6},
 		{"Add", &residual{norm: nn.NewRMSNorm(6, 1e-5), inner: linear(6, 6, false)}, []int{4, 6}, 4 * 6},
 		{"a sum as the second term", &nested{a: linear(6, 6, true), b: linear(6, 6, true)}, []int{4, 6}, 4 * 6},
+		{"a sum whose first term is made last", &late{
+			a: linear(6, 6, false), b: &nn.Sequential{Names: []string{"0", "1"}, Modules: []nn.Module{linear(6, 6, false), linear(6, 6, false)}},
+		}, []int{4, 6}, 4 * 6},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := rig(t)
@@ -105,6 +108,22 @@ func (m *nested) Children() iter.Seq2[string, *nn.Module] {
 
 func (m *nested) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	return nn.Add(c, x, nn.Add(c, m.a.Forward(c, x), m.b.Forward(c, x)))
+}
+
+// late is a(x) + b(x) with b run first, so that a's backward is over before b's
+// reads the gradient that both share.
+type late struct {
+	nn.NoParams
+	a, b nn.Module
+}
+
+func (m *late) Children() iter.Seq2[string, *nn.Module] {
+	return nn.Slots(nn.Slot{Name: "b", At: &m.b}, nn.Slot{Name: "a", At: &m.a})
+}
+
+func (m *late) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	b := m.b.Forward(c, x)
+	return nn.Add(c, m.a.Forward(c, x), b)
 }
 
 func TestAddForwardIsAddThenNorm(t *testing.T) {

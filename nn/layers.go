@@ -63,8 +63,8 @@ func (n *RMSNorm) Forward(c *Ctx, x *Var) *Var {
 	return y
 }
 
-// AddForward is sum = x + r and the norm of sum, in one pass. The sum takes
-// r's memory.
+// AddForward is sum = x + r and the norm of sum, in one pass, with Add's
+// conditions.
 func (n *RMSNorm) AddForward(c *Ctx, x, r *Var) (sum, y *Var) {
 	rows, _ := x.Value.Matrix()
 	rstd := c.Pool.New(dtype.Float32, rows)
@@ -94,7 +94,8 @@ func (n *RMSNorm) backward(c *Ctx, s, y *Var, rstd *tensor.Tensor) {
 	y.free(c)
 }
 
-// Add is x + r. The sum takes r's memory.
+// Add is x + r. The sum takes r's memory, so nothing may need r's values any
+// more. The sum must be the last use of x; the backward of another panics.
 func Add(c *Ctx, x, r *Var) *Var {
 	sum := &Var{Value: r.overwrite()}
 	c.Stream.Add(sum.Value, sum.Value, x.Value)
@@ -102,19 +103,16 @@ func Add(c *Ctx, x, r *Var) *Var {
 	return sum
 }
 
-// splitGrad hands the gradient of sum = x + r on to both and frees sum. x gets
-// the memory and lends it to r, which is used up first in most models.
+// splitGrad hands the gradient of sum = x + r on to both and frees sum.
 func splitGrad(c *Ctx, sum, x, r *Var) {
 	if x.Grad != nil {
 		panic("nn: the first term of a sum has another gradient already; use it in the sum last")
 	}
-	r.Grad = sum.Grad
-	if sum.borrowed {
-		r.Grad = c.New(sum.Grad.Shape...)
-		c.Stream.Copy(r.Grad, sum.Grad)
-	}
-	if !x.input {
-		x.Grad, x.lent, r.borrowed = r.Grad, r, true
+	sum.own(c) // two may share memory, not three
+	if x.input {
+		r.Grad = sum.Grad
+	} else {
+		share(x, r, sum.Grad)
 	}
 	sum.Grad = nil
 	sum.free(c)

@@ -15,11 +15,10 @@ type Var struct {
 	// backward of the operation that made the Var runs.
 	Grad *tensor.Tensor
 
-	input    bool // nobody wants its gradient
-	kept     bool // some backward reads Value
-	borrowed bool // Grad is another Var's to free
-	lent     *Var // the Var that borrows Grad
-	casts    []cast
+	input bool // nobody wants its gradient
+	kept  bool // some backward reads Value
+	twin  *Var // the one other Var whose Grad is the same memory, and whose twin is this one; see share
+	casts []cast
 }
 
 type cast struct {
@@ -70,20 +69,46 @@ func (v *Var) GradTarget(c *Ctx, shape []int) (dst *tensor.Tensor, accumulate bo
 		v.Grad = c.New(shape...)
 		return v.Grad, false
 	}
-	if r := v.lent; r != nil && r.Grad == v.Grad {
-		// The borrower has yet to read it as it is: it keeps it, v gets a copy.
-		v.Grad = c.New(shape...)
-		c.Stream.Copy(v.Grad, r.Grad)
-		v.lent, r.borrowed = nil, false
-	}
+	v.own(c)
 	return v.Grad, true
+}
+
+// share gives a and b, terms of a sum, the gradient g without a copy. Whichever
+// of them is to be written to while the other has yet to read it gets a copy
+// then; most often one is read and freed before the other is added to.
+func share(a, b *Var, g *tensor.Tensor) {
+	a.Grad, b.Grad = g, g
+	a.twin, b.twin = b, a
+}
+
+// own makes Grad v's alone, so that it may be written to.
+func (v *Var) own(c *Ctx) {
+	if v.twin == nil {
+		return
+	}
+	shared := v.Grad
+	v.Grad = c.New(shared.Shape...)
+	c.Stream.Copy(v.Grad, shared)
+	v.leave()
+}
+
+// leave gives shared memory over to the twin.
+func (v *Var) leave() { v.twin.twin, v.twin = nil, nil }
+
+// freeGrad gives back Grad, unless a twin still has it.
+func (v *Var) freeGrad(c *Ctx) {
+	if v.twin != nil {
+		v.leave()
+	} else {
+		c.Pool.Free(v.Grad)
+	}
+	v.Grad = nil
 }
 
 // drop frees the gradient of an input, which nobody wants.
 func (v *Var) drop(c *Ctx) {
 	if v.input {
-		c.Pool.Free(v.Grad)
-		v.Grad = nil
+		v.freeGrad(c)
 	}
 }
 
@@ -111,10 +136,7 @@ func (v *Var) Cast(c *Ctx, by Caster, r Role) tensor.Operand {
 func (v *Var) free(c *Ctx) {
 	v.freeCasts(c)
 	c.Pool.Free(v.take())
-	if !v.borrowed {
-		c.Pool.Free(v.Grad)
-	}
-	v.Grad = nil
+	v.freeGrad(c)
 }
 
 func (v *Var) freeCasts(c *Ctx) {
