@@ -19,7 +19,7 @@ import (
 func hurry(e *Env) error {
 	e.Barrier(e.Stream)
 	err := e.Stream.Sync()
-	e.Comm.(comm.Control).SetTimeout(time.Second)
+	e.Comm.(comm.Control).SetTimeout(500 * time.Millisecond)
 	return err
 }
 
@@ -120,7 +120,7 @@ func deadline(t *testing.T, comms []comm.Comm) {
 	}
 	for r, err := range errs {
 		if r != 1 {
-			mentions(t, r, err, `all-gather #2 of group "fsdp" (400 bytes): rank 1 has not arrived after 1s; arrived: `+strings.Join(here, ", "))
+			mentions(t, r, err, `all-gather #2 of group "fsdp" (400 bytes): rank 1 has not arrived after 500ms; arrived: `+strings.Join(here, ", "))
 		}
 	}
 	late := Together(comms[1:2], func(e *Env) (err error) {
