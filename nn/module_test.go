@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"octet/dtype"
 	"octet/nn"
 )
 
@@ -157,6 +158,41 @@ func TestAnyShardStartsAsThePartOfTheWhole(t *testing.T) {
 				t.Errorf("%+v in pieces of %d is not the whole", init, size)
 			}
 		}
+	}
+}
+
+// TestDrawWritesEveryRow of parameters that are more than one piece, or whose
+// rows are.
+func TestDrawWritesEveryRow(t *testing.T) {
+	for _, shape := range [][]int{{2000, 300}, {2, 300000}, {5}} {
+		r := rig(t)
+		p := nn.NewParam(nn.Normal(1), shape...)
+		p.Name, p.RowOffset, p.LocalRows = "w", 1, shape[0]-1
+		p.Shard = r.Empty(dtype.Float32, shape...)
+		p.Draw(r.Ctx.Stream, 7)
+		want := make([]float32, p.Local().Numel())
+		p.Init.Fill(want, 7, "w", p.Numel()/shape[0])
+		if !slices.Equal(r.Get(p.Local()), want) || p.Version != 1 {
+			t.Errorf("%v: other rows than those of the whole, or %d writes for one", shape, p.Version)
+		}
+	}
+}
+
+// TestSetRowsStopsAtAnError of whoever reads the rows.
+func TestSetRowsStopsAtAnError(t *testing.T) {
+	r := rig(t)
+	p := nn.NewParam(nn.Normal(1), 4, 300000)
+	p.LocalRows, p.Shard = 4, r.Empty(dtype.Float32, 4, 300000)
+	cause := errors.New("cut short")
+	var read []int
+	err := p.SetRows(r.Ctx.Stream, func(_ []float32, first int) error {
+		if read = append(read, first); first == 1 {
+			return cause
+		}
+		return nil
+	})
+	if err != cause || !slices.Equal(read, []int{0, 1}) {
+		t.Errorf("error %v after rows %v", err, read)
 	}
 }
 

@@ -60,12 +60,36 @@ func (p *Param) Set(s device.Stream, rows []float32) {
 	p.Version++
 }
 
+// pieceBytes is about how much of a parameter SetRows has on the host at once.
+const pieceBytes = 1 << 20
+
+// SetRows writes the rank's rows a piece at a time, so that the host never holds
+// a second copy of a large parameter: read fills rows, flattened, from the given
+// row of the whole parameter on. Its first error ends it.
+func (p *Param) SetRows(s device.Stream, read func(rows []float32, first int) error) error {
+	local, width := p.Local(), p.Numel()/p.Shape[0]
+	step := max(1, pieceBytes/(dtype.Float32.Size()*width))
+	piece := make([]float32, min(step, p.LocalRows)*width)
+	for lo := 0; lo < p.LocalRows; lo += step {
+		hi := min(lo+step, p.LocalRows)
+		rows := piece[:(hi-lo)*width]
+		if err := read(rows, p.RowOffset+lo); err != nil {
+			return err
+		}
+		s.Upload(local.Rows(lo, hi), device.Float32Bytes(rows))
+	}
+	p.Version++
+	return nil
+}
+
 // Draw sets the rank's rows as Init says: they are those of the whole parameter,
 // whatever the number of ranks.
 func (p *Param) Draw(s device.Stream, seed uint64) {
-	rows := make([]float32, p.Local().Numel())
-	p.Init.Fill(rows, seed, p.Name, p.RowOffset*(p.Numel()/p.Shape[0]))
-	p.Set(s, rows)
+	width := p.Numel() / p.Shape[0]
+	_ = p.SetRows(s, func(rows []float32, first int) error {
+		p.Init.Fill(rows, seed, p.Name, first*width)
+		return nil
+	})
 }
 
 // GradTarget is where a backward puts the gradient of the whole parameter, and

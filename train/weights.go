@@ -81,15 +81,16 @@ func load(s device.Stream, path string, params []*nn.Param) error {
 	}
 	for _, p := range params {
 		info, _ := set.Info(p.Name)
-		raw, err := set.Rows(p.Name, p.RowOffset, p.LocalRows)
-		if err != nil {
-			return fmt.Errorf("checkpoint.initial_load_path: %w", err)
-		}
-		rows := make([]float32, p.Local().Numel())
-		if err := safetensors.DecodeFloat32(rows, info.DType, raw); err != nil {
+		width := p.Numel() / p.Shape[0]
+		if err := p.SetRows(s, func(rows []float32, first int) error {
+			raw, err := set.Rows(p.Name, first, len(rows)/width)
+			if err != nil {
+				return err
+			}
+			return safetensors.DecodeFloat32(rows, info.DType, raw)
+		}); err != nil {
 			return fmt.Errorf("checkpoint.initial_load_path = %s: %s: %w", path, p.Name, err)
 		}
-		p.Set(s, rows)
 	}
 	return nil
 }
