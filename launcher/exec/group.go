@@ -141,15 +141,7 @@ func (w *worker) wait() Exit {
 	} else {
 		e.Code = status.ExitStatus()
 	}
-	read := make(chan struct{})
-	go func() {
-		w.output.Wait()
-		close(read)
-	}()
-	select {
-	case <-read:
-	case <-time.After(drainTime):
-	}
+	w.drain()
 	if e.Code != 0 || e.Signal != 0 {
 		e.Failure = launcher.ReadErrorFile(w.errorFile)
 		w.tail.explain(&e)
@@ -174,10 +166,10 @@ func (w *worker) stop(sig syscall.Signal) {
 	_ = syscall.Kill(-w.proc.Pid, syscall.SIGCONT) // a stopped process handles no signal
 }
 
-// closeOutput ends the reading of output that outlived the rank.
-func (w *worker) closeOutput() {
+// drain waits for drainTime, or less, until all output is read.
+func (w *worker) drain() {
 	read := make(chan struct{})
-	go func() {
+	go func() { // ends with closeOutput
 		w.output.Wait()
 		close(read)
 	}()
@@ -185,8 +177,13 @@ func (w *worker) closeOutput() {
 	case <-read:
 	case <-time.After(drainTime):
 	}
+}
+
+// closeOutput ends the reading of output that outlived the rank.
+func (w *worker) closeOutput() {
+	w.drain()
 	for _, p := range w.pipes {
 		p.Close()
 	}
-	<-read
+	w.output.Wait()
 }
