@@ -3,6 +3,7 @@
 package data
 
 import (
+	"context"
 	"fmt"
 	"hash/fnv"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // file is one file of a data set.
@@ -75,7 +77,10 @@ func goFiles(validation bool) func(rel string) bool {
 func goSourceTree() (string, error) {
 	root := os.Getenv("GOROOT")
 	if root == "" {
-		out, err := exec.Command("go", "env", "GOROOT").Output()
+		// A go command that wants another toolchain may ask the network first.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 		if err != nil {
 			return "", fmt.Errorf("go env GOROOT: %w", err)
 		}
