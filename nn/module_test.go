@@ -191,7 +191,7 @@ func TestSetRowsStopsAtAnError(t *testing.T) {
 		}
 		return nil
 	})
-	if err != cause || !slices.Equal(read, []int{0, 1}) {
+	if !errors.Is(err, cause) || !slices.Equal(read, []int{0, 1}) {
 		t.Errorf("error %v after rows %v", err, read)
 	}
 }
