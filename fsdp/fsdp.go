@@ -62,9 +62,9 @@ type FSDP struct {
 
 	units    []*unit // in the order of the model
 	params   []*nn.Param
-	order    []*unit // of the last forward; the model's order before the first
-	recorded []*unit // of this forward so far
-	pending  []reduction
+	order    []*unit   // of the last forward; the model's order before the first
+	recorded []*unit   // of this forward so far
+	pending  reduction // the last one; none is the zero value
 }
 
 // reduction is a reduce-scatter whose inputs are not yet free.
@@ -172,8 +172,7 @@ func (f *FSDP) Allocate(dev device.Device) error {
 		shape := append([]int{dtensor.Padded(rows, size)}, p.Shape[1:]...)
 		p.RowOffset, p.LocalRows = dtensor.Chunk(rows, size, rank)
 		for _, t := range []**tensor.Tensor{&p.Shard, &p.Grad} {
-			numel := p.Numel() / max(1, rows) * shape[0]
-			buf, err := dev.Alloc(max(1, 4*numel))
+			buf, err := dev.Alloc(max(1, dtype.Float32.Size()*p.RowSize()*shape[0]))
 			if err != nil {
 				return fmt.Errorf("fsdp: %s: %w", p.Name, err)
 			}
@@ -197,21 +196,22 @@ func (f *FSDP) BeginForward(c *nn.Ctx) {
 // Finish ends a step's last microbatch: what follows on c's stream sees every
 // gradient.
 func (f *FSDP) Finish(c *nn.Ctx) {
-	for len(f.pending) > 0 {
-		f.releaseOldest(c)
-	}
+	f.release(c)
 	for _, u := range f.units {
 		u.reduced = false
 	}
 }
 
-func (f *FSDP) releaseOldest(c *nn.Ctx) {
-	r := f.pending[0]
-	f.pending = f.pending[1:]
-	c.Stream.Wait(r.done)
-	for _, g := range r.grads {
+// release frees the inputs of the last reduction once it is done.
+func (f *FSDP) release(c *nn.Ctx) {
+	if f.pending.done == nil {
+		return
+	}
+	c.Stream.Wait(f.pending.done)
+	for _, g := range f.pending.grads {
 		c.Pool.Free(g)
 	}
+	f.pending = reduction{}
 }
 
 // Sync waits for the gathers and reductions and returns their first error.

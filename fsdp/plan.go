@@ -9,7 +9,6 @@ import (
 
 	"octet/dtensor"
 	"octet/dtype"
-	"octet/nn"
 )
 
 // Traffic is what a rank contributes to the collectives of one microbatch, in
@@ -32,15 +31,13 @@ func (f *FSDP) Traffic() Traffic {
 		}
 		t.Gathers += times
 		for _, p := range u.params {
-			padded := dtensor.Padded(p.Shape[0], size) * rowSize(p)
+			padded := dtensor.Padded(p.Shape[0], size) * p.RowSize()
 			t.AllGather[p.Wire.Type()] += times * padded * p.Wire.Type().Size()
 			t.ReduceScatter += size * padded * dtype.Float32.Size()
 		}
 	}
 	return t
 }
-
-func rowSize(p *nn.Param) int { return p.Numel() / max(1, p.Shape[0]) }
 
 // Plan is a table of what is sharded how and what a microbatch sends.
 func (f *FSDP) Plan() string {

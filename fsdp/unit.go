@@ -185,8 +185,6 @@ func (u *unit) reduce(c *nn.Ctx) {
 	}
 	u.reduced = true
 	// At most one reduction's inputs are alive beside the unit that computes.
-	for len(f.pending) > 0 {
-		f.releaseOldest(c)
-	}
-	f.pending = append(f.pending, reduction{grads: src, done: f.rs.Record()})
+	f.release(c)
+	f.pending = reduction{grads: src, done: f.rs.Record()}
 }

@@ -50,6 +50,10 @@ func (p *Param) Numel() int {
 	return n
 }
 
+// RowSize is the number of elements of one row, an index of the dimension that is
+// sharded.
+func (p *Param) RowSize() int { return p.Numel() / max(1, p.Shape[0]) }
+
 // Local is the part of Shard that is real; its gradient is LocalGrad.
 func (p *Param) Local() *tensor.Tensor     { return p.Shard.Rows(0, p.LocalRows) }
 func (p *Param) LocalGrad() *tensor.Tensor { return p.Grad.Rows(0, p.LocalRows) }
@@ -67,7 +71,7 @@ const pieceBytes = 1 << 20
 // a second copy of a large parameter: read fills rows, flattened, from the given
 // row of the whole parameter on. Its first error ends it.
 func (p *Param) SetRows(s device.Stream, read func(rows []float32, first int) error) error {
-	local, width := p.Local(), p.Numel()/p.Shape[0]
+	local, width := p.Local(), p.RowSize()
 	step := max(1, pieceBytes/(dtype.Float32.Size()*width))
 	piece := make([]float32, min(step, p.LocalRows)*width)
 	for lo := 0; lo < p.LocalRows; lo += step {
@@ -85,7 +89,7 @@ func (p *Param) SetRows(s device.Stream, read func(rows []float32, first int) er
 // Draw sets the rank's rows as Init says: they are those of the whole parameter,
 // whatever the number of ranks.
 func (p *Param) Draw(s device.Stream, seed uint64) {
-	width := p.Numel() / p.Shape[0]
+	width := p.RowSize()
 	_ = p.SetRows(s, func(rows []float32, first int) error {
 		p.Init.Fill(rows, seed, p.Name, first*width)
 		return nil

@@ -43,8 +43,8 @@ type Float8 struct {
 }
 
 // Convert applies what changes the model itself and needs no other rank. A
-// pattern or an entry of Skip that matches nothing, a Linear whose sizes do not fit, and float8 for no
-// Linear at all are errors.
+// pattern or an entry of Skip that matches nothing, a Linear whose sizes do not
+// fit, and float8 for no Linear at all are errors.
 func (p Plan) Convert(root *nn.Module) error {
 	used := map[string]bool{}
 	_ = nn.Walk(root, func(at string, m nn.Module) (nn.Module, error) {

@@ -88,5 +88,9 @@ func checkWeights(cfg *config.Config) error {
 	for _, p := range nn.Parameters(model) {
 		params = append(params, p)
 	}
-	return CheckWeights(path, params)
+	set, err := openWeights(path, params)
+	if err != nil {
+		return err
+	}
+	return set.Close()
 }

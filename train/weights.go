@@ -30,15 +30,17 @@ func (t *Trainer) initWeights() error {
 	return t.sync()
 }
 
-// CheckWeights reports every tensor that the file or folder at path lacks, has
-// too many or in another shape than params.
-func CheckWeights(path string, params []*nn.Param) error {
+// openWeights opens the file or folder at path, and reports every tensor that it
+// lacks, has too many or in another shape than params.
+func openWeights(path string, params []*nn.Param) (*safetensors.Set, error) {
 	set, err := safetensors.Open(path)
 	if err != nil {
-		return fmt.Errorf("checkpoint.initial_load_path: %w", err)
+		return nil, fmt.Errorf("checkpoint.initial_load_path: %w", err)
 	}
-	defer set.Close()
-	return compare(set, path, params)
+	if err := compare(set, path, params); err != nil {
+		return nil, errors.Join(err, set.Close())
+	}
+	return set, nil
 }
 
 func compare(set *safetensors.Set, path string, params []*nn.Param) error {
@@ -71,19 +73,15 @@ func compare(set *safetensors.Set, path string, params []*nn.Param) error {
 }
 
 func load(s device.Stream, path string, params []*nn.Param) error {
-	set, err := safetensors.Open(path)
+	set, err := openWeights(path, params)
 	if err != nil {
-		return fmt.Errorf("checkpoint.initial_load_path: %w", err)
-	}
-	defer set.Close()
-	if err := compare(set, path, params); err != nil {
 		return err
 	}
+	defer set.Close()
 	for _, p := range params {
 		info, _ := set.Info(p.Name)
-		width := p.Numel() / p.Shape[0]
 		if err := p.SetRows(s, func(rows []float32, first int) error {
-			raw, err := set.Rows(p.Name, first, len(rows)/width)
+			raw, err := set.Rows(p.Name, first, len(rows)/p.RowSize())
 			if err != nil {
 				return err
 			}
