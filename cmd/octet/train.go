@@ -66,7 +66,7 @@ func checkTrain(args []string, world, local int) error {
 	return train.Check(cfg, world, local)
 }
 
-func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) (err error) {
+func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) error {
 	bar := metrics.NewProgress(os.Stderr, cfg.Training.Steps, place.Global == 0 && os.Getenv("OCTET_TERMINAL") != "")
 	log := metrics.NewLogger(bar, place.Global)
 	threads, err := threadsPerRank(place.LocalWorld)
@@ -84,7 +84,10 @@ func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) (e
 	if err != nil {
 		return err
 	}
-	job := train.Job{Config: cfg, Device: dev, World: world, Log: log, PeakFLOPS: peak(cfg, threads)}
+	job := train.Job{Config: cfg, Device: dev, World: world, Log: log}
+	if place.Global == 0 { // the rank that reports mfu
+		job.PeakFLOPS = peak(cfg, threads)
+	}
 	sink, err := train.NewSink(job, bar)
 	if err != nil {
 		world.Abort(err)
