@@ -7,11 +7,13 @@
 // part of each batch and reads only that ([Loader]). So the place in the data is two numbers, [State], on however many ranks.
 //
 //	gosource   the .go files of Go's own source tree, or of the folder at Path; one file in a hundred is kept for validation
-//	text       a file, or all files of a folder, as bytes
+//	text       a file, or the files of a folder, as bytes; a zero byte stands between two files. Files and folders whose names begin with a
+//	           dot are left out and counted, and so are files that are not UTF-8 or have a zero byte in them
 //	tokens     raw little-endian ids, 2 bytes (.u16) or 4 (.u32), a file or a folder of them
 //
-// Bytes are ids as package tokenizer's Bytes has them. The windows of gosource and text come in a random order that depends on the
-// seed, each once an epoch; those of tokens come in the order of the file, once.
+// A link is the file or folder that it points to. Bytes are ids as package tokenizer's Bytes has them. The windows of gosource and text
+// come in a random order that depends on the seed, those of tokens in the order of the file; each comes once an epoch, and then the next
+// epoch begins. [Source.Scan] finds what could not be read before training begins, and [Source.Fingerprint] tells two data sets apart.
 //
 //	loader, err := data.Open(data.Config{Dataset: "gosource", SeqLen: 512, LocalBatch: 8, Rank: rank, Ranks: ranks, VocabSize: 2048, Seed: 42})
 //	if err != nil {

@@ -30,13 +30,13 @@ func folder(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// counting is n bytes of which no two windows are equal.
+// counting is n bytes of text of which no two windows are equal.
 func counting(n int) string {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(i ^ i>>8)
+	var b []byte
+	for i := 0; len(b) < n; i++ {
+		b = fmt.Append(b, i, ",")
 	}
-	return string(b)
+	return string(b[:n])
 }
 
 func open(t *testing.T, c Config) *Loader {
@@ -71,9 +71,6 @@ func TestTokensAreReadInOrder(t *testing.T) {
 	const seq, batch = 64, 4
 	for rank := range 2 {
 		l := open(t, Config{Dataset: "tokens", Path: golden, SeqLen: seq, LocalBatch: batch, Rank: rank, Ranks: 2, VocabSize: 256})
-		if err := l.Need(20); err != nil {
-			t.Error(err)
-		}
 		for step := range 20 {
 			b := next(t, l)
 			at := (step*2 + rank) * batch * seq
@@ -81,12 +78,12 @@ func TestTokensAreReadInOrder(t *testing.T) {
 				t.Fatalf("rank %d, step %d: not the tokens from %d on", rank, step, at)
 			}
 		}
-		err := l.Next(l.NewBatch())
-		if want := golden + " holds 10241 tokens, 1 batches of 8 windows of 64 from position 160 on need 10753: set training.dataset_path to"; err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("step 21: %v, want %q", err, want)
+		if e := l.Epochs(30); e != 1.5 {
+			t.Errorf("30 steps are %v epochs, want 1.5", e)
 		}
-		if err := l.Need(0); err != nil {
-			t.Error(err)
+		// The second epoch is as the first.
+		if at, b := rank*batch*seq, next(t, l); !slices.Equal(b.Inputs, ids[at:at+batch*seq]) {
+			t.Errorf("rank %d: the second epoch does not begin as the first", rank)
 		}
 	}
 }
@@ -112,7 +109,7 @@ func rows(b *Batch, seq int) []string {
 // window once, and the next has another order.
 func TestTheGlobalBatchDoesNotDependOnTheRanks(t *testing.T) {
 	const seq, global, steps = 5, 12, 6
-	dir := folder(t, map[string]string{"a": counting(100), "d/b": counting(3), "d/c": "", "e": counting(78)})
+	dir := folder(t, map[string]string{"a": counting(100), "d/b": counting(3), "d/c": "", "e": counting(976)[900:]})
 	for _, dataset := range []string{"text", "tokens"} {
 		c := Config{Dataset: dataset, Path: dir, SeqLen: seq, LocalBatch: global, Ranks: 1, VocabSize: 256, Seed: 3}
 		if dataset == "tokens" {
@@ -139,7 +136,7 @@ func TestTheGlobalBatchDoesNotDependOnTheRanks(t *testing.T) {
 		if dataset == "tokens" {
 			continue
 		}
-		windows := int(one.windows) // 181 bytes: 36 windows, so 3 steps are an epoch
+		windows := int(one.windows) // 179 bytes and 2 between the files: 36 windows, so 3 steps are an epoch
 		first, second := slices.Clone(want[:windows]), slices.Clone(want[windows:2*windows])
 		if windows != 36 || slices.Equal(first, second) {
 			t.Errorf("%d windows an epoch, want 36 in another order each time", windows)
@@ -235,15 +232,11 @@ func TestGoSourceIsTheInstalledGo(t *testing.T) {
 	}
 }
 
-func TestOnlyRegularFilesAreRead(t *testing.T) {
-	dir := folder(t, map[string]string{"not.go/inner.go": "inner", "z.go": "last", "a.txt": "no"})
-	if err := os.Symlink(filepath.Join(dir, "z.go"), filepath.Join(dir, "link.go")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(filepath.Join(dir, "not.go"), filepath.Join(dir, "folder.go")); err != nil {
-		t.Fatal(err)
-	}
-	s, err := OpenSource(Config{Dataset: "gosource", Path: dir, VocabSize: 256})
+// contents are the bytes of a data set of bytes.
+func contents(t *testing.T, c Config) string {
+	t.Helper()
+	c.VocabSize = 256
+	s, err := OpenSource(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,8 +249,80 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 	for i, id := range ids {
 		text[i] = byte(id)
 	}
-	if string(text) != "last"+"inner"+"last" {
-		t.Errorf("read %q", text)
+	return string(text)
+}
+
+func link(t *testing.T, to, at string) {
+	t.Helper()
+	if err := os.Symlink(to, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Debian's GOROOT/src is a link, and so may be any file or folder.
+func TestALinkIsWhatItPointsTo(t *testing.T) {
+	dir := folder(t, map[string]string{"src/not.go/inner.go": "inner", "src/z.go": "last", "src/a.txt": "no", "other/x.go": "other"})
+	link(t, "z.go", dir+"/src/link.go")
+	link(t, dir+"/other", dir+"/src/folder.go")
+	link(t, "/nonexistent", dir+"/src/nobody's.txt")
+	link(t, "src", dir+"/linked")
+	for _, path := range []string{dir + "/src", dir + "/linked"} {
+		if got := contents(t, Config{Dataset: "gosource", Path: path}); got != "other"+"last"+"inner"+"last" {
+			t.Errorf("%s: read %q", path, got)
+		}
+	}
+	root := t.TempDir()
+	link(t, dir+"/src", root+"/src")
+	t.Setenv("GOROOT", root)
+	if got := contents(t, Config{Dataset: "gosource"}); got != "other"+"last"+"inner"+"last" {
+		t.Errorf("GOROOT: read %q", got)
+	}
+}
+
+func TestALinkThatHasNoEndIsNamed(t *testing.T) {
+	dir := folder(t, map[string]string{"a/b/c.txt": "text"})
+	link(t, dir+"/a", dir+"/a/b/up")
+	want := dir + "/a/b/up links to " + dir + "/a, in which it lies"
+	for _, dataset := range []string{"text", "gosource"} {
+		_, err := OpenSource(Config{Dataset: dataset, Path: dir, VocabSize: 256})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", dataset, err, want)
+		}
+	}
+	link(t, "/nonexistent", dir+"/gone.txt")
+	os.Remove(dir + "/a/b/up")
+	if _, err := OpenSource(Config{Dataset: "text", Path: dir, VocabSize: 256}); err == nil || !strings.Contains(err.Error(), dir+"/gone.txt") {
+		t.Errorf("a link to nothing: %v", err)
+	}
+}
+
+// What is not text is left out and counted; a zero byte stands between two documents.
+func TestTextIsDocuments(t *testing.T) {
+	dir := folder(t, map[string]string{
+		"a.txt": "first", "b/c.md": "zwei ♥", "d": "", ".git/config": "no", ".hidden": "no", "b/.x/y/z": "no",
+		"image.png": "\x89PNG\r\n", "zero": "a\x00b", "cut": "half a heart \xe2\x99",
+	})
+	if got, want := contents(t, Config{Dataset: "text", Path: dir}), "first\x00zwei ♥"; got != want {
+		t.Errorf("read %q, want %q", got, want)
+	}
+	l := open(t, Config{Dataset: "text", Path: dir, SeqLen: 4, LocalBatch: 1, Ranks: 1, VocabSize: 256})
+	if got, want := l.Summary(), "14 tokens in 2 files, left out: 3 hidden, 3 not UTF-8 text"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	// A path that the user names is read even if it is hidden.
+	if got := contents(t, Config{Dataset: "text", Path: dir + "/.hidden"}) + contents(t, Config{Dataset: "text", Path: dir + "/.git"}); got != "nono" {
+		t.Errorf("read %q", got)
+	}
+	_, err := OpenSource(Config{Dataset: "text", Path: dir + "/zero", VocabSize: 256})
+	if want := "no file of UTF-8 text with anything in it, left out: 1 not UTF-8 text"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	// Characters that lie across what is read at once.
+	for shift := range 4 {
+		dir := folder(t, map[string]string{"long": strings.Repeat("x", shift) + strings.Repeat("𝔵", readBytes)})
+		if n := len(contents(t, Config{Dataset: "text", Path: dir})); n != shift+4*readBytes {
+			t.Errorf("%d bytes of %d", n, shift+4*readBytes)
+		}
 	}
 }
 
@@ -281,10 +346,10 @@ func TestBadInputIsNamed(t *testing.T) {
 		c    Config
 		want string
 	}{
-		{"missing path", at(text, dir+"/none"), `training.dataset_path = "` + dir + `/none" for dataset text: lstat ` + dir + `/none: no such file`},
+		{"missing path", at(text, dir+"/none"), `training.dataset_path = "` + dir + `/none" for dataset text: stat ` + dir + `/none: no such file`},
 		{"missing validation path", validation, `validation.dataset_path = "` + dir + `/none"`},
-		{"empty folder", at(text, t.TempDir()), "for dataset text: no file with anything in it"},
-		{"only empty files", at(text, dir+"/blank"), "no file with anything in it"},
+		{"empty folder", at(text, t.TempDir()), "for dataset text: no file of UTF-8 text with anything in it"},
+		{"only empty files", at(text, dir+"/blank"), "no file of UTF-8 text with anything in it"},
 		{"no Go files", at(gosource, dir), "no .go file with anything in it"},
 		{"no tokens", at(tokens, dir+"/plain"), "no .u16 or .u32 file with anything in it"},
 		{"shorter than a window", at(text, dir+"/short"), "short holds 8 tokens, too few for one window of training.seq_len = 8 and the token after it"},

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,41 +19,82 @@ import (
 // file is one file of a data set.
 type file struct {
 	path string
-	size int64 // bytes
+	rel  string // slash-separated, from the data set's root on; "." is the root itself
+	size int64  // bytes
 }
 
-// list finds all regular files below root, or root itself if it is one, of which keep says yes, given their slash-separated paths relative
-// to root (root's own name if it is a file). Links to files count as files. They are sorted by path; empty files are left out.
-func list(root string, keep func(rel string) bool) ([]file, error) {
-	var files []file
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+// listing is how the files of a data set are found.
+type listing struct {
+	keep   func(rel string) bool // given the path from the root on, or the name of a root that is a file
+	hidden bool                  // those too whose name, or that of a folder they lie in, begins with a dot
+
+	files   []file
+	skipped int // hidden files and folders
+}
+
+// list finds all regular files below root that l keeps, or root itself if it is one. A link is what it points to. They are sorted by
+// path; empty files are left out.
+func (l *listing) list(root string) error {
+	info, err := os.Stat(root)
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+		err = l.folder(step{root, info}, "", nil)
+	case l.keep(filepath.Base(root)):
+		l.add(root, ".", info)
+	}
+	slices.SortFunc(l.files, func(a, b file) int { return strings.Compare(a.path, b.path) })
+	return err
+}
+
+// step is a folder on the way from the root.
+type step struct {
+	path string
+	info fs.FileInfo
+}
+
+// folder lists what is in dir, whose path from the root on is rel; above are the folders that it lies in.
+func (l *listing) folder(dir step, rel string, above []step) error {
+	for _, a := range above {
+		if os.SameFile(a.info, dir.info) {
+			return fmt.Errorf("%s links to %s, in which it lies, so that the files have no end: remove the link", dir.path, a.path)
+		}
+	}
+	entries, err := os.ReadDir(dir.path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		at, rel := filepath.Join(dir.path, e.Name()), path.Join(rel, e.Name())
+		if !l.hidden && strings.HasPrefix(e.Name(), ".") {
+			l.skipped++
+			continue
+		}
+		link := e.Type()&fs.ModeSymlink != 0
+		if !link && !e.IsDir() && !l.keep(rel) {
+			continue
+		}
+		info, err := os.Stat(at)
+		switch {
+		case err != nil && link && !l.keep(rel): // nothing is there, and nobody wants it
+		case err != nil:
 			return err
+		case info.IsDir():
+			if err := l.folder(step{at, info}, rel, append(above, dir)); err != nil {
+				return err
+			}
+		case l.keep(rel):
+			l.add(at, rel, info)
 		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		if rel == "." {
-			rel = filepath.Base(root)
-		}
-		if !keep(filepath.ToSlash(rel)) {
-			return nil
-		}
-		info, err := d.Info()
-		if err == nil && d.Type()&fs.ModeSymlink != 0 {
-			info, err = os.Stat(path)
-		}
-		if err != nil {
-			return err
-		}
-		if info.Mode().IsRegular() && info.Size() > 0 {
-			files = append(files, file{path, info.Size()})
-		}
-		return nil
-	})
-	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.path, b.path) })
-	return files, err
+	}
+	return nil
+}
+
+func (l *listing) add(path, rel string, info fs.FileInfo) {
+	if info.Mode().IsRegular() && info.Size() > 0 {
+		l.files = append(l.files, file{path, rel, info.Size()})
+	}
 }
 
 // everyFile keeps all files.

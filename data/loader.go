@@ -2,11 +2,7 @@
 
 package data
 
-import (
-	"fmt"
-
-	"octet/internal/rng"
-)
+import "octet/internal/rng"
 
 // Ignored is the target of a place that has none: a cross-entropy leaves it out.
 const Ignored = -100
@@ -56,9 +52,6 @@ func (l *Loader) NewBatch() *Batch {
 
 // Next fills b with this rank's part of the next batch. Every rank of the run must call it as often as the others.
 func (l *Loader) Next(b *Batch) error {
-	if err := l.Need(1); err != nil {
-		return err
-	}
 	b.Valid = 0
 	first := l.state.Position + uint64(l.c.Rank*l.c.LocalBatch)
 	for row := range l.c.LocalBatch {
@@ -73,25 +66,23 @@ func (l *Loader) Next(b *Batch) error {
 	return nil
 }
 
-// Need says whether the data holds so many more batches; ask before training. Shuffled data never ends: after each epoch it comes in another order.
-func (l *Loader) Need(batches int) error {
-	samples := l.state.Position + uint64(batches)*l.batch()
-	if l.shuffled || samples <= l.windows {
-		return nil
-	}
-	return fmt.Errorf("data: %s holds %d tokens, %d batches of %d windows of %d from position %d on need %d: set %s to more data or train fewer steps",
-		l.source, l.source.Len(), batches, l.batch(), l.c.SeqLen, l.state.Position, samples*uint64(l.c.SeqLen)+1, l.c.field("dataset_path"))
+// Epochs is how often so many batches from the first on read the data. Data never ends: it begins again, shuffled data in another order.
+func (l *Loader) Epochs(batches int) float64 {
+	return float64(uint64(batches)*l.batch()) / float64(l.windows)
 }
+
+// Summary says how much data there is, and what of it was left out.
+func (l *Loader) Summary() string { return l.source.Summary() }
 
 // batch is the number of samples of all ranks in one batch.
 func (l *Loader) batch() uint64 { return uint64(l.c.Ranks * l.c.LocalBatch) }
 
 // window is the window that a sample is.
 func (l *Loader) window(sample uint64) uint64 {
-	if !l.shuffled {
-		return sample
-	}
 	epoch := sample / l.windows
+	if !l.shuffled {
+		return sample % l.windows
+	}
 	return rng.Perm{Key: rng.New(l.state.Key, "data").Uint64(epoch), N: l.windows}.At(sample % l.windows)
 }
 

@@ -4,58 +4,84 @@ package data
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 )
 
 // Source is a long row of token ids that lies in files, each file's ids after those of the file before. Only the list of the files is in
 // memory: ids are read where they are asked for. It must not be used from several goroutines at once.
 type Source struct {
-	root  string
-	files []file
-	ends  []int64 // for each file the position after its last id
-	width int64   // bytes of an id: 1, 2 or 4
-	vocab int
+	root    string
+	files   []file
+	ends    []int64 // for each file the position after its last id, and after the separator that follows
+	width   int64   // bytes of an id: 1, 2 or 4
+	between int64   // separators between two files: 1 for text
+	vocab   int
+	field   string // of the user's configuration that names the files
+	leftOut leftOut
 
 	open *os.File // files[at], left open for the next read; nil before the first
 	at   int
 	raw  []byte // the bytes of one read
 }
 
-// OpenSource lists the files of the data set that c names.
+// separator is the id between two files of text, which no text has in it.
+const separator = 0
+
+// leftOut counts what a data set of text does not read.
+type leftOut struct{ hidden, noText int }
+
+func (l leftOut) String() string {
+	var parts []string
+	if l.hidden > 0 {
+		parts = append(parts, fmt.Sprintf("%d hidden", l.hidden))
+	}
+	if l.noText > 0 {
+		parts = append(parts, fmt.Sprintf("%d not UTF-8 text", l.noText))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ", left out: " + strings.Join(parts, ", ")
+}
+
+// OpenSource lists the files of the data set that c names, and reads those of text once to know that they are.
 func OpenSource(c Config) (*Source, error) {
-	s := &Source{root: c.Path, width: 1, vocab: c.VocabSize}
-	keep, kind := everyFile, "file"
+	s := &Source{root: c.Path, width: 1, vocab: c.VocabSize, field: c.field("dataset_path")}
+	find, kind := listing{keep: everyFile}, "file of UTF-8 text"
 	switch c.Dataset {
 	case "text":
+		s.between = 1
 	case "tokens":
-		keep, kind = tokenFiles, ".u16 or .u32 file"
+		find, kind = listing{keep: tokenFiles, hidden: true}, ".u16 or .u32 file"
 	case "gosource":
-		keep, kind = goFiles(c.Validation), ".go file"
+		find, kind = listing{keep: goFiles(c.Validation), hidden: true}, ".go file"
 		if c.Path == "" {
 			var err error
 			if s.root, err = goSourceTree(); err != nil {
 				return nil, fmt.Errorf("data: %s = gosource reads Go's own source code, which was not found (%w): install Go, or set %s to a folder of .go files",
-					c.field("dataset"), err, c.field("dataset_path"))
+					c.field("dataset"), err, s.field)
 			}
 		}
 	default:
 		return nil, fmt.Errorf("data: %s = %q is none of gosource, text, tokens", c.field("dataset"), c.Dataset)
 	}
-	var err error
-	s.files, err = list(s.root, keep)
+	err := find.list(s.root)
+	s.files, s.leftOut.hidden = find.files, find.skipped
+	if err == nil && c.Dataset == "text" {
+		err = s.dropBinaries()
+	}
 	if err == nil && len(s.files) == 0 {
-		err = fmt.Errorf("no %s with anything in it", kind)
+		err = fmt.Errorf("no %s with anything in it%v", kind, s.leftOut)
 	}
 	if err == nil {
 		err = s.index(c.Dataset == "tokens")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("data: %s = %q for dataset %s: %w", c.field("dataset_path"), s.root, c.Dataset, err)
+		return nil, fmt.Errorf("data: %s = %q for dataset %s: %w", s.field, s.root, c.Dataset, err)
 	}
 	if s.width == 1 && s.vocab < 256 {
 		return nil, fmt.Errorf("data: the ids of dataset %s are bytes, but model.args.vocab_size is %d: it must be at least 256", c.Dataset, s.vocab)
@@ -72,12 +98,16 @@ func (s *Source) index(tokens bool) error {
 		}
 	}
 	end := int64(0)
-	for _, f := range s.files {
+	for i, f := range s.files {
 		if tokens && filepath.Ext(f.path) != filepath.Ext(s.files[0].path) {
 			return fmt.Errorf("%s and %s hold ids of different widths", s.files[0].path, f.path)
 		}
 		if f.size%s.width != 0 {
 			return fmt.Errorf("%s has %d bytes, which are no whole number of %d-byte ids", f.path, f.size, s.width)
+		}
+		if i > 0 {
+			end += s.between
+			s.ends[i-1] = end
 		}
 		end += f.size / s.width
 		s.ends = append(s.ends, end)
@@ -91,6 +121,11 @@ func (s *Source) Len() int64 { return s.ends[len(s.ends)-1] }
 // String is the file or folder.
 func (s *Source) String() string { return s.root }
 
+// Summary says how much there is, and what was left out.
+func (s *Source) Summary() string {
+	return fmt.Sprintf("%d tokens in %d files%v", s.Len(), len(s.files), s.leftOut)
+}
+
 // Read fills dst with the ids at pos, pos+1, …, which must all be there. An id outside the model's vocabulary is an error.
 func (s *Source) Read(dst []int32, pos int64) error {
 	if pos < 0 || pos+int64(len(dst)) > s.Len() {
@@ -98,11 +133,20 @@ func (s *Source) Read(dst []int32, pos int64) error {
 	}
 	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] > pos })
 	for ; len(dst) > 0; i++ {
-		n := min(int64(len(dst)), s.ends[i]-pos)
-		if err := s.readFile(dst[:n], i, pos-(s.ends[i]-s.files[i].size/s.width)); err != nil {
-			return fmt.Errorf("data: %s: %w", s.files[i].path, err)
+		start := int64(0)
+		if i > 0 {
+			start = s.ends[i-1]
 		}
-		dst, pos = dst[n:], pos+n
+		ids := s.files[i].size / s.width
+		if n := min(int64(len(dst)), start+ids-pos); n > 0 {
+			if err := s.readFile(dst[:n], i, pos-start); err != nil {
+				return fmt.Errorf("data: %s: %w", s.files[i].path, err)
+			}
+			dst, pos = dst[n:], pos+n
+		}
+		for ; len(dst) > 0 && pos < s.ends[i]; pos++ {
+			dst[0], dst = separator, dst[1:]
+		}
 	}
 	return nil
 }
@@ -118,27 +162,31 @@ func (s *Source) readFile(dst []int32, i int, first int64) error {
 	}
 	raw := s.raw[:n]
 	if got, err := s.open.ReadAt(raw, first*s.width); got < n {
-		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("it had %d bytes when it was listed, now it ends at %d", s.files[i].size, first*s.width+int64(got))
-		}
-		return err
+		return s.short(i, first*s.width+int64(got), err)
 	}
 	for j := range dst {
-		var id uint32
-		switch s.width {
-		case 1:
-			id = uint32(raw[j])
-		case 2:
-			id = uint32(binary.LittleEndian.Uint16(raw[2*j:]))
-		case 4:
-			id = binary.LittleEndian.Uint32(raw[4*j:])
-		}
+		id := s.id(raw, j)
 		if uint64(id) >= uint64(s.vocab) {
-			return fmt.Errorf("id %d at position %d is outside the vocabulary of %d (model.args.vocab_size)", id, first+int64(j), s.vocab)
+			return s.outside(id, first+int64(j))
 		}
 		dst[j] = int32(id)
 	}
 	return nil
+}
+
+// id is the id number j of raw.
+func (s *Source) id(raw []byte, j int) uint32 {
+	switch s.width {
+	case 1:
+		return uint32(raw[j])
+	case 2:
+		return uint32(binary.LittleEndian.Uint16(raw[2*j:]))
+	}
+	return binary.LittleEndian.Uint32(raw[4*j:])
+}
+
+func (s *Source) outside(id uint32, position int64) error {
+	return fmt.Errorf("id %d at position %d is outside the vocabulary of %d (model.args.vocab_size)", id, position, s.vocab)
 }
 
 // openFile makes file i the open one.

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,25 +56,55 @@ func checkData(cfg *config.Config, world int) error {
 	return loader.Close()
 }
 
-// openData opens the rank's part of the data and checks that it is enough for
-// all steps.
+// Scan opens every file of the data and reads what may hold wrong ids, so that
+// no run ends at them. It says now and then how far it is. One process on each
+// host calls it before any rank starts.
+func Scan(cfg *config.Config, say func(string)) error {
+	c, err := dataConfig(cfg)
+	if err != nil {
+		return err
+	}
+	source, err := data.OpenSource(c)
+	if err != nil {
+		return err
+	}
+	return source.Scan(every(2*time.Second, func(read, all int64) {
+		say(fmt.Sprintf("training.dataset_path: %s of %s checked", gib(int(read)), gib(int(all))))
+	}))
+}
+
+// every is say, but not more often than once in d, nor before d has passed.
+func every(d time.Duration, say func(read, all int64)) func(read, all int64) {
+	var mu sync.Mutex
+	last := time.Now()
+	return func(read, all int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(last) >= d {
+			say(read, all)
+			last = time.Now()
+		}
+	}
+}
+
+// openData opens the rank's part of the data.
 func openData(cfg *config.Config, rank, world int) (*data.Loader, error) {
+	c, err := dataConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.Rank, c.Ranks = rank, cfg.DataRanks(world)
+	return data.Open(c)
+}
+
+// dataConfig is the data of all ranks.
+func dataConfig(cfg *config.Config) (data.Config, error) {
 	args, err := plan.Args(cfg)
-	if err != nil {
-		return nil, err
-	}
 	c := cfg.Training
-	loader, err := data.Open(data.Config{
+	return data.Config{
 		Dataset: c.Dataset, Path: c.DatasetPath, SeqLen: c.SeqLen, LocalBatch: c.LocalBatchSize,
-		Rank: rank, Ranks: cfg.DataRanks(world), VocabSize: args.Vocab, Seed: uint64(cfg.Debug.Seed),
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := loader.Need(c.Steps * cfg.Microbatches(world)); err != nil {
-		return nil, errors.Join(err, loader.Close())
-	}
-	return loader, nil
+		VocabSize: args.Vocab, Seed: uint64(cfg.Debug.Seed),
+	}, err
 }
 
 func checkWeights(cfg *config.Config) error {

@@ -42,6 +42,11 @@ func runTrain(ctx context.Context, args []string) error {
 	if err := train.Check(cfg, place.World, place.LocalWorld); err != nil {
 		return err
 	}
+	if place.Local == 0 {
+		if err := train.Scan(cfg, say); err != nil {
+			return err
+		}
+	}
 	return blame(trainRank(ctx, cfg, place), place.Global)
 }
 
@@ -63,7 +68,10 @@ func checkTrain(args []string, world, local int) error {
 	if err != nil {
 		return err
 	}
-	return train.Check(cfg, world, local)
+	if err := train.Check(cfg, world, local); err != nil {
+		return err
+	}
+	return train.Scan(cfg, say)
 }
 
 func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) error {

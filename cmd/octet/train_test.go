@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -93,6 +94,12 @@ func TestBadInputIsRefusedBeforeARankStarts(t *testing.T) {
 	if err := os.WriteFile(cut, whole[:len(whole)-1000], 0o666); err != nil {
 		t.Fatal(err)
 	}
+	badID, locked := filepath.Join(dir, "bad.u16"), filepath.Join(dir, "locked")
+	ids := make([]byte, 2*100_000)
+	ids[2*90_000+1] = 8 // 2048
+	if err := errors.Join(os.WriteFile(badID, ids, 0o666), os.Mkdir(locked, 0o777), os.Symlink("nowhere", filepath.Join(locked, "a.txt"))); err != nil {
+		t.Fatal(err)
+	}
 	short := strings.Fields("run --nproc-per-node 2 train --training.seq_len=64 --training.steps=1")
 	with := func(more string) []string { return append(append([]string(nil), short...), strings.Fields(more)...) }
 	for _, tt := range []struct {
@@ -104,6 +111,8 @@ func TestBadInputIsRefusedBeforeARankStarts(t *testing.T) {
 		{"wrong type", with("--optimizer.lr=fast"), []string{"optimizer.lr", "fast"}},
 		{"degree that does not divide", with("--parallelism.data_parallel_shard_degree=3"), []string{"data_parallel_shard_degree", "3", "2"}},
 		{"missing dataset", with("--training.dataset=text --training.dataset_path=" + dir + "/none"), []string{"training.dataset_path", "none"}},
+		{"bad id far behind", with("--training.dataset=tokens --training.dataset_path=" + badID), []string{"bad.u16: id 2048 at position 90000", "model.args.vocab_size"}},
+		{"file that is not there", with("--training.dataset=text --training.dataset_path=" + locked), []string{"training.dataset_path", "locked/a.txt"}},
 		{"truncated weights", with("--checkpoint.initial_load_path=" + cut), []string{"cut.safetensors"}},
 		{"size that float8 cannot take", with("--model.converters=quantize.linear.float8 --model.args.ffn_hidden_dim=100"),
 			[]string{"layers.0.feed_forward.w1", "100", "16", "filter_fqns"}},
