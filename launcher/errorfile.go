@@ -20,6 +20,8 @@ type Failure struct {
 	Message string
 	// Victim says that the worker failed because another rank did.
 	Victim bool
+	// At is when the worker left its reason; zero if there is none.
+	At time.Time
 }
 
 // errorFile is the file's JSON, as torch.distributed.elastic writes it; its
@@ -91,15 +93,42 @@ func ReadErrorFile(path string) Failure {
 	if err != nil {
 		return Failure{}
 	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return Failure{}
+	}
+	f, stamp := parseErrorFile(text)
+	if f.Message != "" {
+		f.At = writtenAt(info.ModTime(), stamp)
+	}
+	return f
+}
+
+// parseErrorFile returns the failure and its timestamp, "" where there is none.
+func parseErrorFile(text []byte) (Failure, string) {
 	var f errorFile
 	if json.Unmarshal(text, &f) != nil {
-		return Failure{}
+		return Failure{}, ""
 	}
 	var m errorMessage
 	if json.Unmarshal(f.Message, &m) == nil {
-		return Failure{m.Message, m.ExtraInfo.Victim}
+		return Failure{Message: m.Message, Victim: m.ExtraInfo.Victim}, m.ExtraInfo.Timestamp
 	}
 	var plain string
 	_ = json.Unmarshal(f.Message, &plain)
-	return Failure{Message: plain}
+	return Failure{Message: plain}, ""
+}
+
+// writtenAt is when an error file was written. Its timestamp is of this host but
+// has whole seconds; the file system tells the fraction, by a clock that is
+// another host's where the directory is mounted from there.
+func writtenAt(modified time.Time, stamp string) time.Time {
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil {
+		return modified
+	}
+	if d := modified.Sub(time.Unix(seconds, 0)); d < 0 || d > 2*time.Second {
+		return time.Unix(seconds, 0)
+	}
+	return modified
 }

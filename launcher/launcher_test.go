@@ -152,19 +152,51 @@ func TestErrorFile(t *testing.T) {
 		err  error
 		want Failure
 	}{
-		{cause, Failure{"lost rank 1", false}},
-		{fmt.Errorf("step 3: %w", Victim(cause)), Failure{"step 3: lost rank 1", true}},
+		{cause, Failure{Message: "lost rank 1"}},
+		{fmt.Errorf("step 3: %w", Victim(cause)), Failure{Message: "step 3: lost rank 1", Victim: true}},
 	} {
+		before := time.Now().Truncate(time.Second)
 		if err := WriteErrorFile(tt.err); err != nil {
 			t.Fatal(err)
 		}
-		if got := ReadErrorFile(path); got != tt.want {
+		got := ReadErrorFile(path)
+		if got.At.Before(before) || got.At.After(time.Now()) {
+			t.Errorf("written at %v, not after %v", got.At, before)
+		}
+		if got.At = (time.Time{}); got != tt.want {
 			t.Errorf("got %+v, want %+v", got, tt.want)
 		}
 	}
 	t.Setenv(errorFileVar, "")
 	if err := WriteErrorFile(cause); err != nil {
 		t.Errorf("without the variable: %v", err)
+	}
+}
+
+// The file system tells when an error file was written, unless the timestamp in it
+// contradicts.
+func TestErrorFileTime(t *testing.T) {
+	second := time.Unix(1700000000, 0)
+	for _, tt := range []struct {
+		name, stamp    string
+		modified, want time.Time
+	}{
+		{"within the second", "1700000000", second.Add(300 * time.Millisecond), second.Add(300 * time.Millisecond)},
+		{"no timestamp", "", second.Add(time.Hour), second.Add(time.Hour)},
+		{"a file server whose clock is fast", "1700000000", second.Add(time.Minute), second},
+		{"or slow", "1700000000", second.Add(-time.Second), second},
+	} {
+		path := filepath.Join(t.TempDir(), "error.json")
+		text := `{"message": {"message": "m", "extraInfo": {"timestamp": "` + tt.stamp + `"}}}`
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, tt.modified, tt.modified); err != nil {
+			t.Fatal(err)
+		}
+		if got := ReadErrorFile(path).At; !got.Equal(tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 

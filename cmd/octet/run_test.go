@@ -44,12 +44,42 @@ func TestRunReportsTheFirstToFail(t *testing.T) {
 			if lastLine(stderr) != want {
 				t.Errorf("last line %q, want %q", lastLine(stderr), want)
 			}
-			for _, part := range []string{"octet:   | last words\n", "victim: stopped by octet\n"} {
+			for _, part := range []string{"octet:   | last words\n", "stopped by octet\n"} {
 				if !strings.Contains(stderr, part) {
 					t.Errorf("stderr does not contain %q:\n%s", part, stderr)
 				}
 			}
 		})
+	}
+}
+
+// A rank that wrote why it fails and ends slowly is the cause, not the one whose
+// connection to it broke and which ended first.
+func TestRunFindsTheSlowCause(t *testing.T) {
+	t.Parallel()
+	code, _, stderr := run(t, twoRanks(`write() { echo '{"message": {"message": "'"$1"'", "extraInfo": {}}}' > $TORCHELASTIC_ERROR_FILE.tmp; mv $TORCHELASTIC_ERROR_FILE.tmp $TORCHELASTIC_ERROR_FILE; }
+		cause=$(dirname $TORCHELASTIC_ERROR_FILE)/../1/error.json
+		if [ $RANK = 1 ]; then write "ValueError: bad batch"; sleep 100; fi
+		until [ -e $cause ]; do :; done; sleep 0.02; write "connection closed by peer"; exit 3`)...)
+	if code != 1 || !strings.Contains(lastLine(stderr), "first to fail: rank 1 on ") || !strings.HasSuffix(lastLine(stderr), ": ValueError: bad batch (exit code 1)") {
+		t.Errorf("code %d\n%s", code, stderr)
+	}
+	if !strings.Contains(stderr, "connection closed by peer (exit code 3), ") || strings.Contains(stderr, "victim") {
+		t.Errorf("rank 0 failed later, and says of nobody that it is a victim:\n%s", stderr)
+	}
+}
+
+// A rank that left before the others is told of.
+func TestRunTellsWhoLeftEarly(t *testing.T) {
+	t.Parallel()
+	done := filepath.Join(t.TempDir(), "done")
+	code, _, stderr := run(t, twoRanks(`[ $RANK = 0 ] || { echo $$ > `+done+`.tmp; mv `+done+`.tmp `+done+`; exit 0; }
+		until [ -e `+done+` ]; do :; done
+		while kill -0 $(cat `+done+`) 2>/dev/null; do :; done
+		echo '{"message": {"message": "rank 1 has closed its communicator", "extraInfo": {"victim": true}}}' > $TORCHELASTIC_ERROR_FILE; exit 1`)...)
+	if code != 1 || !strings.Contains(lastLine(stderr), "first to fail: rank 0 on ") || !strings.HasSuffix(lastLine(stderr), " had left before, with exit code 0") ||
+		!strings.Contains(stderr, "): left with exit code 0, ") {
+		t.Errorf("code %d\n%s", code, stderr)
 	}
 }
 

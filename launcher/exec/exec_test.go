@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"octet/launcher"
 )
 
 // beGuard makes the test binary the guard of the processes that it starts.
@@ -204,6 +206,28 @@ func TestStartAndStop(t *testing.T) {
 		t.Error("a third exit")
 	}
 	<-g.Done()
+}
+
+func TestExitIsDatedByItsErrorFile(t *testing.T) {
+	end := time.Unix(1700000000, 0)
+	killed := end.Add(-time.Second)
+	tick := coarseTick()
+	for _, tt := range []struct {
+		name    string
+		written time.Time
+		want    Exit
+	}{
+		{"no error file", time.Time{}, Exit{At: end, Signal: syscall.SIGTERM, Killed: true}},
+		{"written before the stop", killed.Add(-time.Second), Exit{At: killed.Add(-time.Second + tick), Code: 1}},
+		{"because of the stop, dated a tick late", killed.Add(-tick / 2), Exit{At: killed.Add(tick - tick/2), Signal: syscall.SIGTERM, Killed: true}},
+		{"with its last breath", end, Exit{At: end, Signal: syscall.SIGTERM, Killed: true}},
+	} {
+		e := Exit{At: end, Signal: syscall.SIGTERM, Killed: true, Failure: launcher.Failure{At: tt.written}}
+		e.date(killed)
+		if e.Failure = (launcher.Failure{}); !reflect.DeepEqual(e, tt.want) {
+			t.Errorf("%s: got %+v, want %+v", tt.name, e, tt.want)
+		}
+	}
 }
 
 // Nothing runs after a Start that failed half-way.

@@ -17,11 +17,12 @@ type Exit struct {
 
 	Code   int            // exit status, where no signal ended it
 	Signal syscall.Signal // else 0
-	At     time.Time
+	// At is when the rank failed: when it wrote its error file, else when it ended.
+	At time.Time
 	// Failure is what the rank left in its error file.
 	Failure launcher.Failure
-	// Killed says that Stop had been called before, Frozen that the rank was
-	// stopped (SIGSTOP) at that moment.
+	// Killed says that Stop had been called before it failed, Frozen that the rank
+	// was stopped (SIGSTOP) at that moment.
 	Killed, Frozen bool
 	// Tail is the end of its stderr, or the beginning of a crash of the Go
 	// runtime; 20 lines at most.
@@ -53,7 +54,7 @@ type worker struct {
 
 	mu     sync.Mutex
 	exited bool
-	killed bool
+	killed time.Time // of the first stop; zero: none
 	frozen bool
 }
 
@@ -132,7 +133,7 @@ func (w *worker) wait() Exit {
 	w.mu.Lock() // until here the pid is a zombie's, so stop signals nobody else
 	state, err := w.proc.Wait()
 	w.exited = true
-	e := Exit{Rank: w.rank, Local: w.local, PID: w.proc.Pid, At: at, Killed: w.killed, Frozen: w.frozen}
+	e := Exit{Rank: w.rank, Local: w.local, PID: w.proc.Pid, At: at, Killed: !w.killed.IsZero(), Frozen: w.frozen}
 	w.mu.Unlock()
 	if err != nil {
 		e.Code = 1
@@ -145,8 +146,27 @@ func (w *worker) wait() Exit {
 	if e.Code != 0 || e.Signal != 0 {
 		e.Failure = launcher.ReadErrorFile(w.errorFile)
 		w.tail.explain(&e)
+		e.date(w.killed)
 	}
 	return e
+}
+
+// date takes the time of the failure from the error file. A rank that had written
+// one before it was told to stop had failed by itself and was only slow to end: it
+// counts as ended by its own failure, with the code of one.
+func (e *Exit) date(killed time.Time) {
+	if e.Failure.At.IsZero() {
+		return
+	}
+	// A file system dates by a clock that may be a tick late; no cause may seem to
+	// come before what it followed.
+	if at := e.Failure.At.Add(coarseTick()); at.Before(e.At) {
+		e.At = at
+	}
+	if e.Killed && e.At.Before(killed) {
+		e.Killed, e.Frozen = false, false
+		e.Code, e.Signal = max(e.Code, 1), 0
+	}
 }
 
 // stop signals the rank's process group. A rank that has ended by itself, even if
@@ -157,9 +177,11 @@ func (w *worker) stop(sig syscall.Signal) {
 	if w.exited {
 		return
 	}
-	if !w.killed {
+	if w.killed.IsZero() {
 		state := processState(w.proc.Pid)
-		w.killed = state != 'Z'
+		if state != 'Z' {
+			w.killed = time.Now()
+		}
 		w.frozen = state == 'T'
 	}
 	_ = syscall.Kill(-w.proc.Pid, sig)

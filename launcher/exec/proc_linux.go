@@ -30,6 +30,15 @@ func waitForEnd(pid int) {
 	}
 }
 
+// coarseTick is the resolution of the clock that dates files.
+func coarseTick() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGetres(unix.CLOCK_REALTIME_COARSE, &ts) != nil {
+		return 10 * time.Millisecond // the slowest tick of usual kernels
+	}
+	return time.Duration(ts.Nano())
+}
+
 // process is a line of /proc.
 type process struct {
 	pid, parent, session int

@@ -35,12 +35,12 @@ type Exit struct {
 	PID    int
 	Code   int       // exit status, where no signal ended it
 	Signal int       // number of the signal that ended it, else 0
-	At     time.Time // on the coordinator's clock
+	At     time.Time // when it failed, on the coordinator's clock
 	// Message is the reason that the rank left in its error file.
 	Message string
 	// Victim says that the rank blames another for its failure.
 	Victim bool
-	// Killed says that the launcher had told the rank to stop before.
+	// Killed says that the launcher had told the rank to stop before it failed.
 	Killed bool
 	// Frozen says that the rank was stopped (SIGSTOP) when it was told so.
 	Frozen bool

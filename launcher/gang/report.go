@@ -97,16 +97,35 @@ func (g *Gang) report() (code int, lines []string) {
 			lines = append(lines, "  | "+l)
 		}
 	}
-	return root.code, append(lines, "first to fail: "+root.String())
+	last := "first to fail: " + root.String()
+	if early := g.early(root); root.class == victim && len(early) > 0 {
+		last += "; " + rankName(early[0]) + " had left before, with exit code 0"
+	}
+	return root.code, append(lines, last)
 }
 
-// listExits has a line for each rank that did not exit 0: failures in their
-// order, then the ranks that were stopped because of them.
+// early returns the ranks that exited 0 before the root failed, in their order:
+// others may have waited for them.
+func (g *Gang) early(root failure) []Exit {
+	left := slices.DeleteFunc(slices.Clone(g.exits), func(e Exit) bool {
+		return e.ExitCode() != 0 || e.Killed || !e.At.Before(root.at)
+	})
+	slices.SortStableFunc(left, func(a, b Exit) int { return a.At.Compare(b.At) })
+	return left
+}
+
+// listExits has a line for each rank but those that went on to a good end:
+// failures in their order, ranks that had left before, ranks that were stopped.
 func (g *Gang) listExits(root failure) []string {
 	exits := slices.DeleteFunc(slices.Clone(g.exits), func(e Exit) bool { return e.ExitCode() == 0 && !e.Frozen })
 	slices.SortStableFunc(exits, func(a, b Exit) int {
 		return cmp.Or(boolCompare(a.Killed, b.Killed), a.At.Compare(b.At), cmp.Compare(a.Rank, b.Rank))
 	})
+	stopped := len(exits)
+	if i := slices.IndexFunc(exits, func(e Exit) bool { return e.Killed }); i >= 0 {
+		stopped = i
+	}
+	exits = slices.Insert(exits, stopped, g.early(root)...)
 	var lines []string
 	for i, e := range exits {
 		if i == maxListed {
@@ -118,7 +137,9 @@ func (g *Gang) listExits(root failure) []string {
 		case e.Frozen:
 			what = "was stopped by SIGSTOP, then ended by octet"
 		case e.Killed:
-			what = "victim: stopped by octet"
+			what = "stopped by octet"
+		case e.ExitCode() == 0:
+			what = fmt.Sprintf("left with exit code 0, %v before the first failure", root.at.Sub(e.At).Round(time.Millisecond))
 		case e.Victim:
 			what = "victim: " + what
 		}
