@@ -56,6 +56,9 @@ func TestHostAddress(t *testing.T) {
 	if got := (Place{MasterAddr: "localhost", MasterPort: 29500}).HostAddress(); got != "" {
 		t.Errorf("a store on this host's loopback: %q, want none", got)
 	}
+	if got := (Place{MasterAddr: "localhost", MasterPort: 29500, LocalAddr: "10.1.2.3"}).HostAddress(); got != "10.1.2.3" {
+		t.Errorf("with --local-addr: %q", got)
+	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Fatal(err)

@@ -32,6 +32,10 @@ type Rank struct {
 	Comm comm.Comm
 }
 
+// LocalAddrVar tells the ranks of a host the address of --local-addr. Torchrun has
+// no variable for it.
+const LocalAddrVar = "OCTET_LOCAL_ADDR"
+
 // Place is where a process stands in its job.
 type Place struct {
 	Global, World     int // rank and number of ranks in the job
@@ -45,6 +49,9 @@ type Place struct {
 	// AgentStore says that the launcher serves the store; otherwise rank 0 does.
 	AgentStore bool
 
+	// LocalAddr is how other hosts reach this one (--local-addr); empty: not told.
+	LocalAddr string
+
 	RunID   string // id of the job, as the launcher names it
 	Attempt int    // how many times the ranks were started before
 	Source  string // what the place was read from: "torchrun", "slurm" or "alone"
@@ -55,10 +62,13 @@ func (p Place) Endpoint() string {
 	return net.JoinHostPort(p.MasterAddr, strconv.Itoa(p.MasterPort))
 }
 
-// HostAddress is this host's address on its way to MasterAddr: hosts that reach
-// the store reach this host there. It is empty if that way does not leave the
-// host, which then does not tell.
+// HostAddress is LocalAddr or, where the operator gave none, this host's address
+// on its way to MasterAddr: hosts that reach the store reach this host there. It is
+// empty if that way does not leave the host, which then does not tell.
 func (p Place) HostAddress() string {
+	if p.LocalAddr != "" {
+		return p.LocalAddr
+	}
 	conn, err := net.Dial("udp", p.Endpoint()) // chooses a route and sends nothing
 	if err != nil {
 		return ""
@@ -141,6 +151,7 @@ func (v *vars) torchrun() Place {
 	p.Groups = v.intOr("GROUP_WORLD_SIZE", (p.World+p.LocalWorld-1)/p.LocalWorld, 1, p.World+1)
 	p.Group = v.intOr("GROUP_RANK", (p.Global-p.Local)/p.LocalWorld, 0, p.Groups)
 	p.Attempt = v.intOr("TORCHELASTIC_RESTART_COUNT", 0, 0, maxRanks)
+	p.LocalAddr = v.getenv(LocalAddrVar)
 	p.AgentStore = v.getenv("TORCHELASTIC_USE_AGENT_STORE") == "True"
 	if p.World > 1 {
 		p.MasterPort = v.int("MASTER_PORT", 1, 1<<16)

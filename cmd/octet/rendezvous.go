@@ -14,6 +14,9 @@ import (
 	"octet/launcher/agent"
 )
 
+// maxSeconds bounds what is given in seconds: thirty years.
+const maxSeconds = 1e9
+
 // options checks the flags and finds where the hosts meet.
 func (f *runFlags) options() (agent.Options, error) {
 	o := agent.Options{
@@ -30,16 +33,22 @@ func (f *runFlags) options() (agent.Options, error) {
 	switch {
 	case f.maxRestarts < 0:
 		return o, fmt.Errorf("--max-restarts %d: want 0 or more", f.maxRestarts)
-	case f.shutdownTimeout < 0:
-		return o, fmt.Errorf("--shutdown-timeout %v: want 0 seconds or more", f.shutdownTimeout)
+	case !(f.shutdownTimeout >= 0 && f.shutdownTimeout <= maxSeconds):
+		return o, fmt.Errorf("--shutdown-timeout %v: want 0 to %.0g seconds", f.shutdownTimeout, maxSeconds)
 	case f.monitorInterval <= 0:
 		return o, fmt.Errorf("--monitor-interval %v: want more than 0 seconds", f.monitorInterval)
+	}
+	if f.set.Changed("monitor-interval") {
+		say("--monitor-interval is ignored: octet notices at once when a rank ends")
 	}
 	conf, err := f.conf()
 	if err != nil {
 		return o, err
 	}
 	o.JoinTimeout = conf.joinTimeout
+	if f.rdzvBackend == "static" && !f.standalone && f.set.Changed("node-rank") && !f.set.Changed("nnodes") {
+		return o, fmt.Errorf("--node-rank %d without --nnodes: this host would be a job of its own", f.nodeRank)
+	}
 	fixed := f.set.Changed("master-port") || f.rdzvEndpoint != ""
 	switch {
 	case f.standalone, f.rdzvBackend == "static" && o.Nodes == 1 && !fixed:

@@ -51,8 +51,8 @@ func runRun(ctx context.Context, args []string) error {
 	console, columns := newConsole()
 	opts.Say = say
 	opts.Job = exec.Job{
-		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Role: f.role, MaxRestarts: f.maxRestarts,
-		Signals: f.signals, Console: console, Logs: logs,
+		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Role: f.role, MaxRestarts: f.maxRestarts, LocalAddr: f.localAddr,
+		Signals: f.signals, Stdin: os.Stdin, Console: console, Logs: logs,
 	}
 	if own && columns > 0 {
 		// octet's own commands may draw a progress bar; Console keeps it in place.

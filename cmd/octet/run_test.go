@@ -198,7 +198,7 @@ func TestRunForwardsTheSignal(t *testing.T) {
 // The table of torchrun's variables, as PyTorch 2.15 sets them.
 func TestRunEnvironment(t *testing.T) {
 	t.Parallel()
-	p := octetProcess(t, twoRanks("env", "--rdzv-id", "job", "--max-restarts", "2", "--role", "trainer", "--local-ranks-filter", "1", "--log-line-prefix-template", "|")...)
+	p := octetProcess(t, twoRanks("env", "--rdzv-id", "job", "--max-restarts", "2", "--role", "trainer", "--local-addr", "10.1.2.3", "--local-ranks-filter", "1", "--log-line-prefix-template", "|")...)
 	p.Env = slices.DeleteFunc(p.Env, func(kv string) bool { return strings.HasPrefix(kv, "OMP_NUM_THREADS=") })
 	p.Env = append(p.Env, "INHERITED=yes", "RANK=77")
 	if err := p.Start(); err != nil {
@@ -220,7 +220,7 @@ func TestRunEnvironment(t *testing.T) {
 		{"TORCHELASTIC_RESTART_COUNT", "0"}, {"TORCHELASTIC_MAX_RESTARTS", "2"}, {"TORCHELASTIC_RUN_ID", "job"},
 		{"TORCHELASTIC_USE_AGENT_STORE", "True"}, {"TORCHELASTIC_ERROR_FILE", "/.*/octet_job_[^/]+/attempt_0/1/error.json"},
 		{"TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT"},
-		{"TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"}, {"OMP_NUM_THREADS", "[1-9][0-9]*"}, {"INHERITED", "yes"},
+		{"TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"}, {"OMP_NUM_THREADS", "[1-9][0-9]*"}, {"INHERITED", "yes"}, {"OCTET_LOCAL_ADDR", "10.1.2.3"},
 	} {
 		if got := env[tt.name]; len(got) != 1 || !regexp.MustCompile("^"+tt.value+"$").MatchString(got[0]) {
 			t.Errorf("%s=%q, want %s once", tt.name, got, tt.value)
@@ -228,6 +228,32 @@ func TestRunEnvironment(t *testing.T) {
 	}
 	if !strings.Contains(p.stderr.String(), "OMP_NUM_THREADS=") {
 		t.Errorf("nothing said about OMP_NUM_THREADS:\n%s", p.stderr.String())
+	}
+}
+
+// Ranks read the launcher's stdin, as under torchrun.
+func TestRunStdin(t *testing.T) {
+	t.Parallel()
+	p := octetProcess(t, "run", "--log-line-prefix-template=", "cat")
+	p.Stdin = strings.NewReader("one\ntwo\n")
+	if err := p.Run(); err != nil || p.stdout.String() != "one\ntwo\n" {
+		t.Errorf("%v, stdout without marks %q\n%s", err, p.stdout.String(), p.stderr.String())
+	}
+}
+
+// A script needs no execute bit and no first line.
+func TestRunPythonScript(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip(err)
+	}
+	script := filepath.Join(t.TempDir(), "rank.py")
+	if err := os.WriteFile(script, []byte("import os, sys; print(os.environ['RANK'], sys.argv[1:], sys.orig_argv[1])\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := run(t, "run", "--log-line-prefix-template", "", script, "--lr", "1")
+	if code != 0 || stdout != "0 ['--lr', '1'] -u\n" {
+		t.Errorf("code %d, stdout %q\n%s", code, stdout, stderr)
 	}
 }
 

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -41,15 +43,16 @@ type runFlags struct {
 	stdoutFilters, stderrFilters []string
 }
 
-// refused are torchrun's flags that octet does not have, with what to do instead.
-var refused = []struct{ name, value, why string }{
-	{"start-method", "method", "octet starts programs, not functions: leave it out"},
-	{"event-log-handler", "name", "octet has no event handlers: read the report, or --log-dir"},
-	{"run-path", "", "name the script itself"},
-	{"logs-specs", "name", "octet has no log plugins: use --log-dir, --redirects, --tee"},
-	{"numa-binding", "kind", "start the program under numactl: octet run --no-python numactl --cpunodebind=… program"},
-	{"virtual-local-rank", "", "octet has no GPU backend yet: read LOCAL_RANK"},
-	{"print-completion", "shell", "octet has no shell completion"},
+// refused are torchrun's flags that octet does not have, with torchrun's default,
+// which is accepted, and what to do instead.
+var refused = []struct{ name, def, why string }{
+	{"start-method", "spawn", "octet starts programs, not functions: leave it out"},
+	{"event-log-handler", "null", "octet has no event handlers: read the report, or --log-dir"},
+	{"run-path", "false", "name the script itself"},
+	{"logs-specs", "default", "octet has no log plugins: use --log-dir, --redirects, --tee"},
+	{"numa-binding", "", "start the program under numactl: octet run --no-python numactl --cpunodebind=… program"},
+	{"virtual-local-rank", "false", "octet has no GPU backend yet: read LOCAL_RANK"},
+	{"print-completion", "", "octet has no shell completion"},
 }
 
 // newRunFlags declares the flags with torchrun's names and defaults.
@@ -60,9 +63,6 @@ func newRunFlags() *runFlags {
 	fs.SetInterspersed(false) // what follows the program belongs to it
 	fs.SortFlags = false
 	fs.Usage = func() {}
-	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
-	})
 	fs.StringVar(&f.nnodes, "nnodes", "1:1", "number of hosts, `N`")
 	fs.StringVar(&f.nproc, "nproc-per-node", "1", "ranks on this host: a `number`, cpu or auto (one per core)")
 	fs.BoolVar(&f.standalone, "standalone", false, "one host on a free port of localhost, whatever the rendezvous flags say")
@@ -75,28 +75,55 @@ func newRunFlags() *runFlags {
 	fs.StringVar(&f.rdzvConf, "rdzv-conf", "", "`key=value,…`: join_timeout, timeout (seconds), is_host")
 	fs.StringVar(&f.localAddr, "local-addr", "", "`address` by which others reach this host")
 	fs.IntVar(&f.maxRestarts, "max-restarts", 0, "how often all ranks are started again after a failure")
-	fs.Float64Var(&f.monitorInterval, "monitor-interval", 0.1, "accepted; octet notices at once when a rank ends")
+	fs.Float64Var(&f.monitorInterval, "monitor-interval", 0.1, "`seconds`: accepted and ignored, octet notices at once when a rank ends")
 	fs.StringVar(&f.role, "role", "default", "`name` of the ranks, also in the mark of their lines")
 	fs.BoolVarP(&f.module, "module", "m", false, "the program is a Python module")
 	fs.BoolVar(&f.noPython, "no-python", false, "execute the program as it is, even if it is named like a script or a command of octet")
 	fs.StringVar(&f.logDir, "log-dir", "", "`directory` for <run id>_<random>/attempt_<n>/<local rank>/{stdout.log,stderr.log,error.json}; /dev/null: not even error.json")
 	fs.StringVarP(&f.redirectsText, "redirects", "r", "0", "`streams` to files only: 0 none, 1 stdout, 2 stderr, 3 both, or 0:1,1:2 by local rank")
 	fs.StringVarP(&f.teeText, "tee", "t", "0", "`streams` to files and the console; 3 if --log-dir is given without --redirects and --tee")
-	fs.StringVar(&f.linePrefix, "log-line-prefix-template", os.Getenv("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"), "mark of a rank's lines: `text` with ${role_name}, ${local_rank}, ${rank}, ${hostname}; else "+exec.DefaultPrefix)
+	fs.StringVar(&f.linePrefix, "log-line-prefix-template", cmp.Or(os.Getenv("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"), exec.DefaultPrefix), "mark of a rank's lines: `text` with ${role_name}, ${local_rank}, ${rank}, ${hostname}; empty for none")
 	fs.StringVar(&f.ranksFilterText, "local-ranks-filter", "", "local `ranks` that the console shows, as 0,1; files have all")
 	fs.StringVar(&f.stdoutWords, "duplicate-stdout-filters", "", "`words`: lines with one of them also go to filtered_stdout.log (,, is a comma)")
 	fs.StringVar(&f.stderrWords, "duplicate-stderr-filters", "", "the same for stderr")
 	fs.StringVar(&f.signals, "signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT", "`signals` that stop the job; ranks get the same")
 	fs.Float64Var(&f.shutdownTimeout, "shutdown-timeout", 30, "`seconds` between the signal and SIGKILL")
 	for _, r := range refused {
-		if r.value == "" {
+		if r.def == "false" {
 			fs.Bool(r.name, false, "")
 		} else {
-			fs.String(r.name, "", "")
+			fs.String(r.name, r.def, "")
 		}
 		_ = fs.MarkHidden(r.name)
 	}
+	fs.SetNormalizeFunc(fullName)
 	return f
+}
+
+// fullName is the flag that a word of the command line means: dashes and
+// underscores are one, and the beginning of one flag alone is enough, as argparse
+// has it. Of an ambiguous word nothing is made: parseRun tells what it could be.
+func fullName(fs *pflag.FlagSet, word string) pflag.NormalizedName {
+	if found := begun(fs, word); len(found) == 1 {
+		return pflag.NormalizedName(found[0])
+	}
+	return pflag.NormalizedName(strings.ReplaceAll(word, "_", "-"))
+}
+
+// begun lists the flags that begin with word, or the one that it is.
+func begun(fs *pflag.FlagSet, word string) (found []string) {
+	word = strings.ReplaceAll(word, "_", "-")
+	exact := false
+	fs.VisitAll(func(flag *pflag.Flag) {
+		exact = exact || flag.Name == word
+		if strings.HasPrefix(flag.Name, word) {
+			found = append(found, flag.Name)
+		}
+	})
+	if exact {
+		return []string{word}
+	}
+	return found
 }
 
 func (f *runFlags) usage() string {
@@ -126,13 +153,19 @@ func parseRun(args, environ []string) (f *runFlags, argv []string, err error) {
 		fromEnv(flag, "PET_"+strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_")))
 	})
 	if err := f.set.Parse(args); err != nil {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) {
+			if found := begun(f.set, unknown.GetSpecifiedName()); len(found) > 1 {
+				return f, nil, fmt.Errorf("--%s could be --%s", unknown.GetSpecifiedName(), strings.Join(found, " or --"))
+			}
+		}
 		return f, nil, err
 	}
 	if bad != nil {
 		return f, nil, bad
 	}
 	for _, r := range refused {
-		if f.set.Changed(r.name) {
+		if flag := f.set.Lookup(r.name); flag.Changed && flag.Value.String() != r.def {
 			return f, nil, fmt.Errorf("--%s is not supported: %s", r.name, r.why)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"octet/launcher"
 )
 
 // Env returns the environment of a rank: the launcher's own and the variables
@@ -32,6 +34,9 @@ func Env(job Job, w World, local int) []string {
 		{"TORCHELASTIC_USE_AGENT_STORE", "True"},
 		{"TORCHELASTIC_ERROR_FILE", job.Logs.errorFile(w.Epoch, local)},
 		{"TORCHELASTIC_SIGNALS_TO_HANDLE", job.Signals},
+	}
+	if job.LocalAddr != "" {
+		set = append(set, [2]string{launcher.LocalAddrVar, job.LocalAddr})
 	}
 	if !isSet(job.Environ, "TORCH_NCCL_ASYNC_ERROR_HANDLING") {
 		set = append(set, [2]string{"TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"})

@@ -38,7 +38,9 @@ type Job struct {
 	RunID       string
 	Role        string
 	MaxRestarts int
-	Signals     string // the list of --signals-to-handle, for the ranks to read
+	LocalAddr   string   // --local-addr; empty: not given
+	Signals     string   // the list of --signals-to-handle, for the ranks to read
+	Stdin       *os.File // the launcher's, which ranks share, as torchrun's do; nil: none
 	Console     *Console
 	Logs        Logs
 }
@@ -152,6 +154,9 @@ func (g *Group) startWorker(job Job, w World, local int) (*worker, error) {
 	cmd.Args = expand(job.Argv, local)
 	cmd.Env = Env(job, w, local)
 	cmd.Stdout, cmd.Stderr = theirs[0], theirs[1]
+	if job.Stdin != nil {
+		cmd.Stdin = job.Stdin
+	}
 	cmd.SysProcAttr = workerAttr()
 	err = g.host.start(cmd)
 	for _, f := range theirs { // the rank has its own

@@ -71,7 +71,7 @@ type Logs struct {
 	Redirects Streams // to the file only
 	Tee       Streams // to the file and the console
 
-	Prefix        string       // template of a line's mark on the console; empty: DefaultPrefix
+	Prefix        string       // template of a line's mark on the console, as DefaultPrefix
 	Hostname      string       // for ${hostname} in it
 	ConsoleFilter map[int]bool // local ranks that the console shows; nil: all
 
@@ -90,12 +90,8 @@ type prefixNames struct {
 }
 
 func (l Logs) prefix(n prefixNames) string {
-	template := l.Prefix
-	if template == "" {
-		template = DefaultPrefix
-	}
 	return strings.NewReplacer("${role_name}", n.role, "${local_rank}", strconv.Itoa(n.local),
-		"${rank}", strconv.Itoa(n.rank), "${hostname}", l.Hostname).Replace(template)
+		"${rank}", strconv.Itoa(n.rank), "${hostname}", l.Hostname).Replace(l.Prefix)
 }
 
 func (l Logs) attemptDir(epoch int) string {
