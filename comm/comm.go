@@ -8,7 +8,7 @@
 // end. Every rank of a group makes the same calls in the same order:
 //
 //	c := local.New(2, local.Options{})[rank]
-//	c.AllReduce(s, t, comm.Sum)                            // in place
+//	c.AllReduce(s, comm.T(t), comm.Sum)                    // in place
 //	c.AllGather(s, comm.T(full), comm.T(shard))            // full = 2 shards
 //	c.ReduceScatter(s, comm.T(shard), comm.T(full), comm.Sum)
 //	sub, err := c.Split(rank%2, rank)                      // a group per color
@@ -51,26 +51,32 @@ func (o Op) String() string {
 // sequence number in the group and the ranks at fault or missing. After an
 // error the communicator is aborted.
 //
-// AllGather and ReduceScatter take lists: a grouped call, one
-// synchronisation, one record, however many tensors (ncclGroupStart and
-// ncclGroupEnd on a GPU). Lists and elementwise sizes must be equal on all
-// ranks.
+// Collectives take lists: a grouped call, one synchronisation, one record,
+// however many tensors (ncclGroupStart and ncclGroupEnd on a GPU), each of
+// which gets the bits that it would have alone. Lists and elementwise sizes
+// must be equal on all ranks.
+//
+// What a rank gives itself is copied on the stream, unless it is there already
+// (see InPlace). A group of one rank does no more than that, so it works on
+// the streams of any device; larger ones say which they need.
 type Comm interface {
 	Rank() int
 	Size() int
 	// AllGather: dst[i] has Size times the elements of src[i], slot q receives
-	// rank q's src[i]. src[i] may be dst[i]'s own slot. Any type.
+	// rank q's src[i]. Where src[i] is dst[i]'s own slot, it is sent from there
+	// and not copied. Any type.
 	AllGather(s device.Stream, dst, src []*tensor.Tensor)
 	// ReduceScatter: src[i] has Size times the elements of dst[i]; dst[i] is op
-	// over ranks of slot Rank. float32 or bfloat16, equal types.
+	// over ranks of slot Rank, and may be that slot. float32 or bfloat16, equal
+	// types.
 	ReduceScatter(s device.Stream, dst, src []*tensor.Tensor, op Op)
 	// AllReduce works in place: float32 and bfloat16, int32 with Max or Sum.
-	AllReduce(s device.Stream, t *tensor.Tensor, op Op)
+	AllReduce(s device.Stream, ts []*tensor.Tensor, op Op)
 	// Broadcast sends root's t to all; root is a rank of this group.
 	Broadcast(s device.Stream, t *tensor.Tensor, root int)
-	// AllToAll: slot q of src goes to slot Rank of rank q's dst, which is other
-	// memory than src. Any type.
-	AllToAll(s device.Stream, dst, src *tensor.Tensor)
+	// AllToAll: slot q of src[i] goes to slot Rank of rank q's dst[i], which is
+	// other memory than src[i]. Any type.
+	AllToAll(s device.Stream, dst, src []*tensor.Tensor)
 	// Barrier holds the stream until every rank's stream is here.
 	Barrier(s device.Stream)
 	// Split makes one group per color, ranks ordered by key then by rank.
@@ -83,3 +89,10 @@ type Comm interface {
 
 // T makes a list of its arguments.
 func T(ts ...*tensor.Tensor) []*tensor.Tensor { return ts }
+
+// InPlace reports whether part is the memory of a rank's own slot of whole,
+// which has a slot of part's size for each rank: then a collective between the
+// two need not copy what the rank gives itself.
+func InPlace(whole, part *tensor.Tensor, rank int) bool {
+	return whole.Buf == part.Buf && part.Off == whole.Off+rank*part.Bytes()
+}

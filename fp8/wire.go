@@ -66,7 +66,7 @@ func agree(s device.Stream, g comm.Comm, scales, amax *tensor.Tensor, params []*
 		shards[i] = p.Local()
 	}
 	s.Amax(amax, shards)
-	g.AllReduce(s, tensor.At(amax.Buf, amax.Off, dtype.Int32, amax.Shape...), comm.Max)
+	g.AllReduce(s, comm.T(tensor.At(amax.Buf, amax.Off, dtype.Int32, amax.Shape...)), comm.Max)
 	s.Scales(scales, amax, formats, pow2)
 }
 

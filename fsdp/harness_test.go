@@ -181,7 +181,7 @@ func (w *worker) step(step int) error {
 	w.c.Pool.Free(targets)
 	w.f.Finish(w.c)
 	w.clip.Measure(s, w.world, 1)
-	w.world.AllReduce(s, w.loss, comm.Sum)
+	w.world.AllReduce(s, comm.T(w.loss), comm.Sum)
 	w.adam.Step(s, w.clip.Coef, 1e-2)
 	w.precompute()
 	loss, err := w.get(w.loss)

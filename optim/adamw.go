@@ -100,6 +100,6 @@ func NewClipper(pool *device.Pool, params []*nn.Param) *Clipper {
 // Coef = min(1, maxNorm/(Norm+1e-6)), as torch.nn.utils.clip_grad_norm_.
 func (c *Clipper) Measure(s device.Stream, g comm.Comm, maxNorm float32) {
 	s.SumSquares(c.sumsq, c.grads)
-	g.AllReduce(s, c.sumsq, comm.Sum)
+	g.AllReduce(s, comm.T(c.sumsq), comm.Sum)
 	s.ClipCoef(c.Norm, c.Coef, c.sumsq, maxNorm)
 }

@@ -59,7 +59,7 @@ func (t *Trainer) load() (valid int, err error) {
 	}
 	s := t.ctx.Stream
 	s.Upload(t.count, device.Int32Bytes(local))
-	t.comm.AllReduce(s, t.count, comm.Sum)
+	t.comm.AllReduce(s, comm.T(t.count), comm.Sum)
 	s.Download(device.Int32Bytes(local), t.count)
 	if err := s.Sync(); err != nil {
 		return 0, err
@@ -88,7 +88,7 @@ func (t *Trainer) measure() (loss, norm float64, err error) {
 	c := t.ctx
 	t.sharded.Finish(c)
 	t.clip.Measure(c.Stream, t.comm, float32(t.cfg.Training.MaxNorm))
-	t.comm.AllReduce(c.Stream, t.loss, comm.Sum)
+	t.comm.AllReduce(c.Stream, comm.T(t.loss), comm.Sum)
 	l, n := make([]float32, 1), make([]float32, 1)
 	c.Stream.Download(device.Float32Bytes(l), t.loss)
 	c.Stream.Download(device.Float32Bytes(n), t.clip.Norm)

@@ -10,7 +10,6 @@ import (
 
 	"octet/comm"
 	"octet/dtype"
-	"octet/tensor"
 )
 
 // Benchmarks are collectives by name, such as "all-reduce/1048576": float32,
@@ -32,16 +31,14 @@ func Prepare(e *Env, name string) (call func(), bytes int) {
 	if err != nil {
 		panic(fmt.Sprintf("commtest: benchmark %q", name))
 	}
-	full := New(dtype.Float32, bytes/4)
-	list := func(t *tensor.Tensor) []*tensor.Tensor { return comm.T(t) }
-	whole, shard := list(full), list(New(dtype.Float32, bytes/4/e.Size()))
+	whole, shard := comm.T(New(dtype.Float32, bytes/4)), comm.T(New(dtype.Float32, bytes/4/e.Size()))
 	switch kind {
 	case "all-gather":
 		return func() { e.AllGather(e.Stream, whole, shard) }, bytes
 	case "reduce-scatter":
 		return func() { e.ReduceScatter(e.Stream, shard, whole, comm.Sum) }, bytes
 	}
-	return func() { e.AllReduce(e.Stream, full, comm.Sum) }, bytes
+	return func() { e.AllReduce(e.Stream, whole, comm.Sum) }, bytes
 }
 
 // Bench measures a benchmark on e; the other ranks make the same calls in

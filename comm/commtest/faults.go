@@ -62,20 +62,20 @@ var mismatches = []struct {
 	says      [2]string
 }{
 	{"operation",
-		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Sum) },
 		func(e *Env) { e.Broadcast(e.Stream, New(dtype.Float32, 8), 0) },
 		[2]string{"all-reduce sum of float32[8]", "broadcast from rank 0 of float32[8]"}},
 	{"size",
-		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum) },
-		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 100_000), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 100_000)), comm.Sum) },
 		[2]string{"float32[8] (32 bytes)", "float32[100000] (400000 bytes)"}},
 	{"type",
-		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum) },
-		func(e *Env) { e.AllReduce(e.Stream, New(dtype.BFloat16, 16), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.BFloat16, 16)), comm.Sum) },
 		[2]string{"float32[8]", "bfloat16[16]"}},
 	{"op",
-		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum) },
-		func(e *Env) { e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Max) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Max) },
 		[2]string{"all-reduce sum", "all-reduce max"}},
 	{"root",
 		func(e *Env) { e.Broadcast(e.Stream, New(dtype.Float32, 8), 0) },
@@ -89,6 +89,27 @@ var mismatches = []struct {
 		func(e *Env) { gatherList(e, 1, 1, 1, 1, 2, 3) },
 		func(e *Env) { gatherList(e, 1, 1, 1, 1, 3, 2) },
 		[2]string{"all-gather of 6 tensors", "the lists differ"}},
+	{"length of a list that is reduced",
+		func(e *Env) { reduceList(e, 8, 1) },
+		func(e *Env) { reduceList(e, 8) },
+		[2]string{"all-reduce sum of 2 tensors, float32[8] float32[1]", "all-reduce sum of float32[8]"}},
+	{"large lists that differ further on",
+		func(e *Env) { reduceList(e, 8, 8, 8, 8, 100_000, 8) },
+		func(e *Env) { reduceList(e, 8, 8, 8, 8, 8, 100_000) },
+		[2]string{"all-reduce sum of 6 tensors", "the lists differ further on"}},
+	{"order of a list",
+		func(e *Env) { exchangeList(e, dtype.Uint8, dtype.Float32) },
+		func(e *Env) { exchangeList(e, dtype.Float32, dtype.Uint8) },
+		[2]string{"all-to-all of 2 tensors, uint8[", "all-to-all of 2 tensors, float32["}},
+}
+
+// reduceList all-reduces tensors of the given sizes.
+func reduceList(e *Env, sizes ...int) {
+	list := comm.T()
+	for _, n := range sizes {
+		list = append(list, New(dtype.Float32, n))
+	}
+	e.AllReduce(e.Stream, list, comm.Sum)
 }
 
 func gatherList(e *Env, sizes ...int) {
@@ -97,6 +118,15 @@ func gatherList(e *Env, sizes ...int) {
 		src, dst = append(src, New(dtype.Uint8, n)), append(dst, New(dtype.Uint8, n*e.Size()))
 	}
 	e.AllGather(e.Stream, dst, src)
+}
+
+// exchangeList is an all-to-all of an element of each type for each rank.
+func exchangeList(e *Env, types ...dtype.Type) {
+	src, dst := comm.T(), comm.T()
+	for _, t := range types {
+		src, dst = append(src, New(t, e.Size())), append(dst, New(t, e.Size()))
+	}
+	e.AllToAll(e.Stream, dst, src)
 }
 
 // deadline: rank 1 makes no call; the others name it.
@@ -157,7 +187,7 @@ func abort(t *testing.T, comms []comm.Comm) {
 			e.Abort(errLoss)
 			e.Abort(errors.New("a later cause"))
 		} else {
-			e.AllReduce(e.Stream, New(dtype.Float32, 8), comm.Sum)
+			e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Sum)
 			if err := e.Stream.Sync(); err == nil {
 				return errors.New("all-reduce went through")
 			}

@@ -28,9 +28,11 @@ func Results() []Case {
 		{"reduce-scatter", reduceScatter},
 		{"reduce-scatter of a list", reduceScatterList},
 		{"all-reduce", allReduce},
+		{"all-reduce of lists", allReduceLists},
 		{"all-reduce of NaN", allReduceNaN},
 		{"broadcast", broadcast},
 		{"all-to-all", allToAll},
+		{"all-to-all of a list", allToAllList},
 		{"many small calls", manySmall},
 	}
 }
@@ -145,7 +147,7 @@ func allReduce(e *Env) error {
 				all := e.everyone(t, n, seed)
 				x := all[e.Rank()]
 				want := Reduce(all, op)
-				e.AllReduce(e.Stream, x, op)
+				e.AllReduce(e.Stream, comm.T(x), op)
 				if err := e.Stream.Sync(); err != nil {
 					return err
 				}
@@ -156,6 +158,26 @@ func allReduce(e *Env) error {
 		}
 	}
 	return nil
+}
+
+// allReduceLists: each tensor gets the bits that it has alone, whether the list
+// is small, of one type, or larger than several messages; a second call is
+// queued behind the first.
+func allReduceLists(e *Env) error {
+	types := []dtype.Type{dtype.Float32, dtype.BFloat16, dtype.Int32}
+	var got, want []*tensor.Tensor
+	for seed, sizes := range [][]int{{1, 1, 1}, {3, 0, 5, 17, 0}, {0, 0}, {}, {1000, 70_000, 1, 0, 65_536, 13, 33}, {1, 200_001, 1}} {
+		for _, op := range []comm.Op{comm.Sum, comm.Max} {
+			var list []*tensor.Tensor
+			for i, n := range sizes {
+				all := e.everyone(types[(i+seed)%len(types)], n, seed+i)
+				list, want = append(list, all[e.Rank()]), append(want, Reduce(all, op))
+			}
+			e.AllReduce(e.Stream, list, op)
+			got = append(got, list...)
+		}
+	}
+	return e.equalLists(got, want)
 }
 
 // allReduceNaN: a NaN of one rank reaches all, whatever the op.
@@ -170,7 +192,7 @@ func allReduceNaN(e *Env) error {
 					binary.LittleEndian.PutUint16(Data(x)[4:], 0xFFC0)
 				}
 			}
-			e.AllReduce(e.Stream, x, op)
+			e.AllReduce(e.Stream, comm.T(x), op)
 			if err := e.Stream.Sync(); err != nil {
 				return err
 			}
@@ -209,7 +231,7 @@ func allToAll(e *Env) error {
 			slots = append(slots, part(x, e.Rank(), e.Size()))
 		}
 		out := New(dtype.BFloat16, n*e.Size())
-		e.AllToAll(e.Stream, out, all[e.Rank()])
+		e.AllToAll(e.Stream, comm.T(out), comm.T(all[e.Rank()]))
 		if err := e.Stream.Sync(); err != nil {
 			return err
 		}
@@ -220,14 +242,32 @@ func allToAll(e *Env) error {
 	return nil
 }
 
+func allToAllList(e *Env) error {
+	var dst, src, want []*tensor.Tensor
+	for i, n := range []int{3, 0, 20_000, 1, 65_536, 13} {
+		t := allTypes[i%len(allTypes)]
+		all := e.everyone(t, n*e.Size(), i)
+		var slots []*tensor.Tensor
+		for _, x := range all {
+			slots = append(slots, part(x, e.Rank(), e.Size()))
+		}
+		src = append(src, all[e.Rank()])
+		dst = append(dst, New(t, n*e.Size()))
+		want = append(want, concat(slots...))
+	}
+	e.AllToAll(e.Stream, dst, src)
+	e.AllToAll(e.Stream, nil, nil)
+	return e.equalLists(dst, want)
+}
+
 // manySmall queues a thousand calls of all kinds before the first Sync.
 func manySmall(e *Env) error {
 	x, y := New(dtype.Float32, 8), New(dtype.Int32, e.Size())
 	for i := range 200 {
-		e.AllReduce(e.Stream, x, comm.Sum)
+		e.AllReduce(e.Stream, comm.T(x), comm.Sum)
 		e.Barrier(e.Stream)
 		e.Broadcast(e.Stream, x, i%e.Size())
-		e.AllToAll(e.Stream, New(dtype.Int32, e.Size()), y)
+		e.AllToAll(e.Stream, comm.T(New(dtype.Int32, e.Size())), comm.T(y))
 		e.AllGather(e.Stream, comm.T(y), comm.T(part(y, e.Rank(), e.Size())))
 	}
 	return e.Stream.Sync()

@@ -23,7 +23,7 @@ func Splits() []Case {
 func (e *Env) sum(c comm.Comm, s *Stream, mine int32, want int32) error {
 	x := New(dtype.Int32, 1)
 	Data(x)[0] = byte(mine)
-	c.AllReduce(s, x, comm.Sum)
+	c.AllReduce(s, comm.T(x), comm.Sum)
 	if err := s.Sync(); err != nil {
 		return err
 	}
@@ -101,8 +101,8 @@ func twoStreams(e *Env) error {
 	a, b := e.Stream, e.NewStream()
 	x, y := New(dtype.Float32, 50_000), New(dtype.Float32, 50_000)
 	for i := range 20 {
-		first := func() { e.AllReduce(a, x, comm.Sum) }
-		second := func() { twin.AllReduce(b, y, comm.Max) }
+		first := func() { e.AllReduce(a, comm.T(x), comm.Sum) }
+		second := func() { twin.AllReduce(b, comm.T(y), comm.Max) }
 		if (i+e.Rank())%2 == 0 {
 			first, second = second, first
 		}
@@ -121,8 +121,8 @@ func oneGroupTwoStreams(e *Env) error {
 	a, b := e.Stream, e.NewStream()
 	x, y := New(dtype.Float32, 100), New(dtype.Int32, 300)
 	for range 50 {
-		e.AllReduce(a, x, comm.Sum)
-		e.AllReduce(b, y, comm.Max)
+		e.AllReduce(a, comm.T(x), comm.Sum)
+		e.AllReduce(b, comm.T(y), comm.Max)
 	}
 	if err := a.Sync(); err != nil {
 		return err

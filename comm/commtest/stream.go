@@ -45,7 +45,12 @@ func (s *Stream) Call(_ string, f func() error) {
 
 // Bytes implements device.HostStream.
 func (s *Stream) Bytes(t *tensor.Tensor) []byte {
-	return t.Buf.(memory)[t.Off : t.Off+t.Bytes()]
+	return Data(t)
+}
+
+// Copy implements device.Kernels for equal types.
+func (s *Stream) Copy(dst, src *tensor.Tensor) {
+	s.queue <- func() { copy(s.Bytes(dst), s.Bytes(src)) }
 }
 
 // Upload implements device.Stream.
@@ -91,9 +96,9 @@ func (s *Stream) Sync() error {
 }
 
 // memory is a buffer aligned to 64 bytes.
-type memory []byte
+type memory struct{ bytes []byte }
 
-func (m memory) Len() int { return len(m) }
+func (m *memory) Len() int { return len(m.bytes) }
 
 // New makes a tensor of zeros.
 func New(t dtype.Type, shape ...int) *tensor.Tensor {
@@ -101,10 +106,10 @@ func New(t dtype.Type, shape ...int) *tensor.Tensor {
 	for _, d := range shape {
 		n *= d
 	}
-	b := make(memory, n+64)
+	b := make([]byte, n+64)
 	skip := int(-uintptr(unsafe.Pointer(&b[0])) % 64)
-	return tensor.New(b[skip:skip+n:skip+n], t, shape...)
+	return tensor.New(&memory{b[skip : skip+n : skip+n]}, t, shape...)
 }
 
 // Data is the memory of a tensor made by New.
-func Data(t *tensor.Tensor) []byte { return t.Buf.(memory)[t.Off : t.Off+t.Bytes()] }
+func Data(t *tensor.Tensor) []byte { return t.Buf.(*memory).bytes[t.Off : t.Off+t.Bytes()] }

@@ -54,7 +54,7 @@ var scenarios = map[string]func(e *commtest.Env) error{
 		x := commtest.New(dtype.Float32, 100_000)
 		for {
 			for range 10 {
-				e.AllReduce(e.Stream, x, comm.Sum)
+				e.AllReduce(e.Stream, comm.T(x), comm.Sum)
 			}
 			if err := e.Stream.Sync(); err != nil {
 				return err

@@ -13,7 +13,7 @@ import (
 //
 //	0     posted: rounds whose messages are there
 //	64    done: rounds that the owner has read
-//	128   a head per message: Call, whether it is set, Lo
+//	128   a head per message: Call, flags, Lo, Slice
 //	1024  group.Depth messages of chunk bytes
 type shm struct {
 	mem   []byte
@@ -31,9 +31,10 @@ const (
 	seatDone  = 64
 	seatHeads = 128
 	seatData  = 1024
-	headBytes = 128 // Call, then a flag and Lo
-	headFlag  = group.CallBytes
+	headBytes = 128
+	headFlag  = group.CallBytes // 1: the Call is set, 2: a part for each rank
 	headLo    = group.CallBytes + 8
+	headSlice = group.CallBytes + 16
 )
 
 func seatBytes(chunk int) int { return (seatData + group.Depth*chunk + 4095) &^ 4095 }
@@ -62,7 +63,7 @@ func (s *seat) data(n uint32, chunk int) []byte {
 func (s *shm) write(n uint32, m *group.Message, ranks []int, window int) {
 	own := &s.seats[s.me]
 	data := own.data(n, s.chunk)
-	if !m.Addressed {
+	if !m.PerRank() {
 		m.Gather(data, 0)
 	} else {
 		for i, r := range ranks {
@@ -77,10 +78,11 @@ func (s *shm) write(n uint32, m *group.Message, ranks []int, window int) {
 		m.Call.Encode(head)
 		head[headFlag] = 1
 	}
-	if m.Addressed {
+	if m.PerRank() {
 		head[headFlag] |= 2
 	}
 	binary.LittleEndian.PutUint64(head[headLo:], uint64(m.Lo))
+	binary.LittleEndian.PutUint64(head[headSlice:], uint64(m.Slice))
 	own.posted.set(n + 1)
 }
 
@@ -92,7 +94,8 @@ func (s *shm) read(n uint32, i, rank, window int, call *group.Call) group.View {
 	if head[headFlag]&2 != 0 {
 		data = data[rank*window:]
 	}
-	v := group.View{Staged: data, Lo: int(binary.LittleEndian.Uint64(head[headLo:]))}
+	le := binary.LittleEndian
+	v := group.View{Staged: data, Lo: int(le.Uint64(head[headLo:])) + rank*int(le.Uint64(head[headSlice:]))}
 	if head[headFlag]&1 != 0 {
 		*call = group.DecodeCall(head)
 		v.Call = call

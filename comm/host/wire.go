@@ -69,12 +69,11 @@ var padding [group.Align]byte
 func (w *wire) send(n uint32, m *group.Message, q int) error {
 	w.bufs = append(w.bufs[:0], nil)
 	end := 0
+	lo, hi := m.Range(q)
 	for i := range m.Bufs {
-		part := m.Part(q, i)
-		a, b := m.Layout.Span(i, m.Lo, m.Hi)
-		if b = min(b, len(part)); a < b {
-			at := m.Layout.At[i] + a - m.Lo
-			w.bufs = append(w.bufs, padding[:at-end], part[a:b])
+		if a, b := m.Layout.Span(i, lo, hi); a < b {
+			at := m.Layout.At[i] + a - lo
+			w.bufs = append(w.bufs, padding[:at-end], m.Part(q, i)[a:b])
 			end = at + b - a
 		}
 	}
@@ -84,7 +83,7 @@ func (w *wire) send(n uint32, m *group.Message, q int) error {
 	head := w.head[:frameHead]
 	binary.LittleEndian.PutUint32(head, n)
 	binary.LittleEndian.PutUint32(head[4:], uint32(end))
-	binary.LittleEndian.PutUint64(head[8:], uint64(m.Lo))
+	binary.LittleEndian.PutUint64(head[8:], uint64(lo))
 	head[16] = 0
 	if m.Call != nil {
 		head[16] = 1

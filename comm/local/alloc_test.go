@@ -25,7 +25,7 @@ func TestCallsAllocateNothing(t *testing.T) {
 		e.Stream.Sync()
 	})
 	calls := testing.AllocsPerRun(100, func() {
-		e.AllReduce(e.Stream, x, comm.Sum)
+		e.AllReduce(e.Stream, list, comm.Sum)
 		e.AllGather(e.Stream, list, list)
 		e.ReduceScatter(e.Stream, list, list, comm.Sum)
 		e.Barrier(e.Stream)

@@ -16,7 +16,7 @@ type recorder struct {
 	comm.Control
 	log *Log
 	seq int
-	one [1]*tensor.Tensor // the list of calls with one tensor
+	one [1]*tensor.Tensor // the list of a broadcast
 }
 
 var (
@@ -41,34 +41,47 @@ func (r *recorder) add(call Call, ts []*tensor.Tensor) {
 	r.log.add(call, ts)
 }
 
-// single is a list of one tensor that needs no allocation.
-func (r *recorder) single(t *tensor.Tensor) []*tensor.Tensor {
-	r.one[0] = t
-	return r.one[:]
-}
-
 func (r *recorder) AllGather(s device.Stream, dst, src []*tensor.Tensor) {
-	r.add(Call{Kind: comm.AllGather}, src)
+	call := Call{Kind: comm.AllGather}
+	for i := range src {
+		if !comm.InPlace(dst[i], src[i], r.Rank()) {
+			call.Copied += int64(src[i].Bytes())
+		}
+	}
+	r.add(call, src)
 	r.Comm.AllGather(s, dst, src)
 }
 
 func (r *recorder) ReduceScatter(s device.Stream, dst, src []*tensor.Tensor, op comm.Op) {
-	r.add(Call{Kind: comm.ReduceScatter, Op: op}, src)
+	call := Call{Kind: comm.ReduceScatter, Op: op}
+	for i := range src {
+		if r.Size() == 1 && !comm.InPlace(src[i], dst[i], 0) {
+			call.Copied += int64(src[i].Bytes())
+		}
+	}
+	r.add(call, src)
 	r.Comm.ReduceScatter(s, dst, src, op)
 }
 
-func (r *recorder) AllReduce(s device.Stream, t *tensor.Tensor, op comm.Op) {
-	r.add(Call{Kind: comm.AllReduce, Op: op}, r.single(t))
-	r.Comm.AllReduce(s, t, op)
+func (r *recorder) AllReduce(s device.Stream, ts []*tensor.Tensor, op comm.Op) {
+	r.add(Call{Kind: comm.AllReduce, Op: op}, ts)
+	r.Comm.AllReduce(s, ts, op)
 }
 
 func (r *recorder) Broadcast(s device.Stream, t *tensor.Tensor, root int) {
-	r.add(Call{Kind: comm.Broadcast, Root: root}, r.single(t))
+	r.one[0] = t
+	r.add(Call{Kind: comm.Broadcast, Root: root}, r.one[:])
 	r.Comm.Broadcast(s, t, root)
 }
 
-func (r *recorder) AllToAll(s device.Stream, dst, src *tensor.Tensor) {
-	r.add(Call{Kind: comm.AllToAll}, r.single(src))
+func (r *recorder) AllToAll(s device.Stream, dst, src []*tensor.Tensor) {
+	call := Call{Kind: comm.AllToAll}
+	for i := range src {
+		if r.Size() > 1 || !comm.InPlace(dst[i], src[i], 0) {
+			call.Copied += int64(src[i].Bytes() / r.Size())
+		}
+	}
+	r.add(call, src)
 	r.Comm.AllToAll(s, dst, src)
 }
 

@@ -17,7 +17,9 @@
 //
 // Bytes are those of a rank's contribution, whatever the number of ranks and
 // the way they travel: of src for all-gather, reduce-scatter and all-to-all,
-// of the tensor for all-reduce and broadcast.
+// of the tensors for all-reduce and broadcast. Copied is how many of them the
+// rank copies to itself: none where memory is laid out so that it need not
+// (comm.InPlace).
 package record
 
 import (
@@ -55,6 +57,7 @@ type Log struct {
 
 	mu     sync.Mutex
 	counts [comm.Kinds][types]Count
+	copied [comm.Kinds]int64
 	bytes  int64
 	calls  []Call
 }
@@ -67,6 +70,8 @@ type Call struct {
 	Op    comm.Op // where Kind.Reduces
 	Root  int     // of a broadcast
 	Parts []Part  // this rank's contribution
+
+	Copied int64 // bytes of it that the rank copies to itself
 }
 
 // Part is one tensor of a Call.
@@ -116,6 +121,14 @@ func (l *Log) Count(k comm.Kind, t dtype.Type) Count {
 	return l.counts[k][t]
 }
 
+// Copied is how many bytes the calls of one kind copied from the rank to
+// itself.
+func (l *Log) Copied(k comm.Kind) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.copied[k]
+}
+
 // Totals are all counts that are not zero, by kind and type.
 func (l *Log) Totals() (ts []Total) {
 	l.mu.Lock()
@@ -143,6 +156,7 @@ func (l *Log) Take() []Call {
 func (l *Log) add(call Call, ts []*tensor.Tensor) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.copied[call.Kind] += call.Copied
 	var seen [types]bool
 	for _, t := range ts {
 		c := &l.counts[call.Kind][t.Type]

@@ -42,15 +42,15 @@ func some(e *commtest.Env) error {
 	e.AllGather(e.Stream, comm.T(f8(2*e.Size()), f32(e.Size())), comm.T(f8(2), f32(1)))
 	e.AllGather(e.Stream, comm.T(f32(0)), comm.T(f32(0)))
 	e.ReduceScatter(e.Stream, comm.T(f32(3)), comm.T(f32(3*e.Size())), comm.Avg)
-	e.AllReduce(e.Stream, f32(5), comm.Max)
+	e.AllReduce(e.Stream, comm.T(f32(5), f32(2)), comm.Max)
 	e.Broadcast(e.Stream, commtest.New(dtype.BFloat16, 4), 1)
-	e.AllToAll(e.Stream, f8(e.Size()), f8(e.Size()))
+	e.AllToAll(e.Stream, comm.T(f8(e.Size()), f32(0)), comm.T(f8(e.Size()), f32(0)))
 	child, err := e.Split(0, -e.Rank())
 	if err != nil {
 		return err
 	}
 	child.Barrier(e.Stream)
-	child.AllReduce(e.Stream, f32(1), comm.Sum)
+	child.AllReduce(e.Stream, comm.T(f32(1)), comm.Sum)
 	e.Barrier(e.Stream)
 	return e.Stream.Sync()
 }
@@ -59,9 +59,9 @@ const written = `
 fsdp #1 all-gather float8_e4m3fn[2] float32[1], 6 bytes
 fsdp #2 all-gather float32[0], 0 bytes
 fsdp #3 reduce-scatter avg float32[6], 24 bytes
-fsdp #4 all-reduce max float32[5], 20 bytes
+fsdp #4 all-reduce max float32[5] float32[2], 28 bytes
 fsdp #5 broadcast from 1 bfloat16[4], 8 bytes
-fsdp #6 all-to-all float8_e4m3fn[2], 2 bytes
+fsdp #6 all-to-all float8_e4m3fn[2] float32[0], 2 bytes
 world/0.0 #1 barrier
 world/0.0 #2 all-reduce sum float32[1], 4 bytes
 fsdp #7 barrier
@@ -135,8 +135,8 @@ func TestCounts(t *testing.T) {
 	defer e.Close()
 	f32, f8 := commtest.New(dtype.Float32, 8), commtest.New(dtype.Float8E4M3, 8)
 	e.AllGather(e.Stream, comm.T(f8, f8, f32), comm.T(f8, f8, f32))
-	e.AllReduce(e.Stream, f32, comm.Max)
-	e.AllReduce(e.Stream, f32, comm.Max)
+	e.AllReduce(e.Stream, comm.T(f32), comm.Max)
+	e.AllReduce(e.Stream, comm.T(f32), comm.Max)
 	e.Barrier(e.Stream)
 	if err := e.Stream.Sync(); err != nil {
 		t.Fatal(err)
@@ -161,15 +161,59 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+// TestCopiedIsWhatIsNotInPlace: memory that is laid out for a collective is not
+// copied within the rank.
+func TestCopiedIsWhatIsNotInPlace(t *testing.T) {
+	for _, tt := range []struct {
+		ranks                             int
+		gathered, scattered, swapped, all int64 // of 8 bytes a rank, not in place
+	}{
+		{1, 8, 8, 8, 0},
+		{2, 8, 0, 8, 0},
+		{3, 8, 0, 8, 0},
+	} {
+		comms := local.New(tt.ranks, local.Options{})
+		errs := commtest.Together(comms, func(e *commtest.Env) error {
+			f32 := func(n int) *tensor.Tensor { return commtest.New(dtype.Float32, n) }
+			log := &record.Log{}
+			c := record.New(e.Comm, log)
+			whole, apart := f32(2*e.Size()), f32(2)
+			slot := whole.Rows(2*e.Rank(), 2*e.Rank()+2)
+			c.AllGather(e.Stream, comm.T(whole, whole), comm.T(slot, slot))
+			c.ReduceScatter(e.Stream, comm.T(slot), comm.T(whole), comm.Sum)
+			c.AllReduce(e.Stream, comm.T(whole), comm.Sum)
+			for k := range comm.Kinds {
+				if n := log.Copied(k); n != 0 {
+					return fmt.Errorf("%v in place: %d bytes copied", k, n)
+				}
+			}
+			c.AllGather(e.Stream, comm.T(whole), comm.T(apart))
+			c.ReduceScatter(e.Stream, comm.T(apart), comm.T(whole), comm.Sum)
+			c.AllToAll(e.Stream, comm.T(f32(2*e.Size())), comm.T(whole))
+			for k, want := range map[comm.Kind]int64{comm.AllGather: tt.gathered, comm.ReduceScatter: tt.scattered, comm.AllToAll: tt.swapped, comm.AllReduce: tt.all} {
+				if n := log.Copied(k); n != want {
+					return fmt.Errorf("%v: %d bytes copied, want %d", k, n, want)
+				}
+			}
+			return e.Stream.Sync()
+		})
+		for r, err := range errs {
+			if err != nil {
+				t.Errorf("rank %d of %d: %v", r, tt.ranks, err)
+			}
+		}
+	}
+}
+
 // TestCountingAllocatesNothing: it is always on.
 func TestCountingAllocatesNothing(t *testing.T) {
 	e := commtest.NewEnv(local.New(1, local.Options{})[0])
 	defer e.Close()
-	x, list := commtest.New(dtype.Float32, 8), comm.T(commtest.New(dtype.Float32, 8))
+	list := comm.T(commtest.New(dtype.Float32, 8))
 	calls := func(c comm.Comm) float64 {
 		return testing.AllocsPerRun(100, func() {
 			c.AllGather(e.Stream, list, list)
-			c.AllReduce(e.Stream, x, comm.Sum)
+			c.AllReduce(e.Stream, list, comm.Sum)
 			c.Barrier(e.Stream)
 			e.Stream.Sync()
 		})

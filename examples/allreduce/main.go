@@ -62,7 +62,7 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer) (err er
 	one := device.NewPool(dev).New(dtype.Float32, 1)
 	sum := make([]float32, 1)
 	stream.Upload(one, device.Float32Bytes([]float32{1}))
-	world.AllReduce(stream, one, comm.Sum)
+	world.AllReduce(stream, comm.T(one), comm.Sum)
 	stream.Download(device.Float32Bytes(sum), one)
 	if err := stream.Sync(); err != nil {
 		return err

@@ -102,7 +102,7 @@ func train(world comm.Comm, out io.Writer) error {
 		clip.Measure(s, world, 1)
 		adam.Step(s, clip.Coef, 3e-3)
 
-		world.AllReduce(s, loss, comm.Sum)
+		world.AllReduce(s, comm.T(loss), comm.Sum)
 		value := make([]float32, 1)
 		s.Download(device.Float32Bytes(value), loss)
 		if err := s.Sync(); err != nil {

@@ -2,8 +2,9 @@
 
 package group
 
-// sliced is the all-reduce of a large tensor, block by block. Each rank sums
-// one slice of a block and then collects the slices of the others:
+// sliced is the all-reduce of large tensors, block by block of their common
+// layout. Each rank sums one slice of a block and then collects the slices of
+// the others:
 //
 //	scatter k   post my part of every slice, addressed to its rank
 //	sum k       read my slice of all ranks, sum in place
@@ -14,20 +15,22 @@ package group
 // the next is under way, so that a rank rarely waits. Rounds are numbered in
 // the order in which they are posted, which is also that of reading:
 // scatter 0, scatter 1, spread 0, scatter 2, spread 1, ...
+//
+// Where slices begin has no influence on sums, which are made element by
+// element.
 type sliced struct {
 	c      *call
-	t      []byte
-	block  int
+	block  int // bytes of the layout
 	blocks int
 	start  uint32
 }
 
 func newSliced(c *call) sliced {
-	t, w := c.dst[0], c.g.Size()
-	s := sliced{c: c, t: t, block: len(t), blocks: 1, start: c.g.round}
-	if window := c.g.link.Window(true); window < (len(t)+w-1)/w {
+	total, w := c.layout.Total, c.g.Size()
+	s := sliced{c: c, block: total, blocks: 1, start: c.g.round}
+	if window := c.g.link.Window(true); window < (total+w-1)/w {
 		s.block = window * w
-		s.blocks = (len(t) + s.block - 1) / s.block
+		s.blocks = (total + s.block - 1) / s.block
 	}
 	c.g.round += uint32(2 * s.blocks)
 	return s
@@ -64,22 +67,25 @@ func (s sliced) spreadRound(k int) uint32 {
 	return s.start + uint32(min(2*k+2, 2*s.blocks-1))
 }
 
-// bytes is block k, cut into slices of size bytes; the last ones may be short.
-func (s sliced) bytes(k int) (b []byte, size int) {
-	b = s.t[k*s.block : min((k+1)*s.block, len(s.t))]
+// scattered makes m the message of block k: a slice for each rank, the last
+// ones shorter or empty.
+func (s sliced) scattered(k int, m *Message) {
+	lo := k * s.block
+	hi := min(lo+s.block, s.c.layout.Total)
 	w := s.c.g.Size()
-	return b, align((len(b) + w - 1) / w)
+	*m = Message{Bufs: s.c.src, Layout: &s.c.layout, Lo: lo, Hi: hi, Slice: align((hi - lo + w - 1) / w)}
 }
 
-// slice is the slice of block k that rank q sums.
-func (s sliced) slice(k, q int) []byte {
-	b, size := s.bytes(k)
-	return b[min(q*size, len(b)):min(q*size+size, len(b))]
+// slice is the range of the layout in block k that rank q sums.
+func (s sliced) slice(k, q int) (lo, hi int) {
+	var m Message
+	s.scattered(k, &m)
+	return m.Range(q)
 }
 
 func (s sliced) scatter(k int) error {
-	b, size := s.bytes(k)
-	m := s.c.message(0, b, size, true)
+	m := &s.c.messages[0]
+	s.scattered(k, m)
 	if k == 0 {
 		m.Call = &s.c.sig
 	}
@@ -89,56 +95,48 @@ func (s sliced) scatter(k int) error {
 func (s sliced) sum(k int) error {
 	c, g, n := s.c, s.c.g, s.scatterRound(k)
 	me, w := g.Rank(), g.Size()
-	own := s.slice(k, me)
+	lo, hi := s.slice(k, me)
 	for i := 1; i < w; i++ {
-		if q := (me + i) % w; k == 0 || len(own) > 0 {
+		if q := (me + i) % w; k == 0 || lo < hi {
 			if err := c.await(n, q, k == 0); err != nil {
 				return err
 			}
 		}
 	}
-	if len(own) > 0 {
-		for q := range c.parts {
-			if c.parts[q] = own; q != me {
-				c.parts[q] = c.views[q].Bytes(&c.slices[0], 0, 0, len(own))
-			}
-		}
-		reduce(own, c.parts, c.types[0], c.sig.Op, &g.acc)
-	}
+	c.consume(lo, hi)
 	g.link.Done(n)
 	return nil
 }
 
 func (s sliced) spread(k int) error {
-	own := s.slice(k, s.c.g.Rank())
-	if len(own) == 0 {
+	c := s.c
+	lo, hi := s.slice(k, c.g.Rank())
+	if lo == hi {
 		return nil
 	}
-	return s.c.g.link.Post(s.spreadRound(k), s.c.message(1, own, len(own), false))
+	m := &c.messages[1]
+	*m = Message{Bufs: c.dst, Layout: &c.layout, Lo: lo, Hi: hi}
+	return c.g.link.Post(s.spreadRound(k), m)
 }
 
 func (s sliced) collect(k int) error {
 	c, g, n := s.c, s.c.g, s.spreadRound(k)
 	me, w := g.Rank(), g.Size()
-	for i := 1; i < w; i++ {
-		q := (me + i) % w
-		if dst := s.slice(k, q); len(dst) > 0 {
-			if err := c.await(n, q, false); err != nil {
-				return err
+	for j := 1; j < w; j++ {
+		q := (me + j) % w
+		lo, hi := s.slice(k, q)
+		if lo == hi {
+			continue
+		}
+		if err := c.await(n, q, false); err != nil {
+			return err
+		}
+		for i := range c.dst {
+			if a, b := c.layout.Span(i, lo, hi); a < b {
+				copy(c.dst[i][a:b], c.views[q].Bytes(&c.layout, i, a, b))
 			}
-			copy(dst, c.views[q].Bytes(&c.slices[1], 0, 0, len(dst)))
 		}
 	}
 	g.link.Done(n)
 	return nil
-}
-
-// message is message k of an all-reduce: buf, whole or in parts of size bytes.
-func (c *call) message(k int, buf []byte, size int, addressed bool) *Message {
-	c.slices[k].reset()
-	c.slices[k].add(size)
-	c.bufs[k][0] = buf
-	m := &c.messages[k]
-	*m = Message{Bufs: c.bufs[k], Layout: &c.slices[k], Hi: size, Addressed: addressed}
-	return m
 }

@@ -97,35 +97,34 @@ func (g *Group) Close() error {
 
 // AllGather implements comm.Comm.
 func (g *Group) AllGather(s device.Stream, dst, src []*tensor.Tensor) {
-	c := g.call(s, comm.AllGather, comm.Sum, 0)
 	g.sameLength("all-gather", dst, src)
+	c := g.call(s, comm.AllGather, comm.Sum, 0)
 	for i := range src {
 		g.factor("all-gather", dst[i], src[i], g.Size(), 1)
-		c.add(dst[i], src[i], src[i].Numel())
-		c.layout.add(src[i].Bytes())
+		c.add(dst[i], src[i], src[i].Bytes())
 	}
 	g.enqueue(c)
 }
 
 // ReduceScatter implements comm.Comm.
 func (g *Group) ReduceScatter(s device.Stream, dst, src []*tensor.Tensor, op comm.Op) {
-	c := g.call(s, comm.ReduceScatter, op, 0)
 	g.sameLength("reduce-scatter", dst, src)
+	c := g.call(s, comm.ReduceScatter, op, 0)
 	for i := range src {
 		g.factor("reduce-scatter", dst[i], src[i], 1, g.Size())
 		reducible("reduce-scatter", src[i], op)
-		c.add(dst[i], src[i], src[i].Numel())
-		c.layout.add(dst[i].Bytes())
+		c.add(dst[i], src[i], dst[i].Bytes())
 	}
 	g.enqueue(c)
 }
 
 // AllReduce implements comm.Comm.
-func (g *Group) AllReduce(s device.Stream, t *tensor.Tensor, op comm.Op) {
+func (g *Group) AllReduce(s device.Stream, ts []*tensor.Tensor, op comm.Op) {
 	c := g.call(s, comm.AllReduce, op, 0)
-	reducible("all-reduce", t, op)
-	c.add(t, t, t.Numel())
-	c.layout.add(t.Bytes())
+	for _, t := range ts {
+		reducible("all-reduce", t, op)
+		c.add(t, t, t.Bytes())
+	}
 	g.enqueue(c)
 }
 
@@ -135,20 +134,21 @@ func (g *Group) Broadcast(s device.Stream, t *tensor.Tensor, root int) {
 		panic(fmt.Sprintf("comm: broadcast of %v from rank %d of a group of %d", t, root, g.Size()))
 	}
 	c := g.call(s, comm.Broadcast, comm.Sum, root)
-	c.add(t, t, t.Numel())
-	c.layout.add(t.Bytes())
+	c.add(t, t, t.Bytes())
 	g.enqueue(c)
 }
 
 // AllToAll implements comm.Comm.
-func (g *Group) AllToAll(s device.Stream, dst, src *tensor.Tensor) {
-	g.factor("all-to-all", dst, src, 1, 1)
-	if src.Numel()%g.Size() != 0 {
-		panic(fmt.Sprintf("comm: all-to-all of %v among %d ranks: its elements do not divide", src, g.Size()))
-	}
+func (g *Group) AllToAll(s device.Stream, dst, src []*tensor.Tensor) {
+	g.sameLength("all-to-all", dst, src)
 	c := g.call(s, comm.AllToAll, comm.Sum, 0)
-	c.add(dst, src, src.Numel())
-	c.layout.add(src.Bytes() / g.Size())
+	for i := range src {
+		g.factor("all-to-all", dst[i], src[i], 1, 1)
+		if src[i].Numel()%g.Size() != 0 {
+			panic(fmt.Sprintf("comm: all-to-all of %v among %d ranks: its elements do not divide", src[i], g.Size()))
+		}
+		c.add(dst[i], src[i], src[i].Bytes()/g.Size())
+	}
 	g.enqueue(c)
 }
 
@@ -181,9 +181,9 @@ func reducible(what string, t *tensor.Tensor, op comm.Op) {
 
 // call takes a recycled call. Its sequence number is given by enqueue.
 func (g *Group) call(s device.Stream, k comm.Kind, op comm.Op, root int) *call {
-	hs, ok := s.(device.HostStream)
-	if !ok {
-		panic(fmt.Sprintf("comm: %v on a %T, which is not a host stream", k, s))
+	host, ok := s.(device.HostStream)
+	if !ok && g.Size() > 1 {
+		panic(fmt.Sprintf("comm: %v among %d ranks on a %T, which is not a host stream", k, g.Size(), s))
 	}
 	g.mu.Lock()
 	var c *call
@@ -193,7 +193,7 @@ func (g *Group) call(s device.Stream, k comm.Kind, op comm.Op, root int) *call {
 		c = newCall(g)
 	}
 	g.mu.Unlock()
-	c.stream = hs
+	c.stream, c.host = s, host
 	c.sig = Call{Kind: k, Op: op, Root: int32(root)}
 	return c
 }
@@ -203,7 +203,11 @@ func (g *Group) enqueue(c *call) {
 	g.queued++
 	c.sig.Seq = g.queued
 	g.mu.Unlock()
-	c.stream.Call("comm", c.run)
+	if c.host == nil { // alone, with nobody to meet
+		g.give(c, true)
+		return
+	}
+	c.host.Call("comm", c.run)
 }
 
 // take waits until all earlier calls of the group have run: two streams may

@@ -89,13 +89,26 @@ func (l *Layout) Span(i, lo, hi int) (a, b int) {
 
 // Message is what a rank says in one round: bytes Lo to Hi of the tensors in
 // Bufs laid out by Layout. Where Addressed, Bufs[i] is a sequence of parts of
-// Layout.Len[i] bytes, part q for rank q; the last ones may be cut short.
+// Layout.Len[i] bytes, part q for rank q. Where Slice is set, rank q reads
+// only the q-th so many bytes from Lo on.
 type Message struct {
 	Call      *Call // only in the first round of a call
 	Bufs      [][]byte
 	Layout    *Layout
 	Lo, Hi    int
 	Addressed bool
+	Slice     int // a multiple of Align, or 0
+}
+
+// PerRank reports whether each rank reads something else.
+func (m *Message) PerRank() bool { return m.Addressed || m.Slice > 0 }
+
+// Range is the bytes of the layout that rank q reads.
+func (m *Message) Range(q int) (lo, hi int) {
+	if m.Slice == 0 {
+		return m.Lo, m.Hi
+	}
+	return min(m.Lo+q*m.Slice, m.Hi), min(m.Lo+(q+1)*m.Slice, m.Hi)
 }
 
 // Part is the memory of tensor i that rank q reads.
@@ -104,22 +117,17 @@ func (m *Message) Part(q, i int) []byte {
 		return m.Bufs[i]
 	}
 	n := m.Layout.Len[i]
-	return m.Bufs[i][min(q*n, len(m.Bufs[i])):min(q*n+n, len(m.Bufs[i]))]
+	return m.Bufs[i][q*n : (q+1)*n]
 }
 
-// Gather copies the part for rank q to dst, which starts at byte m.Lo of the
-// layout, and returns how far it came.
-func (m *Message) Gather(dst []byte, q int) int {
-	end := 0
+// Gather copies what rank q reads to dst.
+func (m *Message) Gather(dst []byte, q int) {
+	lo, hi := m.Range(q)
 	for i := range m.Bufs {
-		part := m.Part(q, i)
-		a, b := m.Layout.Span(i, m.Lo, m.Hi)
-		if b = min(b, len(part)); a < b {
-			at := m.Layout.At[i] + a - m.Lo
-			end = at + copy(dst[at:], part[a:b])
+		if a, b := m.Layout.Span(i, lo, hi); a < b {
+			copy(dst[m.Layout.At[i]+a-lo:], m.Part(q, i)[a:b])
 		}
 	}
-	return end
 }
 
 // View is a message as its reader sees it: in the sender's memory, or staged.
@@ -128,7 +136,7 @@ type View struct {
 	Lent   *Message // in the sender's memory
 	Reader int      // whose part of Lent
 	Staged []byte   // or a copy, from byte Lo of the layout on
-	Lo     int
+	Lo     int      // of the range that the reader reads
 }
 
 // Bytes is bytes a to b of tensor i in layout l.

@@ -18,8 +18,9 @@ const directBytes = 16 << 10
 // call is one collective of one rank, from its enqueuing to its end.
 type call struct {
 	g      *Group
-	stream device.HostStream
-	run    func() error // c.execute, bound once
+	stream device.Stream
+	host   device.HostStream // stream, or nil where a group of one has another
+	run    func() error      // c.execute, bound once
 
 	sig      Call
 	dst, src [][]byte
@@ -28,15 +29,12 @@ type call struct {
 
 	first    uint32 // round in which the call began
 	messages [2]Message
-	slices   [2]Layout // of an all-reduce's two phases
-	bufs     [2][][]byte
 	views    []View // by rank, of the current round
 	parts    [][]byte
 }
 
 func newCall(g *Group) *call {
 	c := &call{g: g, views: make([]View, g.Size()), parts: make([][]byte, g.Size())}
-	c.bufs = [2][][]byte{make([][]byte, 1), make([][]byte, 1)}
 	c.run = c.execute
 	return c
 }
@@ -48,14 +46,23 @@ func (c *call) reset() {
 	clear(c.parts)
 	c.dst, c.src, c.types = c.dst[:0], c.src[:0], c.types[:0]
 	c.layout.reset()
-	c.stream = nil
+	c.stream, c.host = nil, nil
 }
 
-func (c *call) add(dst, src *tensor.Tensor, elems int) {
-	c.dst = append(c.dst, c.stream.Bytes(dst))
-	c.src = append(c.src, c.stream.Bytes(src))
+// add enters one more tensor, of which a rank reads size bytes of another. A
+// group of one is served by the stream itself.
+func (c *call) add(dst, src *tensor.Tensor, size int) {
+	c.sig.add(src.Type, src.Numel())
+	if c.g.Size() == 1 {
+		if !comm.InPlace(dst, src, 0) {
+			c.stream.Copy(dst, src)
+		}
+		return
+	}
+	c.dst = append(c.dst, c.host.Bytes(dst))
+	c.src = append(c.src, c.host.Bytes(src))
 	c.types = append(c.types, src.Type)
-	c.sig.add(src.Type, elems)
+	c.layout.add(size)
 }
 
 // execute runs the call on its stream.
@@ -65,7 +72,7 @@ func (c *call) execute() error {
 		return c.abort(err)
 	}
 	err := g.job.Cause()
-	if err == nil {
+	if err == nil && g.Size() > 1 {
 		err = c.move()
 	}
 	if err != nil {
@@ -170,12 +177,14 @@ func (c *call) consume(lo, hi int) {
 		switch c.sig.Kind {
 		case comm.AllGather:
 			for q := range c.views {
-				copyUnlessSame(c.dst[i][q*size+a:q*size+b], c.part(q, me, i, c.src[i], a, b))
+				if slot := c.dst[i][q*size:]; q != me || &slot[0] != &c.src[i][0] { // see comm.InPlace
+					copy(slot[a:b], c.part(q, me, i, c.src[i], a, b))
+				}
 			}
 		case comm.AllToAll:
 			own := c.src[i][me*size : (me+1)*size]
 			for q := range c.views {
-				copyUnlessSame(c.dst[i][q*size+a:q*size+b], c.part(q, me, i, own, a, b))
+				copy(c.dst[i][q*size+a:q*size+b], c.part(q, me, i, own, a, b))
 			}
 		case comm.Broadcast:
 			if root := int(c.sig.Root); me != root {
@@ -200,10 +209,4 @@ func (c *call) part(q, me, i int, own []byte, a, b int) []byte {
 		return own[a:b]
 	}
 	return c.views[q].Bytes(&c.layout, i, a, b)
-}
-
-func copyUnlessSame(dst, src []byte) {
-	if &dst[0] != &src[0] {
-		copy(dst, src)
-	}
 }

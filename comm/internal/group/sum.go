@@ -22,10 +22,6 @@ type accumulator [blockElems]float32
 // any value is NaN.
 func reduce(dst []byte, src [][]byte, t dtype.Type, op comm.Op, acc *accumulator) {
 	switch {
-	case len(src) == 1:
-		if len(dst) > 0 && &dst[0] != &src[0][0] {
-			copy(dst, src[0])
-		}
 	case t == dtype.Int32:
 		reduceInt32(dst, src, op)
 	case t == dtype.Float32 && op == comm.Sum && len(src) == 2:
