@@ -8,6 +8,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,7 +43,7 @@ converters = ["quantize.linear.float8"]
 args.rope_theta = 1e4
 `)
 	c, err := config.Load([]string{"--config", path, "--optimizer.lr=3e-3", "--debug.print-plan", "--model.args.dim", "64",
-		"--checkpoint.no_initial_load_model_only", "--quantize.linear.float8.filter_fqns=output,wk",
+		"--model.no_print_after_conversion", "--quantize.linear.float8.filter_fqns=output,wk",
 		"--quantize.linear.float8.emulate=false", "--metrics.disable_color_printing", "true", "--lr_scheduler.min_lr_factor", "0.5"})
 	if err != nil {
 		t.Fatal(err)
@@ -53,12 +54,50 @@ args.rope_theta = 1e4
 	want.Training.Steps, want.Training.SeqLen, want.Training.MaxNorm = 7, 64, 2
 	want.Optimizer.LR, want.LRScheduler.MinLRFactor = 3e-3, 0.5
 	want.Debug.PrintPlan, want.Metrics.DisableColorPrinting = true, true
-	want.Checkpoint.InitialLoadModelOnly = false
 	want.Model.Converters = []string{"quantize.linear.float8"}
 	want.Model.Args.Dim, want.Model.Args.RopeTheta = &dim, &theta
 	want.Quantize.Linear.Float8.FilterFQNs = []string{"output", "wk"}
 	if d := cmp.Diff(want, c, ignore); d != "" {
 		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+// The last of equal flags wins, as scripts that append to a command line expect.
+func TestTheLastOfEqualFlagsWins(t *testing.T) {
+	path := write(t, "[training]\nsteps = 7\n")
+	c, err := config.Load([]string{"--config=nosuch.toml", "--training.steps=1", "--debug.print_plan", "--training.seq-len=1", "--training.seq_len=2",
+		"--debug.no_print_plan", "--training.steps", "3", "--job.config_file", path, "--quantize.linear.float8.filter_fqns=a,b", "--quantize.linear.float8.filter_fqns=c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Training.Steps != 3 || c.Debug.PrintPlan || c.Training.SeqLen != 2 || c.Job.ConfigFile != path || !slices.Equal(c.Quantize.Linear.Float8.FilterFQNs, []string{"c"}) {
+		t.Errorf("%+v", c)
+	}
+}
+
+// What a launcher has read is not read again.
+func TestAFileThatWasReadIsTakenAsItWas(t *testing.T) {
+	path := write(t, "[training]\nsteps = 7\n")
+	c, err := config.Load([]string{"--config", path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, ok := c.File()
+	if want := (config.File{Path: path, Text: "[training]\nsteps = 7\n"}); !ok || file != want {
+		t.Errorf("%+v, want %+v", file, want)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	again, err := config.Load([]string{"--config", path}, config.File{Path: "other.toml", Text: "x"}, file)
+	if err != nil || again.Training.Steps != 7 {
+		t.Errorf("%+v, %v", again, err)
+	}
+	if _, err := config.Load([]string{"--config", path}, config.File{Path: "other.toml"}); err == nil {
+		t.Error("another file's text was taken")
+	}
+	if c, err := config.Load(nil, file); err != nil || c.Training.Steps != 10000 {
+		t.Errorf("without --config: %+v, %v", c, err)
 	}
 }
 
@@ -84,7 +123,7 @@ func TestLoadErrors(t *testing.T) {
 		{"unknown key", "[training]\nstep = 3\n", nil, []string{":2: unknown key training.step; did you mean training.steps?"}},
 		{"right key, wrong section", "[training]\nlr = 3\n", nil, []string{":2: unknown key training.lr; did you mean optimizer.lr?"}},
 		{"unknown section", "\n[trainin]\nsteps = 3\nlr = 1\n", nil, []string{":2: unknown section trainin; did you mean training?"}},
-		{"old float8 section", "[float8]\nemulate = true\n", nil, []string{":1: unknown section float8; did you mean quantize.linear.float8?"}},
+		{"old float8 section", "[float8]\nemulate = true\n", nil, []string{":2: float8.emulate is now called quantize.linear.float8.emulate"}},
 		{"nothing near", "zebra = 3\n", nil, []string{":1: unknown key zebra; `octet train --help` lists them all"}},
 		{"unknown flag", "", []string{"--trainig.steps", "3"}, []string{"unknown flag --trainig.steps; did you mean --training.steps?"}},
 		{"unknown flags, both", "", []string{"--a.b.c=1", "--configs=x"}, []string{"2 problems:", "unknown flag --a.b.c", "unknown flag --configs; did you mean --config?"}},
@@ -103,9 +142,10 @@ func TestLoadErrors(t *testing.T) {
 		{"no_ of what is no bool", "", []string{"--training.no_steps"}, []string{"unknown flag --training.no_steps; did you mean --training.steps?"}},
 		{"no_ with value", "", []string{"--debug.no_print_plan=true"}, []string{"unknown flag --debug.no_print_plan; did you mean --debug.print_plan?"}},
 		{"positional", "", []string{"train.toml"}, []string{`unexpected argument "train.toml"; a flag is --section.field=value`}},
-		{"flag twice", "", []string{"--training.steps=1", "--training.steps=2"}, []string{"--training.steps is given twice"}},
-		{"flag and its no", "", []string{"--debug.print_plan", "--debug.no_print-plan"}, []string{"--debug.print_plan is given twice"}},
-		{"config twice", "", []string{"--config=a.toml", "--job.config_file=b.toml"}, []string{"--job.config_file is given twice"}},
+		{"each of two flags must be right", "", []string{"--training.steps=x", "--training.steps=2"}, []string{`--training.steps: "x" is not an int`}},
+		{"empty element", "[model]\nconverters = [\"quantize.linear.float8\", \"\"]\n", nil, []string{":2: model.converters: element 1 is empty"}},
+		{"too large for an int", "", []string{"--training.steps=9223372036854775808"}, []string{"--training.steps: \"9223372036854775808\" is out of range: must be from 1 to 1000000000"}},
+		{"a file without an end", "", []string{"--config=/dev/zero"}, []string{"--config: /dev/zero has more than the 102400 bytes that a configuration may have"}},
 		{"key twice", "[training]\nsteps = 1\nseq_len = 2\nsteps = 3\n", nil, []string{":4: training.steps is given twice, first on line 2"}},
 		{"key twice, two spellings", "[training]\nseq_len = 1\nseq-len = 2\n", nil, []string{":3: training.seq_len is given twice, first on line 2"}},
 		{"key twice, inline", "model = {args = {dim = 1, dim = 2}}\n", nil, []string{":1: model.args.dim is given twice, first on line 1"}},

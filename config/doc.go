@@ -6,8 +6,9 @@
 // The command line wins over the file, the file over the defaults. A field is declared once, in config.go: its Go
 // type, its key, its default, its legal values and its documentation stand in one struct tag, and reading, checking,
 // `octet train --help` and the printed configuration are all made from that tag. What is not declared there is
-// refused with the nearest known name; what torchtitan has and octet has not yet is declared with a `later` tag and
-// refused by name unless it keeps its default. Nothing that a user writes is ignored.
+// refused with the nearest known name. What torchtitan has beside that is a table, torchtitan.go: a key that would change
+// numbers, layout or files is refused by name unless it asks for what octet does anyway, and one that has no effect here is
+// told once. Nothing that a user writes is ignored.
 //
 // Use Load for a command line, Default where a test wants a Config to change, and Validate before any rank starts:
 //

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -122,8 +123,11 @@ func (f field) parse(text string) error {
 		}
 		value = items
 	}
+	if errors.Is(err, strconv.ErrRange) && f.tag.Get("in") != "" {
+		return fmt.Errorf("%s is out of range: must be %s", shorten(text), f.legalNumbers())
+	}
 	if err != nil {
-		return fmt.Errorf("%q is not %s", text, article(f.kind()))
+		return fmt.Errorf("%s is not %s", shorten(text), article(f.kind()))
 	}
 	return f.set(value)
 }
@@ -170,6 +174,9 @@ func (f field) set(value any) error {
 			if !ok {
 				return fmt.Errorf("element %d: found %s; want a string", i, describe(item))
 			}
+			if strings.TrimSpace(text) == "" {
+				return fmt.Errorf("element %d is empty", i)
+			}
 			items[i] = text
 		}
 		to.Set(reflect.ValueOf(items))
@@ -201,13 +208,31 @@ func (f field) text() (text string, isSet bool) {
 	return fmt.Sprint(v.Interface()), true
 }
 
+// items are the elements of a list, or the one value of any other field that is set.
+func (f field) items() []string {
+	if items, ok := f.value.Interface().([]string); ok {
+		return items
+	}
+	text, _ := f.text()
+	return []string{text}
+}
+
 // quoted is text with quotation marks where the value is a string or a list.
 func (f field) quoted() string {
 	text, _ := f.text()
 	if kind := f.kind(); kind == "string" || kind == "list" {
-		return strconv.Quote(text)
+		return shorten(text)
 	}
 	return text
+}
+
+// shorten quotes text for a message; of a long one it shows the beginning.
+func shorten(text string) string {
+	const most = 100
+	if len(text) <= most {
+		return strconv.Quote(text)
+	}
+	return fmt.Sprintf("%s… (%d bytes)", strconv.Quote(strings.ToValidUTF8(text[:most], "")), len(text))
 }
 
 // describe names a TOML value and its type.
@@ -220,7 +245,7 @@ func describe(value any) string {
 	case bool:
 		return fmt.Sprintf("the bool %t", v)
 	case string:
-		return fmt.Sprintf("the string %q", v)
+		return "the string " + shorten(v)
 	case []any:
 		return "a list"
 	case map[string]any:

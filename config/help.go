@@ -24,6 +24,17 @@ func Help(w io.Writer) error {
 			fmt.Fprintf(b, "  --%s %s%s\n        %s%s\n", f.name, f.kind(), f.helpDefault(), f.tag.Get("help"), f.remarks())
 		}
 	}
+	fmt.Fprint(b, `
+Keys of torchtitan that octet does not have: what would change numbers, layout or files is refused unless it has the
+value that is shown; what has no effect here is told once.
+`)
+	for _, f := range foreignKeys() {
+		same := ""
+		if f.same != "" {
+			same = " = " + f.same
+		}
+		fmt.Fprintf(b, "  %s%s (%s)\n        %s\n", f.name, same, f.fate, f.advice)
+	}
 	return b.Flush()
 }
 

@@ -35,18 +35,28 @@ func (r interval) contains(x float64) bool {
 
 // String is the interval in words, to follow "must be".
 func (r interval) String() string {
-	text := "at least "
-	if r.openLow {
-		text = "more than "
+	switch low, high := number(r.low), number(r.high); {
+	case math.IsInf(r.high, 1) && r.openLow:
+		return "more than " + low
+	case math.IsInf(r.high, 1):
+		return "at least " + low
+	case !r.openLow && !r.openHigh:
+		return "from " + low + " to " + high
+	case r.openLow && r.openHigh:
+		return "more than " + low + " and less than " + high
+	case r.openLow:
+		return "more than " + low + " and at most " + high
+	default:
+		return "at least " + low + " and less than " + high
 	}
-	text += fmt.Sprint(r.low)
-	if math.IsInf(r.high, 1) {
-		return text
+}
+
+// number writes whole numbers without an exponent.
+func number(x float64) string {
+	if x == math.Trunc(x) && math.Abs(x) < 1e10 {
+		return strconv.FormatFloat(x, 'f', -1, 64)
 	}
-	if r.openHigh {
-		return text + fmt.Sprint(" and less than ", r.high)
-	}
-	return text + fmt.Sprint(" and at most ", r.high)
+	return strconv.FormatFloat(x, 'g', -1, 64)
 }
 
 // legalNumbers is the `in` tag of f, and its `or` tag if any, in words.

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -16,13 +17,44 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// readFile sets the fields that the TOML file gives. The error holds every problem, each with file and line.
-func (c *Config) readFile(path string) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("--config: %w", err)
+// maxFile is the most bytes of a configuration file: a launcher hands its text to the ranks in a variable of their
+// environment, which Linux limits to 128 KiB.
+const maxFile = 100 << 10
+
+// readFile sets the fields that the TOML file gives, whose text may be in read. The error holds every problem, each with
+// file and line.
+func (c *Config) readFile(path string, read []File) error {
+	at := slices.IndexFunc(read, func(f File) bool { return f.Path == path })
+	if at < 0 {
+		text, err := readLimited(path)
+		if err != nil {
+			return fmt.Errorf("--config: %w", err)
+		}
+		read, at = []File{{path, text}}, 0
 	}
-	return c.readTOML(path, data)
+	c.file = &read[at]
+	return c.readTOML(path, []byte(c.file.Text))
+}
+
+func readLimited(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s has more than the %d bytes that a configuration may have", path, maxFile)
+	}
+	return string(data), err
+}
+
+// File is the TOML file that c was read from; ok is false if there was none.
+func (c *Config) File() (f File, ok bool) {
+	if c.file == nil {
+		return File{}, false
+	}
+	return *c.file, true
 }
 
 func (c *Config) readTOML(path string, data []byte) error {
@@ -34,7 +66,7 @@ func (c *Config) readTOML(path string, data []byte) error {
 	if err := toml.Unmarshal(data, &tree); err != nil {
 		return syntaxError(path, err)
 	}
-	r := tomlReader{config: c, path: path, lines: lines, fields: fields(c), sections: sectionNames(c)}
+	r := tomlReader{config: c, path: path, lines: lines, fields: fields(c), sections: sectionNames(c), foreign: newForeignTable()}
 	r.table("", tree)
 	return r.problems.ErrorOrNil()
 }
@@ -94,6 +126,7 @@ type tomlReader struct {
 	lines    map[string]int
 	fields   map[string]field
 	sections []string
+	foreign  foreignTable
 	problems *multierror.Error
 }
 
@@ -105,6 +138,7 @@ func (r *tomlReader) table(prefix string, tree map[string]any) {
 		name, value := join(prefix, key), tree[key]
 		f, isField := r.fields[name]
 		sub, isTable := value.(map[string]any)
+		entry, isForeign := r.foreign.find(name)
 		isSection := slices.ContainsFunc(r.sections, func(s string) bool { return s == name || strings.HasPrefix(s, name+".") })
 		switch {
 		case name == configFile:
@@ -118,6 +152,14 @@ func (r *tomlReader) table(prefix string, tree map[string]any) {
 			r.table(name, sub)
 		case isSection:
 			r.problem(name, fmt.Errorf("%s: found %s; want a table", name, describe(value)))
+		case isTable && r.foreign.holds(name):
+			r.table(name, sub)
+		case isForeign:
+			note, err := entry.judge(name, typed(value), shown(value))
+			if err != nil {
+				r.problem(name, err)
+			}
+			r.config.tell(fmt.Sprintf("%s:%d", r.path, r.lines[name]), note)
 		case isTable:
 			r.problem(name, unknown("section", name, r.sections))
 		default:

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -18,23 +19,41 @@ import (
 // Float8Converter is the entry of model.converters that swaps linear layers to float8.
 const Float8Converter = "quantize.linear.float8"
 
+// AnyWorld stands for a number of ranks that is not known yet: what depends on it is not checked.
+const AnyWorld = 0
+
 // Validate reports every value that cannot work on world ranks: all problems in one error, each with the place where
 // the value was set, the field, the value, and what would be right. Nothing is started or written.
 func (c *Config) Validate(world int) error {
-	v := validator{config: c, fields: fields(c), defaults: fields(Default())}
+	problems := c.values()
+	if world != AnyWorld {
+		v := c.validator()
+		v.parallelism(world)
+		problems = multierror.Append(problems, v.problems.WrappedErrors()...)
+	}
+	return listed(problems, nil)
+}
+
+// values finds every value that cannot work on any number of ranks.
+func (c *Config) values() *multierror.Error {
+	v := c.validator()
 	for _, s := range sections(c) {
 		for _, f := range s.fields {
 			v.declared(f)
 		}
 	}
-	v.parallelism(world)
+	v.tokens()
 	v.float8()
 	v.dataset("training", c.Training.Dataset, c.Training.DatasetPath)
 	if c.Validation.Enable {
 		v.dataset("validation", c.Validation.Dataset, c.Validation.DatasetPath)
 	}
 	v.paths()
-	return listed(v.problems)
+	return v.problems
+}
+
+func (c *Config) validator() *validator {
+	return &validator{config: c, fields: fields(c), defaults: fields(Default())}
 }
 
 // validator collects the problems of one Config.
@@ -58,19 +77,17 @@ func (v *validator) problem(name, format string, args ...any) {
 // declared checks a value against the tags of its field.
 func (v *validator) declared(f field) {
 	text, isSet := f.text()
-	if !isSet || text == f.tag.Get("default") {
+	if !isSet || v.isDefault(f) || f.idle(v.fields) {
 		return
 	}
 	if enum := f.tag.Get("enum"); enum != "" {
 		legal := strings.Split(enum, ",")
-		for item := range strings.SplitSeq(text, ",") {
-			if item != "" && !slices.Contains(legal, item) || item == "" && f.kind() == "string" {
-				v.problem(f.name, "must be one of %s", strings.Join(legal, ", "))
-				return
-			}
+		if slices.ContainsFunc(f.items(), func(item string) bool { return !slices.Contains(legal, item) }) {
+			v.problem(f.name, "must be one of %s", strings.Join(legal, ", "))
+			return
 		}
 	}
-	if later := f.tag.Get("later"); later != "" && !v.isDefault(f) && !slices.Contains(strings.Split(f.tag.Get("now"), ","), text) {
+	if later := f.tag.Get("later"); later != "" && !slices.Contains(strings.Split(f.tag.Get("now"), ","), text) {
 		v.problem(f.name, "%s is not in octet yet; use %s", later, v.defaults[f.name].quoted())
 		return
 	}
@@ -84,10 +101,6 @@ func (v *validator) parallelism(world int) {
 	const shardDegree, globalBatch = "parallelism.data_parallel_shard_degree", "training.global_batch_size"
 	c := v.config
 	others := c.otherDegrees()
-	if world < 1 {
-		v.problems = multierror.Append(v.problems, fmt.Errorf("world size %d: must be at least 1", world))
-		return
-	}
 	if others < 1 || world%others != 0 {
 		v.problems = multierror.Append(v.problems, fmt.Errorf("world size %d does not divide by %d, the product of the degrees beside %s", world, others, shardDegree))
 		return
@@ -104,6 +117,17 @@ func (v *validator) parallelism(world int) {
 			near = fmt.Sprintf("%d or %d", down, up)
 		}
 		v.problem(globalBatch, "is not a multiple of local_batch_size %d × %d data ranks = %d; use %s", local, c.DataRanks(world), atOnce, near)
+	}
+}
+
+// maxTokens is the most tokens of a rank's microbatch: below it no size of a tensor overflows, whatever the model.
+const maxTokens = 1 << 28
+
+// tokens checks the size of a microbatch.
+func (v *validator) tokens() {
+	batch, seqLen := v.config.Training.LocalBatchSize, v.config.Training.SeqLen
+	if batch > 0 && seqLen > maxTokens/batch {
+		v.problem("training.seq_len", "× local_batch_size %d is more than the %d tokens that a rank can have in a microbatch", batch, maxTokens)
 	}
 }
 
@@ -153,8 +177,11 @@ func (v *validator) paths() {
 			v.problem(name, "must be a .safetensors file or a folder of them")
 		}
 	}
-	if info, err := os.Stat(v.config.Job.DumpFolder); err == nil && !info.IsDir() {
+	switch info, err := os.Stat(v.config.Job.DumpFolder); {
+	case err == nil && !info.IsDir():
 		v.problem("job.dump_folder", "is a file; name a folder")
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		v.problem("job.dump_folder", "%v", reason(err))
 	}
 	if name := v.config.Job.SaveConfigFile; name != "" && !filepath.IsLocal(name) {
 		v.problem("job.save_config_file", "must be a path inside job.dump_folder")
@@ -165,9 +192,23 @@ func (v *validator) paths() {
 func (v *validator) exists(name, path string) (fs.FileInfo, bool) {
 	info, err := os.Stat(path)
 	if err != nil {
-		v.problem(name, "%v", err)
+		v.problem(name, "%v", reason(err))
 	}
 	return info, err == nil
+}
+
+// reason is an error of the file system without the path, which the message has already.
+func reason(err error) error {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Err
+	}
+	return err
+}
+
+// idle reports that the key which makes f act is off.
+func (f field) idle(all map[string]field) bool {
+	when := f.tag.Get("when")
+	return when != "" && !all[when].value.Bool()
 }
 
 func (v *validator) isDefault(f field) bool {

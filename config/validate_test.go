@@ -20,60 +20,49 @@ func TestValidateErrors(t *testing.T) {
 	}{
 		{"", 1, ""},
 		{"", 4, ""},
-		{"", 0, "world size 0: must be at least 1"},
 
-		{"--training.steps=0", 1, "command line: training.steps = 0: must be at least 1"},
-		{"--training.seq_len=-4", 1, "training.seq_len = -4: must be at least 1"},
+		{"--training.steps=0", 1, "command line: training.steps = 0: must be from 1 to 1000000000"},
+		{"--training.seq_len=-4", 1, "training.seq_len = -4: must be from 1 to 1048576"},
 		{"--training.max_norm=0", 1, "training.max_norm = 0: must be more than 0"},
 		{"--training.max_norm=inf", 1, ""},
-		{"--optimizer.lr=-1", 1, "optimizer.lr = -1: must be at least 0"},
-		{"--optimizer.lr=nan", 1, "optimizer.lr = NaN: must be at least 0"},
-		{"--optimizer.lr=inf", 1, "optimizer.lr = +Inf: must be at least 0"},
+		{"--optimizer.lr=-1", 1, "optimizer.lr = -1: must be from 0 to 1000000"},
+		{"--optimizer.lr=nan", 1, "optimizer.lr = NaN: must be from 0 to 1000000"},
+		{"--optimizer.lr=inf", 1, "optimizer.lr = +Inf: must be from 0 to 1000000"},
 		{"--optimizer.beta2=1", 1, "optimizer.beta2 = 1: must be at least 0 and less than 1"},
-		{"--lr_scheduler.decay_ratio=1.5", 1, "lr_scheduler.decay_ratio = 1.5: must be at least 0 and at most 1"},
-		{"--lr_scheduler.total_steps=0", 1, "lr_scheduler.total_steps = 0: must be at least 1"},
-		{"--validation.steps=0", 1, "validation.steps = 0: must be -1 or at least 1"},
-		{"--model.args.dim=0", 1, "model.args.dim = 0: must be at least 1"},
-		{"--comm.train_timeout_seconds=0", 1, "comm.train_timeout_seconds = 0: must be at least 1"},
+		{"--lr_scheduler.decay_ratio=1.5", 1, "lr_scheduler.decay_ratio = 1.5: must be from 0 to 1"},
+		{"--lr_scheduler.total_steps=0", 1, "lr_scheduler.total_steps = 0: must be from 1 to 1000000000"},
+		{"--validation.enable --validation.steps=0", 1, "validation.steps = 0: must be -1 or from 1 to 1000000000"},
+		{"--model.args.dim=0", 1, "model.args.dim = 0: must be from 1 to 131072"},
+		{"--comm.train_timeout_seconds=0", 1, "comm.train_timeout_seconds = 0: must be from 1 to 1000000"},
 
 		{"--optimizer.name=SGD", 1, `optimizer.name = "SGD": must be one of AdamW, Adam`},
 		{"--optimizer.name=", 1, `optimizer.name = "": must be one of AdamW, Adam`},
 		{"--model.flavor=9B", 1, `model.flavor = "9B": must be one of debugmodel, 1B, 3B, 8B, 70B, 405B`},
+		{"--model.converters=quantize.linear.float8,float9", 1, `must be one of quantize.linear.float8`},
+		{"--config=DIR/comma.toml", 1, `comma.toml:2: model.converters = "quantize.linear.float8,": must be one of quantize.linear.float8`},
+		{"--training.local_batch_size=32768 --training.seq_len=16384", 1, "training.seq_len = 16384: × local_batch_size 32768 is more than the 268435456 tokens"},
+		{"--training.local_batch_size=16384 --training.seq_len=16384", 1, ""},
+		{"--job.dump_folder=DIR/a.txt/out", 1, "job.dump_folder = "},
 		{"--model.converters=float9", 1, `model.converters = "float9": must be one of quantize.linear.float8`},
 		{"--training.dataset=c4", 1, `training.dataset = "c4": must be one of gosource, text, tokens`},
-		{"--training.mixed_precision_reduce=bfloat16", 1, `must be one of float32`},
 		{"--device.name=cuda", 1, `device.name = "cuda": must be one of cpu`},
 
 		{"--parallelism.tensor_parallel_degree=2", 2, "parallelism.tensor_parallel_degree = 2: tensor parallelism is not in octet yet; use 1"},
 		{"--parallelism.pipeline_parallel_degree=2", 2, "pipeline parallelism is not in octet yet; use 1"},
 		{"--parallelism.context_parallel_degree=2", 2, "context parallelism is not in octet yet; use 1"},
 		{"--parallelism.data_parallel_replicate_degree=2", 2, "replication of shard groups (HSDP, DDP) is not in octet yet; use 1"},
-		{"--parallelism.enable_async_tensor_parallel", 1, "parallelism.enable_async_tensor_parallel = true: asynchronous tensor parallelism is not in octet yet; use false"},
-		{"--compile.enable", 1, "compile.enable = true: compilation is not in octet yet; use false"},
-		{"--checkpoint.enable", 1, "checkpoint.enable = true: saving of checkpoints is not in octet yet; use false"},
-		{"--checkpoint.no_initial_load_model_only", 1, "checkpoint.initial_load_model_only = false: loading of optimizer state is not in octet yet; use true"},
-		{"--activation_checkpoint.mode=selective", 1, `activation_checkpoint.mode = "selective": activation checkpointing is not in octet yet; use "none"`},
-		{"--activation_checkpoint.mode=some", 1, `must be one of none, selective, full, memory_budget`},
-		{"--training.enable_cpu_offload", 1, "offload to host memory is not in octet yet"},
 		{"--debug.deterministic", 1, ""},
-		{"--debug.no_deterministic", 1, "training that is not deterministic is not in octet yet; use true"},
-		{"--training.dtype=bfloat16", 1, "bfloat16 storage of parameters is not in octet yet"},
-		{"--metrics.enable_wandb", 1, "Weights & Biases output is not in octet yet"},
-		{"--metrics.enable_tensorboard", 1, "TensorBoard output is not in octet yet"},
-		{"--profiling.enable_profiling", 1, "profiling is not in octet yet"},
-		{"--optimizer.implementation=foreach", 1, `use "fused"`},
-		{"--model.hf_assets_path=tokenizer", 1, `a Hugging Face tokenizer is not in octet yet; use ""`},
 		{float8 + " --quantize.linear.float8.recipe_name=rowwise", 1, `row-wise scaling is not in octet yet; use ""`},
 		{float8 + " --quantize.linear.float8.recipe_name=tensorwise", 1, ""},
 
 		{"--parallelism.data_parallel_shard_degree=2", 2, ""},
 		{"--parallelism.data_parallel_shard_degree=3", 2, "parallelism.data_parallel_shard_degree = 3: the degrees multiply to 3 × 1 = 3, but the world size is 2; use 2, or -1 for whatever is left"},
-		{"--parallelism.data_parallel_shard_degree=0", 2, "must be -1 or at least 1"},
+		{"--parallelism.data_parallel_shard_degree=0", 2, "must be -1 or from 1 to 1048576"},
 		{"--parallelism.tensor_parallel_degree=3", 4, "world size 4 does not divide by 3, the product of the degrees beside parallelism.data_parallel_shard_degree"},
 		{"--training.local_batch_size=4 --training.global_batch_size=16", 2, ""},
 		{"--training.local_batch_size=4 --training.global_batch_size=10", 2, "training.global_batch_size = 10: is not a multiple of local_batch_size 4 × 2 data ranks = 8; use 8 or 16"},
 		{"--training.local_batch_size=4 --training.global_batch_size=3", 2, "use 8"},
-		{"--training.local_batch_size=0", 2, "training.local_batch_size = 0: must be at least 1"},
+		{"--training.local_batch_size=0", 2, "training.local_batch_size = 0: must be from 1 to 1048576"},
 
 		{"--quantize.linear.float8.emulate", 1, "quantize.linear.float8.emulate = true: has no effect without quantize.linear.float8 in model.converters"},
 		{float8 + " --quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp", 1,
@@ -102,6 +91,9 @@ func TestValidateErrors(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if err := os.WriteFile(filepath.Join(dir, "comma.toml"), []byte("[model]\nconverters = [\"quantize.linear.float8,\"]\n"), 0o666); err != nil {
+				t.Fatal(err)
+			}
 			c, err := config.Load(strings.Fields(strings.ReplaceAll(tt.args, "DIR", dir)))
 			if err != nil {
 				t.Fatal(err)
@@ -124,9 +116,9 @@ func TestValidateReportsAllProblemsWithTheirPlaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "3 problems:\n\t" + path + ":4: optimizer.lr = -1: must be at least 0\n\t" +
-		path + ":2: training.steps = 0: must be at least 1\n\t" +
-		"command line: debug.seed = -1: must be at least 0"
+	want := "3 problems:\n\t" + path + ":4: optimizer.lr = -1: must be from 0 to 1000000\n\t" +
+		path + ":2: training.steps = 0: must be from 1 to 1000000000\n\t" +
+		"command line: debug.seed = -1: must be from 0 to 9.223372036854776e+18"
 	if err := c.Validate(1); err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// loadText reads a TOML file with that text, and flags.
+func loadText(t *testing.T, text string, args ...string) (*Config, error) {
+	t.Helper()
+	return Load(append(args, "--config=run.toml"), File{"run.toml", text})
+}
+
+// TestForeignKeysAreRefusedOrTold goes through the table: in a file and as a flag, the value that asks for what octet
+// does anyway is silent, and any other meets its fate by name.
+func TestForeignKeysAreRefusedOrTold(t *testing.T) {
+	own := fields(Default())
+	for _, f := range foreignKeys() {
+		if _, ok := own[f.name]; ok {
+			t.Errorf("%s is octet's own", f.name)
+		}
+		if f.fate == renamed && !newName(own, f.advice) {
+			t.Errorf("%s is renamed to %s, which is not octet's", f.name, f.advice)
+		}
+		name := f.name
+		if !strings.Contains(name, ".") {
+			name += ".x"
+		}
+		dot := strings.LastIndex(name, ".")
+		for _, value := range []string{f.same, "77"} {
+			inFile, err1 := loadText(t, fmt.Sprintf("[%s]\n%s = %q\n", name[:dot], name[dot+1:], value))
+			asFlag, err2 := Load([]string{"--" + name + "=" + value})
+			silent := value == f.same && name == f.name
+			for i, place := range []string{"run.toml:2: ", "command line: "} {
+				c, err := []*Config{inFile, asFlag}[i], []error{err1, err2}[i]
+				switch {
+				case silent || f.fate == told:
+					if err != nil {
+						t.Errorf("%s%s = %s: %v", place, name, value, err)
+					} else if want := place + name + " = " + fmt.Sprintf("%q", value) + " has no effect: " + f.advice; silent != (len(c.Notes) == 0) || !silent && c.Notes[0] != want {
+						t.Errorf("%s%s = %s: notes %q", place, name, value, c.Notes)
+					}
+				case err == nil || !strings.HasPrefix(err.Error(), place+name) || !strings.Contains(err.Error(), f.advice):
+					t.Errorf("%s%s = %s: %v, want it refused with %q", place, name, value, err, f.advice)
+				}
+			}
+		}
+	}
+}
+
+// newName reports whether name is a key or a section of octet's.
+func newName(own map[string]field, name string) bool {
+	for key := range own {
+		if key == name || strings.HasPrefix(key, name+".") {
+			return true
+		}
+	}
+	return false
+}
+
+func TestForeignFlagsReadAsTorchtitans(t *testing.T) {
+	for _, tt := range []struct {
+		args, want string // part of the error, or of the notes
+	}{
+		{"--checkpoint.enable", "checkpoint.enable = \"true\": octet saves no checkpoints yet"},
+		{"--checkpoint.no_enable", ""},
+		{"--checkpoint.enable=false", ""},
+		{"--checkpoint.no_initial_load_model_only", "checkpoint.initial_load_model_only = \"false\": octet loads weights only"},
+		{"--compile.enable --training.steps=3", "compile.enable = \"true\" has no effect: octet has no compiler"},
+		{"--compile.components model,loss", ""},
+		{"--compile.components model", "compile.components = \"model\" has no effect"},
+		{"--training.dataloader.num_workers 4", "training.dataloader.num_workers = \"4\" has no effect"},
+		{"--checkpoint.interval=7 --checkpoint.interval=500", ""},
+		{"--checkpoint.interval=500 --checkpoint.interval=7", "checkpoint.interval = \"7\" has no effect"},
+		{"--validation.freq=7", "validation.freq = 7 has no effect while validation.enable is false"},
+		{"--validation.freq=10", ""},
+		{"--validation.dataset=c4_validation", "validation.dataset = \"c4_validation\" has no effect while"},
+	} {
+		c, err := Load(strings.Fields(tt.args))
+		said := fmt.Sprint(err)
+		if err == nil {
+			if err := c.Validate(2); err != nil {
+				t.Errorf("%s: %v", tt.args, err)
+			}
+			said = strings.Join(slices.DeleteFunc(c.Notes, func(note string) bool { return strings.Contains(note, "warmup") }), "\n")
+		}
+		if tt.want == "" && said != "" || !strings.Contains(said, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.args, said, tt.want)
+		}
+	}
+}
+
+// TestPresetsOfTorchtitan: each preset is refused once, with all there is to change; what is left is valid.
+func TestPresetsOfTorchtitan(t *testing.T) {
+	for _, tt := range []struct {
+		file    string
+		refused []string // each with what to write instead
+		told    []string
+	}{
+		{"debug_model.toml",
+			[]string{
+				`model.hf_assets_path = "./tests/assets/tokenizer": octet has no Hugging Face tokenizer yet: leave it out`,
+				`training.dataset = "c4_test": must be one of gosource, text, tokens`,
+			},
+			[]string{"profiling.save_traces_folder", "parallelism.pipeline_parallel_schedule", "checkpoint.interval", "checkpoint.last_save_model_only",
+				"activation_checkpoint.mode", "activation_checkpoint.selective_ac_option", "quantize.linear.mx.filter_fqns",
+				"validation.dataset", "validation.freq", "validation.steps"},
+		},
+		{"llama3_8b.toml",
+			[]string{
+				"profiling.enable_profiling = true: octet writes no profiles yet: leave it out",
+				"metrics.enable_tensorboard = true: octet writes metrics.jsonl instead",
+				`model.hf_assets_path = "./assets/hf/Llama-3.1-8B"`,
+				`training.dataset = "c4": must be one of`,
+			},
+			[]string{"profiling.save_traces_folder", "profiling.profile_freq", "activation_checkpoint.mode", "activation_checkpoint.selective_ac_option",
+				"validation.dataset", "validation.freq", "validation.steps"},
+		},
+		{"llama3_70b.toml",
+			[]string{
+				"profiling.enable_profiling = true", "metrics.enable_tensorboard = true", "model.hf_assets_path",
+				`training.dataset = "c4": must be one of`,
+				"parallelism.tensor_parallel_degree = 8: tensor parallelism is not in octet yet; use 1",
+			},
+			[]string{"profiling.save_traces_folder", "profiling.profile_freq", "activation_checkpoint.mode",
+				"validation.dataset", "validation.freq", "validation.steps"},
+		},
+	} {
+		t.Run(tt.file, func(t *testing.T) {
+			path := filepath.Join("testdata", "presets", tt.file)
+			_, err := Load([]string{"--config", path})
+			if err == nil {
+				t.Fatal("no error")
+			}
+			first, rest, _ := strings.Cut(err.Error(), "\n")
+			problems, notes, _ := strings.Cut(rest, "\nand, to know:\n")
+			if want := fmt.Sprintf("%d problems:", len(tt.refused)); first != want {
+				t.Errorf("%s, want %s", first, want)
+			}
+			drop := compare(t, path, strings.Split(problems, "\n"), tt.refused) // lines to leave out
+			compare(t, path, strings.Split(notes, "\n"), tt.told)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Split(string(text), "\n")
+			for _, n := range drop {
+				lines[n-1] = ""
+			}
+			c, err := loadText(t, strings.Join(lines, "\n"))
+			if err == nil {
+				err = c.Validate(2)
+			}
+			if err != nil {
+				t.Fatalf("with that left out: %v", err)
+			}
+			if len(c.Notes) < len(tt.told) {
+				t.Errorf("notes %q", c.Notes)
+			}
+		})
+	}
+}
+
+// compare wants each line to have its place in the file and one of want, and returns the places.
+func compare(t *testing.T, path string, lines, want []string) (numbers []int) {
+	t.Helper()
+	if len(lines) != len(want) {
+		t.Errorf("%d lines, want %d:\n%s", len(lines), len(want), strings.Join(lines, "\n"))
+	}
+	for _, w := range want {
+		i := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, ": "+w) })
+		if i < 0 {
+			t.Errorf("no line with %s in\n%s", w, strings.Join(lines, "\n"))
+			continue
+		}
+		place, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(lines[i]), path+":"), ":")
+		n, err := strconv.Atoi(place)
+		if err != nil {
+			t.Fatalf("no place in %s", lines[i])
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers
+}

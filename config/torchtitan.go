@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+// foreign is a key of torchtitan's that octet does not have, or a table of such keys with all that is below it.
+//
+// Where torchtitan would compute something else, lay it out otherwise or write other files because of the key, it is
+// refused: the run would not be the one that was asked for. Where the key only tunes, or belongs to a feature that is
+// off, the run is the same without it, and the log tells once that it has no effect.
+type foreign struct {
+	name   string
+	same   string // the value that asks for what octet does anyway, as it would be typed after the flag
+	fate   fate
+	advice string // why, and what to write instead
+}
+
+type fate int
+
+const (
+	refused fate = iota
+	told
+	renamed // refused too: advice is the name of today
+)
+
+// String is "refused", "no effect" or "renamed".
+func (f fate) String() string { return [...]string{"refused", "no effect", "renamed"}[f] }
+
+// foreignKeys is the table, over all versions of torchtitan that read TOML.
+func foreignKeys() []foreign {
+	const (
+		saving     = "octet saves no checkpoints yet"
+		tensor     = "octet has no tensor parallelism yet"
+		pipeline   = "octet has no pipeline parallelism yet"
+		context    = "octet has no context parallelism yet"
+		experts    = "octet has no mixture of experts"
+		profiles   = "octet writes no profiles yet"
+		board      = "octet writes metrics.jsonl instead"
+		recompute  = "octet keeps all activations, which takes more memory"
+		compiler   = "octet has no compiler: its kernels run as they are"
+		flight     = "octet has no flight recorder: an error names the ranks, the collective and its number"
+		loading    = "octet's loader reads in the rank itself"
+		collection = "Go collects garbage beside the program"
+		tolerance  = "octet restarts all ranks instead: octet run --max-restarts"
+		mx         = "octet has no block formats yet"
+		python     = "octet loads no Python modules"
+	)
+	return []foreign{
+		{"job.use_for_integration_test", "false", told, "it marks torchtitan's own tests"},
+		{"job.print_args", "false", renamed, "job.print_config"},
+		{"job.custom_config_module", "", refused, python},
+		{"experimental.custom_import", "", refused, python},
+		{"experimental.custom_args_module", "", refused, python},
+
+		{"model.hf_assets_path", "", refused, "octet has no Hugging Face tokenizer yet: leave it out, and text is read as bytes; or set training.dataset = \"tokens\""},
+		{"model.tokenizer_path", "", refused, "octet has no tokenizer models: leave it out, and text is read as bytes; or set training.dataset = \"tokens\""},
+
+		{"optimizer.implementation", "fused", told, "octet always updates in one fused pass"},
+		{"optimizer.early_step_in_backward", "false", refused, "octet steps after backward, because clipping needs all gradients: leave it out"},
+		{"lr_scheduler.lr_min", "", renamed, "lr_scheduler.min_lr_factor"},
+
+		{"training.batch_size", "", renamed, "training.local_batch_size"},
+		{"training.seed", "", renamed, "debug.seed"},
+		{"training.deterministic", "true", told, "octet's runs are always deterministic"},
+		{"training.compile", "false", told, compiler},
+		{"training.dtype", "float32", refused, "octet keeps parameters in float32: leave it out"},
+		{"training.mixed_precision_reduce", "float32", refused, "octet reduces gradients in float32: leave it out"},
+		{"training.enable_cpu_offload", "false", refused, "octet does not offload to host memory: leave it out"},
+		{"training.gc_freq", "", told, collection},
+		{"training.gc_debug", "false", told, collection},
+		{"training.dataloader", "", told, loading},
+
+		{"parallelism.disable_loss_parallel", "false", told, tensor},
+		{"parallelism.enable_async_tensor_parallel", "false", told, tensor},
+		{"parallelism.enable_compiled_autograd", "false", told, compiler},
+		{"parallelism.pipeline_parallel_schedule", "1F1B", told, pipeline},
+		{"parallelism.pipeline_parallel_schedule_csv", "", told, pipeline},
+		{"parallelism.pipeline_parallel_split_points", "", told, pipeline},
+		{"parallelism.pipeline_parallel_layers_per_stage", "", told, pipeline},
+		{"parallelism.pipeline_parallel_first_stage_less_layers", "1", told, pipeline},
+		{"parallelism.pipeline_parallel_last_stage_less_layers", "1", told, pipeline},
+		{"parallelism.pipeline_parallel_microbatch_size", "1", told, pipeline},
+		{"parallelism.pipeline_parallel_expert_parallel_overlap", "", told, pipeline},
+		{"parallelism.module_fqns_per_model_part", "", told, pipeline},
+		{"parallelism.context_parallel_rotate_method", "allgather", told, context},
+		{"parallelism.context_parallel_load_balancer", "headtail", told, context},
+		{"parallelism.expert_parallel_degree", "1", refused, experts + ": leave it out"},
+		{"parallelism.expert_tensor_parallel_degree", "1", refused, experts + ": leave it out"},
+		{"parallelism.expert_parallel_comm_backend", "standard", told, experts},
+
+		{"checkpoint.enable", "false", refused, saving + ": leave it out"},
+		{"checkpoint.enable_checkpoint", "false", refused, saving + ": leave it out"},
+		{"checkpoint.create_seed_checkpoint", "false", refused, saving + "; first weights do not depend on the number of ranks: leave it out"},
+		{"checkpoint.initial_load_model_only", "true", refused, "octet loads weights only, no optimizer: leave it out"},
+		{"checkpoint.initial_load_in_hf", "false", refused, "octet reads torchtitan's tensor names only: convert the weights, and leave it out"},
+		{"checkpoint.initial_load_in_hf_quantized", "false", refused, "octet reads torchtitan's tensor names only: convert the weights, and leave it out"},
+		{"checkpoint.folder", "checkpoint", told, saving},
+		{"checkpoint.interval", "500", told, saving},
+		{"checkpoint.load_step", "-1", told, saving},
+		{"checkpoint.load_only", "false", told, saving},
+		{"checkpoint.last_save_model_only", "true", told, saving},
+		{"checkpoint.model_weights_only", "", told, saving},
+		{"checkpoint.last_save_in_hf", "false", told, saving},
+		{"checkpoint.export_dtype", "float32", told, saving},
+		{"checkpoint.async_mode", "disabled", told, saving},
+		{"checkpoint.keep_latest_k", "10", told, saving},
+		{"checkpoint.exclude_from_loading", "", told, saving},
+		{"checkpoint.enable_first_step_checkpoint", "false", told, saving},
+
+		{"activation_checkpoint", "", told, recompute},
+		{"activation_checkpoint.mode", "none", told, recompute},
+		{"compile.enable", "false", told, compiler},
+		{"compile.components", "model,loss", told, compiler},
+		{"compile.backend", "inductor", told, compiler},
+
+		{"float8", "", renamed, "quantize.linear.float8"},
+		{"quantize.linear.float8.force_recompute_fp8_weight_in_bwd", "false", told, "octet gathers or keeps weights as parallelism.fsdp_reshard_after_forward says"},
+		{"quantize.linear.float8.moe_fqns_prototype", "", told, experts},
+		{"quantize.linear.mx", "", told, mx},
+		{"mx", "", told, mx},
+		{"quantize.grouped_mm", "", told, experts},
+
+		{"metrics.enable_tensorboard", "false", refused, board + ", and octet plot draws it: leave it out"},
+		{"metrics.enable_wandb", "false", refused, board + ", and octet plot draws it: leave it out"},
+		{"metrics.save_tb_folder", "tb", told, board},
+		{"metrics.save_for_all_ranks", "false", told, board + ", from rank 0"},
+		{"profiling.enable_profiling", "false", refused, profiles + ": leave it out"},
+		{"profiling.enable_memory_snapshot", "false", refused, profiles + ": leave it out"},
+		{"profiling.save_traces_folder", "profile_traces", told, profiles},
+		{"profiling.save_memory_snapshot_folder", "memory_snapshot", told, profiles},
+		{"profiling.profile_freq", "10", told, profiles},
+		{"profiling.profiler_warmup", "3", told, profiles},
+		{"profiling.profiler_active", "1", told, profiles},
+		{"profiling.experiment_name", "", told, profiles},
+
+		{"comm.mode", "default", refused, "octet run --nproc-per-node starts as many ranks on one host as wanted: leave it out"},
+		{"comm.trace_buf_size", "20000", told, flight},
+		{"comm.save_traces_folder", "comm_traces", told, flight},
+		{"comm.save_traces_file_prefix", "rank_", told, flight},
+
+		{"debug.deterministic", "true", told, "octet's runs are always deterministic"},
+		{"debug.deterministic_warn_only", "false", told, "octet's runs are always deterministic"},
+		{"debug.moe_force_load_balance", "false", told, experts},
+		{"debug.enable_structured_logging", "false", told, board},
+
+		{"validation.enabled", "false", renamed, "validation.enable"},
+		{"memory_estimation.enable", "false", refused, "octet train checks the memory before it starts: leave it out"},
+		{"memory_estimation.enabled", "false", refused, "octet train checks the memory before it starts: leave it out"},
+		{"memory_estimation.disable_fake_mode", "false", told, "octet train checks the memory before it starts"},
+		{"fault_tolerance.enable", "false", refused, tolerance + "; leave it out"},
+		{"fault_tolerance", "", told, tolerance},
+	}
+}
