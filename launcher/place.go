@@ -24,6 +24,7 @@ import (
 	"strconv"
 
 	"octet/comm"
+	"octet/internal/auth"
 )
 
 // Rank is what the main function of one rank is given: a value, never a global.
@@ -51,6 +52,9 @@ type Place struct {
 
 	// LocalAddr is how other hosts reach this one (--local-addr); empty: not told.
 	LocalAddr string
+	// Secret is known to the ranks of the job alone, from OCTET_JOB_TOKEN; zero if
+	// that is not set.
+	Secret auth.Secret
 
 	RunID   string // id of the job, as the launcher names it
 	Attempt int    // how many times the ranks were started before
@@ -61,6 +65,10 @@ type Place struct {
 func (p Place) Endpoint() string {
 	return net.JoinHostPort(p.MasterAddr, strconv.Itoa(p.MasterPort))
 }
+
+// Job names the job and the attempt, for whatever ranks of another one must not
+// be mixed up with.
+func (p Place) Job() string { return fmt.Sprintf("%s/%d", p.RunID, p.Attempt) }
 
 // HostAddress is LocalAddr or, where the operator gave none, this host's address
 // on its way to MasterAddr: hosts that reach the store reach this host there. It is
@@ -92,8 +100,12 @@ func FromEnv(getenv func(string) string) (Place, error) {
 		p = v.torchrun()
 	case getenv("SLURM_PROCID") != "" && getenv("SLURM_NTASKS") != "":
 		p = v.slurm()
-	default:
+	default: // it has nobody to prove anything to
 		return Place{World: 1, LocalWorld: 1, Groups: 1, Source: "alone"}, nil
+	}
+	var err error
+	if p.Secret, err = auth.ParseSecret(getenv(auth.TokenVar)); err != nil {
+		v.fail("%s: %w", auth.TokenVar, err)
 	}
 	if v.err != nil {
 		return Place{}, fmt.Errorf("place of this rank from %s's environment: %w", p.Source, v.err)

@@ -15,6 +15,7 @@ import (
 	"octet/comm"
 	"octet/comm/host"
 	"octet/comm/store"
+	"octet/internal/auth"
 	"octet/metrics"
 )
 
@@ -180,7 +181,7 @@ func connect(t *testing.T, hosts ...string) []comm.Comm {
 		wg.Go(func() {
 			var err error
 			world[rank], err = host.Connect(context.Background(), host.Config{
-				Rank: rank, World: len(hosts), Store: mem, HostID: name, Address: "127.0.0.1",
+				Rank: rank, World: len(hosts), Store: mem, HostID: name, Address: "127.0.0.1", Secret: auth.Public(),
 			})
 			if err != nil {
 				t.Error(err)

@@ -17,7 +17,7 @@ import (
 // maxSeconds bounds what is given in seconds: thirty years.
 const maxSeconds = 1e9
 
-// options checks the flags and finds where the hosts meet.
+// options checks the flags.
 func (f *runFlags) options() (agent.Options, error) {
 	o := agent.Options{
 		RunID: f.rdzvID, LocalAddr: f.localAddr, NodeRank: -1, MaxRestarts: f.maxRestarts,
@@ -49,24 +49,33 @@ func (f *runFlags) options() (agent.Options, error) {
 	if f.rdzvBackend == "static" && !f.standalone && f.set.Changed("node-rank") && !f.set.Changed("nnodes") {
 		return o, fmt.Errorf("--node-rank %d without --nnodes: this host would be a job of its own", f.nodeRank)
 	}
+	if err := f.meet(&o, conf); err != nil {
+		return o, err
+	}
+	o.Secret, err = f.secret(o, conf)
+	return o, err
+}
+
+// meet finds where the hosts meet, and who listens there.
+func (f *runFlags) meet(o *agent.Options, conf rdzvConf) error {
 	fixed := f.set.Changed("master-port") || f.rdzvEndpoint != ""
 	switch {
 	case f.standalone, f.rdzvBackend == "static" && o.Nodes == 1 && !fixed:
 		if o.Nodes != 1 {
-			return o, fmt.Errorf("--standalone is one host, but --nnodes is %s", f.nnodes)
+			return fmt.Errorf("--standalone is one host, but --nnodes is %s", f.nnodes)
 		}
 		// A free port, so that two jobs on a host do not meet.
 		o.Addr, o.Coordinator, o.NodeRank = "localhost", agent.Always, 0
 		if f.standalone || !f.set.Changed("rdzv-id") {
 			o.RunID = rand.Text()
 		}
-		return o, nil
+		return nil
 	case f.rdzvBackend == "static":
-		return o, f.static(&o)
+		return f.static(o)
 	case f.rdzvBackend == "c10d":
-		return o, f.c10d(&o, conf)
+		return f.c10d(o, conf)
 	}
-	return o, fmt.Errorf("--rdzv-backend %q is not supported: use static (with --node-rank on each host) or c10d", f.rdzvBackend)
+	return fmt.Errorf("--rdzv-backend %q is not supported: use static (with --node-rank on each host) or c10d", f.rdzvBackend)
 }
 
 // static: hosts have numbers, host 0 listens.
@@ -159,6 +168,7 @@ func (f *runFlags) slots() (int, error) {
 
 // rdzvConf is what octet reads of --rdzv-conf.
 type rdzvConf struct {
+	tokenFile   string // empty: not given
 	joinTimeout time.Duration
 	isHost      *bool // nil: not given
 }
@@ -177,6 +187,8 @@ func (f *runFlags) conf() (rdzvConf, error) {
 				return c, fmt.Errorf("--rdzv-conf %s=%q: want seconds, more than 0", key, value)
 			}
 			c.joinTimeout = time.Duration(s * float64(time.Second))
+		case "token_file":
+			c.tokenFile = value
 		case "is_host":
 			b, err := strconv.ParseBool(value)
 			if err != nil {
@@ -184,7 +196,7 @@ func (f *runFlags) conf() (rdzvConf, error) {
 			}
 			c.isHost = &b
 		default:
-			return c, fmt.Errorf("--rdzv-conf: %q is not supported: octet reads join_timeout, timeout and is_host", key)
+			return c, fmt.Errorf("--rdzv-conf: %q is not supported: octet reads join_timeout, timeout, is_host and token_file", key)
 		}
 	}
 	return c, nil

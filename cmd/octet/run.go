@@ -51,7 +51,7 @@ func runRun(ctx context.Context, args []string) error {
 	console, columns := newConsole()
 	opts.Say = say
 	opts.Job = exec.Job{
-		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Role: f.role, MaxRestarts: f.maxRestarts, LocalAddr: f.localAddr,
+		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Secret: opts.Secret.For("ranks of " + opts.RunID), Role: f.role, MaxRestarts: f.maxRestarts, LocalAddr: f.localAddr,
 		Signals: f.signals, Stdin: os.Stdin, Console: console, Logs: logs,
 	}
 	if own && columns > 0 {

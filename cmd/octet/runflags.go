@@ -13,18 +13,20 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"octet/internal/auth"
 	"octet/launcher/exec"
 	"octet/launcher/gang"
 )
 
 // runFlags are torchrun's flags. What octet does not do is refused by name.
 type runFlags struct {
-	set *pflag.FlagSet
+	set   *pflag.FlagSet
+	token string // OCTET_JOB_TOKEN
 
 	nnodes, nproc                string
 	rdzvBackend, rdzvEndpoint    string
 	rdzvID, rdzvConf             string
-	standalone                   bool
+	standalone, insecure         bool
 	maxRestarts                  int
 	monitorInterval              float64
 	role                         string
@@ -72,7 +74,8 @@ func newRunFlags() *runFlags {
 	fs.StringVar(&f.rdzvBackend, "rdzv-backend", "static", "static: hosts are numbered; c10d: the one that has the endpoint leads")
 	fs.StringVar(&f.rdzvEndpoint, "rdzv-endpoint", "", "`host[:port]` where the hosts meet; for static in place of --master-addr and -port, for c10d port 29400")
 	fs.StringVar(&f.rdzvID, "rdzv-id", "none", "`id` of the job, the same on all hosts")
-	fs.StringVar(&f.rdzvConf, "rdzv-conf", "", "`key=value,…`: join_timeout, timeout (seconds), is_host")
+	fs.StringVar(&f.rdzvConf, "rdzv-conf", "", "`key=value,…`: join_timeout, timeout (seconds), is_host, token_file (instead of OCTET_JOB_TOKEN)")
+	fs.BoolVar(&f.insecure, "insecure", false, "run on several hosts without a token: who reaches the endpoint can join, read and stop the job")
 	fs.StringVar(&f.localAddr, "local-addr", "", "`address` by which others reach this host")
 	fs.IntVar(&f.maxRestarts, "max-restarts", 0, "how often all ranks are started again after a failure")
 	fs.Float64Var(&f.monitorInterval, "monitor-interval", 0.1, "`seconds`: accepted and ignored, octet notices at once when a rank ends")
@@ -140,6 +143,7 @@ func parseRun(args, environ []string) (f *runFlags, argv []string, err error) {
 		k, v, _ := strings.Cut(kv, "=")
 		env[k] = v
 	}
+	f.token = env[auth.TokenVar]
 	var bad error
 	fromEnv := func(flag *pflag.Flag, name string) {
 		if v, ok := env[name]; ok && bad == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"octet/internal/auth"
 	"octet/internal/datadriven"
 	"octet/launcher/agent"
 )
@@ -19,7 +20,7 @@ func TestRunFlags(t *testing.T) {
 	datadriven.Run(t, "testdata/flags.txt", func(t *testing.T, c *datadriven.Case) string {
 		var args, env []string
 		for line := range strings.Lines(c.Input) {
-			if strings.HasPrefix(line, "PET_") || strings.HasPrefix(line, "TORCH") {
+			if strings.HasPrefix(line, "PET_") || strings.HasPrefix(line, "TORCH") || strings.HasPrefix(line, "OCTET_") {
 				env = append(env, strings.TrimSpace(line))
 			} else {
 				args = append(args, strings.Fields(line)...)
@@ -34,7 +35,7 @@ func TestRunFlags(t *testing.T) {
 			return "exit 1: " + err.Error()
 		}
 		if c.Cmd == "where" {
-			return where(o)
+			return where(f, o)
 		}
 		var out strings.Builder
 		f.set.VisitAll(func(flag *pflag.Flag) {
@@ -52,14 +53,20 @@ func TestRunFlags(t *testing.T) {
 }
 
 // where says how the hosts meet.
-func where(o agent.Options) string {
+func where(f *runFlags, o agent.Options) string {
 	id := o.RunID
 	if len(id) == 26 {
 		id = "<random>"
 	}
 	coordinator := map[agent.When]string{agent.Never: "another host", agent.IfLocal: "who can listen", agent.Always: "this host"}
-	return fmt.Sprintf("run %s, %d nodes of %d ranks, node rank %d, %s:%d, coordinator: %s, %v to join",
-		id, o.Nodes, o.Slots, o.NodeRank, o.Addr, o.Port, coordinator[o.Coordinator], o.JoinTimeout)
+	token := "random"
+	if given, _ := auth.ParseSecret(f.token); !given.IsZero() && o.Secret == given {
+		token = "given"
+	} else if o.Secret == auth.Public() {
+		token = "none"
+	}
+	return fmt.Sprintf("run %s, %d nodes of %d ranks, node rank %d, %s:%d, coordinator: %s, %v to join, token: %s",
+		id, o.Nodes, o.Slots, o.NodeRank, o.Addr, o.Port, coordinator[o.Coordinator], o.JoinTimeout, token)
 }
 
 // Every flag of torchrun 2.15 is known: used, or refused by name.

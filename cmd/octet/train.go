@@ -126,7 +126,7 @@ func connect(ctx context.Context, cfg *config.Config, place launcher.Place) (com
 	}
 	c, err := host.Connect(ctx, host.Config{
 		Rank: place.Global, World: place.World, Store: st, Timeout: timeout, Address: place.HostAddress(),
-		RunID: fmt.Sprintf("%s/%d", place.RunID, place.Attempt),
+		RunID: place.Job(), Secret: place.Secret,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, closeStore())

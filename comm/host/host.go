@@ -15,8 +15,8 @@
 // Ranks share a host if they have the same kernel and namespace of processes;
 // they find out through the store. A peer that dies is named
 // within a fraction of a second, one that stops answering at the deadline.
-// Traffic between hosts is not encrypted; connections from outside the job
-// are refused by a random token.
+// Both ends of a connection between hosts prove that they know the job's secret
+// (package auth); what they send is not encrypted.
 package host
 
 import (
@@ -27,6 +27,7 @@ import (
 
 	"octet/comm"
 	"octet/comm/internal/group"
+	"octet/internal/auth"
 )
 
 // Store is the key-value store that ranks meet in; comm/store implements it.
@@ -43,6 +44,9 @@ type Config struct {
 	Store Store
 	// RunID tells jobs and restarts that share a store apart.
 	RunID string
+	// Secret is known to the ranks of the job alone; launcher.Place has it. It is
+	// needed where ranks are on several hosts.
+	Secret auth.Secret
 	// Timeout of any wait, those of Connect included; 0 is five minutes.
 	Timeout time.Duration
 	// HostID: ranks of equal HostID use shared memory, others TCP. Empty means

@@ -16,6 +16,7 @@ import (
 	"octet/comm/commtest"
 	"octet/comm/host"
 	"octet/comm/store"
+	"octet/internal/auth"
 )
 
 // connect joins n ranks of this process; hostOf gives their hosts.
@@ -29,7 +30,7 @@ func connect(t testing.TB, n, chunk int, hostOf func(rank int) string) []comm.Co
 		wg.Go(func() {
 			comms[r], errs[r] = host.Connect(context.Background(), host.Config{
 				Rank: r, World: n, Store: mem, RunID: t.Name(),
-				HostID: hostOf(r), Address: "127.0.0.1", ChunkBytes: chunk,
+				HostID: hostOf(r), Address: "127.0.0.1", Secret: auth.Public(), ChunkBytes: chunk,
 			})
 		})
 	}

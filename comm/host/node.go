@@ -4,8 +4,8 @@ package host
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -34,7 +34,6 @@ type peer struct {
 	World   int
 	Chunk   int
 	Address string // host:port, where ranks of other hosts exist
-	Token   string // rank 0's is the job's
 
 	proc    *process // on this host
 	control *control // on another
@@ -107,7 +106,7 @@ func (n *node) meet(ctx context.Context) error {
 			return err
 		}
 	}
-	me := peer{Host: id, Pid: pid(), World: n.cfg.World, Chunk: n.cfg.ChunkBytes, Token: rand.Text()}
+	me := peer{Host: id, Pid: pid(), World: n.cfg.World, Chunk: n.cfg.ChunkBytes}
 	var err error
 	n.peers, err = n.share(ctx, "join", me)
 	if err != nil {
@@ -166,9 +165,12 @@ func (n *node) joinHost(ctx context.Context) error {
 
 // joinHosts listens and connects to the ranks of other hosts.
 func (n *node) joinHosts(ctx context.Context, members []int) error {
+	if n.cfg.Secret.IsZero() {
+		return errors.New("there are ranks on other hosts, but no secret to know them by")
+	}
 	me := n.peers[n.cfg.Rank]
 	var err error
-	if n.tcp, err = listen(n.cfg.Address, n.peers[0].Token); err != nil {
+	if n.tcp, err = listen(n.cfg.Address, n.cfg.RunID, n.cfg.Secret); err != nil {
 		return err
 	}
 	me.Address = n.tcp.address

@@ -24,6 +24,7 @@ import (
 	"octet/comm/host"
 	"octet/comm/store"
 	"octet/dtype"
+	"octet/internal/auth"
 )
 
 // What a rank that is a process of its own is told.
@@ -190,7 +191,7 @@ func join(addr string, rank, world int, hostID string) (comm.Comm, error) {
 		return nil, err
 	}
 	return host.Connect(ctx, host.Config{
-		Rank: rank, World: world, Store: client, HostID: hostID, Address: "127.0.0.1",
+		Rank: rank, World: world, Store: client, HostID: hostID, Address: "127.0.0.1", Secret: auth.Public(),
 	})
 }
 

@@ -4,37 +4,28 @@ package host
 
 import (
 	"context"
-	"crypto/subtle"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"strings"
 	"sync"
-	"time"
+
+	"octet/internal/auth"
+	"octet/internal/gate"
 )
 
-// listener accepts the connections of ranks of other hosts. Between two ranks
-// the one of the higher number dials; a connection begins with a hello that
-// says for which group it is:
-//
-//	1 byte and the job's token, 4 bytes rank, 2 bytes and the group's name
+// listener accepts the connections of ranks of other hosts that prove the job's
+// secret. Between two ranks the one of the higher number dials; the service that
+// it names in the handshake (package auth) says for which group it is.
 type listener struct {
-	net.Listener
+	*gate.Gate
 	address string // as others dial it
-	token   string
 
 	mu      sync.Mutex
-	arrived map[string]chan net.Conn // by waitKey
-	conns   map[net.Conn]bool        // whose hello has not come
-	ended   sync.WaitGroup
-	closed  bool
+	arrived map[string]chan net.Conn // by service
 }
 
-// helloTimeout is how long a stranger may take to say who it is.
-const helloTimeout = 10 * time.Second
-
-func listen(address, token string) (*listener, error) {
+func listen(address, job string, secret auth.Secret) (*listener, error) {
 	if address == "" {
 		address = outwardAddress()
 	}
@@ -46,12 +37,25 @@ func listen(address, token string) (*listener, error) {
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	l := &listener{
-		Listener: ln, address: net.JoinHostPort(address, port), token: token,
-		arrived: map[string]chan net.Conn{}, conns: map[net.Conn]bool{},
+	l := &listener{address: net.JoinHostPort(address, port), arrived: map[string]chan net.Conn{}}
+	find := func(itsJob, service string) (auth.Identity, error) {
+		if !strings.HasPrefix(service, servicePrefix) {
+			return auth.Identity{}, auth.ErrService
+		}
+		return auth.Only(auth.Identity{Job: job, Service: service, Secret: secret})(itsJob, service)
 	}
-	l.ended.Go(l.accept)
+	l.Gate = gate.New(ln, func(conn net.Conn) (func(), error) {
+		id, err := auth.Accept(conn, find)
+		return func() { l.hand(id.Service, conn) }, err
+	})
 	return l, nil
+}
+
+const servicePrefix = "data "
+
+// service names the connection of a group that rank from makes to rank to.
+func service(group string, from, to int) string {
+	return fmt.Sprintf("%s%s %d>%d", servicePrefix, group, from, to)
 }
 
 // outwardAddress is the first address that others may reach, else loopback.
@@ -65,82 +69,47 @@ func outwardAddress() string {
 	return "127.0.0.1"
 }
 
-func (l *listener) accept() {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		l.mu.Lock()
-		if l.closed {
-			l.mu.Unlock()
-			conn.Close()
-			return
-		}
-		l.conns[conn] = true
-		l.mu.Unlock()
-		l.ended.Go(func() { l.greet(conn) })
-	}
-}
-
-func (l *listener) greet(conn net.Conn) {
-	conn.SetDeadline(time.Now().Add(helloTimeout))
-	key, err := l.readHello(conn)
-	conn.SetDeadline(time.Time{})
+// hand gives a connection to the group that waits for it, or will.
+func (l *listener) hand(service string, conn net.Conn) {
 	l.mu.Lock()
-	delete(l.conns, conn)
-	l.mu.Unlock()
-	if err != nil {
-		conn.Close()
-		return
-	}
+	defer l.mu.Unlock()
 	select {
-	case l.waiting(key) <- conn:
+	case l.place(service) <- conn:
 	default: // a second connection for the same place is not one of ours
 		conn.Close()
 	}
 }
 
-func (l *listener) readHello(r io.Reader) (key string, err error) {
-	field := func(n int) []byte {
-		b := make([]byte, n)
-		if err == nil {
-			_, err = io.ReadFull(r, b)
-		}
-		return b
-	}
-	token := field(int(field(1)[0]))
-	if err == nil && subtle.ConstantTimeCompare(token, []byte(l.token)) != 1 {
-		return "", errors.New("wrong token")
-	}
-	rank := binary.LittleEndian.Uint32(field(4))
-	name := field(int(binary.LittleEndian.Uint16(field(2))))
-	return waitKey(string(name), int(rank)), err
-}
-
-func waitKey(name string, rank int) string { return fmt.Sprintf("%s/%d", name, rank) }
-
-// waiting is where the connection of that key is handed over.
-func (l *listener) waiting(key string) chan net.Conn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.arrived[key]
+// place is where the connection of a service is handed over. The caller holds mu.
+func (l *listener) place(service string) chan net.Conn {
+	c := l.arrived[service]
 	if c == nil {
 		c = make(chan net.Conn, 1)
-		l.arrived[key] = c
+		l.arrived[service] = c
 	}
 	return c
 }
 
-func (l *listener) close() {
+// take waits for the connection of a service.
+func (l *listener) take(ctx context.Context, service string) (net.Conn, error) {
 	l.mu.Lock()
-	l.closed = true
-	for c := range l.conns {
-		c.Close()
-	}
+	arrived := l.place(service)
 	l.mu.Unlock()
-	l.Close()
-	l.ended.Wait()
+	select {
+	case conn := <-arrived:
+		l.mu.Lock()
+		delete(l.arrived, service)
+		l.mu.Unlock()
+		return conn, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (l *listener) close() {
+	l.Gate.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, c := range l.arrived {
 		select {
 		case conn := <-c:
@@ -153,25 +122,17 @@ func (l *listener) close() {
 // connect makes the connection of a group with rank r of another host.
 func (n *node) connect(ctx context.Context, name string, r int) (net.Conn, error) {
 	if n.cfg.Rank < r {
-		select {
-		case conn := <-n.tcp.waiting(waitKey(name, r)):
-			return conn, nil
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%s has not connected: %w", n.describe(r), ctx.Err())
+		conn, err := n.tcp.take(ctx, service(name, r, n.cfg.Rank))
+		if err != nil {
+			return nil, fmt.Errorf("%s has not connected: %w", n.describe(r), err)
 		}
+		return conn, nil
 	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", n.peers[r].Address)
+	conn, err := auth.Dial(ctx, n.peers[r].Address, auth.Identity{
+		Job: n.cfg.RunID, Service: service(name, n.cfg.Rank, r), Secret: n.cfg.Secret,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", n.describe(r), err)
-	}
-	token := n.peers[0].Token
-	hello := append([]byte{byte(len(token))}, token...)
-	hello = binary.LittleEndian.AppendUint32(hello, uint32(n.cfg.Rank))
-	hello = binary.LittleEndian.AppendUint16(hello, uint16(len(name)))
-	hello = append(hello, name...)
-	if _, err := conn.Write(hello); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", n.describe(r), err), conn.Close())
 	}
 	return conn, nil
 }

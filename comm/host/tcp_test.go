@@ -3,81 +3,78 @@
 package host
 
 import (
-	"bytes"
-	"encoding/binary"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"testing"
+	"time"
+
+	"octet/internal/auth"
 )
 
-func hello(token, name string, rank int) []byte {
-	b := append([]byte{byte(len(token))}, token...)
-	b = binary.LittleEndian.AppendUint32(b, uint32(rank))
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(name)))
-	return append(b, name...)
-}
-
-func TestHello(t *testing.T) {
-	l := &listener{token: "secret"}
-	for _, tt := range []struct {
-		name, want string
-		hello      []byte
-	}{
-		{"a member", "world/0.1/3", hello("secret", "world/0.1", 3)},
-		{"another token", "", hello("secreT", "world/0.1", 3)},
-		{"a longer token", "", hello("secret2", "world/0.1", 3)},
-		{"cut short", "", hello("secret", "world/0.1", 3)[:15]},
-		{"another protocol", "", []byte("GET / HTTP/1.1\r\n\r\n")},
-	} {
-		key, err := l.readHello(bytes.NewReader(tt.hello))
-		if (err == nil) != (tt.want != "") || err == nil && key != tt.want {
-			t.Errorf("%s: %q, %v, want %q", tt.name, key, err, tt.want)
-		}
-	}
-}
-
-// TestStrangersAreRefused: a connection that does not know the token is
+// TestStrangersAreRefused: a connection that does not prove the secret is
 // closed, and does no harm to the one that is waited for.
 func TestStrangersAreRefused(t *testing.T) {
-	l, err := listen("127.0.0.1", "secret")
+	secret := auth.NewSecret()
+	l, err := listen("127.0.0.1", "job", secret)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.close()
-	dial := func(b []byte) net.Conn {
-		c, err := net.Dial("tcp", l.address)
+	world := service("world", 1, 0)
+	for _, tt := range []struct {
+		name string
+		id   auth.Identity
+		want error
+	}{
+		{"another secret", auth.Identity{Job: "job", Service: world, Secret: auth.NewSecret()}, auth.ErrProof},
+		{"another job", auth.Identity{Job: "job/1", Service: world, Secret: secret}, auth.ErrJob},
+		{"another service", auth.Identity{Job: "job", Service: "store", Secret: secret}, auth.ErrService},
+	} {
+		if conn, err := auth.Dial(t.Context(), l.address, tt.id); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, %v, want %v", tt.name, conn, err, tt.want)
+		}
+	}
+	silent, err := net.Dial("tcp", l.address) // is closed with the listener
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	id := auth.Identity{Job: "job", Service: world, Secret: secret}
+	for range 2 { // the second one has no place
+		member, err := auth.Dial(t.Context(), l.address, id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Write(b); err != nil {
-			t.Fatal(err)
-		}
-		return c
+		defer member.Close()
+		go member.Write([]byte("x"))
 	}
-	stranger := dial(hello("wrong", "world", 1))
-	defer stranger.Close()
-	if _, err := stranger.Read(make([]byte, 1)); err == nil {
-		t.Error("the stranger was answered")
+	conn, err := l.take(t.Context(), world)
+	if err != nil {
+		t.Fatal(err)
 	}
-	silent := dial(nil) // is closed with the listener
-	defer silent.Close()
-	member := dial(hello("secret", "world", 1))
-	defer member.Close()
-	conn := <-l.waiting(waitKey("world", 1))
 	defer conn.Close()
-	go member.Write([]byte("x"))
 	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
 		t.Error(err)
 	}
+	if l.mu.Lock(); len(l.arrived) > 1 {
+		t.Errorf("kept after it was taken: %v", l.arrived)
+	}
+	l.mu.Unlock()
 }
 
-func FuzzHello(f *testing.F) {
-	l := &listener{token: "secret"}
-	f.Add(hello("secret", "world", 1))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		key, err := l.readHello(bytes.NewReader(b))
-		if err == nil && !bytes.HasPrefix(b, hello("secret", "", 0)[:7]) {
-			t.Errorf("%q was let in as %q", b, key)
-		}
-	})
+// TestTakeEnds: a connection that does not come is not waited for beyond the
+// context.
+func TestTakeEnds(t *testing.T) {
+	l, err := listen("127.0.0.1", "job", auth.NewSecret())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := l.take(ctx, service("world", 1, 0)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
 }

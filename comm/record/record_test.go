@@ -19,6 +19,7 @@ import (
 	"octet/comm/record"
 	"octet/comm/store"
 	"octet/dtype"
+	"octet/internal/auth"
 	"octet/tensor"
 )
 
@@ -114,7 +115,7 @@ func processes(t *testing.T, hosts ...string) []comm.Comm {
 		wg.Go(func() {
 			var err error
 			comms[r], err = host.Connect(context.Background(), host.Config{
-				Rank: r, World: len(hosts), Store: mem, HostID: h, Address: "127.0.0.1",
+				Rank: r, World: len(hosts), Store: mem, HostID: h, Address: "127.0.0.1", Secret: auth.Public(),
 			})
 			if err != nil {
 				t.Error(err)

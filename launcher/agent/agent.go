@@ -28,6 +28,7 @@ import (
 	"strconv"
 	"time"
 
+	"octet/internal/auth"
 	"octet/launcher"
 	"octet/launcher/exec"
 	"octet/proto"
@@ -35,7 +36,8 @@ import (
 
 // Options says what an agent runs and where it finds the others.
 type Options struct {
-	RunID    string // the same on all nodes
+	RunID    string      // the same on all nodes
+	Secret   auth.Secret // the same on all nodes
 	Nodes    int
 	NodeRank int // -1: the coordinator chooses
 	Slots    int // number of ranks on this host

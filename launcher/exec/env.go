@@ -44,6 +44,8 @@ func Env(job Job, w World, local int) []string {
 	if n := Threads(job.Environ, w.Local); n > 0 {
 		set = append(set, [2]string{"OMP_NUM_THREADS", strconv.Itoa(n)})
 	}
+	token, value, _ := strings.Cut(job.Secret.Environ(), "=")
+	set = append(set, [2]string{token, value})
 	env := slices.DeleteFunc(slices.Clone(job.Environ), func(kv string) bool {
 		return slices.ContainsFunc(set, func(s [2]string) bool { return strings.HasPrefix(kv, s[0]+"=") })
 	})

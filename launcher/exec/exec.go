@@ -29,6 +29,8 @@ import (
 	osexec "os/exec"
 	"runtime"
 	"sync"
+
+	"octet/internal/auth"
 )
 
 // Job is what every attempt to run the ranks has in common.
@@ -38,9 +40,10 @@ type Job struct {
 	RunID       string
 	Role        string
 	MaxRestarts int
-	LocalAddr   string   // --local-addr; empty: not given
-	Signals     string   // the list of --signals-to-handle, for the ranks to read
-	Stdin       *os.File // the launcher's, which ranks share, as torchrun's do; nil: none
+	Secret      auth.Secret // of the ranks
+	LocalAddr   string      // --local-addr; empty: not given
+	Signals     string      // the list of --signals-to-handle, for the ranks to read
+	Stdin       *os.File    // the launcher's, which ranks share, as torchrun's do; nil: none
 	Console     *Console
 	Logs        Logs
 }
