@@ -77,10 +77,38 @@ type Kernels interface {
 	SwiGLUGrad(dgate, dup, dh, gate, up *tensor.Tensor)
 
 	// CrossEntropy adds scale·Σ_t -log softmax(logits[t])[targets[t]] to loss
-	// (float32 [1]) and overwrites logits [T,V] with their gradient,
-	// scale·(softmax - onehot). targets int32 [T]; -100 is ignored: no loss, a
-	// zero gradient. Any other target outside [0,V) is an error of the stream.
-	CrossEntropy(loss, logits, targets *tensor.Tensor, scale float32)
+	// (float32 [1]; nil: to nothing) and overwrites logits [T,V] with their
+	// gradient, scale·(softmax - onehot). targets int32 [T]; -100 is ignored: no
+	// loss, a zero gradient. Any other target outside [0,V) is an error of the
+	// stream. scale is float32 [1]. It is the two phases below in one, whose sums
+	// need not be rounded in between.
+	CrossEntropy(loss, logits, targets, scale *tensor.Tensor)
+	// CrossEntropyStats is the first phase where logits [T,V] are a slice, from
+	// offset on, of a vocabulary of vocab ids spread over ranks: the slice's
+	// max, sum = Σ exp(logit - max), and the target's logit where the slice
+	// holds it, otherwise 0; all float32 [T]. An empty slice, or one of
+	// -infinities, has max -infinity and sum 0. Rows that are ignored give
+	// zeros. Every rank then knows the statistics of the whole after
+	//
+	//	Copy(whole, max)            whole float32 [T]
+	//	AllReduce(whole, Max)
+	//	RescaleSum(sum, max, whole)
+	//	AllReduce(sum, Sum)
+	//	AllReduce(target, Sum)
+	//
+	// and passes whole, sum and target to the second phase. A target outside
+	// [0,vocab) that is not -100 is an error of the stream.
+	CrossEntropyStats(max, sum, target, logits, targets *tensor.Tensor, offset, vocab int)
+	// RescaleSum is sum·= exp(from - to): a sum of exponentials relative to from
+	// becomes one relative to to; all float32 [T].
+	RescaleSum(sum, from, to *tensor.Tensor)
+	// CrossEntropyGrad is the second phase: it adds the loss of the whole
+	// vocabulary to loss (one rank counts it, the others pass nil) and
+	// overwrites the slice with its gradient, as CrossEntropy does.
+	CrossEntropyGrad(loss, logits, max, sum, target, targets *tensor.Tensor, offset int, scale *tensor.Tensor)
+	// Reciprocal is dst = 1/n, rounded once; dst float32 [1], n int32 [1]. Of 0 it
+	// is +infinity.
+	Reciprocal(dst, n *tensor.Tensor)
 
 	// SumSquares is dst = Σ over all tensors of Σ x²; dst float32 [1]. Sums are
 	// float64 until the end.

@@ -166,6 +166,8 @@ func (w *worker) precompute() {
 func (w *worker) step(step int) error {
 	s, micro := w.c.Stream, max(1, w.micro)
 	s.Zero(w.loss)
+	scale := w.c.Pool.New(dtype.Float32, 1)
+	s.Upload(scale, device.Float32Bytes([]float32{1 / float32(w.batch*seqLen)}))
 	size := w.batch / (w.ranks * micro)
 	ids, targets := w.c.Pool.New(dtype.Int32, size, seqLen), w.c.Pool.New(dtype.Int32, size, seqLen)
 	for m := range micro {
@@ -174,11 +176,12 @@ func (w *worker) step(step int) error {
 		s.Upload(targets, device.Int32Bytes(out))
 		w.f.BeginForward(w.c)
 		logits := w.model.Forward(w.c, nn.Input(ids))
-		nn.CrossEntropy(w.c, w.loss, logits, targets, 1/float32(w.batch*seqLen))
+		nn.CrossEntropy(w.c, w.loss, logits, targets, scale)
 		w.c.Tape.Backward()
 	}
 	w.c.Pool.Free(ids)
 	w.c.Pool.Free(targets)
+	w.c.Pool.Free(scale)
 	w.f.Finish(w.c)
 	w.clip.Measure(s, w.world, 1)
 	w.world.AllReduce(s, comm.T(w.loss), comm.Sum)

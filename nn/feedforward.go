@@ -38,8 +38,8 @@ func (f *FeedForward) Forward(c *Ctx, x *Var) *Var {
 
 // CrossEntropy adds scale·Σ -log softmax(logits)[target] to loss (float32 [1])
 // and starts the backward: logits' gradient takes the place of their values.
-// logits [..., V], targets int32, -100 ignored.
-func CrossEntropy(c *Ctx, loss *tensor.Tensor, logits *Var, targets *tensor.Tensor, scale float32) {
+// logits [..., V], targets int32, -100 ignored, scale float32 [1].
+func CrossEntropy(c *Ctx, loss *tensor.Tensor, logits *Var, targets, scale *tensor.Tensor) {
 	t, v := logits.Value.Matrix()
 	logits.Grad = logits.take()
 	c.Stream.CrossEntropy(loss, logits.Grad.View(t, v), targets.View(t), scale)

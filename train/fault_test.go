@@ -53,7 +53,7 @@ func (s *faultyStream) SwiGLU(h, gate, up *tensor.Tensor) {
 	s.HostStream.SwiGLU(h, gate, up)
 }
 
-func (s *faultyStream) CrossEntropy(loss, logits, targets *tensor.Tensor, scale float32) {
+func (s *faultyStream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor) {
 	s.HostStream.CrossEntropy(loss, logits, targets, scale)
 	if s.dev.crossEntropy != nil {
 		s.dev.crossEntropy(s.HostStream, logits)

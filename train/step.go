@@ -21,12 +21,11 @@ import (
 func (t *Trainer) Step() (metrics.Record, error) {
 	start, sent := time.Now(), t.sent.Bytes()
 	t.step++
-	valid, err := t.load()
-	if err != nil {
+	if _, err := t.load(); err != nil {
 		return metrics.Record{}, t.failed(err)
 	}
 	for _, b := range t.batches {
-		t.forwardBackward(b.Inputs, b.Targets, float32(1/float64(valid)))
+		t.forwardBackward(b.Inputs, b.Targets)
 	}
 	loss, norm, err := t.measure()
 	if err != nil {
@@ -48,7 +47,7 @@ func (t *Trainer) Step() (metrics.Record, error) {
 }
 
 // load reads the step's microbatches and counts their valid tokens on all
-// ranks.
+// ranks, whose reciprocal scales the loss.
 func (t *Trainer) load() (valid int, err error) {
 	local := make([]int32, 1)
 	for _, b := range t.batches {
@@ -60,6 +59,7 @@ func (t *Trainer) load() (valid int, err error) {
 	s := t.ctx.Stream
 	s.Upload(t.count, device.Int32Bytes(local))
 	t.comm.AllReduce(s, comm.T(t.count), comm.Sum)
+	s.Reciprocal(t.scale, t.count)
 	s.Download(device.Int32Bytes(local), t.count)
 	if err := s.Sync(); err != nil {
 		return 0, err
@@ -72,13 +72,13 @@ func (t *Trainer) load() (valid int, err error) {
 }
 
 // forwardBackward adds one microbatch's loss and gradients.
-func (t *Trainer) forwardBackward(ids, targets []int32, scale float32) {
+func (t *Trainer) forwardBackward(ids, targets []int32) {
 	c := t.ctx
 	c.Stream.Upload(t.ids, device.Int32Bytes(ids))
 	c.Stream.Upload(t.targets, device.Int32Bytes(targets))
 	t.sharded.BeginForward(c)
 	logits := t.model.Forward(c, nn.Input(t.ids))
-	nn.CrossEntropy(c, t.loss, logits, t.targets, scale)
+	nn.CrossEntropy(c, t.loss, logits, t.targets, t.scale)
 	c.Tape.Backward()
 }
 

@@ -70,7 +70,8 @@ type Trainer struct {
 
 	ids, targets *tensor.Tensor // int32 [B,S]
 	loss         *tensor.Tensor // float32 [1]
-	count        *tensor.Tensor // int32 [1]
+	count        *tensor.Tensor // int32 [1], of valid tokens
+	scale        *tensor.Tensor // float32 [1], the reciprocal of count
 	step         int
 }
 
@@ -136,7 +137,7 @@ func (t *Trainer) allocate(dev device.Device) (err error) {
 	t.lr = optim.Schedule{Warmup: l.WarmupSteps, Total: t.cfg.TotalSteps(), DecayRatio: l.DecayRatio, Type: l.DecayType, MinFactor: l.MinLRFactor}
 	b, n := t.cfg.Training.LocalBatchSize, t.cfg.Training.SeqLen
 	t.ids, t.targets = pool.New(dtype.Int32, b, n), pool.New(dtype.Int32, b, n)
-	t.loss, t.count = pool.New(dtype.Float32, 1), pool.New(dtype.Int32, 1)
+	t.loss, t.count, t.scale = pool.New(dtype.Float32, 1), pool.New(dtype.Int32, 1), pool.New(dtype.Float32, 1)
 	return nil
 }
 

@@ -3,6 +3,7 @@
 package cpu
 
 import (
+	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -107,4 +108,10 @@ func sumRowsGo(dst []float32, x vec) {
 	for i := range x.n {
 		dst[i%len(dst)] += x.at(i)
 	}
+}
+
+// Reciprocal is 1/n; see device.Kernels.
+func (s *Stream) Reciprocal(dst, n *tensor.Tensor) {
+	must(isF32(dst, 1) && n.Type == dtype.Int32 && n.Numel() == 1, "Reciprocal(dst float32 [1], n int32 [1])", dst, n)
+	s.do(func() { f32s(dst)[0] = float32(1 / float64(i32s(n)[0])) })
 }

@@ -62,6 +62,8 @@ func BenchmarkKernels(b *testing.B) {
 			g, u, h := benchTensor(b, dev, ty, tokens, hidden), benchTensor(b, dev, ty, tokens, hidden), benchTensor(b, dev, ty, tokens, hidden)
 			dg, du := benchTensor(b, dev, ty, tokens, hidden), benchTensor(b, dev, ty, tokens, hidden)
 			logits, targets, loss := benchTensor(b, dev, ty, tokens, vocab), benchIDs(b, dev, vocab, tokens), newTensor(b, dev, dtype.Float32, 1)
+			scale, top, sum, label := newTensor(b, dev, dtype.Float32, 1), newTensor(b, dev, dtype.Float32, tokens), newTensor(b, dev, dtype.Float32, tokens), newTensor(b, dev, dtype.Float32, tokens)
+			f32s(scale)[0] = 1
 			flat := func() []*tensor.Tensor {
 				return []*tensor.Tensor{benchTensor(b, dev, dtype.Float32, params)}
 			}
@@ -88,7 +90,9 @@ func BenchmarkKernels(b *testing.B) {
 			measure("rope", 2*tokens*dim*size, func() { s.RoPE(heads, table, false) })
 			measure("swiglu", 3*tokens*hidden*size, func() { s.SwiGLU(h, g, u) })
 			measure("swiglu gradient", 5*tokens*hidden*size, func() { s.SwiGLUGrad(dg, du, h, g, u) })
-			measure("cross-entropy", 2*tokens*vocab*size, func() { s.CrossEntropy(loss, logits, targets, 1) })
+			measure("cross-entropy", 2*tokens*vocab*size, func() { s.CrossEntropy(loss, logits, targets, scale) })
+			measure("cross-entropy statistics", tokens*vocab*size, func() { s.CrossEntropyStats(top, sum, label, logits, targets, 0, vocab) })
+			measure("cross-entropy gradient", 2*tokens*vocab*size, func() { s.CrossEntropyGrad(loss, logits, top, sum, label, targets, 0, scale) })
 			measure("embedding", 2*tokens*dim*size, func() { s.Embedding(z, logits.View(8*vocab, dim), targets) })
 			measure("embedding gradient", tokens*dim*(size+8), func() { s.EmbeddingGrad(p[0].View(8*vocab*3/2, dim), x, targets) })
 			measure("sum of squares", params*size, func() { s.SumSquares(loss, grad) })

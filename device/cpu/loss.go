@@ -5,6 +5,7 @@ package cpu
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"octet/dtype"
 	"octet/tensor"
@@ -13,60 +14,169 @@ import (
 // ignored is the target that has no loss.
 const ignored = -100
 
-// CrossEntropy adds to loss and turns logits into their gradient; see
-// device.Kernels.
-func (s *Stream) CrossEntropy(loss, logits, targets *tensor.Tensor, scale float32) {
-	rows, vocab := logits.Matrix()
-	must(isF32(loss, 1) && isHP(logits) && targets.Type == dtype.Int32 && targets.Numel() == rows,
-		"CrossEntropy(loss float32 [1], logits [T,V], targets int32 [T])", loss, logits, targets)
+// lossRow is what the gradient needs to know of a row of logits: the maximum,
+// Σ exp(logit - max), and the target's logit. The gradient leaves the loss.
+type lossRow struct {
+	sum, loss   float64
+	max, target float32
+}
+
+// CrossEntropy is both phases of a whole vocabulary; see device.Kernels. The
+// second reads from the cache what the first has read.
+func (s *Stream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor) {
+	rows, vocab := checkLoss("CrossEntropy(loss float32 [1] or nil, logits [T,V], targets int32 [T], scale float32 [1])", logits, targets, nil, loss, scale)
 	s.Call("cross-entropy", func() error {
-		x, target := vecOf(logits), i32s(targets)
-		for t, c := range target {
-			if c != ignored && (c < 0 || int(c) >= vocab) {
-				return fmt.Errorf("target %d at position %d is outside the vocabulary of %d", c, t, vocab)
-			}
+		x, target, by := vecOf(logits), i32s(targets), f32s(scale)[0]
+		if err := checkTargets(target, vocab); err != nil {
+			return err
 		}
-		size := rowsPerPiece(vocab)
-		n := count(rows, size)
-		sums := scratchOf[float64](s, n)
-		s.pieces(rows, size, func(lo, hi int) {
-			sums[lo/size] = s.dev.table.crossEntropy(x.part(lo*vocab, hi*vocab), target[lo:hi], scale)
+		all := scratchOf[lossRow](s, rows)
+		s.pieces(rows, rowsPerPiece(vocab), func(lo, hi int) {
+			part := x.part(lo*vocab, hi*vocab)
+			s.dev.table.lossStats(all[lo:hi], part, target[lo:hi], 0)
+			s.dev.table.lossGrad(all[lo:hi], part, target[lo:hi], 0, by)
 		})
-		var total float64
-		for _, sum := range sums {
-			total += sum
-		}
-		f32s(loss)[0] += float32(total * float64(scale))
+		addLoss(loss, all, vocab, by)
 		return nil
 	})
 }
 
-// crossEntropyGo overwrites its rows of logits and returns their unscaled loss.
-func crossEntropyGo(logits vec, targets []int32, scale float32) float64 {
-	var loss float64
+// CrossEntropyStats is the first phase of a slice; see device.Kernels.
+func (s *Stream) CrossEntropyStats(most, sum, target, logits, targets *tensor.Tensor, offset, vocab int) {
+	rows, width := checkLoss("CrossEntropyStats(max, sum, target float32 [T], logits [T,V], targets int32 [T])", logits, targets, []*tensor.Tensor{most, sum, target})
+	if offset < 0 || offset+width > vocab {
+		panic(fmt.Sprintf("cpu: a slice of %d from %d is outside the vocabulary of %d", width, offset, vocab))
+	}
+	s.Call("cross-entropy", func() error {
+		x, labels := vecOf(logits), i32s(targets)
+		if err := checkTargets(labels, vocab); err != nil {
+			return err
+		}
+		all := scratchOf[lossRow](s, rows)
+		s.pieces(rows, rowsPerPiece(width), func(lo, hi int) {
+			s.dev.table.lossStats(all[lo:hi], x.part(lo*width, hi*width), labels[lo:hi], offset)
+		})
+		for t, r := range all {
+			f32s(most)[t], f32s(sum)[t], f32s(target)[t] = r.max, float32(r.sum), r.target
+		}
+		return nil
+	})
+}
+
+// RescaleSum brings sums of exponentials to another maximum; see
+// device.Kernels.
+func (s *Stream) RescaleSum(sum, from, to *tensor.Tensor) {
+	n := sum.Numel()
+	must(isF32(sum, n) && isF32(from, n) && isF32(to, n), "RescaleSum(sum, from, to float32 [T])", sum, from, to)
+	s.do(func() {
+		for t, m := range f32s(to) {
+			f32s(sum)[t] *= float32(math.Exp(float64(f32s(from)[t] - m)))
+		}
+	})
+}
+
+// CrossEntropyGrad is the second phase of a slice; see device.Kernels.
+func (s *Stream) CrossEntropyGrad(loss, logits, most, sum, target, targets *tensor.Tensor, offset int, scale *tensor.Tensor) {
+	rows, width := checkLoss("CrossEntropyGrad(loss float32 [1] or nil, logits [T,V], max, sum, target float32 [T], targets int32 [T], scale float32 [1])",
+		logits, targets, []*tensor.Tensor{most, sum, target}, loss, scale)
+	s.do(func() {
+		x, labels, by := vecOf(logits), i32s(targets), f32s(scale)[0]
+		all := scratchOf[lossRow](s, rows)
+		for t := range all {
+			all[t] = lossRow{max: f32s(most)[t], sum: float64(f32s(sum)[t]), target: f32s(target)[t]}
+		}
+		s.pieces(rows, rowsPerPiece(width), func(lo, hi int) {
+			s.dev.table.lossGrad(all[lo:hi], x.part(lo*width, hi*width), labels[lo:hi], offset, by)
+		})
+		addLoss(loss, all, width, by)
+	})
+}
+
+// addLoss adds the rows' losses, those of a piece first, as pieces depend on
+// shapes alone.
+func addLoss(loss *tensor.Tensor, rows []lossRow, vocab int, scale float32) {
+	if loss == nil {
+		return
+	}
+	var total float64
+	for piece := range slices.Chunk(rows, rowsPerPiece(vocab)) {
+		var sum float64
+		for _, r := range piece {
+			sum += r.loss
+		}
+		total += sum
+	}
+	f32s(loss)[0] += float32(total * float64(scale))
+}
+
+// checkLoss returns the rows of logits and their width.
+func checkLoss(want string, logits, targets *tensor.Tensor, stats []*tensor.Tensor, ones ...*tensor.Tensor) (rows, width int) {
+	rows, width = targets.Numel(), logits.Dim(-1)
+	ok := isHP(logits) && logits.Numel() == rows*width && targets.Type == dtype.Int32
+	for _, t := range stats {
+		ok = ok && isF32(t, rows)
+	}
+	for i, t := range ones {
+		ok = ok && (t == nil && i == 0 || isF32(t, 1))
+	}
+	must(ok, want, append(append([]*tensor.Tensor{logits, targets}, stats...), ones...)...)
+	return rows, width
+}
+
+func checkTargets(targets []int32, vocab int) error {
+	for t, c := range targets {
+		if c != ignored && (c < 0 || int(c) >= vocab) {
+			return fmt.Errorf("target %d at position %d is outside the vocabulary of %d", c, t, vocab)
+		}
+	}
+	return nil
+}
+
+// lossStatsGo reads its rows of a slice of the vocabulary that starts at
+// offset.
+func lossStatsGo(rows []lossRow, logits vec, targets []int32, offset int) {
+	width := logits.n / len(rows)
 	for t, target := range targets {
-		vocab := logits.n / len(targets)
-		row := logits.part(t*vocab, (t+1)*vocab)
+		rows[t] = lossRow{}
 		if target == ignored {
-			clear(row.bytes())
 			continue
 		}
+		row := logits.part(t*width, (t+1)*width)
 		top := float32(math.Inf(-1))
-		for c := range vocab {
+		for c := range width {
 			top = max(top, row.at(c))
 		}
-		var sum float64
-		for c := range vocab {
-			sum += math.Exp(float64(row.at(c) - top))
+		rows[t].max = top
+		if math.IsInf(float64(top), -1) {
+			top = 0 // and the sum 0, not NaN
 		}
-		loss += math.Log(sum) - float64(row.at(int(target))-top)
-		for c := range vocab {
-			p := float32(math.Exp(float64(row.at(c)-top)) / sum)
-			if c == int(target) {
+		for c := range width {
+			rows[t].sum += math.Exp(float64(row.at(c) - top))
+		}
+		if at := int(target) - offset; 0 <= at && at < width {
+			rows[t].target = row.at(at)
+		}
+	}
+}
+
+// lossGradGo overwrites its rows of logits with their gradient and sets the
+// rows' unscaled losses.
+func lossGradGo(rows []lossRow, logits vec, targets []int32, offset int, scale float32) {
+	width := logits.n / len(rows)
+	for t, target := range targets {
+		r, row := &rows[t], logits.part(t*width, (t+1)*width)
+		if target == ignored {
+			clear(row.bytes())
+			r.loss = 0
+			continue
+		}
+		r.loss = math.Log(r.sum) - float64(r.target-r.max)
+		for c := range width {
+			p := float32(math.Exp(float64(row.at(c)-r.max)) / r.sum)
+			if c == int(target)-offset {
 				p--
 			}
 			row.set(c, scale*p)
 		}
 	}
-	return loss
 }

@@ -30,6 +30,12 @@ struct attention {
 	float *lse;
 };
 
+// loss_row is lossRow of loss.go.
+struct loss_row {
+	double sum, loss;
+	float max, target;
+};
+
 struct adamw {
 	float grad, decay, l2, m, v, g2, root, eps, step;
 };
@@ -50,7 +56,8 @@ struct simd_table {
 	void (*attend_grad)(struct attention a, int64_t b, int64_t kv, float *mem);
 	void (*swiglu)(struct vec h, struct vec gate, struct vec up);
 	void (*swiglu_grad)(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up);
-	double (*cross_entropy)(struct vec logits, const int32_t *targets, int64_t rows, float scale);
+	void (*loss_stats)(struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset);
+	void (*loss_grad)(struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset, float scale);
 	double (*sum_squares)(struct vec x);
 	void (*adamw)(struct vec p, struct vec g, struct vec m, struct vec v, struct adamw c);
 };
@@ -77,7 +84,8 @@ CALL(attend, void, (TABLE, struct attention a, int64_t b, int64_t kv, float *mem
 CALL(attend_grad, void, (TABLE, struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem))
 CALL(swiglu, void, (TABLE, struct vec h, struct vec gate, struct vec up), (h, gate, up))
 CALL(swiglu_grad, void, (TABLE, struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up), (dgate, dup, dh, gate, up))
-CALL(cross_entropy, double, (TABLE, struct vec logits, const int32_t *targets, int64_t rows, float scale), (logits, targets, rows, scale))
+CALL(loss_stats, void, (TABLE, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset), (rows, n, logits, targets, offset))
+CALL(loss_grad, void, (TABLE, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset, float scale), (rows, n, logits, targets, offset, scale))
 CALL(sum_squares, double, (TABLE, struct vec x), (x))
 CALL(adamw, void, (TABLE, struct vec p, struct vec g, struct vec m, struct vec v, struct adamw c), (p, g, m, v, c))
 

@@ -21,6 +21,7 @@ import (
 // cut attention alike: an index out of range here says otherwise.
 var _ = [1]struct{}{}[C.SIMD_F32-dtype.Float32|C.SIMD_BF16-dtype.BFloat16|C.SIMD_E4M3-dtype.Float8E4M3|C.SIMD_E5M2-dtype.Float8E5M2]
 var _ = [1]struct{}{}[C.ATTENTION_TILE-attnTile|C.ATTENTION_PAD-attnPad]
+var _ = [1]struct{}{}[unsafe.Sizeof(C.struct_loss_row{})-unsafe.Sizeof(lossRow{})]
 
 // tableOf is the table of an instruction set. The bf16 and fp16 units matter
 // to matmuls alone.
@@ -40,6 +41,11 @@ func (v vec) c() C.struct_vec {
 }
 
 func floats(s []float32) *C.float { return (*C.float)(unsafe.SliceData(s)) }
+func ints(s []int32) *C.int32_t   { return (*C.int32_t)(unsafe.SliceData(s)) }
+
+func lossRows(s []lossRow) *C.struct_loss_row {
+	return (*C.struct_loss_row)(unsafe.Pointer(unsafe.SliceData(s)))
+}
 
 func (a *attention) c() C.struct_attention {
 	return C.struct_attention{
@@ -88,8 +94,11 @@ func simdTable(t *C.struct_simd_table) *table {
 		swiGLUGrad: func(dgate, dup, dh, gate, up vec) {
 			C.call_swiglu_grad(t, dgate.c(), dup.c(), dh.c(), gate.c(), up.c())
 		},
-		crossEntropy: func(logits vec, targets []int32, scale float32) float64 {
-			return float64(C.call_cross_entropy(t, logits.c(), (*C.int32_t)(unsafe.SliceData(targets)), C.int64_t(len(targets)), C.float(scale)))
+		lossStats: func(rows []lossRow, logits vec, targets []int32, offset int) {
+			C.call_loss_stats(t, lossRows(rows), C.int64_t(len(rows)), logits.c(), ints(targets), C.int64_t(offset))
+		},
+		lossGrad: func(rows []lossRow, logits vec, targets []int32, offset int, scale float32) {
+			C.call_loss_grad(t, lossRows(rows), C.int64_t(len(rows)), logits.c(), ints(targets), C.int64_t(offset), C.float(scale))
 		},
 		sumSquares: func(x vec) float64 { return float64(C.call_sum_squares(t, x.c())) },
 		adamW: func(p, g, m, v vec, k *adamWCoef) {

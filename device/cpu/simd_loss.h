@@ -1,49 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Cross-entropy; see loss.go. A row is read for its maximum, for the sum of
-// exponentials and for the gradient; but for the first time it comes from the
-// cache, and an exponential computed twice costs less than one stored.
+// Cross-entropy in two phases; see loss.go. A row is read for its maximum and
+// for the sum of exponentials, then for the gradient; an exponential computed
+// twice costs less than one stored.
 
-INLINE void cross_entropy_as(const int type, double *sum_of_losses, struct vec logits, const int32_t *targets, int64_t rows, float scale)
+INLINE void loss_stats_as(const int type, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset)
 {
 	logits = pin(type, logits);
-	double loss = 0;
-	for (long r = 0; r < rows; r++) {
-		long vocab = logits.n / rows, size = logits.type == SIMD_F32 ? 4 : 2;
-		struct vec x = {(char *)logits.p + r * vocab * size, vocab, logits.type};
-		if (targets[r] == -100) {
-			memset(x.p, 0, vocab * size);
+	long width = logits.n / n, size = logits.type == SIMD_F32 ? 4 : 2;
+	for (long r = 0; r < n; r++) {
+		rows[r] = (struct loss_row){0};
+		if (targets[r] == -100)
 			continue;
-		}
-		long whole = vocab / W * W, rest = vocab - whole;
+		struct vec x = {(char *)logits.p + r * width * size, width, logits.type};
+		long whole = width / W * W, rest = width - whole, at = targets[r] - offset;
 		vf big = set1(-INFINITY), total = set1(0);
 		for (long i = 0; i < whole; i += W)
 			big = vmax(big, load(x, i, W));
 		float most = top(big);
-		for (long i = whole; i < vocab; i++)
+		for (long i = whole; i < width; i++)
 			most = fmaxf(most, load(x, i, 1)[0]);
-		vf m = set1(most);
+		// Where all are -infinity the sum is 0, not NaN.
+		vf m = set1(most == -INFINITY ? 0 : most);
 		for (long i = 0; i < whole; i += W)
 			total += exp_(load(x, i, W) - m);
 		double all = sum(total);
 		for (long i = 0; i < rest; i++)
 			all += exp_(load(x, whole + i, 1) - m)[0];
-		float label = load(x, targets[r], 1)[0];
-		loss += log(all) - ((double)label - most);
-		vf inv = set1((float)(scale / all));
-		EACH(i, k, vocab, {
-			store(x, i, k, exp_(load(x, i, k) - m) * inv);
-		});
-		// The label's own gradient, from its logit as it was.
-		vf p = exp_(set1(label) - m) * set1((float)(1 / all)) - set1(1.f);
-		store(x, targets[r], 1, p * set1(scale));
+		rows[r].max = most;
+		rows[r].sum = all;
+		if (0 <= at && at < width)
+			rows[r].target = load(x, at, 1)[0];
 	}
-	*sum_of_losses = loss;
 }
 
-static double cross_entropy(struct vec logits, const int32_t *targets, int64_t rows, float scale)
+static void loss_stats(struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset)
 {
-	double loss;
-	BY_TYPE(logits.type, cross_entropy_as, &loss, logits, targets, rows, scale);
-	return loss;
+	BY_TYPE(logits.type, loss_stats_as, rows, n, logits, targets, offset);
+}
+
+INLINE void loss_grad_as(const int type, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset, float scale)
+{
+	logits = pin(type, logits);
+	long width = logits.n / n, size = logits.type == SIMD_F32 ? 4 : 2;
+	for (long r = 0; r < n; r++) {
+		struct vec x = {(char *)logits.p + r * width * size, width, logits.type};
+		rows[r].loss = 0;
+		if (targets[r] == -100) {
+			memset(x.p, 0, width * size);
+			continue;
+		}
+		double all = rows[r].sum;
+		float label = rows[r].target, most = rows[r].max;
+		long at = targets[r] - offset;
+		rows[r].loss = log(all) - ((double)label - most);
+		vf m = set1(most), inv = set1((float)(scale / all));
+		EACH(i, k, width, {
+			store(x, i, k, exp_(load(x, i, k) - m) * inv);
+		});
+		if (at < 0 || at >= width)
+			continue;
+		// The label's own gradient, from its logit as it was.
+		vf p = exp_(set1(label) - m) * set1((float)(1 / all)) - set1(1.f);
+		store(x, at, 1, p * set1(scale));
+	}
+}
+
+static void loss_grad(struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset, float scale)
+{
+	BY_TYPE(logits.type, loss_grad_as, rows, n, logits, targets, offset, scale);
 }

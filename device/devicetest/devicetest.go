@@ -144,6 +144,17 @@ func (h *harness) want(name string, got *tensor.Tensor, want []float64, tol floa
 	h.results = append(h.results, result{name, got, want, tol})
 }
 
+// values waits and returns what t holds.
+func (h *harness) values(t *tensor.Tensor) []float64 {
+	h.Helper()
+	mem := make([]byte, t.Bytes())
+	h.Download(mem, t)
+	if err := h.Sync(); err != nil {
+		h.Fatal(err)
+	}
+	return decode(t.Type, mem)
+}
+
 // fetch waits and returns the bytes of each result.
 func (h *harness) fetch() [][]byte {
 	h.Helper()

@@ -11,56 +11,6 @@ import (
 	"octet/tensor"
 )
 
-// crossEntropy is Σ -log softmax(x[t])[target[t]].
-func crossEntropy(x, targets []float64, vocab int) float64 {
-	var loss float64
-	for t, target := range targets {
-		if target == -100 {
-			continue
-		}
-		row := x[t*vocab : (t+1)*vocab]
-		top, sum := row[0], 0.0
-		for _, v := range row {
-			top = max(top, v)
-		}
-		for _, v := range row {
-			sum += math.Exp(v - top)
-		}
-		loss += math.Log(sum) + top - row[int(target)]
-	}
-	return loss
-}
-
-func lossCases() []kernelCase {
-	var all []kernelCase
-	for _, s := range [][2]int{{0, 4}, {1, 1}, {5, 7}, {20, 33}, {3, 300}} {
-		rows, vocab := s[0], s[1]
-		all = append(all, kernelCase{fmt.Sprintf("cross-entropy/%dx%d", rows, vocab), func(h *harness) {
-			const scale = 0.25
-			for _, ty := range both {
-				x, targets := h.normal(ty, rows, vocab), h.ints(vocab, rows)
-				if rows > 4 {
-					targets.v[3] = -100
-					targets = h.put(dtype.Int32, targets.v, rows)
-				}
-				loss := h.put(dtype.Float32, []float64{0.5}, 1)
-				want := 0.5 + scale*crossEntropy(x.v, targets.v, vocab)
-				grad := numericGrad(x.v, func() float64 { return scale * crossEntropy(x.v, targets.v, vocab) })
-				h.CrossEntropy(loss.Tensor, x.Tensor, targets.Tensor, scale)
-				h.want(fmt.Sprint("loss ", ty), loss.Tensor, []float64{want}, tolerance(dtype.Float32))
-				h.want(fmt.Sprint("gradient ", ty), x.Tensor, grad, tolerance(ty))
-			}
-		}})
-	}
-	return append(all, kernelCase{"cross-entropy/large logits", func(h *harness) {
-		x := h.put(dtype.Float32, []float64{1000, 0, -1000, 500, 500, 500}, 2, 3)
-		targets, loss := h.put(dtype.Int32, []float64{0, 2}, 2), h.put(dtype.Float32, []float64{0}, 1)
-		h.CrossEntropy(loss.Tensor, x.Tensor, targets.Tensor, 1)
-		h.want("loss", loss.Tensor, []float64{math.Log(3)}, tolerance(dtype.Float32))
-		h.want("gradient", x.Tensor, []float64{0, 0, 0, 1. / 3, 1. / 3, -2. / 3}, tolerance(dtype.Float32))
-	}})
-}
-
 // adamW is the loop form of PyTorch's torch.optim.AdamW, or Adam with L2: every
 // operation rounded to float32, because a gradient near zero makes the quotient
 // depend on each rounding.

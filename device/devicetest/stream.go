@@ -81,7 +81,7 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 		h, other := setup(t)
 		x, y, mine := h.normal(f32, n), h.out(f32, n), h.put(f32, make([]float64, n), n)
 		logits, loss := h.normal(f32, 1, 3), h.put(f32, []float64{0}, 1)
-		h.CrossEntropy(loss.Tensor, logits.Tensor, h.put(dtype.Int32, []float64{7}, 1).Tensor, 1)
+		h.CrossEntropy(loss.Tensor, logits.Tensor, h.put(dtype.Int32, []float64{7}, 1).Tensor, h.one(1))
 		h.Copy(mine.Tensor, x.Tensor)
 		other.Wait(h.Record())
 		other.Copy(y, x.Tensor)
@@ -111,6 +111,21 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 		}
 	})
 
+	t.Run("targets outside the vocabulary are an error on every slice", func(t *testing.T) {
+		h, _ := setup(t)
+		most, sum, label := h.out(f32, 2), h.out(f32, 2), h.out(f32, 2)
+		for _, c := range []struct {
+			target float64
+			vocab  int
+			want   string
+		}{{6, 6, "target 6 at position 1 is outside the vocabulary of 6"}, {-1, 6, "target -1"}, {6, 7, ""}, {-100, 6, ""}} {
+			h.CrossEntropyStats(most, sum, label, h.normal(f32, 2, 3).Tensor, h.put(dtype.Int32, []float64{0, c.target}, 2).Tensor, 3, c.vocab)
+			if err := h.Sync(); (c.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("target %v of %d: %v; want %q", c.target, c.vocab, err, c.want)
+			}
+		}
+	})
+
 	t.Run("wrong shapes and types panic at the call", func(t *testing.T) {
 		h, _ := setup(t)
 		a, b, bytes := h.out(f32, 4, 4), h.out(f32, 4, 5), h.out(dtype.Float8E4M3, 4, 4)
@@ -128,9 +143,14 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 			"rope":      func() { h.RoPE(a, b, false) },
 			"attention": func() { h.Attention(a, a, a, a, a) },
 			"swiglu":    func() { h.SwiGLU(a, a, b) },
-			"loss":      func() { h.CrossEntropy(a, b, a, 1) },
-			"adamw":     func() { h.AdamW([]*tensor.Tensor{a}, nil, nil, nil, nil, device.AdamWStep{}) },
-			"upload":    func() { h.Upload(a, make([]byte, 3)) },
+			"loss":      func() { h.CrossEntropy(a, b, a, a) },
+			"slice": func() {
+				h.CrossEntropyStats(h.out(f32, 4), h.out(f32, 4), h.out(f32, 4), a, h.ints(4, 4).Tensor, 3, 6)
+			},
+			"rescale":    func() { h.RescaleSum(a, a, b) },
+			"reciprocal": func() { h.Reciprocal(h.out(f32, 1), h.out(f32, 1)) },
+			"adamw":      func() { h.AdamW([]*tensor.Tensor{a}, nil, nil, nil, nil, device.AdamWStep{}) },
+			"upload":     func() { h.Upload(a, make([]byte, 3)) },
 		} {
 			if !panics(call) {
 				t.Errorf("%s did not panic", name)

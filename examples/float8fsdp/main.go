@@ -87,7 +87,8 @@ func train(world comm.Comm, out io.Writer) error {
 	}
 	clip := optim.NewClipper(c.Pool, sharded.Params())
 	ids, targets := c.Pool.New(dtype.Int32, batch, seq), c.Pool.New(dtype.Int32, batch, seq)
-	loss := c.Pool.New(dtype.Float32, 1)
+	loss, scale := c.Pool.New(dtype.Float32, 1), c.Pool.New(dtype.Float32, 1)
+	s.Upload(scale, device.Float32Bytes([]float32{1.0 / (ranks * batch * seq)}))
 
 	for step := range steps {
 		fp8.PrecomputeFloat8DynamicScaleForFSDP(c, world, model)
@@ -96,7 +97,7 @@ func train(world comm.Comm, out io.Writer) error {
 		s.Upload(targets, device.Int32Bytes(next))
 		s.Zero(loss)
 		sharded.BeginForward(c)
-		nn.CrossEntropy(c, loss, model.Forward(c, nn.Input(ids)), targets, 1.0/(ranks*batch*seq))
+		nn.CrossEntropy(c, loss, model.Forward(c, nn.Input(ids)), targets, scale)
 		c.Tape.Backward()
 		sharded.Finish(c)
 		clip.Measure(s, world, 1)

@@ -168,7 +168,7 @@ func TestCrossEntropyStartsTheBackward(t *testing.T) {
 	loss := r.Put([]float32{0}, 1)
 	logits := m.Forward(r.Ctx, nn.Input(ids))
 	z := r.Get(logits.Value)
-	nn.CrossEntropy(r.Ctx, loss, logits, r.IDs(targets, 1, 5), 0.25)
+	nn.CrossEntropy(r.Ctx, loss, logits, r.IDs(targets, 1, 5), r.Put([]float32{0.25}, 1))
 	got := r.Get(loss)[0]
 	r.Ctx.Tape.Backward()
 	var gradients [][]float32

@@ -146,10 +146,11 @@ func (b *bench) layers() {
 	})
 
 	const rows, vocab = 2048, 2048
-	logits, targets, loss := b.normal(dtype.Float32, rows, vocab), b.pool.New(dtype.Int32, rows), b.pool.New(dtype.Float32, 1)
+	logits, targets, loss, scale := b.normal(dtype.Float32, rows, vocab), b.pool.New(dtype.Int32, rows), b.pool.New(dtype.Float32, 1), b.pool.New(dtype.Float32, 1)
 	b.stream.Zero(targets)
 	b.stream.Zero(loss)
-	b.measure("cross_entropy and gradient 2048x2048", "f32", "Gvalue/s", logits.Numel(), func(s device.Stream) { s.CrossEntropy(loss, logits, targets, 1) })
+	b.stream.Upload(scale, device.Float32Bytes([]float32{1}))
+	b.measure("cross_entropy and gradient 2048x2048", "f32", "Gvalue/s", logits.Numel(), func(s device.Stream) { s.CrossEntropy(loss, logits, targets, scale) })
 
 	const params = 1 << 23
 	list := func() []*tensor.Tensor { return []*tensor.Tensor{b.normal(dtype.Float32, params)} }
