@@ -157,6 +157,42 @@ func TestBackwardOfTheWholeModel(t *testing.T) {
 	}
 }
 
+// TestFirstLossIsOfGuessing: every flavour, cut to one layer of a width that a
+// test can hold, begins near ln(vocab), the loss of who knows nothing. Tied
+// weights are too large for the output if they start as an embedding does.
+func TestFirstLossIsOfGuessing(t *testing.T) {
+	for name, args := range Flavors() {
+		t.Run(name, func(t *testing.T) {
+			const batch, seq, widest = 2, 64, 1024
+			if width := min(args.Dim, widest); width < args.Dim {
+				args.Heads, args.KVHeads = args.Heads*width/args.Dim, max(1, args.KVHeads*width/args.Dim)
+				args.Dim = width
+			}
+			args.Layers, args.Vocab = 1, 4096
+			dev, err := cpu.Open(cpu.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := nntest.New(t, dev, dtype.BFloat16)
+			m := New(args, seq)
+			r.Load(m, func(p *nn.Param) []float32 {
+				x := make([]float32, p.Numel())
+				p.Init.Fill(x, 1, p.Name, 0)
+				return x
+			})
+			ids, targets := make([]int32, batch*seq), make([]int32, batch*seq)
+			for i := range ids {
+				ids[i], targets[i] = int32(i*i%args.Vocab), int32((i*i+5*i+7)%args.Vocab)
+			}
+			loss := r.Put([]float32{0}, 1)
+			nn.CrossEntropy(r.Ctx, loss, m.Forward(r.Ctx, nn.Input(r.IDs(ids, batch, seq))), r.IDs(targets, batch, seq), r.Put([]float32{1.0 / (batch * seq)}, 1))
+			if got, want := float64(r.Get(loss)[0]), math.Log(float64(args.Vocab)); math.Abs(got-want) > 0.15*want {
+				t.Errorf("loss %.3f, want within 15%% of %.3f", got, want)
+			}
+		})
+	}
+}
+
 // TestCrossEntropyStartsTheBackward compares the gradient of the loss, with a
 // target that is ignored, with that of the logits given by hand.
 func TestCrossEntropyStartsTheBackward(t *testing.T) {

@@ -34,9 +34,10 @@ func New(a Args, seqLen int) *Model {
 	if a.ScaledRope {
 		rope.Scaling = &nn.RoPEScaling{Factor: a.RopeFactor, LowFreq: 1, HighFreq: 4, OriginalMaxSeq: 8192}
 	}
-	embed := nn.NewEmbedding(a.Vocab, a.Dim, nn.Normal(1))
-	output := linear(a.Dim, a.Vocab, nn.TruncatedNormal(1/math.Sqrt(float64(a.Dim)), 3))
-	if a.Tied {
+	start := nn.TruncatedNormal(1/math.Sqrt(float64(a.Dim)), 3)
+	embed, output := nn.NewEmbedding(a.Vocab, a.Dim, nn.Normal(1)), linear(a.Dim, a.Vocab, start)
+	if a.Tied { // what is looked up starts as what multiplies, or the first logits were √dim times too large
+		embed.Weight.Init = start
 		output.Weight = embed.Weight
 	}
 	m := &Model{Args: a, Embed: embed, Head: &nn.Sequential{
