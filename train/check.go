@@ -108,8 +108,7 @@ func dataConfig(cfg *config.Config) (data.Config, error) {
 }
 
 func checkWeights(cfg *config.Config) error {
-	path := cfg.Checkpoint.InitialLoadPath
-	if path == "" {
+	if cfg.Checkpoint.InitialLoadPath == "" {
 		return nil
 	}
 	model, _, err := plan.Build(cfg)
@@ -120,9 +119,9 @@ func checkWeights(cfg *config.Config) error {
 	for _, p := range nn.Parameters(model) {
 		params = append(params, p)
 	}
-	set, err := openWeights(path, params)
+	w, err := openWeights(cfg, params)
 	if err != nil {
 		return err
 	}
-	return set.Close()
+	return w.set.Close()
 }

@@ -99,7 +99,7 @@ func parseJSON(text []byte) (header, error) {
 	return h, nil
 }
 
-// parseInfo reads one tensor's entry and checks that its bytes are as many as its shape needs.
+// parseInfo reads one tensor's entry and checks that its bytes are as many as its shape needs, where its type is known.
 func parseInfo(name string, dec *json.Decoder) (Info, error) {
 	var entry struct {
 		DType   *DType   `json:"dtype"`
@@ -117,16 +117,12 @@ func parseInfo(name string, dec *json.Decoder) (Info, error) {
 	case len(entry.Offsets) != 2:
 		return Info{}, fmt.Errorf("data_offsets has %d numbers, not 2", len(entry.Offsets))
 	}
-	size := uint64(entry.DType.Size())
-	if size == 0 {
-		return Info{}, fmt.Errorf("unknown dtype %q", *entry.DType)
-	}
 	begin, end := entry.Offsets[0], entry.Offsets[1]
 	if begin > end || end > 1<<62 {
 		return Info{}, fmt.Errorf("data_offsets [%d, %d] are no range", begin, end)
 	}
 	info := Info{Name: name, DType: *entry.DType, Shape: make([]int, len(entry.Shape)), begin: int(begin), end: int(end)}
-	need := size
+	need := uint64(entry.DType.Size())
 	for i, d := range entry.Shape {
 		high, low := bits.Mul64(need, d)
 		if high != 0 || low > 1<<62 || d > 1<<62 {
@@ -134,7 +130,8 @@ func parseInfo(name string, dec *json.Decoder) (Info, error) {
 		}
 		need, info.Shape[i] = low, int(d)
 	}
-	if need != end-begin {
+	// Of a type that this package does not know only the bytes are.
+	if entry.DType.Size() > 0 && need != end-begin {
 		return Info{}, fmt.Errorf("shape %v of %s needs %d bytes, data_offsets [%d, %d] hold %d", entry.Shape, *entry.DType, need, begin, end, end-begin)
 	}
 	return info, nil

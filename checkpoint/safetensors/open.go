@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,7 @@ type Set struct {
 	path  string
 	files []mapped
 	where map[string]place
+	alias map[string]string // name → the tensor that is there in its place
 }
 
 // mapped is one file in memory.
@@ -47,7 +49,7 @@ func Open(path string) (*Set, error) {
 			return nil, fmt.Errorf("safetensors: %w", err)
 		}
 	}
-	set := &Set{path: path, where: make(map[string]place)}
+	set := &Set{path: path, where: make(map[string]place), alias: make(map[string]string)}
 	for _, file := range files {
 		if err := set.add(file); err != nil {
 			return nil, errors.Join(fmt.Errorf("safetensors: %s: %w", file, err), set.Close())
@@ -64,7 +66,7 @@ func inFolder(path string) ([]string, error) {
 	}
 	var files []string
 	for _, e := range entries {
-		if filepath.Ext(e.Name()) == ".safetensors" {
+		if filepath.Ext(e.Name()) == ".safetensors" && !strings.HasPrefix(e.Name(), ".") { // macOS leaves ._ files
 			files = append(files, filepath.Join(path, e.Name()))
 		}
 	}
@@ -92,7 +94,21 @@ func (s *Set) add(path string) error {
 		info.File = path
 		s.where[info.Name] = place{info, data[h.size+info.begin : h.size+info.end : h.size+info.end]}
 	}
+	for name, stored := range h.metadata {
+		if slices.ContainsFunc(h.tensors, func(i Info) bool { return i.Name == stored }) {
+			s.alias[name] = stored
+		}
+	}
 	return nil
+}
+
+// find is the tensor called name, or the one that was written in its place.
+func (s *Set) find(name string) (place, bool) {
+	p, ok := s.where[name]
+	if !ok {
+		p, ok = s.where[s.alias[name]]
+	}
+	return p, ok
 }
 
 // mapFile maps a whole file for reading.
@@ -126,12 +142,13 @@ func unmap(data []byte) error {
 	return unix.Munmap(data)
 }
 
-// Names are the names of all tensors, sorted.
+// Names are the names of all tensors, sorted. The other methods also know a tensor by a name under which a model has it too: where two
+// names share their memory, safetensors' save_model writes one of them, and in the metadata the other with that as its value.
 func (s *Set) Names() []string { return slices.Sorted(maps.Keys(s.where)) }
 
 // Info describes the tensor called name; false where there is none.
 func (s *Set) Info(name string) (Info, bool) {
-	p, ok := s.where[name]
+	p, ok := s.find(name)
 	return p.info, ok
 }
 
@@ -146,7 +163,7 @@ func (s *Set) Metadata() map[string]string {
 
 // Tensor returns the description and the bytes of the tensor called name. The bytes are the mapped file: read-only, and gone after Close.
 func (s *Set) Tensor(name string) (Info, []byte, error) {
-	p, ok := s.where[name]
+	p, ok := s.find(name)
 	if !ok {
 		return Info{}, nil, fmt.Errorf("safetensors: %s: no tensor %q among the %d there", s.path, name, len(s.where))
 	}
@@ -178,6 +195,6 @@ func (s *Set) Close() error {
 			errs = append(errs, fmt.Errorf("safetensors: %s: munmap: %w", f.path, err))
 		}
 	}
-	s.files, s.where = nil, nil
+	s.files, s.where, s.alias = nil, nil, nil
 	return errors.Join(errs...)
 }

@@ -95,6 +95,15 @@ func (a Args) Params() int {
 // Embedding is the number of parameters of the embedding table.
 func (a Args) Embedding() int { return a.Vocab * a.Dim }
 
+// Shared are the second names of weights that the model has twice: of tied ones
+// the output's is the embedding's.
+func (a Args) Shared() map[string]string {
+	if !a.Tied {
+		return nil
+	}
+	return map[string]string{"tok_embeddings.weight": "output.weight"}
+}
+
 // Validate reports every size that does not fit, with the key that sets it.
 func (a Args) Validate(seqLen int) error {
 	var errs []error

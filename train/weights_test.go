@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"bytes"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"octet/checkpoint/safetensors"
+	"octet/comm/local"
+	"octet/config"
+	"octet/device/cpu"
+)
+
+const oddWeights = "../testdata/weights/"
+
+// oddArgs is a run of the model that the files of oddWeights are of.
+func oddArgs(path string, more ...string) []string {
+	return join(strings.Fields(`--model.args.dim=16 --model.args.n_layers=1 --model.args.n_heads=2 --model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=32
+		--model.args.vocab_size=256 --training.seq_len=16 --training.local_batch_size=1 --training.steps=1 --checkpoint.initial_load_path=`+path), tokens, more)
+}
+
+// TestOddButValidWeightsLoad, each file that the reference writer made, with the
+// values it has, on two ranks.
+func TestOddButValidWeightsLoad(t *testing.T) {
+	paths, err := filepath.Glob(oddWeights + "*.safetensors")
+	if err != nil || len(paths) < 7 {
+		t.Fatalf("%d files, %v", len(paths), err)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			set, err := safetensors.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer set.Close()
+			var tied []string
+			if strings.HasPrefix(filepath.Base(path), "tied_") {
+				tied = []string{"--model.args.enable_weight_tying"}
+			}
+			args := oddArgs(path, tied...)
+			if err := checked(t, args); err != nil {
+				t.Fatal(err)
+			}
+			for rank, err := range onRanks(t, 2, args, func(_ int, tr *Trainer) error {
+				for _, p := range tr.Params() {
+					name := p.Name
+					if _, ok := set.Info(name); !ok {
+						name = "output.weight"
+					}
+					info, raw, err := set.Tensor(name)
+					if err != nil {
+						return err
+					}
+					want := make([]float32, p.Numel())
+					if err := safetensors.DecodeFloat32(want, info.DType, raw); err != nil {
+						return err
+					}
+					got, err := read(tr, p.Local())
+					if err != nil {
+						return err
+					}
+					first := p.RowOffset * p.RowSize()
+					if !slices.Equal(got, want[first:first+len(got)]) || slices.Max(want) == slices.Min(want) {
+						t.Errorf("%s has other values than the file", p.Name)
+					}
+				}
+				return nil
+			}) {
+				if err != nil {
+					t.Errorf("rank %d: %v", rank, err)
+				}
+			}
+		})
+	}
+}
+
+// TestWeightsThatDifferAreNotTied: which of the two would be right?
+func TestWeightsThatDifferAreNotTied(t *testing.T) {
+	err := checked(t, oddArgs(oddWeights+"more.safetensors", "--model.args.enable_weight_tying"))
+	if want := "tok_embeddings.weight and output.weight differ, but the model has one weight for both: set model.args.enable_weight_tying = false"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	err = checked(t, oddArgs(oddWeights+"tied_output.safetensors"))
+	if want := "tok_embeddings.weight [256 16] is missing"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
+// TestWhatTheModelDoesNotHaveIsTold once, by name.
+func TestWhatTheModelDoesNotHaveIsTold(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	dev, err := cpu.Open(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	cfg, err := config.Load(oddArgs(oddWeights + "more.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := New(Job{Config: cfg, Device: dev, World: local.New(1, local.Options{})[0], Log: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	var said bytes.Buffer
+	for _, e := range logs.All() {
+		said.WriteString(e.Message + "\n")
+	}
+	if want := "more.safetensors: not of the model, so left out: eight, empty, four, ids, mask, scalar, ünïcode ♥\n"; !strings.HasSuffix(said.String(), want) || logs.Len() != 1 {
+		t.Errorf("said %q, want %q", &said, want)
+	}
+}
