@@ -22,12 +22,26 @@ import (
 // Check reports everything that would stop a run of cfg on world ranks, local of
 // them on this host, before its first step: the memory it needs and the files it
 // reads and writes among it. It writes nothing. A launcher calls it before any rank
-// starts.
+// starts. Where the hosts have to meet before their ranks can be counted, world is
+// config.AnyWorld, and CheckWorld follows.
 func Check(cfg *config.Config, world, local int) error {
 	if err := plan.Check(cfg, world); err != nil {
 		return err
 	}
-	return errors.Join(checkMemory(cfg, world, local), checkData(cfg, world), checkWeights(cfg), checkOutput(cfg))
+	var memory error
+	if world != config.AnyWorld {
+		memory = checkMemory(cfg, world, local)
+	}
+	return errors.Join(memory, checkData(cfg), checkWeights(cfg), checkOutput(cfg))
+}
+
+// CheckWorld is the part of Check that depends on the number of ranks. It reads
+// no files, and is quick.
+func CheckWorld(cfg *config.Config, world, local int) error {
+	if err := cfg.Validate(world); err != nil {
+		return err
+	}
+	return checkMemory(cfg, world, local)
 }
 
 // checkOutput asks whether the dump folder, or the folder that it would be made
@@ -48,8 +62,8 @@ func checkOutput(cfg *config.Config) error {
 	return nil
 }
 
-func checkData(cfg *config.Config, world int) error {
-	loader, err := openData(cfg, 0, world)
+func checkData(cfg *config.Config) error {
+	loader, err := openData(cfg, 0, 1)
 	if err != nil {
 		return err
 	}

@@ -23,15 +23,26 @@ import (
 type command struct {
 	name, help string // without help it is not listed
 	run        func(ctx context.Context, args []string) error
-	// check, where there is one, finds wrong arguments before `octet run` starts
-	// world ranks of the command.
-	check func(args []string, world, local int) error
+	// prepare, where there is one, reads the arguments once for all ranks of the
+	// command that `octet run` starts, and finds what is wrong with them on world
+	// ranks, local of them on this host; world is config.AnyWorld where hosts have
+	// to meet before it is known.
+	prepare func(args []string, world, local int) (prepared, error)
+}
+
+// prepared is a command line that octet run has read for its ranks.
+type prepared struct {
+	environ []string // gives them what was read
+	// check finds, before a rank starts, why the command cannot run on world ranks
+	// now that the hosts have met. It is quick: the host gives no sign of life
+	// meanwhile.
+	check func(world int) error
 }
 
 func commands() []command {
 	return []command{
 		{name: "run", help: "start ranks of a program, here and on other hosts (torchrun's flags)", run: runRun},
-		{name: "train", help: "train a Llama: one rank of a job", run: runTrain, check: checkTrain},
+		{name: "train", help: "train a Llama: one rank of a job", run: runTrain, prepare: prepareTrain},
 		{name: "plot", help: "draw the loss curves of runs, from their metrics.jsonl", run: runPlot},
 		{name: "bench", help: "measure the matrix products against this processor's peak", run: runBench},
 		{name: "guard", run: runGuard},

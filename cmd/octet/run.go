@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"octet/config"
 	"octet/launcher/agent"
 	"octet/launcher/exec"
 )
@@ -33,7 +34,11 @@ func runRun(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
-	program, own, err := f.program(argv, opts.Nodes*opts.Slots, opts.Slots)
+	world := opts.Slots
+	if opts.Nodes > 1 { // each with as many ranks as it wants
+		world = config.AnyWorld
+	}
+	program, own, err := f.program(argv, world, opts.Slots)
 	if err != nil {
 		return err
 	}
@@ -54,9 +59,12 @@ func runRun(ctx context.Context, args []string) error {
 		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Secret: opts.Secret.For("ranks of " + opts.RunID), Role: f.role, MaxRestarts: f.maxRestarts, LocalAddr: f.localAddr,
 		Signals: f.signals, Stdin: os.Stdin, Console: console, Logs: logs,
 	}
-	if own && columns > 0 {
-		// octet's own commands may draw a progress bar; Console keeps it in place.
-		opts.Job.Environ = append(opts.Job.Environ, fmt.Sprintf("OCTET_TERMINAL=%d", columns))
+	if own != nil {
+		opts.Check = own.check
+		opts.Job.Environ = append(opts.Job.Environ, own.environ...)
+		if columns > 0 { // a progress bar may be drawn; Console keeps it in place
+			opts.Job.Environ = append(opts.Job.Environ, fmt.Sprintf("OCTET_TERMINAL=%d", columns))
+		}
 	}
 	if n := exec.Threads(opts.Job.Environ, opts.Slots); n > 0 {
 		say(fmt.Sprintf("OMP_NUM_THREADS=%d for each of the %d ranks of this host; set it to choose otherwise", n, opts.Slots))
@@ -113,17 +121,18 @@ func newConsole() (*exec.Console, int) {
 	return exec.NewConsole(os.Stdout, os.Stderr, width), width()
 }
 
-// program is the command line of a rank, and whether it is octet itself: a
-// subcommand of octet, a Python script or module, or any program.
-func (f *runFlags) program(argv []string, world, local int) (program []string, own bool, err error) {
+// program is the command line of a rank: a subcommand of octet, which is then
+// prepared for its ranks, a Python script or module, or any program.
+func (f *runFlags) program(argv []string, world, local int) (program []string, own *prepared, err error) {
 	if c := lookup(argv[0]); c != nil && c.help != "" && !f.noPython && !f.module {
-		if c.check != nil {
-			if err := c.check(argv[1:], world, local); err != nil {
-				return nil, false, err
+		own = &prepared{}
+		if c.prepare != nil {
+			if *own, err = c.prepare(argv[1:], world, local); err != nil {
+				return nil, nil, err
 			}
 		}
 		self, err := os.Executable()
-		return append([]string{self}, argv...), true, err
+		return append([]string{self}, argv...), own, err
 	}
 	python := os.Getenv("PYTHON_EXEC")
 	if python == "" {
@@ -131,14 +140,14 @@ func (f *runFlags) program(argv []string, world, local int) (program []string, o
 	}
 	switch {
 	case f.module:
-		return append([]string{python, "-u", "-m"}, argv...), false, nil
+		return append([]string{python, "-u", "-m"}, argv...), nil, nil
 	case strings.HasSuffix(argv[0], ".py") && !f.noPython:
 		if _, err := os.Stat(argv[0]); err != nil {
-			return nil, false, fmt.Errorf("run: script: %w", err)
+			return nil, nil, fmt.Errorf("run: script: %w", err)
 		}
-		return append([]string{python, "-u"}, argv...), false, nil
+		return append([]string{python, "-u"}, argv...), nil, nil
 	}
-	return argv, false, nil
+	return argv, nil, nil
 }
 
 // logs makes the directory of this run. keep says that it outlives the run.

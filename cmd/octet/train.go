@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,7 +29,8 @@ import (
 // environment that octet run, torchrun or Slurm made; without one it is a job of
 // its own.
 func runTrain(ctx context.Context, args []string) error {
-	cfg, err := config.Load(args)
+	read, prepared := readBefore()
+	cfg, err := config.Load(args, read...)
 	if errors.Is(err, config.ErrHelp) {
 		return config.Help(os.Stdout)
 	}
@@ -42,7 +44,7 @@ func runTrain(ctx context.Context, args []string) error {
 	if err := train.Check(cfg, place.World, place.LocalWorld); err != nil {
 		return err
 	}
-	if place.Local == 0 {
+	if place.Local == 0 && !prepared {
 		if err := train.Scan(cfg, say); err != nil {
 			return err
 		}
@@ -61,17 +63,42 @@ func blame(err error, rank int) error {
 	return err
 }
 
-// checkTrain is what octet run asks before it starts world ranks of
-// `octet train` with these arguments.
-func checkTrain(args []string, world, local int) error {
+// configVar is the variable by which octet run gives its ranks the configuration
+// that it has read and checked: the path, a newline, and the text of the file;
+// nothing where there is no file.
+const configVar = "OCTET_CONFIG"
+
+// prepareTrain is what octet run asks before it starts ranks of `octet train`
+// with these arguments.
+func prepareTrain(args []string, world, local int) (prepared, error) {
 	cfg, err := config.Load(args)
 	if err != nil {
-		return err
+		return prepared{}, err
 	}
 	if err := train.Check(cfg, world, local); err != nil {
-		return err
+		return prepared{}, err
 	}
-	return train.Scan(cfg, say)
+	if err := train.Scan(cfg, say); err != nil {
+		return prepared{}, err
+	}
+	text := ""
+	if file, ok := cfg.File(); ok {
+		text = file.Path + "\n" + file.Text
+	}
+	return prepared{
+		environ: []string{configVar + "=" + text},
+		check:   func(world int) error { return train.CheckWorld(cfg, world, local) },
+	}, nil
+}
+
+// readBefore is the configuration file that octet run has read for this rank, if
+// there is one, and whether octet run has prepared it at all.
+func readBefore() (files []config.File, prepared bool) {
+	text, prepared := os.LookupEnv(configVar)
+	if path, text, ok := strings.Cut(text, "\n"); ok {
+		files = []config.File{{Path: path, Text: text}}
+	}
+	return files, prepared
 }
 
 func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) error {

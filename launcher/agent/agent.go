@@ -51,6 +51,10 @@ type Options struct {
 	JoinTimeout     time.Duration
 	ShutdownTimeout time.Duration // between the operator's signal and SIGKILL
 
+	// Check, where there is one, finds before a rank starts why the program cannot
+	// run on world ranks. It is quick: the agent gives no sign of life meanwhile.
+	Check func(world int) error
+
 	Host    *exec.Host
 	Job     exec.Job
 	Signals <-chan os.Signal // each is the operator's wish to stop

@@ -119,16 +119,27 @@ func (a *agent) handle(msg *proto.FromCoordinator) *Result {
 // start starts this host's ranks of an attempt.
 func (a *agent) start(epoch int, w *proto.World) {
 	a.epoch, a.aborting = epoch, false
+	if a.Check != nil {
+		if err := a.Check(int(w.World)); err != nil {
+			a.fault(1, err)
+			return
+		}
+	}
 	group, err := a.Host.Start(a.Job, exec.World{
 		Epoch: epoch, World: int(w.World), Base: int(w.Base), Local: a.Slots,
 		Group: int(w.Group), Groups: int(w.Groups), MasterAddr: a.Addr, MasterPort: a.Port,
 	})
 	if err != nil {
-		a.send(&proto.FromAgent{Body: &proto.FromAgent_Fault{Fault: &proto.Fault{Code: int32(exec.ExitCode(err)), Why: err.Error()}}})
+		a.fault(exec.ExitCode(err), err)
 		return
 	}
 	a.group, a.exits, a.done = group, group.Exits(), group.Done()
 	a.send(&proto.FromAgent{Body: &proto.FromAgent_Started{Started: &proto.Started{}}})
+}
+
+// fault says why the ranks of this host cannot run.
+func (a *agent) fault(code int, err error) {
+	a.send(&proto.FromAgent{Body: &proto.FromAgent_Fault{Fault: &proto.Fault{Code: int32(code), Why: err.Error()}}})
 }
 
 // finished follows the end of the last process of the group.
