@@ -24,19 +24,27 @@ type Kernels interface {
 	// Amax stores the largest |x| of each tensor: dst float32 [len(ts)]. An
 	// empty tensor gives 0; a NaN anywhere gives NaN (0x7FC00000).
 	Amax(dst *tensor.Tensor, ts []*tensor.Tensor)
-	// Scales turns amaxes into scales, elementwise: dst, amax float32 [n];
-	// formats has n entries, or one for all (dtype.Format.Scale).
-	Scales(dst, amax *tensor.Tensor, formats []dtype.Type, pow2 bool)
-	// Cast is dst = encode(f32(src)·scale), saturating; dst's type is the
-	// format and dst.Scale [] the scale (nil: 1). With transpose, src [R,C]
-	// gives dst [C,R].
-	Cast(dst tensor.Operand, src *tensor.Tensor, transpose bool)
-	// DynamicCast writes src's own scale to dst.Scale, then casts: Amax, Scales
-	// and Cast in one call.
-	DynamicCast(dst tensor.Operand, src *tensor.Tensor, pow2 bool)
-	// Uncast is dst = f32(src)/scale in dst's type.
-	Uncast(dst *tensor.Tensor, src tensor.Operand)
+	// Scales turns amaxes into scales and their reciprocals, elementwise: scale,
+	// inv, amax float32 [n]; formats has n entries, or one for all
+	// (dtype.Format.Scale). inv is float32(1/scale).
+	Scales(scale, inv, amax *tensor.Tensor, formats []dtype.Type, pow2 bool)
+	// Cast is dst = encode(f32(src)·dst.Scale), saturating; dst's type is the
+	// format, and its scale that of the whole tensor (nil: 1). dstT, which is
+	// Transposed, receives the same bytes [C,R] and carries the same scale. Either
+	// may be empty (no Tensor); src is read once.
+	// A float8 src is divided by its scale first (without one, multiplied by its
+	// Inv), and may also be widened: dst is then high precision, without a scale.
+	Cast(dst, dstT, src tensor.Operand)
+	// DynamicCast writes src's own scale to dst.Scale and its reciprocal to
+	// dst.Inv, then casts: Amax, Scales and Cast in one call. src is high
+	// precision. dst.Scale's shape is what shares a scale; [] is there so far.
+	DynamicCast(dst, dstT, src tensor.Operand, pow2 bool)
+	// Transpose is dst [C,R] = src [R,C] transposed, of any type of 1, 2 or 4 bytes.
+	Transpose(dst, src *tensor.Tensor)
 
+	// Float8TN reports whether matmuls read only such float8 operands whose summed
+	// dimension is contiguous, so that casts must write what lies so.
+	Float8TN() bool
 	// MatMul is dst = op(a)·op(b), or dst += op(a)·op(b).
 	MatMul(dst *tensor.Tensor, a, b tensor.Operand, o MatMulOptions)
 	// AddBias is y[r,c] += bias[c], rounded to y's type.
@@ -124,10 +132,13 @@ type Kernels interface {
 }
 
 // MatMulOptions choose which operands are read transposed. With TransA,
-// a is stored [K,M], otherwise [M,K]; with TransB, b is stored [N,K],
-// otherwise [K,N]; leading dimensions are flattened into the first. dst is
-// [M,N], high precision. Operands are high precision or float8, each with its
-// scale: dst = acc · (1/scale_a · 1/scale_b), rounded once.
+// the value of a is [K,M], otherwise [M,K]; with TransB, that of b is [N,K],
+// otherwise [K,N]; leading dimensions are flattened into the first. An operand's
+// own Transposed says how that value lies in memory. dst is [M,N], high
+// precision. Operands are high precision or float8. An operand with a Scale has
+// an Inv: dst[i,j] = acc[i,j] · (a.Inv · b.Inv), rounded once. Inv is one number,
+// or a's has one for each i and b's one for each j; several along the summed
+// dimension are refused.
 type MatMulOptions struct {
 	TransA, TransB bool
 	Accumulate     bool // dst += instead of =

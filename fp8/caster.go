@@ -25,17 +25,18 @@ func (k *caster) Cast(c *nn.Ctx, r nn.Role, x tensor.Operand) tensor.Operand {
 	}
 	q := x
 	if x.Type != how.Format {
-		q = tensor.Operand{Tensor: c.Pool.New(how.Format, x.Shape...), Scale: c.Pool.New(dtype.Float32)}
-		c.Stream.DynamicCast(q, x.Tensor, k.recipe.Pow2)
+		q = tensor.Operand{Tensor: c.Pool.New(how.Format, x.Shape...), Scale: c.Pool.New(dtype.Float32), Inv: c.Pool.New(dtype.Float32)}
+		c.Stream.DynamicCast(q, tensor.Operand{}, x, k.recipe.Pow2)
 	}
 	if !k.recipe.Emulate {
 		return q
 	}
 	wide := tensor.Operand{Tensor: c.Pool.New(dtype.Float32, x.Shape...)}
-	c.Stream.Uncast(wide.Tensor, q)
+	c.Stream.Cast(wide, tensor.Operand{}, q)
 	if q.Tensor != x.Tensor {
 		c.Pool.Free(q.Tensor)
 		c.Pool.Free(q.Scale)
+		c.Pool.Free(q.Inv)
 	}
 	return wide
 }

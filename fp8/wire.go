@@ -19,6 +19,7 @@ type Wire struct {
 	pow2   bool
 
 	scale   *tensor.Tensor // float32 [], the same on all ranks
+	inv     *tensor.Tensor // its reciprocal
 	version uint64         // of the parameter that scale was made for
 	amax    *tensor.Tensor // memory for the amax of a scale made while packing
 }
@@ -31,16 +32,16 @@ var _ comm.Wire = (*Wire)(nil)
 func (w *Wire) Pack(s device.Stream, pool *device.Pool, g comm.Comm, shard *tensor.Tensor) comm.Parcel {
 	if !w.fresh() {
 		if w.scale == nil {
-			w.scale = pool.New(dtype.Float32)
+			w.scale, w.inv = pool.New(dtype.Float32), pool.New(dtype.Float32)
 		}
 		if w.amax == nil {
 			w.amax = pool.New(dtype.Float32, 1)
 		}
-		agree(s, g, w.scale.View(1), w.amax, []*nn.Param{w.param}, []dtype.Type{w.format}, w.pow2)
+		agree(s, g, w.scale.View(1), w.inv.View(1), w.amax, []*nn.Param{w.param}, []dtype.Type{w.format}, w.pow2)
 		w.version = w.param.Version
 	}
 	q := pool.New(w.format, shard.Shape...)
-	s.Cast(tensor.Operand{Tensor: q, Scale: w.scale}, shard, false)
+	s.Cast(tensor.Operand{Tensor: q, Scale: w.scale}, tensor.Operand{}, tensor.Operand{Tensor: shard})
 	return comm.Parcel{Ship: []*tensor.Tensor{q}, Keep: w.scale}
 }
 
@@ -50,7 +51,7 @@ func (w *Wire) fresh() bool { return w.scale != nil && w.version == w.param.Vers
 
 // Unpack is the gathered bytes with their scale.
 func (w *Wire) Unpack(_ device.Stream, gathered comm.Parcel) tensor.Operand {
-	return tensor.Operand{Tensor: gathered.Ship[0], Scale: gathered.Keep}
+	return tensor.Operand{Tensor: gathered.Ship[0], Scale: gathered.Keep, Inv: w.inv}
 }
 
 // Type is the 8-bit format.
@@ -60,14 +61,14 @@ func (w *Wire) Type() dtype.Type { return w.format }
 // one all-reduce of them all, and the scale of each. Amaxes travel as their bit
 // patterns: for floats that are not negative the order of int32 is the order
 // of values, with NaN above all, so that the maximum is exact and keeps NaN.
-func agree(s device.Stream, g comm.Comm, scales, amax *tensor.Tensor, params []*nn.Param, formats []dtype.Type, pow2 bool) {
+func agree(s device.Stream, g comm.Comm, scales, invs, amax *tensor.Tensor, params []*nn.Param, formats []dtype.Type, pow2 bool) {
 	shards := make([]*tensor.Tensor, len(params))
 	for i, p := range params {
 		shards[i] = p.Local()
 	}
 	s.Amax(amax, shards)
 	g.AllReduce(s, comm.T(tensor.At(amax.Buf, amax.Off, dtype.Int32, amax.Shape...)), comm.Max)
-	s.Scales(scales, amax, formats, pow2)
+	s.Scales(scales, invs, amax, formats, pow2)
 }
 
 // PrecomputeFloat8DynamicScaleForFSDP makes the scales of all weights that
@@ -87,9 +88,9 @@ func PrecomputeFloat8DynamicScaleForFSDP(c *nn.Ctx, g comm.Comm, m nn.Module) {
 	if len(wires) == 0 {
 		return
 	}
-	scales := wires[0].shared(c.Pool, wires)
+	scales, invs := wires[0].shared(c.Pool, wires)
 	amax := c.Pool.New(dtype.Float32, len(wires))
-	agree(c.Stream, g, scales, amax, params, formats, wires[0].pow2)
+	agree(c.Stream, g, scales, invs, amax, params, formats, wires[0].pow2)
 	c.Pool.Free(amax)
 	for _, w := range wires {
 		w.version = w.param.Version
@@ -97,14 +98,15 @@ func PrecomputeFloat8DynamicScaleForFSDP(c *nn.Ctx, g comm.Comm, m nn.Module) {
 }
 
 // shared is one tensor that holds the scales of all wires, the first of which
-// is w. It is made once and then stays.
-func (w *Wire) shared(pool *device.Pool, wires []*Wire) *tensor.Tensor {
+// is w, and one of their reciprocals. They are made once and then stay.
+func (w *Wire) shared(pool *device.Pool, wires []*Wire) (scales, invs *tensor.Tensor) {
 	last := wires[len(wires)-1]
 	if w.scale == nil || last.scale == nil || w.scale.Buf != last.scale.Buf {
-		block := pool.New(dtype.Float32, len(wires))
+		block, inverse := pool.New(dtype.Float32, len(wires)), pool.New(dtype.Float32, len(wires))
 		for i, each := range wires {
 			each.scale = tensor.At(block.Buf, block.Off+4*i, dtype.Float32)
+			each.inv = tensor.At(inverse.Buf, inverse.Off+4*i, dtype.Float32)
 		}
 	}
-	return tensor.At(w.scale.Buf, w.scale.Off, dtype.Float32, len(wires))
+	return tensor.At(w.scale.Buf, w.scale.Off, dtype.Float32, len(wires)), tensor.At(w.inv.Buf, w.inv.Off, dtype.Float32, len(wires))
 }

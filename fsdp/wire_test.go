@@ -325,8 +325,8 @@ func gatherWhole(t *testing.T, g comm.Comm, rank, rows, k int, values []float32,
 	}
 	f.BeginForward(r.Ctx)
 	root.Forward(r.Ctx, nn.Input(r.As(dtype.BFloat16, make([]float32, k), 1, k)))
-	want := tensor.Operand{Tensor: r.Empty(dtype.Float8E4M3, rows, k), Scale: r.Empty(dtype.Float32)}
-	s.DynamicCast(want, r.Put(values, rows, k), false)
+	want := tensor.Operand{Tensor: r.Empty(dtype.Float8E4M3, rows, k), Scale: r.Empty(dtype.Float32), Inv: r.Empty(dtype.Float32)}
+	s.DynamicCast(want, tensor.Operand{}, tensor.Operand{Tensor: r.Put(values, rows, k)}, false)
 	if !bytes.Equal(r.Bytes(p.Use.Tensor), r.Bytes(want.Tensor)) || !bytes.Equal(r.Bytes(p.Use.Scale), r.Bytes(want.Scale)) {
 		t.Errorf("rank %d has other bytes or another scale than the whole weight's cast", rank)
 	}

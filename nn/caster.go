@@ -38,7 +38,7 @@ const (
 // with ==: equal Casters share casts.
 type Caster interface {
 	// Cast returns x as role r wants it: x itself, or a new operand, whose
-	// memory (data and scale) is from c.Pool and the caller's to free. An operand
+	// memory (data, scale, reciprocal) is from c.Pool and the caller's to free. An operand
 	// that is in the wanted form already is returned as it is.
 	Cast(c *Ctx, r Role, x tensor.Operand) tensor.Operand
 	// Alike reports whether one cast serves both roles of the same tensor.

@@ -42,5 +42,6 @@ func (c *Ctx) release(made, x tensor.Operand) {
 	if made.Tensor != x.Tensor {
 		c.Pool.Free(made.Tensor)
 		c.Pool.Free(made.Scale)
+		c.Pool.Free(made.Inv)
 	}
 }

@@ -144,6 +144,7 @@ func (v *Var) freeCasts(c *Ctx) {
 		if k.op.Tensor != v.Value {
 			c.Pool.Free(k.op.Tensor)
 			c.Pool.Free(k.op.Scale)
+			c.Pool.Free(k.op.Inv)
 		}
 	}
 	v.casts = nil

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tensor has the two nouns of the house: Tensor, a contiguous
-// row-major array in a device's memory, and Operand, what a matmul reads: data
-// and the scale that was used to cast it.
+// Package tensor has the nouns of the house: Tensor, a contiguous row-major
+// array in a device's memory; Operand, what a matmul reads: data, how it lies,
+// and the scale that was used to cast it; Spec, a tensor still to be made.
 //
 // A Tensor is a view and never changes after it is made; memory belongs to
 // whoever allocated the buffer.
@@ -10,7 +10,7 @@
 //	x := tensor.New(buf, dtype.BFloat16, 4, 128)   // [4,128] at the start of buf
 //	y := x.View(2, 2, 128)                         // same memory, other shape
 //	r := x.Rows(1, 3)                              // rows 1 and 2
-//	op := tensor.Operand{Tensor: q, Scale: s}      // float8 bytes and their scale
+//	op := tensor.Operand{Tensor: q, Scale: s, Inv: r} // float8 bytes, their scale and its reciprocal
 package tensor
 
 import (
@@ -69,11 +69,11 @@ func (t *Tensor) Dim(i int) int {
 
 // Matrix is the shape seen as a matrix: all leading dimensions by the last.
 func (t *Tensor) Matrix() (rows, cols int) {
-	cols = t.Dim(-1)
-	if cols == 0 {
-		return 0, 0
+	rows, cols = 1, t.Dim(-1)
+	for _, d := range t.Shape[:len(t.Shape)-1] {
+		rows *= d
 	}
-	return t.Numel() / cols, cols
+	return rows, cols
 }
 
 // View is the same memory in another shape of as many elements.
@@ -104,12 +104,4 @@ func (t *Tensor) String() string {
 		return "no tensor"
 	}
 	return fmt.Sprintf("%v%v", t.Type, t.Shape)
-}
-
-// Operand is what a matmul reads. Where Scale is set (float32, shape []), the
-// data was multiplied by it before the cast, and products are divided by it;
-// no scale means 1.
-type Operand struct {
-	*Tensor
-	Scale *Tensor
 }

@@ -112,8 +112,8 @@ func linearProducts(s device.Stream, pool *device.Pool, t benchType, m, k, n int
 		s.Upload(src, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(normal))), 4*len(normal)))
 		o := tensor.Operand{Tensor: pool.New(typ, rows, cols)}
 		if typ.IsFloat8() {
-			o.Scale = pool.New(dtype.Float32)
-			s.DynamicCast(o, src, false)
+			o.Scale, o.Inv = pool.New(dtype.Float32), pool.New(dtype.Float32)
+			s.DynamicCast(o, tensor.Operand{}, tensor.Operand{Tensor: src}, false)
 		} else {
 			s.Copy(o.Tensor, src)
 		}

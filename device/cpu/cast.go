@@ -3,6 +3,7 @@
 package cpu
 
 import (
+	"fmt"
 	"math"
 
 	"octet/dtype"
@@ -67,47 +68,115 @@ func amaxGo(x vec) uint32 {
 	return a
 }
 
-// Scales turns amaxes into scales; see device.Kernels.
-func (s *Stream) Scales(dst, amax *tensor.Tensor, formats []dtype.Type, pow2 bool) {
-	must(isF32(dst, amax.Numel()) && isF32(amax, dst.Numel()) && (len(formats) == 1 || len(formats) == dst.Numel()),
-		"Scales(dst, amax float32 [n], 1 or n formats)", dst, amax)
+// Scales turns amaxes into scales and reciprocals; see device.Kernels.
+func (s *Stream) Scales(scale, inv, amax *tensor.Tensor, formats []dtype.Type, pow2 bool) {
+	n := amax.Numel()
+	must(isF32(scale, n) && isF32(inv, n) && isF32(amax, n) && (len(formats) == 1 || len(formats) == n),
+		"Scales(scale, inv, amax float32 [n], 1 or n formats)", scale, inv, amax)
 	formats = append([]dtype.Type(nil), formats...)
 	s.do(func() {
-		to := f32s(dst)
+		to, reciprocal := f32s(scale), f32s(inv)
 		for i, a := range f32s(amax) {
 			to[i] = formats[min(i, len(formats)-1)].Format().Scale(a, pow2)
+			reciprocal[i] = 1 / to[i]
 		}
 	})
 }
 
-// Cast is dst = encode(f32(src)·scale); see device.Kernels.
-func (s *Stream) Cast(dst tensor.Operand, src *tensor.Tensor, transpose bool) {
-	checkCast(dst, src)
-	if transpose {
-		rows, cols := src.Matrix()
-		r, c := dst.Matrix()
-		must(rows == c && cols == r || src.Numel() == 0, "Cast(dst [C,R], src [R,C]) with transpose", dst.Tensor, src)
+// Cast is dst = encode(f32(src)·scale), in either layout; see device.Kernels.
+func (s *Stream) Cast(dst, dstT, src tensor.Operand) {
+	widens := dst.Tensor != nil && dstT.Tensor == nil && isHP(dst.Tensor) && dst.Scale == nil && src.Tensor != nil && src.Type.IsFloat8()
+	if widens {
+		must(sameNumel(dst.Tensor, src.Tensor) && !dst.Transposed && !src.Transposed, "a cast to high precision of equal numel, as it lies", dst.Tensor, src.Tensor)
+		wholeScale(src)
+		s.do(func() { s.widen(dst, src) })
+		return
 	}
-	s.do(func() { s.cast(dst, src, transpose) })
+	checkCast(dst, dstT, src)
+	s.do(func() { s.cast(dst, dstT, src) })
 }
 
-func checkCast(dst tensor.Operand, src *tensor.Tensor) {
-	must(isHP(src) && dst.Type.IsFloat8() && sameNumel(dst.Tensor, src) && (dst.Scale == nil || isF32(dst.Scale, 1)),
-		"a cast (dst float8, scale float32 [], src high precision of equal numel)", dst.Tensor, dst.Scale, src)
+// DynamicCast scales src by its own amax and casts it; see device.Kernels.
+func (s *Stream) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
+	checkCast(dst, dstT, src)
+	to := made(dst, dstT)
+	must(isHP(src.Tensor) && to.Scale != nil && to.Inv != nil, "DynamicCast of high precision, with a scale and a reciprocal to write", src.Tensor, to.Scale, to.Inv)
+	list := piecesOf([]*tensor.Tensor{src.Tensor})
+	s.do(func() {
+		var amax [1]uint32
+		s.amax(amax[:], list)
+		scale := to.Type.Format().Scale(math.Float32frombits(amax[0]), pow2)
+		f32s(to.Scale)[0], f32s(to.Inv)[0] = scale, 1/scale
+		s.cast(dst, dstT, src)
+	})
+}
+
+// made is the first of a cast's two results that is not empty.
+func made(dst, dstT tensor.Operand) tensor.Operand {
+	if dst.Tensor == nil {
+		return dstT
+	}
+	return dst
+}
+
+func checkCast(dst, dstT, src tensor.Operand) {
+	ok := src.Tensor != nil && made(dst, dstT).Tensor != nil && !src.Transposed && !dst.Transposed &&
+		(isHP(src.Tensor) && src.Scale == nil && src.Inv == nil || src.Type.IsFloat8())
+	if ok && dst.Tensor != nil {
+		ok = dst.Type.IsFloat8() && sameNumel(dst.Tensor, src.Tensor)
+	}
+	if ok && dstT.Tensor != nil {
+		rows, cols := src.Value()
+		r, c := dstT.Value()
+		ok = dstT.Transposed && dstT.Type.IsFloat8() && r == rows && c == cols
+	}
+	if ok && dst.Tensor != nil && dstT.Tensor != nil {
+		ok = dst.Type == dstT.Type && same(dst.Scale, dstT.Scale) && same(dst.Inv, dstT.Inv)
+	}
+	must(ok, "a cast (dst float8 of equal numel, dstT its transpose with the same scale, src high precision or float8, as it lies)",
+		dst.Tensor, dst.Scale, dstT.Tensor, dstT.Scale, src.Tensor)
+	wholeScale(src)
+	wholeScale(made(dst, dstT))
+}
+
+// same reports whether a and b are one tensor, or both left out.
+func same(a, b *tensor.Tensor) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Buf == b.Buf && a.Off == b.Off && sameShape(a, b)
+}
+
+// wholeScale panics if o's scale is one a row or a column, which no cast
+// writes or reads yet.
+func wholeScale(o tensor.Operand) {
+	if g := o.Granularity(); g != tensor.PerTensor {
+		panic(fmt.Sprintf("cpu: a cast with %v (%v, scale %v): only %v is there", g, o, o.Scale, tensor.PerTensor))
+	}
 }
 
 // castRows is the rows of src a piece of a transposing cast reads: one cache
-// line of each row of dst.
+// line of each row of the result.
 const castRows = 64
 
-func (s *Stream) cast(dst tensor.Operand, src *tensor.Tensor, transpose bool) {
-	to, from, scale := vecOf(dst.Tensor), vecOf(src), scaleOf(dst)
-	if transpose {
-		rows, cols := src.Matrix()
-		s.pieces(rows, castRows, func(lo, hi int) { s.dev.table.castT(to, from, rows, cols, lo, hi, scale) })
-		return
+func (s *Stream) cast(dst, dstT, src tensor.Operand) {
+	to, toT, from, scale := vecOf(dst.Tensor), vecOf(dstT.Tensor), vecOf(src.Tensor), scaleOf(made(dst, dstT))
+	rows, cols := src.Matrix()
+	switch {
+	case src.Type.IsFloat8():
+		codes := recodeTable(made(dst, dstT).Type, scale, valuesOf(src))
+		s.pieces(rows, castRows, func(lo, hi int) { recode(to, toT, from, rows, cols, lo, hi, &codes) })
+	case toT.none():
+		s.pieces(to.n, pieceLen, func(lo, hi int) { s.dev.table.cast(to.part(lo, hi), from.part(lo, hi), scale) })
+	default:
+		s.pieces(rows, castRows, func(lo, hi int) { s.dev.table.castT(to, toT, from, rows, cols, lo, hi, scale) })
 	}
-	s.pieces(to.n, pieceLen, func(lo, hi int) { s.dev.table.cast(to.part(lo, hi), from.part(lo, hi), scale) })
+}
+
+// widen is dst = f32(src)/scale, rounded.
+func (s *Stream) widen(dst, src tensor.Operand) {
+	to, from, values := vecOf(dst.Tensor), vecOf(src.Tensor), valuesOf(src)
+	s.pieces(to.n, pieceLen, func(lo, hi int) { s.dev.table.widen(to.part(lo, hi), from.part(lo, hi), &values) })
 }
 
 // scaleOf reads an operand's scale; it may be called only by work of a stream.
@@ -118,6 +187,50 @@ func scaleOf(o tensor.Operand) float32 {
 	return f32s(o.Scale)[0]
 }
 
+// valuesOf is the value of every code of a float8 operand, without its scale;
+// it may be called only by work of a stream.
+func valuesOf(o tensor.Operand) (values [256]float32) {
+	f := o.Type.Format()
+	for code := range values {
+		values[code] = f.Decode(byte(code))
+		if o.Scale != nil {
+			values[code] /= f32s(o.Scale)[0]
+		} else if o.Inv != nil {
+			values[code] *= f32s(o.Inv)[0]
+		}
+	}
+	return values
+}
+
+// recodeTable is the code in t of every code of a float8 operand.
+func recodeTable(t dtype.Type, scale float32, values [256]float32) (codes [256]byte) {
+	for i, v := range values {
+		codes[i] = t.Format().Encode(v * scale)
+	}
+	return codes
+}
+
+// recode casts rows lo to hi-1 of src [rows,cols], in another float8, into
+// those of dst and columns of dstT [cols,rows], either of which may be none.
+func recode(dst, dstT, src vec, rows, cols, lo, hi int, codes *[256]byte) {
+	from := src.bytes()[lo*cols : hi*cols]
+	if !dst.none() {
+		to := dst.bytes()[lo*cols : hi*cols]
+		for i, code := range from {
+			to[i] = codes[code]
+		}
+	}
+	if dstT.none() {
+		return
+	}
+	to := dstT.bytes()
+	for c := range cols {
+		for r := range hi - lo {
+			to[c*rows+lo+r] = codes[from[r*cols+c]]
+		}
+	}
+}
+
 func castGo(dst, src vec, scale float32) {
 	f := dst.t.Format()
 	to := dst.bytes()
@@ -126,52 +239,47 @@ func castGo(dst, src vec, scale float32) {
 	}
 }
 
-// castTGo casts rows lo to hi-1 of src [rows,cols] into dst [cols,rows].
-func castTGo(dst, src vec, rows, cols, lo, hi int, scale float32) {
-	f := dst.t.Format()
-	to := dst.bytes()
+// castTGo casts rows lo to hi-1 of src [rows,cols] into columns of dstT
+// [cols,rows], and into the same rows of dst unless there is none.
+func castTGo(dst, dstT, src vec, rows, cols, lo, hi int, scale float32) {
+	f := dstT.t.Format()
+	to := dstT.bytes()
 	for c := range cols {
 		for r := lo; r < hi; r++ {
-			to[c*rows+r] = f.Encode(src.at(r*cols+c) * scale)
+			code := f.Encode(src.at(r*cols+c) * scale)
+			to[c*rows+r] = code
+			if !dst.none() {
+				dst.bytes()[r*cols+c] = code
+			}
 		}
 	}
 }
 
-// DynamicCast scales src by its own amax and casts it; see device.Kernels.
-func (s *Stream) DynamicCast(dst tensor.Operand, src *tensor.Tensor, pow2 bool) {
-	checkCast(dst, src)
-	must(dst.Scale != nil, "DynamicCast with a scale to write", dst.Tensor, dst.Scale)
-	list := piecesOf([]*tensor.Tensor{src})
-	s.do(func() {
-		var amax [1]uint32
-		s.amax(amax[:], list)
-		f32s(dst.Scale)[0] = dst.Type.Format().Scale(math.Float32frombits(amax[0]), pow2)
-		s.cast(dst, src, false)
-	})
-}
-
-// Uncast is dst = f32(src)/scale; see device.Kernels.
-func (s *Stream) Uncast(dst *tensor.Tensor, src tensor.Operand) {
-	must(isHP(dst) && src.Type.IsFloat8() && sameNumel(dst, src.Tensor) && (src.Scale == nil || isF32(src.Scale, 1)),
-		"Uncast(dst high precision, src float8 of equal numel, scale float32 [])", dst, src.Tensor, src.Scale)
-	s.do(func() {
-		to, from, scale := vecOf(dst), vecOf(src.Tensor), scaleOf(src)
-		s.pieces(to.n, pieceLen, func(lo, hi int) { s.dev.table.uncast(to.part(lo, hi), from.part(lo, hi), scale) })
-	})
-}
-
-// uncastTable is the value of every code, divided by scale.
-func uncastTable(t dtype.Type, scale float32) (values [256]float32) {
-	f := t.Format()
-	for code := range values {
-		values[code] = f.Decode(byte(code)) / scale
-	}
-	return values
-}
-
-func uncastGo(dst, src vec, scale float32) {
-	values := uncastTable(src.t, scale)
+func widenGo(dst, src vec, values *[256]float32) {
 	for i, code := range src.bytes() {
 		dst.set(i, values[code])
+	}
+}
+
+// Transpose is dst = srcᵀ; see device.Kernels.
+func (s *Stream) Transpose(dst, src *tensor.Tensor) {
+	rows, cols := src.Matrix()
+	r, c := dst.Matrix()
+	size := src.Type.Size()
+	must(dst.Type == src.Type && r == cols && c == rows && (size == 1 || size == 2 || size == 4), "Transpose(dst [C,R], src [R,C]) of one type of 1, 2 or 4 bytes", dst, src)
+	s.do(func() {
+		to, from := vecOf(dst), vecOf(src)
+		s.pieces(rows, castRows, func(lo, hi int) { s.dev.table.transpose(to, from, rows, cols, lo, hi) })
+	})
+}
+
+// transposeGo moves rows lo to hi-1 of src [rows,cols] to columns of dst.
+func transposeGo(dst, src vec, rows, cols, lo, hi int) {
+	size := src.t.Size()
+	to, from := dst.bytes(), src.bytes()
+	for c := range cols {
+		for r := lo; r < hi; r++ {
+			copy(to[(c*rows+r)*size:][:size], from[(r*cols+c)*size:])
+		}
 	}
 }

@@ -64,11 +64,11 @@ func TestScalesArePyTorchs(t *testing.T) {
 	dev := open(t, Portable, 1)
 	s := dev.NewStream("test")
 	mem := bytesOf(t, set, "amax")
-	amax, scales := newTensor(t, dev, dtype.Float32, len(mem)/4), newTensor(t, dev, dtype.Float32, len(mem)/4)
+	amax, scales, invs := newTensor(t, dev, dtype.Float32, len(mem)/4), newTensor(t, dev, dtype.Float32, len(mem)/4), newTensor(t, dev, dtype.Float32, len(mem)/4)
 	s.Upload(amax, mem)
 	for _, ty := range float8s {
 		for pow2, kind := range map[bool]string{false: "scale.", true: "pow2."} {
-			s.Scales(scales, amax, []dtype.Type{ty}, pow2)
+			s.Scales(scales, invs, amax, []dtype.Type{ty}, pow2)
 			got, want := make([]byte, len(mem)), bytesOf(t, set, kind+ty.Format().Name)
 			s.Download(got, scales)
 			if err := s.Sync(); err != nil {

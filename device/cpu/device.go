@@ -42,13 +42,17 @@ type Options struct {
 	Threads int
 	// ISA forces an instruction set; empty takes OCTET_CPU_ISA, then the best.
 	ISA string
+	// Float8TN refuses matmuls of float8 whose summed dimension is not contiguous,
+	// as most GPUs do, so that the data path of those runs here too.
+	Float8TN bool
 }
 
 // Device is the processor. It implements device.Device.
 type Device struct {
-	isa     ISA
-	table   *table
-	threads int
+	isa      ISA
+	table    *table
+	threads  int
+	float8TN bool
 
 	mu      sync.Mutex
 	streams []*Stream
@@ -68,7 +72,7 @@ func Open(o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Device{isa: isa, table: tableOf(isa), threads: max(1, o.Threads), buffers: map[*Buffer]struct{}{}}, nil
+	return &Device{isa: isa, table: tableOf(isa), threads: max(1, o.Threads), float8TN: o.Float8TN, buffers: map[*Buffer]struct{}{}}, nil
 }
 
 // Name is such as "cpu (avx512bf16, 2 threads)".

@@ -68,9 +68,12 @@ func BenchmarkKernels(b *testing.B) {
 				return []*tensor.Tensor{benchTensor(b, dev, dtype.Float32, params)}
 			}
 			p, grad, m, v := flat(), []*tensor.Tensor{benchTensor(b, dev, ty, params)}, flat(), flat()
-			q := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, params), Scale: newTensor(b, dev, dtype.Float32)}
-			act := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, tokens, hidden), Scale: newTensor(b, dev, dtype.Float32)}
-			turned := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, hidden, tokens), Scale: act.Scale}
+			of := func(x *tensor.Tensor) tensor.Operand { return tensor.Operand{Tensor: x} }
+			none, scale, inv := tensor.Operand{}, newTensor(b, dev, dtype.Float32), newTensor(b, dev, dtype.Float32)
+			q := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, params), Scale: scale, Inv: inv}
+			act := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, tokens, hidden), Scale: scale, Inv: inv}
+			actT := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, hidden, tokens), Scale: scale, Inv: inv, Transposed: true}
+			h2 := newTensor(b, dev, ty, hidden, tokens)
 			table := newTensor(b, dev, dtype.Float32, 512, 8, 2)
 			for i := 0; i < table.Numel(); i += 2 {
 				sin, cos := math.Sincos(float64(i))
@@ -81,10 +84,13 @@ func BenchmarkKernels(b *testing.B) {
 			measure("copy", params*(4+size), func() { s.Copy(grad[0], p[0]) })
 			measure("add", 3*tokens*dim*size, func() { s.Add(z, x, y) })
 			measure("amax", params*size, func() { s.Amax(loss, grad) })
-			measure("cast", params*(size+1), func() { s.Cast(q, grad[0], false) })
-			measure("cast transposed", tokens*hidden*(size+1), func() { s.Cast(turned, h, true) })
-			measure("dynamic cast", tokens*hidden*(size+1), func() { s.DynamicCast(act, h, false) })
-			measure("uncast", tokens*hidden*(size+1), func() { s.Uncast(h, act) })
+			measure("cast", params*(size+1), func() { s.Cast(q, none, of(grad[0])) })
+			measure("cast transposed", tokens*hidden*(size+1), func() { s.Cast(none, actT, of(h)) })
+			measure("cast in both layouts", tokens*hidden*(size+2), func() { s.Cast(act, actT, of(h)) })
+			measure("dynamic cast", tokens*hidden*(size+1), func() { s.DynamicCast(act, none, of(h), false) })
+			measure("widen", tokens*hidden*(size+1), func() { s.Cast(of(h), none, act) })
+			measure("transpose", 2*tokens*hidden*size, func() { s.Transpose(h2, h) })
+			measure("transpose of float8", 2*tokens*hidden, func() { s.Transpose(actT.Tensor, act.Tensor) })
 			measure("rmsnorm", 4*tokens*dim*size, func() { s.RMSNorm(z, x, rstd, x, y, w, 1e-5) })
 			measure("rmsnorm gradient", 4*tokens*dim*size, func() { s.RMSNormGrad(z, dw, x, y, rstd, w, z) })
 			measure("rope", 2*tokens*dim*size, func() { s.RoPE(heads, table, false) })

@@ -63,9 +63,7 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 	const int block = u->mr * u->nr;
 	const struct strides by = p->a.k_contiguous ? (struct strides){TILE_STEPS, 1} : (struct strides){1, STRIP};
 	const int64_t kernels = (cols + u->nr - 1) / u->nr * (u->a_lanes / u->mr); // of a strip of op(a)
-	float scale = u->bias(p->a.type) * u->bias(p->b.type);
-	if (p->scale_a || p->scale_b)
-		scale *= (p->scale_a ? 1 / *p->scale_a : 1) * (p->scale_b ? 1 / *p->scale_b : 1);
+	const float bias = u->bias(p->a.type) * u->bias(p->b.type);
 
 	for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += block_k) {
 		const int64_t n = min(k - k0, block_k), steps = (n + u->k_per_word - 1) / u->k_per_word;
@@ -92,7 +90,7 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 							prefetch_to_write(sums + i);
 					u->kernel(steps, a + h * by.row, by, b + c / u->b_lanes * strip, sums, !first);
 					if (last)
-						u->finish(p, row + r + h, height, col + c, width, sums, scale);
+						u->finish(p, row + r + h, height, col + c, width, sums, bias);
 				}
 			}
 		}

@@ -55,6 +55,8 @@ func unitFor(isa ISA, a, b dtype.Type, fastAccum bool) unit {
 // columns (of op(b)), the lanes, and along k. One of the two is contiguous, ld
 // elements separate neighbours on the other.
 type panel struct {
+	inv         *float32 // the reciprocal of the scale, or the first lane's; nil: 1
+	invs        bool     // each lane has its own
 	data        unsafe.Pointer
 	lanes, k    int
 	ld          int
@@ -64,71 +66,73 @@ type panel struct {
 
 // product is one call of MatMul.
 type product struct {
-	unit           unit
-	a, b           panel
-	dst            unsafe.Pointer
-	dstType        dtype.Type
-	m, n           int
-	scaleA, scaleB *float32 // nil: 1
-	accumulate     bool
+	unit       unit
+	a, b       panel
+	dst        unsafe.Pointer
+	dstType    dtype.Type
+	m, n       int
+	accumulate bool
 }
 
-// rowsOf is the shape as a matrix: all leading dimensions by the last, which
-// may be 0.
-func rowsOf(t *tensor.Tensor) (rows, cols int) {
-	rows = 1
-	for _, d := range t.Shape[:len(t.Shape)-1] {
-		rows *= d
-	}
-	return rows, t.Dim(-1)
-}
-
-func newPanel(t *tensor.Tensor, kFirst bool) panel {
-	rows, cols := rowsOf(t)
-	p := panel{data: ptr(t), lanes: rows, k: cols, ld: cols, t: t.Type, kContiguous: !kFirst}
+// newPanel is op(x), of which k is the first dimension (as of a transposed
+// left operand), or the last.
+func newPanel(x tensor.Operand, kFirst bool) panel {
+	rows, cols := x.Value()
+	_, ld := x.Matrix()
+	p := panel{data: ptr(x.Tensor), lanes: rows, k: cols, ld: ld, t: x.Type, kContiguous: kFirst == x.Transposed}
+	lanewise := tensor.PerRow
 	if kFirst {
 		p.lanes, p.k = cols, rows
+		lanewise = tensor.PerColumn
+	}
+	switch g := x.Granularity(); {
+	case x.Inv == nil && x.Scale != nil:
+		panic(fmt.Sprintf("cpu: MatMul: %v has scale %v, but not its reciprocal", x, x.Scale))
+	case x.Inv == nil:
+	case g == tensor.PerTensor || g == lanewise:
+		p.inv, p.invs = (*float32)(ptr(x.Inv)), g == lanewise
+	default:
+		panic(fmt.Sprintf("cpu: MatMul: %v has %v %v, along the dimension that is summed: [%d,%d] by lanes and k", x, g, x.Inv, p.lanes, p.k))
 	}
 	return p
-}
-
-func operandScale(o tensor.Operand) *float32 {
-	if o.Scale == nil {
-		return nil
-	}
-	if o.Scale.Type != dtype.Float32 || o.Scale.Numel() != 1 {
-		panic(fmt.Sprintf("cpu: MatMul: the scale of %v must be one float32, not %v", o.Tensor, o.Scale))
-	}
-	return (*float32)(ptr(o.Scale))
 }
 
 // MatMul is dst = op(a)·op(b), or dst += op(a)·op(b); see device.Kernels. Sums
 // are float32 over the whole of k, in an order that depends on nothing but k
-// and the unit. Scales are read when the work runs.
+// and the unit. Reciprocals are read when the work runs.
 func (s *Stream) MatMul(dst *tensor.Tensor, a, b tensor.Operand, o device.MatMulOptions) {
-	p := newProduct(s.dev.isa, dst, a, b, o)
+	p := newProduct(s.dev, dst, a, b, o)
 	s.do(func() { p.run(s) })
 }
 
-func newProduct(isa ISA, dst *tensor.Tensor, a, b tensor.Operand, o device.MatMulOptions) *product {
+// Float8TN reports what cpu.Options asked for; see device.Kernels.
+func (s *Stream) Float8TN() bool { return s.dev.float8TN }
+
+func newProduct(dev *Device, dst *tensor.Tensor, a, b tensor.Operand, o device.MatMulOptions) *product {
 	isOperand := func(t *tensor.Tensor) bool { return len(t.Shape) > 0 && (isHP(t) || t.Type.IsFloat8()) }
 	if !isOperand(a.Tensor) || !isOperand(b.Tensor) || !isHP(dst) || len(dst.Shape) == 0 {
-		panic(fmt.Sprintf("cpu: MatMul: want dst [M,N] of high precision, a and b of high precision or float8; got %v = %v · %v", dst, a.Tensor, b.Tensor))
+		panic(fmt.Sprintf("cpu: MatMul: want dst [M,N] of high precision, a and b of high precision or float8; got %v = %v · %v", dst, a, b))
 	}
 	p := &product{
-		unit: unitFor(isa, a.Type, b.Type, o.FastAccum),
-		a:    newPanel(a.Tensor, o.TransA), b: newPanel(b.Tensor, !o.TransB),
+		unit: unitFor(dev.isa, a.Type, b.Type, o.FastAccum),
+		a:    newPanel(a, o.TransA), b: newPanel(b, !o.TransB),
 		dst: ptr(dst), dstType: dst.Type,
-		scaleA: operandScale(a), scaleB: operandScale(b),
 		accumulate: o.Accumulate,
 	}
-	p.m, p.n = rowsOf(dst)
+	p.m, p.n = dst.Matrix()
 	if p.a.k != p.b.k || p.a.lanes != p.m || p.b.lanes != p.n {
 		panic(fmt.Sprintf("cpu: MatMul: %v = op(%v) · op(%v) with TransA %t, TransB %t: op(a) is [%d,%d], op(b) [%d,%d]",
-			dst, a.Tensor, b.Tensor, o.TransA, o.TransB, p.a.lanes, p.a.k, p.b.k, p.b.lanes))
+			dst, a, b, o.TransA, o.TransB, p.a.lanes, p.a.k, p.b.k, p.b.lanes))
+	}
+	if dev.float8TN && !(p.a.readsTN() && p.b.readsTN()) {
+		panic(fmt.Sprintf("cpu: MatMul: %v · %v with TransA %t, TransB %t: this device reads float8 only where the summed dimension, here of %d, is contiguous",
+			a, b, o.TransA, o.TransB, p.a.k))
 	}
 	return p
 }
+
+// readsTN reports whether a device that is Float8TN takes the operand.
+func (p *panel) readsTN() bool { return !p.t.IsFloat8() || p.kContiguous }
 
 // A tile of dst is summed over the whole of k by one thread, which packs what
 // it needs of a and b for itself. The largest tile bounds the workspace; one

@@ -12,19 +12,27 @@ enum { F32 = 1, BF16 = 2, E4M3 = 3, E5M2 = 4 };
 
 // A matrix seen along its panel axis ("lanes": rows of op(a), columns of
 // op(b)) and along k. One of the two is contiguous; ld elements separate
-// neighbours on the other.
+// neighbours on the other. inv is the reciprocal of its scale, one for all or,
+// with invs, one a lane; NULL is 1.
 struct matmul_source {
 	const void *data;
+	const float *inv;
 	int64_t lanes, k, ld;
 	int32_t type;
 	int32_t k_contiguous;
+	int32_t invs;
 };
 
-// One product, the same for all its tiles. A scale is NULL or one float.
+// inv_of is the reciprocal of a lane's scale.
+static inline float inv_of(const struct matmul_source *s, int64_t lane)
+{
+	return !s->inv ? 1 : s->inv[s->invs ? lane : 0];
+}
+
+// One product, the same for all its tiles.
 struct matmul {
 	struct matmul_source a, b;
 	void *dst; // [m,n] row-major
-	const float *scale_a, *scale_b;
 	int64_t m, n;
 	int32_t dst_type;
 	int32_t accumulate;
@@ -54,9 +62,10 @@ struct matmul_unit {
 	// block[mr][nr] = (add ? block : 0) + the products of mr rows of strip a
 	// and nr/b_lanes strips of b, which follow one another.
 	void (*kernel)(int64_t steps, const uint32_t *a, struct strides, const uint32_t *b, float *block, int add);
-	// Writes rows x cols of a block to dst: scaled, accumulated, rounded once.
+	// Writes rows x cols of a block to dst: times bias and the reciprocals of the
+	// operands' scales, accumulated, rounded once.
 	void (*finish)(const struct matmul *, int64_t row, int64_t rows, int64_t col, int64_t cols,
-		       const float *block, float scale);
+		       const float *block, float bias);
 	// What undoes the factor that the packing of a type has put in.
 	float (*bias)(int32_t type);
 };

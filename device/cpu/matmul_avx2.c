@@ -182,15 +182,23 @@ INLINE __m128i round_bf16(__m256 v)
 	return _mm256_castsi256_si128(r);
 }
 
+// The reciprocals of the scales of n columns.
+INLINE __m256 invs_of(const struct matmul_source *s, int64_t col, int64_t n)
+{
+	return s->invs ? load(F32, s->inv + col, n) : _mm256_set1_ps(inv_of(s, col));
+}
+
 AVX2 static void finish(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
-			const float *block, float scale)
+			const float *block, float bias)
 {
 	const int size = p->dst_type == F32 ? 4 : 2;
 	for (int64_t i = 0; i < rows; i++, block += STRIP) {
+		const __m256 inv = _mm256_set1_ps(inv_of(&p->a, row + i));
 		for (int64_t j = 0; j < cols; j += 8) {
 			char *dst = (char *)p->dst + ((row + i) * p->n + col + j) * size;
 			const int64_t n = cols - j < 8 ? cols - j : 8;
-			__m256 v = _mm256_mul_ps(_mm256_load_ps(block + j), _mm256_set1_ps(scale));
+			__m256 scale = _mm256_mul_ps(_mm256_set1_ps(bias), _mm256_mul_ps(inv, invs_of(&p->b, col + j, n)));
+			__m256 v = _mm256_mul_ps(_mm256_load_ps(block + j), scale);
 			if (p->accumulate)
 				v = _mm256_add_ps(load(p->dst_type, dst, n), v);
 			char out[32] __attribute__((aligned(32)));

@@ -131,15 +131,21 @@ INLINE __m256i round_bf16(__m512 v)
 	return _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
 }
 
-// The constants type and accumulate keep the branches out of the loops.
-INLINE void finish_as(int type, int accumulate, int nr, const struct matmul *p, int64_t row, int64_t rows, int64_t col,
-		      int64_t cols, const float *block, float scale)
+// The constants type, accumulate and lanewise (an operand has a scale a lane)
+// keep the branches out of the loops.
+INLINE void finish_as(int type, int accumulate, int lanewise, int nr, const struct matmul *p, int64_t row, int64_t rows,
+		      int64_t col, int64_t cols, const float *block, float bias)
 {
+	__m512 scale = _mm512_set1_ps(bias * (inv_of(&p->a, row) * inv_of(&p->b, col)));
 	for (int64_t i = 0; i < rows; i++, block += nr) {
 		const int64_t to = (row + i) * p->n + col;
 		for (int j = 0; j < nr && j < cols; j += 16) {
 			const __mmask16 m = cols - j < 16 ? (1u << (cols - j)) - 1 : 0xFFFF;
-			__m512 v = _mm512_mul_ps(_mm512_load_ps(block + j), _mm512_set1_ps(scale));
+			if (lanewise) {
+				__m512 b = p->b.invs ? _mm512_maskz_loadu_ps(m, p->b.inv + col + j) : _mm512_set1_ps(inv_of(&p->b, 0));
+				scale = _mm512_mul_ps(_mm512_set1_ps(bias), _mm512_mul_ps(_mm512_set1_ps(inv_of(&p->a, row + i)), b));
+			}
+			__m512 v = _mm512_mul_ps(_mm512_load_ps(block + j), scale);
 			if (type == F32) {
 				float *dst = (float *)p->dst + to + j;
 				if (accumulate)
@@ -158,28 +164,33 @@ INLINE void finish_as(int type, int accumulate, int nr, const struct matmul *p, 
 }
 
 INLINE void finish(int nr, const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
-		   const float *block, float scale)
+		   const float *block, float bias)
 {
-	if (p->dst_type == F32 && !p->accumulate)
-		finish_as(F32, 0, nr, p, row, rows, col, cols, block, scale);
+	const int lanewise = p->a.invs || p->b.invs;
+	if (p->dst_type == F32 && lanewise)
+		finish_as(F32, p->accumulate, 1, nr, p, row, rows, col, cols, block, bias);
+	else if (lanewise)
+		finish_as(BF16, p->accumulate, 1, nr, p, row, rows, col, cols, block, bias);
+	else if (p->dst_type == F32 && !p->accumulate)
+		finish_as(F32, 0, 0, nr, p, row, rows, col, cols, block, bias);
 	else if (p->dst_type == F32)
-		finish_as(F32, 1, nr, p, row, rows, col, cols, block, scale);
+		finish_as(F32, 1, 0, nr, p, row, rows, col, cols, block, bias);
 	else if (!p->accumulate)
-		finish_as(BF16, 0, nr, p, row, rows, col, cols, block, scale);
+		finish_as(BF16, 0, 0, nr, p, row, rows, col, cols, block, bias);
 	else
-		finish_as(BF16, 1, nr, p, row, rows, col, cols, block, scale);
+		finish_as(BF16, 1, 0, nr, p, row, rows, col, cols, block, bias);
 }
 
 AVX512 static void finish32(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
-			    const float *block, float scale)
+			    const float *block, float bias)
 {
-	finish(32, p, row, rows, col, cols, block, scale);
+	finish(32, p, row, rows, col, cols, block, bias);
 }
 
 AVX512 static void finish64(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
-			    const float *block, float scale)
+			    const float *block, float bias)
 {
-	finish(64, p, row, rows, col, cols, block, scale);
+	finish(64, p, row, rows, col, cols, block, bias);
 }
 
 static float no_bias(int32_t type) { return 1; }

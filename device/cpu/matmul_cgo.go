@@ -40,8 +40,12 @@ func (u unit) c() *C.struct_matmul_unit {
 
 func (p panel) c() C.struct_matmul_source {
 	s := C.struct_matmul_source{data: p.data, lanes: C.int64_t(p.lanes), k: C.int64_t(p.k), ld: C.int64_t(p.ld), _type: C.int32_t(p.t)}
+	s.inv = (*C.float)(p.inv)
 	if p.kContiguous {
 		s.k_contiguous = 1
+	}
+	if p.invs {
+		s.invs = 1
 	}
 	return s
 }
@@ -50,7 +54,6 @@ func (p panel) c() C.struct_matmul_source {
 func (p *product) tileC(t tile, workspace []byte) {
 	args := C.struct_matmul{
 		a: p.a.c(), b: p.b.c(), dst: p.dst,
-		scale_a: (*C.float)(p.scaleA), scale_b: (*C.float)(p.scaleB),
 		m: C.int64_t(p.m), n: C.int64_t(p.n),
 		dst_type: C.int32_t(p.dstType),
 	}

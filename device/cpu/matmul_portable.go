@@ -61,23 +61,29 @@ func addRows(sum, a, b []float32) {
 
 // finish scales the sums of a tile and writes them to dst.
 func (p *product) finish(t tile, sums []float32) {
-	scale := float32(1)
-	for _, s := range []*float32{p.scaleA, p.scaleB} {
-		if s != nil {
-			scale *= 1 / *s
-		}
-	}
 	dst := vec{p: p.dst, n: p.m * p.n, t: p.dstType}
 	for i := range t.rows {
 		to := (t.row+i)*p.n + t.col
+		inv := p.a.invOf(t.row + i)
 		for j, v := range sums[i*t.cols : (i+1)*t.cols] {
-			v *= scale
+			v *= inv * p.b.invOf(t.col+j)
 			if p.accumulate {
 				v = dst.at(to+j) + float32(v)
 			}
 			dst.set(to+j, v)
 		}
 	}
+}
+
+// invOf is the reciprocal of a lane's scale.
+func (p *panel) invOf(lane int) float32 {
+	switch {
+	case p.inv == nil:
+		return 1
+	case p.invs:
+		return *(*float32)(unsafe.Add(unsafe.Pointer(p.inv), 4*lane))
+	}
+	return *p.inv
 }
 
 // decoder is the values of a float8 type's codes; nil for other types.

@@ -96,8 +96,12 @@ func oracle(a, b side, i, j, k int) (sum, abs float64, sequential float32) {
 	return sum, abs, sequential
 }
 
-func scalar(t testing.TB, dev *Device, v float32) *tensor.Tensor {
-	return newMatrix(t, dev, dtype.Float32, 1, 1, func(int) float32 { return v }).View()
+// scaled is x, which was multiplied by scale.
+func scaled(t testing.TB, dev *Device, x *tensor.Tensor, scale float32) tensor.Operand {
+	scalar := func(v float32) *tensor.Tensor {
+		return newMatrix(t, dev, dtype.Float32, 1, 1, func(int) float32 { return v }).View()
+	}
+	return tensor.Operand{Tensor: x, Scale: scalar(scale), Inv: scalar(1 / scale)}
 }
 
 // run multiplies on a fresh stream and returns dst's values.
@@ -127,8 +131,8 @@ func TestMatMulIsWithinRoundingOfTheExactSum(t *testing.T) {
 							o.Accumulate = i%2 == 1
 							a := newSide(t, dev, ta, m, k, o.TransA, normal(1))
 							b := newSide(t, dev, tb, k, n, o.TransB, normal(2))
-							opA := tensor.Operand{Tensor: a.Tensor, Scale: scalar(t, dev, sa)}
-							opB := tensor.Operand{Tensor: b.Tensor, Scale: scalar(t, dev, sb)}
+							opA := scaled(t, dev, a.Tensor, sa)
+							opB := scaled(t, dev, b.Tensor, sb)
 							for _, td := range []dtype.Type{dtype.Float32, dtype.BFloat16} {
 								dst := newMatrix(t, dev, td, m, n, normal(3))
 								old := append([]float32(nil), dst.v...)
@@ -317,7 +321,7 @@ func TestMatMulGoldenLayer(t *testing.T) {
 	cast := func(t *testing.T, dev *Device, typ dtype.Type, rows, cols int, v func(int) float32) tensor.Operand {
 		scale := typ.Format().Scale(6.5, false) // the amax of all three tensors
 		q := newMatrix(t, dev, typ, rows, cols, func(i int) float32 { return v(i) * scale })
-		return tensor.Operand{Tensor: q.Tensor, Scale: scalar(t, dev, scale)}
+		return scaled(t, dev, q.Tensor, scale)
 	}
 	eachISA(t, func(t *testing.T, isa ISA) {
 		dev := open(t, isa, 1)
@@ -400,7 +404,7 @@ func TestMatMulFP16ChunksAreAccurate(t *testing.T) {
 				b := newSide(t, dev, dtype.Float8E4M3, k, n, o.TransB, func(i int) float32 { return q(i) * unitB })
 				for _, u := range units {
 					dst := newMatrix(t, dev, dtype.Float32, m, n, normal(3))
-					p := newProduct(AVX512, dst.Tensor, tensor.Operand{Tensor: a.Tensor}, tensor.Operand{Tensor: b.Tensor}, o)
+					p := newProduct(dev, dst.Tensor, tensor.Operand{Tensor: a.Tensor}, tensor.Operand{Tensor: b.Tensor}, o)
 					p.unit = u
 					p.run(dev.NewStream("matmul").(*Stream))
 					var signal, noise float64

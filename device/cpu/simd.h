@@ -45,8 +45,9 @@ struct simd_table {
 	void (*add)(struct vec dst, struct vec a, struct vec b);
 	uint32_t (*amax)(struct vec x);
 	void (*cast)(struct vec dst, struct vec src, float scale);
-	void (*cast_t)(struct vec dst, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, float scale);
-	void (*uncast)(struct vec dst, struct vec src, const float *values);
+	void (*cast_t)(struct vec dst, struct vec dst_t, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, float scale);
+	void (*widen)(struct vec dst, struct vec src, const float *values);
+	void (*transpose)(void *dst, const void *src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, int size);
 	void (*add_bias)(struct vec y, struct vec bias);
 	void (*sum_rows)(float *dst, int64_t cols, struct vec x);
 	void (*rms_norm)(struct vec y, struct vec sum, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps);
@@ -73,8 +74,9 @@ CALL(convert, void, (TABLE, struct vec dst, struct vec src), (dst, src))
 CALL(add, void, (TABLE, struct vec dst, struct vec a, struct vec b), (dst, a, b))
 CALL(amax, uint32_t, (TABLE, struct vec x), (x))
 CALL(cast, void, (TABLE, struct vec dst, struct vec src, float scale), (dst, src, scale))
-CALL(cast_t, void, (TABLE, struct vec dst, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, float scale), (dst, src, rows, cols, lo, hi, scale))
-CALL(uncast, void, (TABLE, struct vec dst, struct vec src, const float *values), (dst, src, values))
+CALL(cast_t, void, (TABLE, struct vec dst, struct vec dst_t, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, float scale), (dst, dst_t, src, rows, cols, lo, hi, scale))
+CALL(widen, void, (TABLE, struct vec dst, struct vec src, const float *values), (dst, src, values))
+CALL(transpose, void, (TABLE, void *dst, const void *src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, int size), (dst, src, rows, cols, lo, hi, size))
 CALL(add_bias, void, (TABLE, struct vec y, struct vec bias), (y, bias))
 CALL(sum_rows, void, (TABLE, float *dst, int64_t cols, struct vec x), (dst, cols, x))
 CALL(rms_norm, void, (TABLE, struct vec y, struct vec sum, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps), (y, sum, rstd, rows, x, residual, w, eps))

@@ -98,29 +98,82 @@ INLINE void transpose16(__m128i r[16])
 	}
 }
 
-static void cast_t(struct vec dst, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, float scale)
+INLINE void cast_t_as(const int type, const int src_type, uint8_t *out, uint8_t *out_t, struct vec src, long rows, long cols,
+		      long lo, long hi, vf scale)
 {
-	vf s = set1(scale);
-	uint8_t *out = dst.p;
+	src.type = src_type;
 	for (long r0 = lo; r0 < hi; r0 += 16) {
 		long height = min_l(16, hi - r0);
 		for (long c0 = 0; c0 < cols; c0 += 16) {
 			long width = min_l(16, cols - c0);
 			__m128i block[16];
-			memset(block, 0, sizeof block);
-			for (long r = 0; r < height; r++)
-				for (long c = 0; c < width; c += W) {
-					long k = min_l(W, width - c);
-					store_u8((uint8_t *)&block[r] + c, encode_as(dst.type, load(src, (r0 + r) * cols + c0 + c, k) * s));
-				}
+			if (height < 16 || width < 16)
+				memset(block, 0, sizeof block);
+			for (long r = 0; r < height; r++) {
+				long at = (r0 + r) * cols + c0;
+				EACH(c, k, width, {
+					store_u8((uint8_t *)&block[r] + c, encode_as(type, load(src, at + c, k) * scale));
+				});
+				if (out)
+					memcpy(out + at, &block[r], width);
+			}
 			transpose16(block);
 			for (long c = 0; c < width; c++)
-				memcpy(out + (c0 + c) * rows + r0, &block[c], height);
+				memcpy(out_t + (c0 + c) * rows + r0, &block[c], height);
 		}
 	}
 }
 
-static void uncast(struct vec dst, struct vec src, const float *values)
+static void cast_t(struct vec dst, struct vec dst_t, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, float scale)
+{
+	vf s = set1(scale);
+	if (dst_t.type == SIMD_E4M3) {
+		if (src.type == SIMD_F32)
+			cast_t_as(SIMD_E4M3, SIMD_F32, dst.p, dst_t.p, src, rows, cols, lo, hi, s);
+		else
+			cast_t_as(SIMD_E4M3, SIMD_BF16, dst.p, dst_t.p, src, rows, cols, lo, hi, s);
+	} else {
+		if (src.type == SIMD_F32)
+			cast_t_as(SIMD_E5M2, SIMD_F32, dst.p, dst_t.p, src, rows, cols, lo, hi, s);
+		else
+			cast_t_as(SIMD_E5M2, SIMD_BF16, dst.p, dst_t.p, src, rows, cols, lo, hi, s);
+	}
+}
+
+INLINE void transpose_bytes(uint8_t *dst, const uint8_t *src, long rows, long cols, long lo, long hi)
+{
+	for (long r0 = lo; r0 < hi; r0 += 16) {
+		long height = min_l(16, hi - r0);
+		for (long c0 = 0; c0 < cols; c0 += 16) {
+			long width = min_l(16, cols - c0);
+			__m128i block[16];
+			for (long r = 0; r < height; r++)
+				memcpy(&block[r], src + (r0 + r) * cols + c0, width);
+			transpose16(block);
+			for (long c = 0; c < width; c++)
+				memcpy(dst + (c0 + c) * rows + r0, &block[c], height);
+		}
+	}
+}
+
+// TRANSPOSE goes by blocks of one cache line of each row of src and of dst.
+#define TRANSPOSE(type)                                                                        \
+	for (long c0 = 0; c0 < cols; c0 += 64 / (long)sizeof(type))                            \
+		for (long r = lo; r < hi; r++)                                                 \
+			for (long c = c0; c < min_l(c0 + 64 / (long)sizeof(type), cols); c++) \
+				((type *)dst)[c * rows + r] = ((const type *)src)[r * cols + c]
+
+static void transpose_rows(void *dst, const void *src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, int size)
+{
+	if (size == 1)
+		transpose_bytes(dst, src, rows, cols, lo, hi);
+	else if (size == 2)
+		TRANSPOSE(uint16_t);
+	else
+		TRANSPOSE(uint32_t);
+}
+
+static void widen(struct vec dst, struct vec src, const float *values)
 {
 	const uint8_t *code = src.p;
 	if (dst.type == SIMD_F32) {

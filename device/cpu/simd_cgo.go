@@ -60,12 +60,12 @@ func simdTable(t *C.struct_simd_table) *table {
 		add:     func(dst, a, b vec) { C.call_add(t, dst.c(), a.c(), b.c()) },
 		amax:    func(x vec) uint32 { return uint32(C.call_amax(t, x.c())) },
 		cast:    func(dst, src vec, scale float32) { C.call_cast(t, dst.c(), src.c(), C.float(scale)) },
-		castT: func(dst, src vec, rows, cols, lo, hi int, scale float32) {
-			C.call_cast_t(t, dst.c(), src.c(), C.int64_t(rows), C.int64_t(cols), C.int64_t(lo), C.int64_t(hi), C.float(scale))
+		castT: func(dst, dstT, src vec, rows, cols, lo, hi int, scale float32) {
+			C.call_cast_t(t, dst.c(), dstT.c(), src.c(), C.int64_t(rows), C.int64_t(cols), C.int64_t(lo), C.int64_t(hi), C.float(scale))
 		},
-		uncast: func(dst, src vec, scale float32) {
-			values := uncastTable(src.t, scale)
-			C.call_uncast(t, dst.c(), src.c(), floats(values[:]))
+		widen: func(dst, src vec, values *[256]float32) { C.call_widen(t, dst.c(), src.c(), floats(values[:])) },
+		transpose: func(dst, src vec, rows, cols, lo, hi int) {
+			C.call_transpose(t, dst.p, src.p, C.int64_t(rows), C.int64_t(cols), C.int64_t(lo), C.int64_t(hi), C.int(src.t.Size()))
 		},
 		addBias: func(y, bias vec) { C.call_add_bias(t, y.c(), bias.c()) },
 		sumRows: func(dst []float32, x vec) { C.call_sum_rows(t, floats(dst), C.int64_t(len(dst)), x.c()) },

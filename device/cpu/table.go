@@ -10,8 +10,9 @@ type table struct {
 	add         func(dst, a, b vec)
 	amax        func(x vec) uint32
 	cast        func(dst, src vec, scale float32)
-	castT       func(dst, src vec, rows, cols, lo, hi int, scale float32)
-	uncast      func(dst, src vec, scale float32)
+	castT       func(dst, dstT, src vec, rows, cols, lo, hi int, scale float32)
+	widen       func(dst, src vec, values *[256]float32)
+	transpose   func(dst, src vec, rows, cols, lo, hi int)
 	addBias     func(y, bias vec)
 	sumRows     func(dst []float32, x vec)
 	rmsNorm     func(y, sum vec, rstd []float32, x, residual, w vec, eps float32)
@@ -35,7 +36,8 @@ func portable() *table {
 		amax:        amaxGo,
 		cast:        castGo,
 		castT:       castTGo,
-		uncast:      uncastGo,
+		widen:       widenGo,
+		transpose:   transposeGo,
 		addBias:     addBiasGo,
 		sumRows:     sumRowsGo,
 		rmsNorm:     rmsNormGo,

@@ -45,27 +45,28 @@ func castCases() []kernelCase {
 		all = append(all, kernelCase{fmt.Sprintf("cast/%d", n), func(h *harness) {
 			eachCast(func(name string, from, to dtype.Type) {
 				x, scale, q := h.mixture(from, n), h.put(dtype.Float32, []float64{149.33333}), h.out(to, n)
-				h.Cast(tensor.Operand{Tensor: q, Scale: scale.Tensor}, x.Tensor, false)
+				h.Cast(tensor.Operand{Tensor: q, Scale: scale.Tensor}, tensor.Operand{}, tensor.Operand{Tensor: x.Tensor})
 				h.want(name, q, encodeScaled(to.Format(), x.v, float32(scale.v[0])), 0)
 				plain := h.out(to, n)
-				h.Cast(tensor.Operand{Tensor: plain}, x.Tensor, false)
+				h.Cast(tensor.Operand{Tensor: plain}, tensor.Operand{}, tensor.Operand{Tensor: x.Tensor})
 				h.want(name+" unscaled", plain, encodeScaled(to.Format(), x.v, 1), 0)
 			})
 		}}, kernelCase{fmt.Sprintf("dynamic cast/%d", n), func(h *harness) {
 			eachCast(func(name string, from, to dtype.Type) {
 				for _, pow2 := range []bool{false, true} {
-					x, scale, q := h.normal(from, n), h.out(dtype.Float32), h.out(to, n)
-					h.DynamicCast(tensor.Operand{Tensor: q, Scale: scale}, x.Tensor, pow2)
+					x, scale, inv, q := h.normal(from, n), h.out(dtype.Float32), h.out(dtype.Float32), h.out(to, n)
+					h.DynamicCast(tensor.Operand{Tensor: q, Scale: scale, Inv: inv}, tensor.Operand{}, tensor.Operand{Tensor: x.Tensor}, pow2)
 					want := to.Format().Scale(float32(largest(x.v)), pow2)
 					h.want(fmt.Sprint(name, " scale ", pow2), scale, []float64{float64(want)}, 0)
+					h.want(fmt.Sprint(name, " reciprocal ", pow2), inv, []float64{float64(1 / want)}, 0)
 					h.want(fmt.Sprint(name, " ", pow2), q, encodeScaled(to.Format(), x.v, want), 0)
 				}
 			})
-		}}, kernelCase{fmt.Sprintf("uncast/%d", n), func(h *harness) {
+		}}, kernelCase{fmt.Sprintf("widen/%d", n), func(h *harness) {
 			for _, from := range formats {
 				for _, to := range both {
 					x, scale, y := h.normal(from, n), h.put(dtype.Float32, []float64{149.33333}), h.out(to, n)
-					h.Uncast(y, tensor.Operand{Tensor: x.Tensor, Scale: scale.Tensor})
+					h.Cast(tensor.Operand{Tensor: y}, tensor.Operand{}, tensor.Operand{Tensor: x.Tensor, Scale: scale.Tensor})
 					want := make([]float64, n)
 					for i, v := range x.v {
 						want[i] = float64(float32(v) / float32(scale.v[0]))
@@ -80,7 +81,7 @@ func castCases() []kernelCase {
 		all = append(all, kernelCase{fmt.Sprintf("cast transposed/%dx%d", rows, cols), func(h *harness) {
 			eachCast(func(name string, from, to dtype.Type) {
 				x, scale, q := h.mixture(from, rows, cols), h.put(dtype.Float32, []float64{0.1}), h.out(to, cols, rows)
-				h.Cast(tensor.Operand{Tensor: q, Scale: scale.Tensor}, x.Tensor, true)
+				h.Cast(tensor.Operand{}, tensor.Operand{Tensor: q, Scale: scale.Tensor, Transposed: true}, tensor.Operand{Tensor: x.Tensor})
 				codes, want := encodeScaled(to.Format(), x.v, float32(scale.v[0])), make([]float64, rows*cols)
 				for i, c := range codes {
 					want[i%cols*rows+i/cols] = c
@@ -132,16 +133,18 @@ func amaxCases() []kernelCase {
 		amax := h.put(dtype.Float32, []float64{0, 1e-13, 5e-5, 1, 65504, 3e38, math.Inf(1), math.NaN()}, 8)
 		for _, pow2 := range []bool{false, true} {
 			for _, ty := range formats {
-				dst, want := h.out(dtype.Float32, 8), make([]float64, 8)
+				dst, inv, want, inverse := h.out(dtype.Float32, 8), h.out(dtype.Float32, 8), make([]float64, 8), make([]float64, 8)
 				for i, a := range amax.v {
-					want[i] = float64(ty.Format().Scale(float32(a), pow2))
+					scale := ty.Format().Scale(float32(a), pow2)
+					want[i], inverse[i] = float64(scale), float64(1/scale)
 				}
-				h.Scales(dst, amax.Tensor, []dtype.Type{ty}, pow2)
+				h.Scales(dst, inv, amax.Tensor, []dtype.Type{ty}, pow2)
+				h.want(fmt.Sprint("reciprocal ", ty, " ", pow2), inv, inverse, 0)
 				h.want(fmt.Sprint(ty, " ", pow2), dst, want, 0)
 			}
 		}
-		two, mixed := h.put(dtype.Float32, []float64{2, 2}, 2), h.out(dtype.Float32, 2)
-		h.Scales(mixed, two.Tensor, formats, false)
+		two, mixed, inv := h.put(dtype.Float32, []float64{2, 2}, 2), h.out(dtype.Float32, 2), h.out(dtype.Float32, 2)
+		h.Scales(mixed, inv, two.Tensor, formats, false)
 		h.want("one format each", mixed, []float64{224, 28672}, 0)
 	}}}
 }

@@ -46,7 +46,7 @@ func (h *harness) matMul(m, n, k int, ty [3]dtype.Type, o device.MatMulOptions) 
 	opA, opB, scale := tensor.Operand{Tensor: a.Tensor}, tensor.Operand{Tensor: b.Tensor}, 1.0
 	if ty[1].IsFloat8() {
 		sa, sb := h.put(dtype.Float32, []float64{2}), h.put(dtype.Float32, []float64{0.7})
-		opA.Scale, opB.Scale = sa.Tensor, sb.Tensor
+		opA.Scale, opA.Inv, opB.Scale, opB.Inv = sa.Tensor, h.reciprocal(sa), sb.Tensor, h.reciprocal(sb)
 		scale = sa.v[0] * sb.v[0]
 	}
 	want := make([]float64, m*n)
@@ -64,4 +64,13 @@ func (h *harness) matMul(m, n, k int, ty [3]dtype.Type, o device.MatMulOptions) 
 	}
 	h.MatMul(dst.Tensor, opA, opB, o)
 	h.want(fmt.Sprintf("%+v", o), dst.Tensor, want, tolerance(ty[0]))
+}
+
+// reciprocal is the inverse of each number of a scale.
+func (h *harness) reciprocal(scale input) *tensor.Tensor {
+	inv := make([]float64, len(scale.v))
+	for i, v := range scale.v {
+		inv[i] = float64(1 / float32(v))
+	}
+	return h.put(dtype.Float32, inv, scale.Shape...).Tensor
 }

@@ -33,8 +33,8 @@ func nanCases() []kernelCase {
 			h.SumSquares(sumsq, []*tensor.Tensor{x.Tensor})
 			h.want(fmt.Sprint("sum of squares ", ty), sumsq, all(1), 0)
 
-			q, scale := h.out(dtype.Float8E4M3, rows, d), h.out(dtype.Float32)
-			h.DynamicCast(tensor.Operand{Tensor: q, Scale: scale}, x.Tensor, false)
+			q, scale, inv := h.out(dtype.Float8E4M3, rows, d), h.out(dtype.Float32), h.out(dtype.Float32)
+			h.DynamicCast(tensor.Operand{Tensor: q, Scale: scale, Inv: inv}, tensor.Operand{}, tensor.Operand{Tensor: x.Tensor}, false)
 			h.want(fmt.Sprint("scale ", ty), scale, all(1), 0)
 			h.want(fmt.Sprint("codes ", ty), q, all(rows*d), 0)
 

@@ -134,8 +134,10 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 			"copy type": func() { h.Copy(a, bytes) },
 			"add":       func() { h.Add(a, a, b) },
 			"amax":      func() { h.Amax(a, []*tensor.Tensor{b}) },
-			"cast":      func() { h.Cast(tensor.Operand{Tensor: a}, a, false) },
-			"transpose": func() { h.Cast(tensor.Operand{Tensor: h.out(dtype.Float8E4M3, 4, 5)}, b, true) },
+			"cast":      func() { h.Cast(tensor.Operand{Tensor: a}, tensor.Operand{}, tensor.Operand{Tensor: a}) },
+			"transpose": func() {
+				h.Cast(tensor.Operand{}, tensor.Operand{Tensor: h.out(dtype.Float8E4M3, 4, 5), Transposed: true}, tensor.Operand{Tensor: b})
+			},
 			"matmul": func() {
 				h.MatMul(a, tensor.Operand{Tensor: a}, tensor.Operand{Tensor: b}, device.MatMulOptions{TransB: true})
 			},

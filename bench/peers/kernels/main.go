@@ -97,8 +97,8 @@ func (b *bench) normal(t dtype.Type, shape ...int) *tensor.Tensor {
 
 // float8 is a tensor of normal values in E4M3, with their scale.
 func (b *bench) float8(shape ...int) tensor.Operand {
-	q := tensor.Operand{Tensor: b.pool.New(dtype.Float8E4M3, shape...), Scale: b.pool.New(dtype.Float32)}
-	b.stream.DynamicCast(q, b.normal(dtype.Float32, shape...), false)
+	q := tensor.Operand{Tensor: b.pool.New(dtype.Float8E4M3, shape...), Scale: b.pool.New(dtype.Float32), Inv: b.pool.New(dtype.Float32)}
+	b.stream.DynamicCast(q, tensor.Operand{}, tensor.Operand{Tensor: b.normal(dtype.Float32, shape...)}, false)
 	return q
 }
 
@@ -119,9 +119,9 @@ func (b *bench) matmuls(m, k, n int) {
 func (b *bench) casts(n int) {
 	for _, t := range []dtype.Type{dtype.Float32, dtype.BFloat16} {
 		x, amax := b.normal(t, n), b.pool.New(dtype.Float32, 1)
-		q := tensor.Operand{Tensor: b.pool.New(dtype.Float8E4M3, n), Scale: b.pool.New(dtype.Float32)}
+		q := tensor.Operand{Tensor: b.pool.New(dtype.Float8E4M3, n), Scale: b.pool.New(dtype.Float32), Inv: b.pool.New(dtype.Float32)}
 		b.measure("amax", short(t), "GB/s", x.Bytes(), func(s device.Stream) { s.Amax(amax, []*tensor.Tensor{x}) })
-		b.measure("amax and cast to e4m3", short(t), "GB/s", x.Bytes()+n, func(s device.Stream) { s.DynamicCast(q, x, false) })
+		b.measure("amax and cast to e4m3", short(t), "GB/s", x.Bytes()+n, func(s device.Stream) { s.DynamicCast(q, tensor.Operand{}, tensor.Operand{Tensor: x}, false) })
 	}
 }
 
