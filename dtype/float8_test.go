@@ -45,8 +45,8 @@ func TestEncodeTable(t *testing.T) {
 	}
 }
 
-// The hashes were taken from torchao 0.18 (to_fp8_saturated) over all bf16
-// patterns, NaN made canonical.
+// The hashes are torchao's (testdata/golden/hashes.py), over all bf16 patterns, NaN
+// made canonical.
 func TestEncodeHashesOfAllBF16(t *testing.T) {
 	scales := []float32{1, math.Float32frombits(0x43155555), math.Float32frombits(0x3DCCCCCD)}
 	want := map[string][3]string{

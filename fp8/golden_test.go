@@ -173,8 +173,8 @@ func layer(rows, cols, a, o, p int) []float32 {
 	return x
 }
 
-// The golden layer's hashes, verified with torchao: the first 16 bytes of
-// SHA-256 of the little-endian, row-major bytes.
+// The golden layer's hashes, which testdata/golden/hashes.py makes by torchao: the
+// first 16 bytes of SHA-256 of the little-endian, row-major bytes.
 const (
 	hashX, hashW, hashDY = "3297644834307b6f8a8092ccd1c98e4d", "d3b0a2aef440624600174e1c3d6f1474", "7780482590cbc990b9dd3be57d571afd"
 	hashI, hashQ, hashGO = "92a309c963b4ff1d8d6a27c539234692", "771420b07967a47732897e395008f811", "1b5078545f410c3a7bb4cb010bb8391f"

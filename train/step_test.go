@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -117,19 +116,15 @@ func openGolden(t *testing.T, name string) *safetensors.Set {
 	return set
 }
 
-// TestTheFirstStepIsPyTorchs compares the logits and every gradient of step 1.
-// Float8 rounds to three bits: where two implementations differ in the last bit
-// of a value that is cast, and it lies at a boundary, they get float8 values 6
-// to 12 % apart. So gradients are as close as float32's, or off by a few such
-// flips: 1e-5 to 2e-3 was seen, depending on the instruction set.
-func TestTheFirstStepIsPyTorchs(t *testing.T) {
+// TestTheFirstLogitsArePyTorchs; the golden runs compare what follows from them.
+func TestTheFirstLogitsArePyTorchs(t *testing.T) {
 	for _, tt := range []struct {
-		name, golden      string
-		args              []string
-		logits, gradients float64
+		name, golden string
+		args         []string
+		bound        float64
 	}{
-		{"f32", "llama_f32_step1.safetensors", f32Args, 1e-5, 1e-5},
-		{"tensorwise", "llama_tensorwise_step1.safetensors", join(f32Args, float8, emulate), 1e-3, 5e-3},
+		{"f32", "llama_f32_step1.safetensors", f32Args, 1e-6},
+		{"tensorwise", "llama_tensorwise_step1.safetensors", tensorwise, 1e-3}, // a few casts may fall the other way
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			set := openGolden(t, tt.golden)
@@ -138,27 +133,9 @@ func TestTheFirstStepIsPyTorchs(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				c := tr.ctx
-				c.Stream.Upload(tr.ids, device.Int32Bytes(tr.batches[0].Inputs))
-				c.Stream.Upload(tr.targets, device.Int32Bytes(tr.batches[0].Targets))
-				tr.sharded.BeginForward(c)
-				logits := tr.model.Forward(c, nn.Input(tr.ids))
-				holds(t, tr, "logits", logits.Value, set, "logits", tt.logits)
-				nn.CrossEntropy(c, tr.loss, logits, tr.targets, tr.scale)
-				c.Tape.Backward()
-				tr.sharded.Finish(c)
-				n := 0
-				for _, name := range set.Names() {
-					if strings.HasPrefix(name, "grad.") {
-						n++
-					}
-				}
-				if n != len(tr.Params()) {
-					t.Errorf("%d golden gradients for %d parameters", n, len(tr.Params()))
-				}
-				for _, p := range tr.Params() {
-					holds(t, tr, "gradient of "+p.Name, p.Grad, set, "grad."+p.Name, tt.gradients)
-				}
+				tr.ctx.Stream.Upload(tr.ids, device.Int32Bytes(tr.batches[0].Inputs))
+				tr.sharded.BeginForward(tr.ctx)
+				holds(t, tr, "logits", tr.model.Forward(tr.ctx, nn.Input(tr.ids)).Value, set, "logits", tt.bound)
 			})
 		})
 	}

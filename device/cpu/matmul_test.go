@@ -310,7 +310,8 @@ func TestMatMulDoesNotDependOnThreads(t *testing.T) {
 }
 
 // The golden layer: every sum is exact in float32, so any order must give
-// these bits. Hashes are of torchao's tensorwise recipe in bfloat16, on a CPU.
+// these bits. Hashes are of torchao's tensorwise recipe in bfloat16
+// (testdata/golden/hashes.py).
 func TestMatMulGoldenLayer(t *testing.T) {
 	const m, k, n = 48, 32, 64
 	element := func(cols, a, o, p int) func(int) float32 {
