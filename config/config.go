@@ -163,6 +163,8 @@ type Metrics struct {
 type Comm struct {
 	InitTimeoutSeconds  int `toml:"init_timeout_seconds" default:"300" in:"[1,1e6]" help:"deadline of a collective until the first step is done"`
 	TrainTimeoutSeconds int `toml:"train_timeout_seconds" default:"100" in:"[1,1e6]" help:"deadline of a collective after the first step"`
+
+	Insecure bool `toml:"insecure" help:"without OCTET_JOB_TOKEN let anyone be a rank who reaches the others; octet run gives its ranks a token"`
 }
 
 // Debug is the [debug] section.

@@ -17,6 +17,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"octet/comm/store"
+	"octet/internal/auth"
 	"octet/internal/datadriven"
 )
 
@@ -87,7 +89,7 @@ func TestOpenStoreOfRank0(t *testing.T) {
 	met.Add(2)
 	for rank := range 2 {
 		ranks.Go(func() {
-			p := Place{Global: rank, World: 2, MasterAddr: "localhost", MasterPort: port}
+			p := Place{Global: rank, World: 2, MasterAddr: "localhost", MasterPort: port, Secret: auth.Public()}
 			st, done, err := OpenStore(t.Context(), p)
 			if err == nil {
 				err = st.Set(t.Context(), fmt.Sprint(rank), nil)
@@ -115,17 +117,83 @@ func TestOpenStoreAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer done()
-	if n, err := st.Add(t.Context(), "n", 1); n != 1 || err != nil {
-		t.Errorf("got %d, %v", n, err)
+	if err := st.Set(t.Context(), "k", []byte("v")); err != nil {
+		t.Error(err)
+	}
+	if v, err := st.Get(t.Context(), "k"); string(v) != "v" || err != nil {
+		t.Errorf("got %q, %v", v, err)
 	}
 }
 
 func TestOpenStoreWithoutServer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	_, _, err := OpenStore(ctx, Place{Global: 1, World: 2, MasterAddr: "localhost", MasterPort: freePort(t)})
+	_, _, err := OpenStore(ctx, Place{Global: 1, World: 2, MasterAddr: "localhost", MasterPort: freePort(t), Secret: auth.Public()})
 	if err == nil || !strings.Contains(err.Error(), "rank 1 of 2: store: no server at localhost:") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestOpenStoreWantsAToken(t *testing.T) {
+	_, _, err := OpenStore(t.Context(), Place{Global: 1, World: 2, MasterAddr: "localhost", MasterPort: freePort(t)})
+	if err == nil || !strings.Contains(err.Error(), "rank 1 of 2: OCTET_JOB_TOKEN is not set") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestOpenStoreUnderTorchrun: torchrun's store serves anyone, and ranks believe
+// in it only one another.
+func TestOpenStoreUnderTorchrun(t *testing.T) {
+	ln, err := Listen("localhost", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := store.ServeAnyone(ln)
+	defer srv.Close()
+	p := Place{World: 2, MasterAddr: "localhost", MasterPort: ln.Addr().(*net.TCPAddr).Port, AgentStore: true, RunID: "job", Secret: auth.NewSecret()}
+	st, done, err := OpenStore(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	p.Global = 1
+	other, doneOther, err := OpenStore(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer doneOther()
+	stranger, err := store.DialAnyone(t.Context(), p.Endpoint())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	if err := errors.Join(st.Set(t.Context(), "address/0", []byte("10.0.0.1")), stranger.Set(t.Context(), "address/1", []byte("10.0.0.66"))); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := other.Get(t.Context(), "address/0"); err != nil || string(v) != "10.0.0.1" {
+		t.Errorf("a member's value: %q, %v", v, err)
+	}
+	if v, err := other.Get(t.Context(), "address/1"); err == nil {
+		t.Errorf("a stranger's value: %q", v)
+	}
+}
+
+// TestListenBindsToTheAddressOnly: nothing listens where nobody asked for it.
+func TestListenBindsToTheAddressOnly(t *testing.T) {
+	for _, tt := range []struct{ host, want string }{
+		{"127.0.0.1", "127.0.0.1"}, {"127.0.0.2", "127.0.0.2"}, {"localhost", "127.0.0.1"},
+	} {
+		ln, err := Listen(tt.host, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ln.Addr().(*net.TCPAddr).IP.String(); got != tt.want {
+			t.Errorf("%s: listens on %s, want %s", tt.host, got, tt.want)
+		}
+		ln.Close()
+	}
+	if _, err := Listen("192.0.2.1", 0); err == nil || !strings.Contains(err.Error(), "192.0.2.1 is not an address of this host") {
+		t.Errorf("an address of nobody: %v", err)
 	}
 }
 

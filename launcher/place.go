@@ -27,6 +27,10 @@ import (
 	"octet/internal/auth"
 )
 
+// StoreVar is the environment variable by which octet's launcher tells its ranks
+// where their store is. What is at MASTER_ADDR:MASTER_PORT is for PyTorch's ranks.
+const StoreVar = "OCTET_STORE"
+
 // Rank is what the main function of one rank is given: a value, never a global.
 type Rank struct {
 	Place
@@ -49,6 +53,9 @@ type Place struct {
 	MasterPort int
 	// AgentStore says that the launcher serves the store; otherwise rank 0 does.
 	AgentStore bool
+	// Store is the address of the store of octet's launcher, from OCTET_STORE;
+	// empty under other launchers.
+	Store string
 
 	// LocalAddr is how other hosts reach this one (--local-addr); empty: not told.
 	LocalAddr string
@@ -103,6 +110,7 @@ func FromEnv(getenv func(string) string) (Place, error) {
 	default: // it has nobody to prove anything to
 		return Place{World: 1, LocalWorld: 1, Groups: 1, Source: "alone"}, nil
 	}
+	p.Store = getenv(StoreVar)
 	var err error
 	if p.Secret, err = auth.ParseSecret(getenv(auth.TokenVar)); err != nil {
 		v.fail("%s: %w", auth.TokenVar, err)

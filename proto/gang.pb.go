@@ -371,14 +371,12 @@ func (*FromCoordinator_Bye) isFromCoordinator_Body() {}
 // Hello is an agent's first message.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`                          // unique id of the agent
 	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`                          // name of its host, for people
 	Addr          string                 `protobuf:"bytes,3,opt,name=addr,proto3" json:"addr,omitempty"`                          // --local-addr; empty: where the connection comes from
 	NodeRank      int32                  `protobuf:"varint,4,opt,name=node_rank,json=nodeRank,proto3" json:"node_rank,omitempty"` // -1: any
 	Slots         int32                  `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`                       // number of ranks that it runs
 	Nodes         int32                  `protobuf:"varint,6,opt,name=nodes,proto3" json:"nodes,omitempty"`                       // --nnodes, to be the same on all
 	Version       int32                  `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`                   // of this protocol
-	First         bool                   `protobuf:"varint,8,opt,name=first,proto3" json:"first,omitempty"`                       // the coordinator's own agent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,13 +409,6 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
 	return file_gang_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *Hello) GetNode() string {
-	if x != nil {
-		return x.Node
-	}
-	return ""
 }
 
 func (x *Hello) GetHost() string {
@@ -462,20 +453,14 @@ func (x *Hello) GetVersion() int32 {
 	return 0
 }
 
-func (x *Hello) GetFirst() bool {
-	if x != nil {
-		return x.First
-	}
-	return false
-}
-
 // World tells an agent which ranks to start.
 type World struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	World         int32                  `protobuf:"varint,1,opt,name=world,proto3" json:"world,omitempty"`   // number of ranks
-	Base          int32                  `protobuf:"varint,2,opt,name=base,proto3" json:"base,omitempty"`     // its first rank
-	Group         int32                  `protobuf:"varint,3,opt,name=group,proto3" json:"group,omitempty"`   // its node rank
-	Groups        int32                  `protobuf:"varint,4,opt,name=groups,proto3" json:"groups,omitempty"` // number of nodes
+	World         int32                  `protobuf:"varint,1,opt,name=world,proto3" json:"world,omitempty"`                          // number of ranks
+	Base          int32                  `protobuf:"varint,2,opt,name=base,proto3" json:"base,omitempty"`                            // its first rank
+	Group         int32                  `protobuf:"varint,3,opt,name=group,proto3" json:"group,omitempty"`                          // its node rank
+	Groups        int32                  `protobuf:"varint,4,opt,name=groups,proto3" json:"groups,omitempty"`                        // number of nodes
+	TorchPort     int32                  `protobuf:"varint,5,opt,name=torch_port,json=torchPort,proto3" json:"torch_port,omitempty"` // of the store for PyTorch's ranks at the coordinator; 0: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -534,6 +519,13 @@ func (x *World) GetGroup() int32 {
 func (x *World) GetGroups() int32 {
 	if x != nil {
 		return x.Groups
+	}
+	return 0
+}
+
+func (x *World) GetTorchPort() int32 {
+	if x != nil {
+		return x.TorchPort
 	}
 	return 0
 }
@@ -1110,21 +1102,21 @@ const file_gang_proto_rawDesc = "" +
 	"\x06reject\x18\x06 \x01(\v2\x10.octet.v1.RejectH\x00R\x06reject\x12*\n" +
 	"\x06notice\x18\a \x01(\v2\x10.octet.v1.NoticeH\x00R\x06notice\x12!\n" +
 	"\x03bye\x18\b \x01(\v2\r.octet.v1.ByeH\x00R\x03byeB\x06\n" +
-	"\x04body\"\xbc\x01\n" +
+	"\x04body\"\x9e\x01\n" +
 	"\x05Hello\x12\x12\n" +
-	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
 	"\x04addr\x18\x03 \x01(\tR\x04addr\x12\x1b\n" +
 	"\tnode_rank\x18\x04 \x01(\x05R\bnodeRank\x12\x14\n" +
 	"\x05slots\x18\x05 \x01(\x05R\x05slots\x12\x14\n" +
 	"\x05nodes\x18\x06 \x01(\x05R\x05nodes\x12\x18\n" +
-	"\aversion\x18\a \x01(\x05R\aversion\x12\x14\n" +
-	"\x05first\x18\b \x01(\bR\x05first\"_\n" +
+	"\aversion\x18\a \x01(\x05R\aversionJ\x04\b\x01\x10\x02J\x04\b\b\x10\t\"~\n" +
 	"\x05World\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\x05R\x05world\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x05R\x04base\x12\x14\n" +
 	"\x05group\x18\x03 \x01(\x05R\x05group\x12\x16\n" +
-	"\x06groups\x18\x04 \x01(\x05R\x06groups\"\t\n" +
+	"\x06groups\x18\x04 \x01(\x05R\x06groups\x12\x1d\n" +
+	"\n" +
+	"torch_port\x18\x05 \x01(\x05R\ttorchPort\"\t\n" +
 	"\aStarted\"%\n" +
 	"\x04Beat\x12\x1d\n" +
 	"\n" +

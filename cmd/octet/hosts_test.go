@@ -144,7 +144,7 @@ func TestTwoHostsC10d(t *testing.T) {
 
 func TestTwoHostsThatDoNotAgree(t *testing.T) {
 	for _, tt := range []struct{ flags, want string }{
-		{"--nnodes 2 --node-rank 1 --rdzv-id other", `its run id is "other", here runs "job": give all nodes the same --rdzv-id`},
+		{"--nnodes 2 --node-rank 1 --rdzv-id other", "it runs another job: give all nodes the same --rdzv-id"},
 		{"--nnodes 3 --node-rank 1 --rdzv-id job", "it has --nnodes 3, the coordinator 2"},
 	} {
 		t.Run(tt.flags, func(t *testing.T) {

@@ -52,8 +52,10 @@ func (f *runFlags) options() (agent.Options, error) {
 	if err := f.meet(&o, conf); err != nil {
 		return o, err
 	}
-	o.Secret, err = f.secret(o, conf)
-	return o, err
+	if o.Secret, err = f.secret(o, conf); err != nil {
+		return o, err
+	}
+	return o, conf.apply(&o)
 }
 
 // meet finds where the hosts meet, and who listens there.
@@ -164,40 +166,4 @@ func (f *runFlags) slots() (int, error) {
 		return 0, fmt.Errorf("--nproc-per-node %s: want 1 or more, cpu or auto", f.nproc)
 	}
 	return n, nil
-}
-
-// rdzvConf is what octet reads of --rdzv-conf.
-type rdzvConf struct {
-	tokenFile   string // empty: not given
-	joinTimeout time.Duration
-	isHost      *bool // nil: not given
-}
-
-func (f *runFlags) conf() (rdzvConf, error) {
-	c := rdzvConf{joinTimeout: 600 * time.Second}
-	if f.rdzvConf == "" {
-		return c, nil
-	}
-	for part := range strings.SplitSeq(f.rdzvConf, ",") {
-		key, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-		switch key {
-		case "join_timeout", "timeout":
-			s, err := strconv.ParseFloat(value, 64)
-			if err != nil || s <= 0 {
-				return c, fmt.Errorf("--rdzv-conf %s=%q: want seconds, more than 0", key, value)
-			}
-			c.joinTimeout = time.Duration(s * float64(time.Second))
-		case "token_file":
-			c.tokenFile = value
-		case "is_host":
-			b, err := strconv.ParseBool(value)
-			if err != nil {
-				return c, fmt.Errorf("--rdzv-conf is_host=%q: want true or false", value)
-			}
-			c.isHost = &b
-		default:
-			return c, fmt.Errorf("--rdzv-conf: %q is not supported: octet reads join_timeout, timeout, is_host and token_file", key)
-		}
-	}
-	return c, nil
 }

@@ -56,11 +56,12 @@ func runRun(ctx context.Context, args []string) error {
 	console, columns := newConsole()
 	opts.Say = say
 	opts.Job = exec.Job{
-		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Secret: opts.Secret.For("ranks of " + opts.RunID), Role: f.role, MaxRestarts: f.maxRestarts, LocalAddr: f.localAddr,
+		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Secret: opts.RankSecret(), Role: f.role, MaxRestarts: f.maxRestarts, LocalAddr: f.localAddr,
 		Signals: f.signals, Stdin: os.Stdin, Console: console, Logs: logs,
 	}
 	if own != nil {
 		opts.Check = own.check
+		opts.Store = agent.NoStore // octet's ranks have one that knows them
 		opts.Job.Environ = append(opts.Job.Environ, own.environ...)
 		if columns > 0 { // a progress bar may be drawn; Console keeps it in place
 			opts.Job.Environ = append(opts.Job.Environ, fmt.Sprintf("OCTET_TERMINAL=%d", columns))

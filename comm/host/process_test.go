@@ -164,7 +164,7 @@ func serve(t testing.TB) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := store.Serve(ln)
+	server := store.Serve(ln, storeID)
 	t.Cleanup(func() { server.Close() })
 	return ln.Addr().String()
 }
@@ -183,10 +183,13 @@ func spawn(t testing.TB, scenario, addr string, i, world int, hostID string) *ra
 	return r
 }
 
+// storeID is who the ranks are to the store.
+var storeID = auth.Identity{Job: "test", Service: store.Service, Secret: auth.Public()}
+
 // join connects a rank.
 func join(addr string, rank, world int, hostID string) (comm.Comm, error) {
 	ctx := context.Background()
-	client, err := store.Dial(ctx, addr)
+	client, err := store.Dial(ctx, addr, storeID)
 	if err != nil {
 		return nil, err
 	}

@@ -6,18 +6,22 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"sync"
 	"time"
+
+	"octet/internal/auth"
 )
 
 // Client is a Store behind a TCPStore server. A call takes an idle connection or
 // opens one, so a call that waits holds up no other. Make it with Dial.
 type Client struct {
-	addr string
+	addr    string
+	connect func(ctx context.Context) (net.Conn, error)
 
 	mu     sync.Mutex
 	idle   []*clientConn
@@ -32,10 +36,22 @@ type clientConn struct {
 
 var _ Store = (*Client)(nil)
 
-// Dial connects to the server at addr (host:port). A server that is not there
-// yet is tried again until ctx ends: ranks start in any order.
-func Dial(ctx context.Context, addr string) (*Client, error) {
-	c := &Client{addr: addr, open: map[*clientConn]bool{}}
+// Dial connects to the server of a job's members at addr (host:port), as one of
+// them. A server that is not there yet is tried again until ctx ends: ranks start
+// in any order. One that knows another secret is an error at once.
+func Dial(ctx context.Context, addr string, id auth.Identity) (*Client, error) {
+	return dial(ctx, addr, func(ctx context.Context) (net.Conn, error) { return auth.Dial(ctx, addr, id) })
+}
+
+// DialAnyone is Dial for a TCPStore server, which serves anyone.
+func DialAnyone(ctx context.Context, addr string) (*Client, error) {
+	return dial(ctx, addr, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", addr)
+	})
+}
+
+func dial(ctx context.Context, addr string, connect func(context.Context) (net.Conn, error)) (*Client, error) {
+	c := &Client{addr: addr, connect: connect, open: map[*clientConn]bool{}}
 	start := time.Now()
 	pause := 5 * time.Millisecond
 	var last error
@@ -44,6 +60,9 @@ func Dial(ctx context.Context, addr string) (*Client, error) {
 		if err == nil {
 			c.release(conn)
 			return c, nil
+		}
+		if errors.Is(err, auth.ErrProof) {
+			return nil, fmt.Errorf("store: %s: %w", addr, err)
 		}
 		if last == nil || ctx.Err() == nil { // an attempt that ctx cuts off says less than the one before
 			last = err
@@ -59,7 +78,7 @@ func Dial(ctx context.Context, addr string) (*Client, error) {
 
 // dial opens a connection and makes sure that a TCPStore answers on it.
 func (c *Client) dial(ctx context.Context) (*clientConn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.addr)
+	conn, err := c.connect(ctx)
 	if err != nil {
 		return nil, err
 	}

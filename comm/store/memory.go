@@ -19,28 +19,18 @@ func NewMemory() *Memory { return &Memory{newTable()} }
 
 // Set stores a copy of value under key.
 func (m *Memory) Set(_ context.Context, key string, value []byte) error {
-	m.t.set(key, bytes.Clone(value))
-	return nil
+	return m.t.set(key, bytes.Clone(value))
 }
 
 // Get returns a copy of the value of key, and waits for it until ctx ends.
 func (m *Memory) Get(ctx context.Context, key string) ([]byte, error) {
 	start := time.Now()
-	for {
-		ready, _ := m.t.missing([]string{key})
-		if ready == nil {
-			v, _ := m.t.get(key)
-			return bytes.Clone(v), nil
-		}
-		select {
-		case <-ready:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("store: key %q in memory not set after %v: %w", key, since(start), context.Cause(ctx))
-		}
+	w := m.t.wait([]string{key})
+	select {
+	case <-w.ready:
+		return bytes.Clone(m.t.get(key)), nil
+	case <-ctx.Done():
+		m.t.cancel(w)
+		return nil, fmt.Errorf("store: key %q in memory not set after %v: %w", key, since(start), context.Cause(ctx))
 	}
-}
-
-// Add adds n to the counter at key and returns the sum.
-func (m *Memory) Add(_ context.Context, key string, n int64) (int64, error) {
-	return m.t.add(key, n)
 }

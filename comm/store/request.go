@@ -3,18 +3,23 @@
 package store
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 )
 
 // request reads the fields of a request; after the first error all reads return
 // zero values, and err says what was wrong.
 type request struct {
-	r   io.Reader
-	err error
+	r      io.Reader
+	budget *budget
+	taken  int // of the budget, until done
+	err    error
 }
+
+// done gives back the memory of the request.
+func (q *request) done() { q.budget.give(q.taken) }
 
 var errTooLarge = errors.New("store: request beyond the protocol's limits")
 
@@ -26,9 +31,17 @@ func (q *request) bytes(n uint64, limit uint64) []byte {
 		return nil
 	}
 	// Memory grows with what arrives, not with what was announced.
-	var buf bytes.Buffer
-	_, q.err = io.CopyN(&buf, q.r, int64(n))
-	return buf.Bytes()
+	var b []byte
+	for len(b) < int(n) && q.err == nil {
+		from := len(b)
+		more := min(int(n)-from, max(from, 512))
+		if q.err = q.budget.take(more); q.err == nil {
+			q.taken += more
+			b = slices.Grow(b, more)[:from+more]
+			_, q.err = io.ReadFull(q.r, b[from:])
+		}
+	}
+	return b
 }
 
 func (q *request) u32() uint32 {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"octet/internal/auth"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,8 +27,11 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
-func dial(t *testing.T, addr string) *Client {
-	c, err := Dial(t.Context(), addr)
+// member is who the clients are.
+var member = auth.Identity{Job: "17/0", Service: Service, Secret: auth.NewSecret()}
+
+func connect(t *testing.T, addr string) *Client {
+	c, err := Dial(t.Context(), addr, member)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,10 +39,10 @@ func dial(t *testing.T, addr string) *Client {
 	return c
 }
 
-func serve(t *testing.T) string {
-	s := Serve(listen(t))
+func members(t *testing.T) string {
+	s := Serve(listen(t), member)
 	t.Cleanup(func() { s.Close() })
-	return s.ln.Addr().String()
+	return s.Addr().String()
 }
 
 // forEach runs the test on each Store, with two views of the same one.
@@ -47,9 +52,27 @@ func forEach(t *testing.T, test func(t *testing.T, a, b Store)) {
 		test(t, m, m)
 	})
 	t.Run("tcp", func(t *testing.T) {
-		addr := serve(t)
-		test(t, dial(t, addr), dial(t, addr))
+		addr := members(t)
+		test(t, connect(t, addr), connect(t, addr))
 	})
+	t.Run("anyone, sealed", func(t *testing.T) {
+		a, b := anyone(t)
+		test(t, Seal(a, member), Seal(b, member))
+	})
+}
+
+// anyone returns two clients of a store that serves anyone.
+func anyone(t *testing.T) (a, b *Client) {
+	s := ServeAnyone(listen(t))
+	t.Cleanup(func() { s.Close() })
+	for _, c := range []**Client{&a, &b} {
+		var err error
+		if *c, err = DialAnyone(t.Context(), s.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { (*c).Close() })
+	}
+	return a, b
 }
 
 func TestSetGet(t *testing.T) {
@@ -108,34 +131,36 @@ func TestGetNamesKeyAndTime(t *testing.T) {
 			}
 		}
 		// The store still works after an interrupted call.
-		if n, err := a.Add(t.Context(), "n", 3); err != nil || n != 3 {
-			t.Errorf("got %d, %v", n, err)
+		if err := a.Set(t.Context(), "n", []byte("3")); err != nil {
+			t.Error(err)
+		}
+		if v, err := a.Get(t.Context(), "n"); err != nil || string(v) != "3" {
+			t.Errorf("got %q, %v", v, err)
 		}
 	})
 }
 
 func TestAddCountsAllClients(t *testing.T) {
-	forEach(t, func(t *testing.T, a, b Store) {
-		var wg sync.WaitGroup
-		for i := range 20 {
-			wg.Go(func() {
-				if _, err := []Store{a, b}[i%2].Add(t.Context(), "n", 2); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		if n, err := b.Add(t.Context(), "n", -1); err != nil || n != 39 {
-			t.Errorf("got %d, %v; want 39", n, err)
-		}
-		if v, err := a.Get(t.Context(), "n"); err != nil || string(v) != "39" {
-			t.Errorf("got %q, %v; want decimal text", v, err)
-		}
-	})
+	a, b := anyone(t)
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			if _, err := []*Client{a, b}[i%2].Add(t.Context(), "n", 2); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n, err := b.Add(t.Context(), "n", -1); err != nil || n != 39 {
+		t.Errorf("got %d, %v; want 39", n, err)
+	}
+	if v, err := a.Get(t.Context(), "n"); err != nil || string(v) != "39" {
+		t.Errorf("got %q, %v; want decimal text", v, err)
+	}
 }
 
 func TestWait(t *testing.T) {
-	c := dial(t, serve(t))
+	c := connect(t, members(t))
 	done := make(chan error)
 	go func() { done <- c.Wait(t.Context(), "a", "b") }()
 	for _, k := range []string{"b", "a"} {
@@ -154,7 +179,7 @@ func TestDialWaitsForServer(t *testing.T) {
 	ln.Close() // the port is free again: the first attempts are refused
 	dialed := make(chan error)
 	go func() {
-		c, err := Dial(t.Context(), addr)
+		c, err := Dial(t.Context(), addr, member)
 		if err == nil {
 			c.Close()
 		}
@@ -164,7 +189,7 @@ func TestDialWaitsForServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Serve(ln)
+	s := Serve(ln, member)
 	defer s.Close()
 	if err := <-dialed; err != nil {
 		t.Error(err)
@@ -177,14 +202,14 @@ func TestDialWithoutServer(t *testing.T) {
 	ln.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_, err := Dial(ctx, ln.Addr().String())
+	_, err := Dial(ctx, ln.Addr().String(), member)
 	if err == nil || !strings.Contains(err.Error(), ln.Addr().String()) || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestCloseEndsWaits(t *testing.T) {
-	c := dial(t, serve(t))
+	c := connect(t, members(t))
 	done := make(chan error)
 	go func() {
 		_, err := c.Get(t.Context(), "never")

@@ -75,15 +75,34 @@ func FuzzServer(f *testing.F) {
 	f.Add(appendString(appendString([]byte{opSet}, []byte("/k")), []byte("v")))
 	f.Add(appendString([]byte{opGet}, []byte("/k")))
 	f.Add(append(appendString(append([]byte{opWait}, 1, 0, 0, 0, 0, 0, 0, 0), []byte("/k")), opCancelWait))
+	f.Add(appendString(appendString([]byte{opQueuePush}, []byte("/q")), []byte("v")))
+	f.Add(append(appendString([]byte{opBarrier}, []byte("/b")), 2, 0, 0, 0, 0, 0, 0, 0))
+	f.Add(append(appendString([]byte{opBarrier}, []byte("/b")), 1, 0, 0, 0, 0, 0, 0, 0, opListKeys))
 	f.Add([]byte{opMultiSet, 255, 255, 255, 255, 255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, input []byte) {
 		var out bytes.Buffer
-		s := newSession(newTable(), struct {
+		table := newTable()
+		s := newSession(table, struct {
 			io.Reader
 			io.Writer
 		}{bytes.NewReader(input), &out})
 		if err := s.serve(); err == nil {
 			t.Fatal("a session ended without an error, not even EOF")
+		}
+		if len(table.waiting) > 0 {
+			t.Fatalf("waiters are left: %v", table.waiting)
+		}
+		held := 0
+		for k, v := range table.values {
+			held += len(k) + len(v) + entryBytes
+		}
+		for k, q := range table.queues {
+			for _, v := range q {
+				held += len(k) + len(v) + entryBytes
+			}
+		}
+		if got := maxStore - table.budget.left; got != held {
+			t.Fatalf("%d bytes are taken for %d", got, held)
 		}
 	})
 }

@@ -50,12 +50,13 @@ var (
 	ErrJob     = errors.New("it runs another job")
 	ErrService = errors.New("it does not serve that")
 	ErrProof   = errors.New("the tokens differ: give the same to all members of the job")
+	ErrTLS     = errors.New("it speaks of that over TLS alone")
 )
 
 // ErrProtocol is an end that does not speak the handshake, or not to its end.
 var ErrProtocol = errors.New("it does not speak octet's protocol")
 
-func verdicts() []error { return []error{nil, ErrJob, ErrService, ErrProof} }
+func verdicts() []error { return []error{nil, ErrJob, ErrService, ErrProof, ErrTLS} }
 
 // Finder gives the identity behind the names that a client sent, or one of the
 // verdicts.
@@ -87,8 +88,7 @@ func Dial(ctx context.Context, addr string, id Identity) (net.Conn, error) {
 		if err = Client(ctx, conn, id); err == nil {
 			return conn, nil
 		}
-		dropped := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-		if !dropped || time.Now().Add(pause).After(giveUp) {
+		if !Dropped(err) || time.Now().Add(pause).After(giveUp) {
 			return nil, err
 		}
 		select {
@@ -97,6 +97,12 @@ func Dial(ctx context.Context, addr string, id Identity) (net.Conn, error) {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// Dropped reports whether a handshake failed because the other end closed the
+// connection without a verdict.
+func Dropped(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // Client proves id on conn, and that the other end knows its secret too. On an
@@ -245,6 +251,17 @@ func (id Identity) proof(role string, client, server []byte) []byte {
 	for _, field := range []string{role, id.Job, id.Service, string(client), string(server)} {
 		mac.Write(appendText(nil, field))
 	}
+	return mac.Sum(nil)
+}
+
+// Tag is a value's seal under a name, as 32 bytes: proof that a member wrote it.
+// It says nothing of when, so names must not be used twice.
+func (id Identity) Tag(name string, value []byte) []byte {
+	mac := hmac.New(sha256.New, []byte(id.Secret.For("values").text))
+	for _, field := range []string{id.Job, id.Service, name} {
+		mac.Write(appendText(nil, field))
+	}
+	mac.Write(value)
 	return mac.Sum(nil)
 }
 

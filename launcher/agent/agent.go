@@ -5,9 +5,10 @@
 // beside itself. The coordinator performs what package gang decides; an agent
 // does what it is told with package exec. One host is the same with one agent.
 //
-// One port serves everything: a connection that begins as HTTP/2 is an agent's,
-// one that begins as TCPStore is a rank's and goes to the store of the current
-// attempt. So MASTER_ADDR:MASTER_PORT is the address that the user gave.
+// One port serves the job's members, agents and octet's ranks: each connection
+// proves that it is one (package auth) and says which service it wants, before
+// anything else. PyTorch's ranks cannot prove anything; where the program may be
+// PyTorch's, they get a store on a port of its own, or by relay (StoreMode).
 //
 //	host, err := exec.NewHost([]string{"octet", "guard"})
 //	defer host.Close()
@@ -20,6 +21,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +47,12 @@ type Options struct {
 	Addr        string // of the coordinator
 	Port        int    // of the coordinator; 0: any, for one node
 	Coordinator When
+	Bind        string // address that the coordinator listens on; empty: Addr
 	LocalAddr   string // how others reach this host; empty: where its connection comes from
+
+	TLS       *TLS // nil: none
+	Store     StoreMode
+	StorePort int // of OpenStore; 0: any
 
 	MaxRestarts     int
 	JoinTimeout     time.Duration
@@ -72,6 +79,20 @@ const (
 	Always
 )
 
+// RankSecret is what ranks of the job are given to know. It opens the store and
+// the other ranks' connections to them, but not the coordinator.
+func (o Options) RankSecret() auth.Secret { return o.Secret.For("ranks of " + o.RunID) }
+
+// StoreMode is where ranks that speak PyTorch's TCPStore find their store.
+type StoreMode int
+
+// The choices.
+const (
+	NoStore    StoreMode = iota // nowhere: the program is octet's
+	OpenStore                   // beside the coordinator: whoever reaches it is served
+	RelayStore                  // on each host's loopback, relayed by the agents
+)
+
 // Result is how the job ended. The last line of Report says why.
 type Result struct {
 	Code   int
@@ -89,23 +110,23 @@ const (
 )
 
 // protocolVersion changes with the messages or their meaning.
-const protocolVersion = 1
+const protocolVersion = 2
 
 // Run runs this host's part of the job and returns when nothing of it is left. An
 // error means that it did not begin; failures of ranks and nodes are a Result.
 func Run(ctx context.Context, o Options) (Result, error) {
-	ln, err := listen(o)
+	door, err := open(o)
 	if err != nil {
 		return Result{}, err
 	}
-	addr := o.endpoint()
-	if ln != nil {
-		addr = ln.Addr().String() // o.Addr may not lead back to this host
-		o.Port = ln.Addr().(*net.TCPAddr).Port
-		c := startCoordinator(o, ln)
+	dialer := func(ctx context.Context) (net.Conn, error) { return dial(ctx, o) }
+	if door != nil {
+		o.Port = door.Addr().(*net.TCPAddr).Port
+		c := startCoordinator(o, door)
 		defer c.close()
+		dialer = func(context.Context) (net.Conn, error) { return door.own(), nil }
 	}
-	conn, err := dial(ctx, o, addr)
+	conn, err := dialer(ctx)
 	var sig signalError
 	if errors.As(err, &sig) {
 		return interrupted(sig.Signal), nil
@@ -122,28 +143,43 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	defer cancel()
 	stream, err := proto.NewGangClient(client).Join(streamCtx)
 	if err != nil {
-		return Result{}, notOctet(addr, err)
+		return Result{}, notOctet(o.endpoint(), err)
 	}
 	a := &agent{Options: o, stream: stream, in: make(chan received, 1)}
+	if o.Store == RelayStore {
+		if a.relay, err = startRelay(func(ctx context.Context) (net.Conn, error) { return o.reach(ctx, serviceRelay) }); err != nil {
+			return Result{}, err
+		}
+		defer a.relay.close()
+	}
 	go a.receive(streamCtx)
-	return a.run(ln != nil), nil
+	return a.run(), nil
 }
 
 func (o Options) endpoint() string { return net.JoinHostPort(o.Addr, strconv.Itoa(o.Port)) }
 
-// listen returns the coordinator's listener, nil if this agent is not the one.
-func listen(o Options) (net.Listener, error) {
-	switch o.Coordinator {
-	case Always:
-		return launcher.Listen(o.Addr, o.Port)
-	case IfLocal:
+// open opens the coordinator's ports, or none if this agent is not the one.
+func open(o Options) (*door, error) {
+	if o.Coordinator == Never {
+		return nil, nil
+	}
+	bind := cmp.Or(o.Bind, o.Addr)
+	ln, err := launcher.Listen(bind, o.Port)
+	switch {
+	case err != nil && o.Coordinator == IfLocal:
 		// Only an address of this host can be listened on: no guess by names. In
 		// use: another agent of this host was first, or dial will tell.
-		if ln, err := net.Listen("tcp", o.endpoint()); err == nil {
-			return ln, nil
-		}
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case o.Store != OpenStore:
+		return newDoor(o, ln, nil), nil
 	}
-	return nil, nil
+	torch, err := launcher.Listen(bind, o.StorePort)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("store for PyTorch: %w", err), ln.Close())
+	}
+	return newDoor(o, ln, torch), nil
 }
 
 func notOctet(addr string, err error) error {

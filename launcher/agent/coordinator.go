@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 
+	"octet/internal/auth"
 	"octet/launcher/gang"
 	"octet/proto"
 )
@@ -21,7 +23,7 @@ import (
 type coordinator struct {
 	proto.UnimplementedGangServer
 	opts   Options
-	mux    *mux
+	door   *door
 	server *grpc.Server
 	events chan event
 	cancel context.CancelFunc
@@ -30,6 +32,8 @@ type coordinator struct {
 
 	// nodes is touched by the loop alone.
 	nodes map[string]*node
+	// joins counts the streams, to name each.
+	joins atomic.Int64
 }
 
 // event is a gang's event and, for a Join, the node to answer.
@@ -48,14 +52,22 @@ type node struct {
 // so many pile up is lost.
 const outQueue = 64
 
-func startCoordinator(o Options, ln net.Listener) *coordinator {
+// Bounds of what an agent sends, in bytes: the largest message is a rank's last
+// lines.
+const (
+	maxMessage = 1 << 20
+	maxHeader  = 16 << 10
+)
+
+func startCoordinator(o Options, d *door) *coordinator {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &coordinator{
-		opts: o, mux: newMux(ln), server: grpc.NewServer(),
+		opts: o, door: d,
+		server: grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(1), grpc.MaxHeaderListSize(maxHeader)),
 		events: make(chan event), ctx: ctx, cancel: cancel, nodes: map[string]*node{},
 	}
 	proto.RegisterGangServer(c.server, c)
-	c.wg.Go(func() { _ = c.server.Serve(c.mux) }) // ends with Stop
+	c.wg.Go(func() { _ = c.server.Serve(c.door) }) // ends with Stop
 	c.wg.Go(c.loop)
 	return c
 }
@@ -66,7 +78,7 @@ func (c *coordinator) close() {
 	defer leave.Stop()
 	c.cancel()
 	c.server.GracefulStop()
-	c.mux.Close()
+	c.door.Close()
 	c.wg.Wait()
 }
 
@@ -113,10 +125,11 @@ func (c *coordinator) loop() {
 func (c *coordinator) perform(a gang.Action) {
 	switch a := a.(type) {
 	case gang.Start:
-		c.mux.newStore()
+		c.door.begin(a.Epoch)
 		for _, p := range a.Places {
 			c.send(p.Node, &proto.FromCoordinator{RunId: c.opts.RunID, Epoch: int32(a.Epoch), Body: &proto.FromCoordinator_World{World: &proto.World{
 				World: int32(a.World), Base: int32(p.Base), Group: int32(p.Group), Groups: int32(len(a.Places)),
+				TorchPort: int32(c.door.torchPort()),
 			}}})
 		}
 	case gang.Stop:
@@ -125,6 +138,7 @@ func (c *coordinator) perform(a gang.Action) {
 		}}})
 	case gang.Reject:
 		c.send(a.Node, &proto.FromCoordinator{RunId: c.opts.RunID, Body: &proto.FromCoordinator_Reject{Reject: &proto.Reject{Why: a.Why}}})
+		c.drop(a.Node)
 	case gang.Say:
 		c.broadcast(0, &proto.FromCoordinator{Body: &proto.FromCoordinator_Notice{Notice: &proto.Notice{Text: a.Text}}})
 	case gang.Finish:
@@ -171,7 +185,7 @@ func (c *coordinator) post(ev event) bool {
 
 // Join serves the stream of one agent.
 func (c *coordinator) Join(stream grpc.BidiStreamingServer[proto.FromAgent, proto.FromCoordinator]) error {
-	first, err := stream.Recv()
+	first, err := c.first(stream)
 	if err != nil {
 		return err
 	}
@@ -179,10 +193,16 @@ func (c *coordinator) Join(stream grpc.BidiStreamingServer[proto.FromAgent, prot
 	if why := c.refuse(first, hello); why != "" {
 		return stream.Send(&proto.FromCoordinator{Body: &proto.FromCoordinator_Reject{Reject: &proto.Reject{Why: why}}})
 	}
-	n := &node{id: hello.Node, out: make(chan *proto.FromCoordinator, outQueue)}
-	join := gang.Join{Node: hello.Node, Host: hello.Host, Addr: hello.Addr, Rank: int(hello.NodeRank), Slots: int(hello.Slots), First: hello.First}
-	if p, ok := peer.FromContext(stream.Context()); ok && join.Addr == "" {
-		join.Addr, _, _ = net.SplitHostPort(p.Addr.String())
+	// The coordinator names the nodes: no agent speaks for another.
+	n := &node{id: fmt.Sprintf("%s#%d", hello.Host, c.joins.Add(1)), out: make(chan *proto.FromCoordinator, outQueue)}
+	join := gang.Join{Node: n.id, Host: hello.Host, Addr: hello.Addr, Rank: int(hello.NodeRank), Slots: int(hello.Slots)}
+	if p, ok := peer.FromContext(stream.Context()); ok {
+		join.First = isOwn(p.Addr)
+		if join.Addr == "" && join.First {
+			join.Addr = c.opts.Addr
+		} else if join.Addr == "" {
+			join.Addr, _, _ = net.SplitHostPort(p.Addr.String())
+		}
 	}
 	if !c.post(event{join, n}) {
 		return nil
@@ -207,6 +227,27 @@ func (c *coordinator) Join(stream grpc.BidiStreamingServer[proto.FromAgent, prot
 	}
 }
 
+// first receives an agent's first message, for which nobody waits long.
+func (c *coordinator) first(stream grpc.BidiStreamingServer[proto.FromAgent, proto.FromCoordinator]) (*proto.FromAgent, error) {
+	type result struct {
+		msg *proto.FromAgent
+		err error
+	}
+	received := make(chan result, 1)
+	go func() { // ends with the stream
+		msg, err := stream.Recv()
+		received <- result{msg, err}
+	}()
+	select {
+	case r := <-received:
+		return r.msg, r.err
+	case <-c.ctx.Done():
+		return nil, c.ctx.Err()
+	case <-time.After(auth.Patience):
+		return nil, fmt.Errorf("no hello in %v", auth.Patience)
+	}
+}
+
 // refuse says why an agent does not belong here, or "".
 func (c *coordinator) refuse(msg *proto.FromAgent, hello *proto.Hello) string {
 	switch {
@@ -215,7 +256,7 @@ func (c *coordinator) refuse(msg *proto.FromAgent, hello *proto.Hello) string {
 	case hello.Version != protocolVersion:
 		return fmt.Sprintf("it speaks version %d of the protocol, the coordinator %d: install the same octet on all nodes", hello.Version, protocolVersion)
 	case msg.RunId != c.opts.RunID:
-		return fmt.Sprintf("its run id is %q, here runs %q: give all nodes the same --rdzv-id", msg.RunId, c.opts.RunID)
+		return "its messages are of another job"
 	case int(hello.Nodes) != c.opts.Nodes:
 		return fmt.Sprintf("it has --nnodes %d, the coordinator %d", hello.Nodes, c.opts.Nodes)
 	}

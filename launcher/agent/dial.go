@@ -4,9 +4,11 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"octet/internal/auth"
 	"octet/launcher/gang"
 )
 
@@ -26,16 +29,52 @@ func interrupted(sig syscall.Signal) Result {
 	return Result{Code: 128 + int(sig), Report: []string{"stopped by " + gang.SignalName(int(sig))}}
 }
 
-// dial connects to the coordinator at addr, which may come up later than this agent, and
+// reach makes one attempt to connect to the coordinator, for a service of its door.
+func (o Options) reach(ctx context.Context, service string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: beatTimeout}).DialContext(ctx, "tcp", o.endpoint())
+	if err != nil {
+		return nil, err
+	}
+	if o.TLS != nil {
+		secure := tls.Client(conn, o.TLS.Client)
+		ctx, cancel := context.WithTimeout(ctx, auth.Patience)
+		defer cancel()
+		if err := secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("TLS: %w", err)
+		}
+		conn = secure
+	}
+	return conn, auth.Client(ctx, conn, auth.Identity{Job: o.RunID, Service: service, Secret: o.Secret})
+}
+
+// hopeless reports whether it makes no sense to try again: the coordinator has
+// refused this agent, or is none.
+func hopeless(err error) bool {
+	if auth.Dropped(err) {
+		return false // it has no time for us, or begins or ends
+	}
+	_, badCertificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	return badCertificate || alert || noTLS || slices.ContainsFunc(
+		[]error{auth.ErrJob, auth.ErrService, auth.ErrProof, auth.ErrTLS, auth.ErrProtocol},
+		func(verdict error) bool { return errors.Is(err, verdict) })
+}
+
+// dial connects to the coordinator, which may come up later than this agent, and
 // says every few seconds why it is not connected yet.
-func dial(ctx context.Context, o Options, addr string) (net.Conn, error) {
+func dial(ctx context.Context, o Options) (net.Conn, error) {
+	addr := o.endpoint()
 	start := time.Now()
 	pause, say := 10*time.Millisecond, start.Add(beatTimeout)
-	dialer := net.Dialer{Timeout: beatTimeout}
 	for {
-		conn, err := dialer.DialContext(ctx, "tcp", addr)
+		conn, err := o.reach(ctx, serviceControl)
 		if err == nil {
 			return conn, nil
+		}
+		if hopeless(err) {
+			return nil, fmt.Errorf("the coordinator at %s refused this node: %s", addr, explain(err))
 		}
 		waited := time.Since(start)
 		text := fmt.Sprintf("no coordinator (node 0) at %s: %s, %v of %v",
@@ -67,6 +106,13 @@ func explain(err error) string {
 		return "connection refused: nothing listens there yet"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "no route to it from this host"
+	case errors.Is(err, auth.ErrJob):
+		return "it runs another job: give all nodes the same --rdzv-id"
+	case errors.Is(err, auth.ErrTLS):
+		return "it wants TLS: give all nodes --rdzv-conf tls_ca=FILE"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "it does not speak TLS: leave tls_… out of --rdzv-conf, or give node 0 tls_cert and tls_key"
 	}
 	return err.Error()
 }

@@ -23,6 +23,7 @@ type agent struct {
 
 	heard    bool // anything from the coordinator
 	epoch    int
+	relay    *relay      // of PyTorch's store; nil: none
 	group    *exec.Group // nil: nothing of ours runs
 	exits    <-chan exec.Exit
 	done     <-chan struct{}
@@ -49,11 +50,10 @@ func (a *agent) receive(ctx context.Context) {
 }
 
 // run answers the coordinator until it says bye or is lost.
-func (a *agent) run(first bool) Result {
+func (a *agent) run() Result {
 	host, _ := os.Hostname()
 	a.send(&proto.FromAgent{Body: &proto.FromAgent_Hello{Hello: &proto.Hello{
-		Node: fmt.Sprintf("%s/%d/%d", host, os.Getpid(), time.Now().UnixNano()), Host: host, Addr: a.LocalAddr,
-		NodeRank: int32(a.NodeRank), Slots: int32(a.Slots), Nodes: int32(a.Nodes), Version: protocolVersion, First: first,
+		Host: host, Addr: a.LocalAddr, NodeRank: int32(a.NodeRank), Slots: int32(a.Slots), Nodes: int32(a.Nodes), Version: protocolVersion,
 	}}})
 	a.beat()
 	beats := time.NewTicker(beatEvery)
@@ -125,9 +125,10 @@ func (a *agent) start(epoch int, w *proto.World) {
 			return
 		}
 	}
+	addr, port := a.master(w)
 	group, err := a.Host.Start(a.Job, exec.World{
 		Epoch: epoch, World: int(w.World), Base: int(w.Base), Local: a.Slots,
-		Group: int(w.Group), Groups: int(w.Groups), MasterAddr: a.Addr, MasterPort: a.Port,
+		Group: int(w.Group), Groups: int(w.Groups), Store: a.endpoint(), MasterAddr: addr, MasterPort: port,
 	})
 	if err != nil {
 		a.fault(exec.ExitCode(err), err)
@@ -140,6 +141,18 @@ func (a *agent) start(epoch int, w *proto.World) {
 // fault says why the ranks of this host cannot run.
 func (a *agent) fault(code int, err error) {
 	a.send(&proto.FromAgent{Body: &proto.FromAgent_Fault{Fault: &proto.Fault{Code: int32(code), Why: err.Error()}}})
+}
+
+// master is what this host's ranks get as MASTER_ADDR and MASTER_PORT: PyTorch's
+// store, if there is one, else the coordinator, who answers no TCPStore client.
+func (a *agent) master(w *proto.World) (addr string, port int) {
+	switch {
+	case a.relay != nil:
+		return relayHost, a.relay.port()
+	case w.TorchPort != 0:
+		return a.Addr, int(w.TorchPort)
+	}
+	return a.Addr, a.Port
 }
 
 // finished follows the end of the last process of the group.

@@ -35,6 +35,9 @@ func Env(job Job, w World, local int) []string {
 		{"TORCHELASTIC_ERROR_FILE", job.Logs.errorFile(w.Epoch, local)},
 		{"TORCHELASTIC_SIGNALS_TO_HANDLE", job.Signals},
 	}
+	if w.Store != "" {
+		set = append(set, [2]string{launcher.StoreVar, w.Store})
+	}
 	if job.LocalAddr != "" {
 		set = append(set, [2]string{launcher.LocalAddrVar, job.LocalAddr})
 	}

@@ -50,11 +50,12 @@ type Job struct {
 
 // World is the place of this host's ranks in one attempt.
 type World struct {
-	Epoch         int // attempts before
-	World         int // number of ranks
-	Base, Local   int // this host runs ranks Base to Base+Local-1
-	Group, Groups int // node rank and number of nodes
-	MasterAddr    string
+	Epoch         int    // attempts before
+	World         int    // number of ranks
+	Base, Local   int    // this host runs ranks Base to Base+Local-1
+	Group, Groups int    // node rank and number of nodes
+	Store         string // address of the store of octet's ranks
+	MasterAddr    string // and of PyTorch's
 	MasterPort    int
 }
 

@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// maxSlots bounds the ranks of a node.
+const maxSlots = 1 << 16
+
 func (g *Gang) join(now time.Time, j Join) {
 	if why := g.refuse(j); why != "" {
 		g.out = append(g.out, Reject{j.Node, why})
@@ -22,7 +25,14 @@ func (g *Gang) refuse(j Join) string {
 	if g.state != Forming {
 		return fmt.Sprintf("the gang is complete: all %d nodes have joined", g.cfg.Nodes)
 	}
-	if j.Rank >= g.cfg.Nodes {
+	switch {
+	case g.node(j.Node) != nil:
+		return "it has joined already"
+	case j.Slots < 1 || j.Slots > maxSlots:
+		return fmt.Sprintf("it offers %d ranks: want 1 to %d", j.Slots, maxSlots)
+	case j.Rank < -1:
+		return fmt.Sprintf("--node-rank %d: want 0 to %d", j.Rank, g.cfg.Nodes-1)
+	case j.Rank >= g.cfg.Nodes:
 		return fmt.Sprintf("--node-rank %d: with --nnodes %d it must be less", j.Rank, g.cfg.Nodes)
 	}
 	for _, n := range g.nodes {

@@ -88,6 +88,7 @@ type Gang struct {
 
 type node struct {
 	Join
+	base    int // its first rank of this epoch
 	seen    time.Time
 	started bool
 	stopped bool
@@ -105,7 +106,8 @@ func (g *Gang) State() State { return g.state }
 func (g *Gang) Epoch() int { return g.epoch }
 
 // Step takes an event that happened at now and returns what is to be done.
-// Events of other epochs and of unknown nodes change nothing.
+// Events of other epochs, of nodes that have not joined, and such as cannot be
+// true change nothing, whatever the shell let through.
 func (g *Gang) Step(now time.Time, ev Event) []Action {
 	g.out = nil
 	if g.state >= Done {
@@ -115,7 +117,7 @@ func (g *Gang) Step(now time.Time, ev Event) []Action {
 	case Join:
 		g.join(now, ev)
 	case Started:
-		if n := g.node(ev.Node); n != nil && ev.Epoch == g.epoch {
+		if n := g.node(ev.Node); n != nil && ev.Epoch == g.epoch && g.state == Starting {
 			n.seen, n.started = now, true
 			g.running(now)
 		}
@@ -124,7 +126,7 @@ func (g *Gang) Step(now time.Time, ev Event) []Action {
 			n.seen = now
 		}
 	case Exit:
-		if n := g.node(ev.Node); n != nil && ev.Epoch == g.epoch && g.state != Forming {
+		if n := g.node(ev.Node); n != nil && ev.Epoch == g.epoch && g.state != Forming && g.expected(n, ev) {
 			n.seen = now
 			ev.host = n.Host
 			g.exit(now, ev)
@@ -140,10 +142,12 @@ func (g *Gang) Step(now time.Time, ev Event) []Action {
 	case Fault:
 		if n := g.node(ev.Node); n != nil {
 			g.final = true
-			g.fail(now, failure{at: now, code: ev.Code, what: nodeName(n), why: ev.Why})
+			g.fail(now, failure{at: now, code: max(1, ev.Code), what: nodeName(n), why: ev.Why})
 		}
 	case Signal:
-		g.interrupt(now, ev)
+		if n := g.node(ev.Node); n != nil && ev.Number >= 1 && ev.Number <= maxSignal {
+			g.interrupt(now, n, ev)
+		}
 	case Tick:
 	}
 	g.expire(now)
@@ -204,6 +208,7 @@ func (g *Gang) start(now time.Time) {
 	var places []Place
 	for i, n := range g.nodes {
 		places = append(places, Place{Node: n.Node, Group: i, Base: g.world, Local: n.Slots})
+		n.base = g.world
 		g.world += n.Slots
 		n.started, n.stopped = false, false
 	}
@@ -216,6 +221,13 @@ func (g *Gang) running(now time.Time) {
 	if g.state == Starting && !slices.ContainsFunc(g.nodes, func(n *node) bool { return !n.started }) {
 		g.state, g.since = Running, now
 	}
+}
+
+// expected reports whether an exit can be true: of a rank of the node that has not
+// ended yet, with a status that the system gives.
+func (g *Gang) expected(n *node, e Exit) bool {
+	return e.Rank >= n.base && e.Rank < n.base+n.Slots && e.Code >= 0 && e.Code <= 255 && e.Signal >= 0 && e.Signal <= maxSignal &&
+		!slices.ContainsFunc(g.exits, func(other Exit) bool { return other.Rank == e.Rank })
 }
 
 func (g *Gang) exit(now time.Time, e Exit) {

@@ -54,7 +54,7 @@ func (h *harness) state() string {
 
 func (h *harness) event(t *testing.T, pos string, words []string) Event {
 	t.Helper()
-	vals := map[string]string{"rank": "-1", "epoch": fmt.Sprint(h.g.Epoch())}
+	vals := map[string]string{"rank": "-1", "epoch": fmt.Sprint(h.g.Epoch()), "slots": "1"}
 	for _, w := range words[1:] {
 		k, v, _ := strings.Cut(w, "=")
 		vals[k] = v
@@ -82,7 +82,7 @@ func (h *harness) event(t *testing.T, pos string, words []string) Event {
 	}
 	switch words[0] {
 	case "join":
-		return Join{Node: node, Host: "host-" + node, Addr: "10.0.0." + node, Rank: num("rank"), Slots: max(1, num("slots")), First: vals["first"] != ""}
+		return Join{Node: node, Host: "host-" + node, Addr: "10.0.0." + node, Rank: num("rank"), Slots: num("slots"), First: vals["first"] != ""}
 	case "started":
 		return Started{node, num("epoch")}
 	case "beat":

@@ -8,6 +8,8 @@ const (
 	sigKILL = 9
 	sigTERM = 15
 	sigSTOP = 19
+
+	maxSignal = 64
 )
 
 // signalNames are Linux's numbers on the usual architectures.

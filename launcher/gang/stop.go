@@ -11,7 +11,7 @@ import (
 // interrupt stops the gang for good by the operator's signal; a second signal
 // does not wait for the grace. A gang that stops because of a failure still
 // reports that failure.
-func (g *Gang) interrupt(now time.Time, s Signal) {
+func (g *Gang) interrupt(now time.Time, n *node, s Signal) {
 	if g.signal != 0 {
 		g.stop(now, "stopped by a second "+SignalName(s.Number), sigKILL, 0)
 		return
@@ -26,7 +26,7 @@ func (g *Gang) interrupt(now time.Time, s Signal) {
 		return
 	}
 	why := "stopped by " + SignalName(s.Number)
-	if n := g.node(s.Node); n != nil && !n.First {
+	if !n.First {
 		why += " to " + nodeName(n)
 	}
 	g.stop(now, why, s.Number, g.cfg.SignalGrace)
