@@ -69,15 +69,25 @@ type Kernels interface {
 	RMSNormGrad(dx, dw, dy, s, rstd, w, add *tensor.Tensor)
 
 	// RoPE rotates the interleaved pairs of each head in place: x [B,S,H,hd],
-	// table float32 [>=S, hd/2, 2] of (cos, sin). inverse rotates back.
-	RoPE(x, table *tensor.Tensor, inverse bool)
-	// Attention is causal softmax(q·kᵀ/sqrt(hd))·v for q, o [B,S,H,hd] and
-	// k, v [B,S,KV,hd]; query head h reads key head h/(H/KV). lse is float32
-	// [B,H,S]: the logarithm of each row's sum of exponentials. The S×S matrix
-	// is never stored.
-	Attention(o, lse, q, k, v *tensor.Tensor)
-	// AttentionGrad overwrites dq, dk and dv.
-	AttentionGrad(dq, dk, dv, do, q, k, v, o, lse *tensor.Tensor)
+	// table float32 [N, hd/2, 2] of (cos, sin). pos int32 [S] is the row of the
+	// table of each token of a sequence, in any order (nil: 0..S-1, N >= S); one
+	// outside [0,N) is an error of the stream. inverse rotates back.
+	RoPE(x, table, pos *tensor.Tensor, inverse bool)
+	// Attention is causal softmax(q·kᵀ/sqrt(hd))·v for q, o [B,Sq,H,hd] and
+	// k, v [B,Sk,KV,hd]; query head h reads key head h/(H/KV). Query i sees key
+	// j where kpos[j] <= qpos[i]: qpos int32 [Sq] and kpos int32 [Sk], of all
+	// sequences alike (nil: 0, 1, …). A position below the one before it, or
+	// below 0, is an error of the stream. lse is float32 [B,H,Sq]: the logarithm
+	// of each row's sum of exponentials. A query that sees no key has o = 0 and
+	// lse = -infinity. The matrix of scores is never stored.
+	//
+	// Attention over parts of the keys is that over all with
+	// lse = log Σ exp(lse_part) and o = Σ exp(lse_part - lse)·o_part.
+	Attention(o, lse, q, k, v, qpos, kpos *tensor.Tensor)
+	// AttentionGrad overwrites dq, dk and dv. With the o and lse of all keys and
+	// k, v a part of them, dk and dv are the part's, and dq is a term of a sum
+	// over the parts.
+	AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tensor.Tensor)
 
 	// SwiGLU is h = silu(gate)·up, elementwise.
 	SwiGLU(h, gate, up *tensor.Tensor)

@@ -35,19 +35,19 @@ func (a *Attention) Forward(c *Ctx, x *Var) *Var {
 	table := a.RoPE.On(c, s)
 	heads := func(t *tensor.Tensor, h int) *tensor.Tensor { return t.View(b, s, h, a.HeadDim) }
 	qh, kh, vh := heads(q.Keep(), a.Heads), heads(k.Keep(), a.KVHeads), heads(v.Keep(), a.KVHeads)
-	c.Stream.RoPE(qh, table, false)
-	c.Stream.RoPE(kh, table, false)
+	c.Stream.RoPE(qh, table, nil, false)
+	c.Stream.RoPE(kh, table, nil, false)
 
 	o := &Var{Value: c.New(b, s, a.Heads*a.HeadDim)}
 	lse := c.Pool.New(dtype.Float32, b, a.Heads, s)
 	oh := heads(o.Keep(), a.Heads)
-	c.Stream.Attention(oh, lse, qh, kh, vh)
+	c.Stream.Attention(oh, lse, qh, kh, vh, nil, nil)
 	c.Tape.Defer(func() {
 		q.Grad, k.Grad, v.Grad = c.New(q.Value.Shape...), c.New(k.Value.Shape...), c.New(v.Value.Shape...)
 		dq, dk, dv := heads(q.Grad, a.Heads), heads(k.Grad, a.KVHeads), heads(v.Grad, a.KVHeads)
-		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad, a.Heads), qh, kh, vh, oh, lse)
-		c.Stream.RoPE(dq, table, true)
-		c.Stream.RoPE(dk, table, true)
+		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad, a.Heads), qh, kh, vh, oh, lse, nil, nil)
+		c.Stream.RoPE(dq, table, nil, true)
+		c.Stream.RoPE(dk, table, nil, true)
 		c.Pool.Free(lse)
 		o.free(c)
 	})

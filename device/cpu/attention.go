@@ -3,21 +3,24 @@
 package cpu
 
 import (
+	"fmt"
 	"math"
 
 	"octet/tensor"
 )
 
-// attnShape is the sizes of one attention: batch, sequence, query heads, key
-// heads and the width of a head.
-type attnShape struct{ b, s, h, kv, hd int }
+// attnShape is the sizes of one attention: batch, queries and keys of a
+// sequence, query heads, key heads and the width of a head.
+type attnShape struct{ b, sq, sk, h, kv, hd int }
 
-// attention is the arguments of the forward kernel. q and o are [B,S,H,hd],
-// k and v [B,S,KV,hd], lse [B,H,S].
+// attention is the arguments of the forward kernel. q and o are [B,Sq,H,hd],
+// k and v [B,Sk,KV,hd], lse [B,H,Sq]. Positions ascend, so query i sees the
+// first seen[i] keys, which are no fewer than those of the query before.
 type attention struct {
 	attnShape
 	o, q, k, v vec
 	lse        []float32
+	seen       []int32
 }
 
 // attentionGrad is the arguments of the backward kernel.
@@ -33,32 +36,73 @@ const (
 )
 
 // Attention is causal attention; see device.Kernels.
-func (s *Stream) Attention(o, lse, q, k, v *tensor.Tensor) {
-	shape := checkAttention("Attention(o, lse float32 [B,H,S], q [B,S,H,hd], k, v [B,S,KV,hd])", lse, []*tensor.Tensor{q, o}, []*tensor.Tensor{k, v})
-	s.do(func() {
-		a := &attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse)}
+func (s *Stream) Attention(o, lse, q, k, v, qpos, kpos *tensor.Tensor) {
+	shape := checkAttention("Attention(o, lse float32 [B,H,Sq], q [B,Sq,H,hd], k, v [B,Sk,KV,hd], qpos int32 [Sq], kpos int32 [Sk])",
+		lse, qpos, kpos, []*tensor.Tensor{q, o}, []*tensor.Tensor{k, v})
+	s.Call("attention", func() error {
+		a := &attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse), seen: scratchIn[int32](s, 1, shape.sq)}
+		if err := countSeen(a.seen, qpos, kpos, shape.sk); err != nil {
+			return err
+		}
 		s.eachKeyHead(shape, 2, func(b, kv int, mem []float32) { s.dev.table.attend(a, b, kv, mem) })
+		return nil
 	})
 }
 
 // AttentionGrad is the gradient of Attention; see device.Kernels.
-func (s *Stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse *tensor.Tensor) {
-	shape := checkAttention("AttentionGrad(dq, dk, dv, do, q [B,S,H,hd], k, v [B,S,KV,hd], o, lse float32 [B,H,S])",
-		lse, []*tensor.Tensor{q, o, do, dq}, []*tensor.Tensor{k, v, dk, dv})
-	s.do(func() {
+func (s *Stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tensor.Tensor) {
+	shape := checkAttention("AttentionGrad(dq, dk, dv, do, q [B,Sq,H,hd], k, v [B,Sk,KV,hd], o, lse float32 [B,H,Sq], qpos int32 [Sq], kpos int32 [Sk])",
+		lse, qpos, kpos, []*tensor.Tensor{q, o, do, dq}, []*tensor.Tensor{k, v, dk, dv})
+	s.Call("attention gradient", func() error {
 		a := &attentionGrad{
-			attention: attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse)},
+			attention: attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse), seen: scratchIn[int32](s, 1, shape.sq)},
 			dq:        vecOf(dq), dk: vecOf(dk), dv: vecOf(dv), do: vecOf(do),
 		}
+		if err := countSeen(a.seen, qpos, kpos, shape.sk); err != nil {
+			return err
+		}
 		s.eachKeyHead(shape, 4, func(b, kv int, mem []float32) { s.dev.table.attendGrad(a, b, kv, mem) })
+		return nil
 	})
+}
+
+// countSeen sets how many of sk keys each query sees.
+func countSeen(seen []int32, qpos, kpos *tensor.Tensor, sk int) error {
+	if err := checkAscends("query", qpos); err != nil {
+		return err
+	}
+	if err := checkAscends("key", kpos); err != nil {
+		return err
+	}
+	n := 0
+	for i := range seen {
+		for n < sk && posAt(kpos, n) <= posAt(qpos, i) {
+			n++
+		}
+		seen[i] = int32(n)
+	}
+	return nil
+}
+
+func checkAscends(of string, pos *tensor.Tensor) error {
+	if pos == nil {
+		return nil
+	}
+	least := int32(0)
+	for t, p := range i32s(pos) {
+		if p < least {
+			return fmt.Errorf("position %d of %s %d is below %d; positions start at 0 and do not descend", p, of, t, least)
+		}
+		least = p
+	}
+	return nil
 }
 
 // eachKeyHead runs f for every key head of every sequence, each with room for
 // copies of the head in float32. A piece owns its key head: that is read once,
 // and its gradient is summed in one order.
 func (s *Stream) eachKeyHead(a attnShape, copies int, f func(b, kv int, mem []float32)) {
-	size := copies * count(a.s, attnTile) * attnTile * count(a.hd, attnPad) * attnPad
+	size := copies * count(a.sk, attnTile) * attnTile * count(a.hd, attnPad) * attnPad
 	all := scratchOf[float32](s, s.workers.threads*size)
 	idle := make(chan []float32, s.workers.threads)
 	for i := range cap(idle) {
@@ -71,18 +115,19 @@ func (s *Stream) eachKeyHead(a attnShape, copies int, f func(b, kv int, mem []fl
 	})
 }
 
-func checkAttention(want string, lse *tensor.Tensor, qs, ks []*tensor.Tensor) attnShape {
+func checkAttention(want string, lse, qpos, kpos *tensor.Tensor, qs, ks []*tensor.Tensor) attnShape {
 	q, k := qs[0], ks[0]
 	all := append(append([]*tensor.Tensor{lse}, qs...), ks...)
 	must(len(q.Shape) == 4 && len(k.Shape) == 4 && sameShape(q, qs...) && sameShape(k, ks...) && isHP(all...), want, all...)
-	a := attnShape{b: q.Dim(0), s: q.Dim(1), h: q.Dim(2), kv: k.Dim(2), hd: q.Dim(3)}
-	must(k.Dim(0) == a.b && k.Dim(1) == a.s && k.Dim(3) == a.hd && a.kv > 0 && a.h%a.kv == 0 && isF32(lse, a.b*a.h*a.s), want, all...)
+	a := attnShape{b: q.Dim(0), sq: q.Dim(1), sk: k.Dim(1), h: q.Dim(2), kv: k.Dim(2), hd: q.Dim(3)}
+	must(k.Dim(0) == a.b && k.Dim(3) == a.hd && a.kv > 0 && a.h%a.kv == 0 && isF32(lse, a.b*a.h*a.sq), want, all...)
+	must(isPos(qpos, a.sq) && isPos(kpos, a.sk), want, append(all, qpos, kpos)...)
 	return a
 }
 
 // qRow and kRow are where the row of a token and head starts in q and in k.
-func (a attnShape) qRow(b, t, h int) int  { return ((b*a.s+t)*a.h + h) * a.hd }
-func (a attnShape) kRow(b, t, kv int) int { return ((b*a.s+t)*a.kv + kv) * a.hd }
+func (a attnShape) qRow(b, t, h int) int  { return ((b*a.sq+t)*a.h + h) * a.hd }
+func (a attnShape) kRow(b, t, kv int) int { return ((b*a.sk+t)*a.kv + kv) * a.hd }
 
 func (a attnShape) scale() float32 { return float32(1 / math.Sqrt(float64(a.hd))) }
 
@@ -93,7 +138,7 @@ func (h head) row(t, hd int) []float32 { return h[t*hd : (t+1)*hd] }
 
 // keyHead copies key head kv of x to dst, which has as many elements.
 func (a attnShape) keyHead(dst head, x vec, b, kv int) head {
-	for t := range a.s {
+	for t := range a.sk {
 		readRow(dst.row(t, a.hd), x, a.kRow(b, t, kv))
 	}
 	return dst
@@ -136,29 +181,31 @@ func addScaledGo(y []float32, w float32, x []float32) {
 // attendGo is all queries that read key head kv of sequence b. mem has room
 // for two copies of the head in float32.
 func attendGo(a *attention, b, kv int, mem []float32) {
-	group, hd, n := a.h/a.kv, a.hd, a.s*a.hd
+	group, hd, n := a.h/a.kv, a.hd, a.sk*a.hd
 	k, v := a.keyHead(mem[:n], a.k, b, kv), a.keyHead(mem[n:2*n], a.v, b, kv)
-	p, q, out := make([]float32, a.s), make([]float32, hd), make([]float32, hd)
+	p, q, out := make([]float32, a.sk), make([]float32, hd), make([]float32, hd)
 	for h := kv * group; h < (kv+1)*group; h++ {
-		for i := range a.s {
+		for i := range a.sq {
 			readRow(q, a.q, a.qRow(b, i, h))
 			top := float32(math.Inf(-1))
-			for j := range i + 1 {
+			for j := range int(a.seen[i]) {
 				p[j] = a.scale() * dotGo(q, k.row(j, hd))
 				top = max(top, p[j])
 			}
 			var sum float64
 			clear(out)
-			for j := range i + 1 {
+			for j := range int(a.seen[i]) {
 				e := math.Exp(float64(p[j] - top))
 				sum += e
 				addScaledGo(out, float32(e), v.row(j, hd))
 			}
 			for c := range out {
-				out[c] /= float32(sum)
+				if a.seen[i] > 0 { // and not 0/0
+					out[c] /= float32(sum)
+				}
 			}
 			writeRow(a.o, a.qRow(b, i, h), out)
-			a.lse[(b*a.h+h)*a.s+i] = top + float32(math.Log(sum))
+			a.lse[(b*a.h+h)*a.sq+i] = top + float32(math.Log(sum))
 		}
 	}
 }
@@ -168,21 +215,21 @@ func attendGo(a *attention, b, kv int, mem []float32) {
 // dS = P∘(do·vᵀ - D), dq = scale·dS·k, dk = scale·dSᵀ·q (arXiv 2205.14135,
 // appendix B). mem has room for four copies of the head in float32.
 func attendGradGo(a *attentionGrad, b, kv int, mem []float32) {
-	group, hd, n, scale := a.h/a.kv, a.hd, a.s*a.hd, a.scale()
+	group, hd, n, scale := a.h/a.kv, a.hd, a.sk*a.hd, a.scale()
 	k, v := a.keyHead(mem[:n], a.k, b, kv), a.keyHead(mem[n:2*n], a.v, b, kv)
 	dk, dv := head(mem[2*n:3*n]), head(mem[3*n:4*n])
 	clear(dk)
 	clear(dv)
 	q, o, do, dq := make([]float32, hd), make([]float32, hd), make([]float32, hd), make([]float32, hd)
 	for h := kv * group; h < (kv+1)*group; h++ {
-		for i := range a.s {
+		for i := range a.sq {
 			at := a.qRow(b, i, h)
 			readRow(q, a.q, at)
 			readRow(o, a.o, at)
 			readRow(do, a.do, at)
-			lse, d := a.lse[(b*a.h+h)*a.s+i], dotGo(do, o)
+			lse, d := a.lse[(b*a.h+h)*a.sq+i], dotGo(do, o)
 			clear(dq)
-			for j := range i + 1 {
+			for j := range int(a.seen[i]) {
 				p := float32(math.Exp(float64(scale*dotGo(q, k.row(j, hd)) - lse)))
 				ds := scale * p * (dotGo(do, v.row(j, hd)) - d)
 				addScaledGo(dv.row(j, hd), p, do)
@@ -192,7 +239,7 @@ func attendGradGo(a *attentionGrad, b, kv int, mem []float32) {
 			writeRow(a.dq, at, dq)
 		}
 	}
-	for t := range a.s {
+	for t := range a.sk {
 		writeRow(a.dk, a.kRow(b, t, kv), dk.row(t, hd))
 		writeRow(a.dv, a.kRow(b, t, kv), dv.row(t, hd))
 	}

@@ -93,7 +93,7 @@ func BenchmarkKernels(b *testing.B) {
 			measure("transpose of float8", 2*tokens*hidden, func() { s.Transpose(actT.Tensor, act.Tensor) })
 			measure("rmsnorm", 4*tokens*dim*size, func() { s.RMSNorm(z, x, rstd, x, y, w, 1e-5) })
 			measure("rmsnorm gradient", 4*tokens*dim*size, func() { s.RMSNormGrad(z, dw, x, y, rstd, w, z) })
-			measure("rope", 2*tokens*dim*size, func() { s.RoPE(heads, table, false) })
+			measure("rope", 2*tokens*dim*size, func() { s.RoPE(heads, table, nil, false) })
 			measure("swiglu", 3*tokens*hidden*size, func() { s.SwiGLU(h, g, u) })
 			measure("swiglu gradient", 5*tokens*hidden*size, func() { s.SwiGLUGrad(dg, du, h, g, u) })
 			measure("cross-entropy", 2*tokens*vocab*size, func() { s.CrossEntropy(loss, logits, targets, scale) })
@@ -135,8 +135,8 @@ func BenchmarkAttention(b *testing.B) {
 					})
 				}
 				flop := 2 * c.b * c.h * c.s * c.s * c.hd
-				measure("forward", flop, func() { s.Attention(o, lse, q, k, v) })
-				measure("backward", flop*5/2, func() { s.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse) })
+				measure("forward", flop, func() { s.Attention(o, lse, q, k, v, nil, nil) })
+				measure("backward", flop*5/2, func() { s.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil) })
 			}
 		}
 	})

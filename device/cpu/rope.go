@@ -2,30 +2,55 @@
 
 package cpu
 
-import "octet/tensor"
+import (
+	"fmt"
+
+	"octet/dtype"
+	"octet/tensor"
+)
 
 // RoPE rotates pairs in place; see device.Kernels.
-func (s *Stream) RoPE(x, table *tensor.Tensor, inverse bool) {
-	const want = "RoPE(x [B,S,H,hd], table float32 [>=S,hd/2,2])"
-	must(isHP(x) && len(x.Shape) == 4 && len(table.Shape) == 3 && x.Dim(3)%2 == 0, want, x, table)
+func (s *Stream) RoPE(x, table, pos *tensor.Tensor, inverse bool) {
+	const want = "RoPE(x [B,S,H,hd], table float32 [N,hd/2,2], N >= S where pos is nil, pos int32 [S] or nil)"
+	must(isHP(x) && len(x.Shape) == 4 && len(table.Shape) == 3 && x.Dim(3)%2 == 0, want, x, table, pos)
 	seq, heads, hd := x.Dim(1), x.Dim(2), x.Dim(3)
-	must(isF32(table, table.Dim(0)*hd) && table.Dim(0) >= seq && table.Dim(2) == 2, want, x, table)
-	s.do(func() {
-		v, t := vecOf(x), f32s(table)[:seq*hd]
+	must(isF32(table, table.Dim(0)*hd) && table.Dim(2) == 2 && (pos != nil || table.Dim(0) >= seq) && isPos(pos, seq), want, x, table, pos)
+	s.Call("rope", func() error {
+		v, rows := vecOf(x), scratchOf[int32](s, seq)
+		for t := range rows {
+			rows[t] = posAt(pos, t)
+			if p := rows[t]; p < 0 || int(p) >= table.Dim(0) {
+				return fmt.Errorf("position %d of token %d is outside the table of %d", p, t, table.Dim(0))
+			}
+		}
 		tokens, width := x.Dim(0)*seq, heads*hd
 		s.pieces(tokens, rowsPerPiece(width), func(lo, hi int) {
-			s.dev.table.rope(v.part(lo*width, hi*width), t, heads, hd, lo, inverse)
+			s.dev.table.rope(v.part(lo*width, hi*width), f32s(table), rows, heads, hd, lo, inverse)
 		})
+		return nil
 	})
 }
 
-// ropeGo rotates the tokens of x; the first of them has index first in [B·S].
-// table is [S,hd/2,2].
-func ropeGo(x vec, table []float32, heads, hd, first int, inverse bool) {
+// isPos reports whether pos can be the positions of n tokens.
+func isPos(pos *tensor.Tensor, n int) bool {
+	return pos == nil || pos.Type == dtype.Int32 && pos.Numel() == n
+}
+
+// posAt is the position of token t.
+func posAt(pos *tensor.Tensor, t int) int32 {
+	if pos == nil {
+		return int32(t)
+	}
+	return i32s(pos)[t]
+}
+
+// ropeGo rotates the tokens of x by the angles [N,hd/2,2] at pos [S]; the first
+// token of x has index first in [B·S].
+func ropeGo(x vec, angles []float32, pos []int32, heads, hd, first int, inverse bool) {
 	for i := 0; i < x.n; i += 2 {
-		token, pair := first+i/(heads*hd), i%hd
-		at := (token*hd + pair) % len(table)
-		cos, sin := table[at], table[at+1]
+		token, pair := (first+i/(heads*hd))%len(pos), i%hd
+		at := int(pos[token])*hd + pair
+		cos, sin := angles[at], angles[at+1]
 		if inverse {
 			sin = -sin
 		}

@@ -24,10 +24,11 @@ struct vec {
 };
 
 struct attention {
-	int64_t b, s, h, kv, hd;
+	int64_t b, sq, sk, h, kv, hd;
 	struct vec o, q, k, v;
 	struct vec dq, dk, dv, d_o; // backward only
 	float *lse;
+	const int32_t *seen;
 };
 
 // loss_row is lossRow of loss.go.
@@ -52,7 +53,7 @@ struct simd_table {
 	void (*sum_rows)(float *dst, int64_t cols, struct vec x);
 	void (*rms_norm)(struct vec y, struct vec sum, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps);
 	void (*rms_norm_grad)(struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add);
-	void (*rope)(struct vec x, const float *table, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse);
+	void (*rope)(struct vec x, const float *angles, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse);
 	void (*attend)(struct attention a, int64_t b, int64_t kv, float *mem);
 	void (*attend_grad)(struct attention a, int64_t b, int64_t kv, float *mem);
 	void (*swiglu)(struct vec h, struct vec gate, struct vec up);
@@ -81,7 +82,7 @@ CALL(add_bias, void, (TABLE, struct vec y, struct vec bias), (y, bias))
 CALL(sum_rows, void, (TABLE, float *dst, int64_t cols, struct vec x), (dst, cols, x))
 CALL(rms_norm, void, (TABLE, struct vec y, struct vec sum, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps), (y, sum, rstd, rows, x, residual, w, eps))
 CALL(rms_norm_grad, void, (TABLE, struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add), (dx, dw, dy, s, rstd, rows, w, add))
-CALL(rope, void, (TABLE, struct vec x, const float *angles, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse), (x, angles, seq, heads, hd, first, inverse))
+CALL(rope, void, (TABLE, struct vec x, const float *angles, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse), (x, angles, pos, seq, heads, hd, first, inverse))
 CALL(attend, void, (TABLE, struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem))
 CALL(attend_grad, void, (TABLE, struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem))
 CALL(swiglu, void, (TABLE, struct vec h, struct vec gate, struct vec up), (h, gate, up))

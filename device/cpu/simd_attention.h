@@ -55,31 +55,62 @@ INLINE void strip(float *out, const float *a, long row, long step, const float *
 	mm_block(STRIP / W, out, TILE, a, row, step, b, TILE, n, add);
 }
 
-// The three products of attention. On the diagonal, where key i is hidden from
-// the queries before it, they leave out what the mask makes 0.
+INLINE long up_to(long x, long multiple) { return (x + multiple - 1) / multiple * multiple; }
 
-// mm_scores is S [keys,TILE] = A [keys,hd] · B [hd,TILE]; on the diagonal,
-// strips of queries that see none of the keys are not written.
-static void mm_scores(float *s, const float *a, long hdp, const float *b, long hd, long keys, int diagonal)
+// A mask is how many keys of a tile each query of another sees; a later query
+// sees no fewer.
+struct mask {
+	long queries, keys;
+	int whole;               // all see whole blocks of ROWS, and seen is not set
+	long most[TILE / STRIP]; // of a strip of queries, its last
+	long blind[TILE / ROWS]; // how many queries see none of these keys
+	float seen[TILE];
+};
+
+// mask_of is the mask of queries that see so many of all keys, and of the keys
+// from t on.
+static struct mask mask_of(const int32_t *seen, long queries, long t, long keys)
 {
-	for (long r = 0; r < keys; r += ROWS)
-		for (long c = diagonal ? r / STRIP * STRIP : 0; c < TILE; c += STRIP)
-			strip(s + r * TILE + c, a + r * hdp, hdp, 1, b + c, hd, 0);
+	struct mask m = {queries, keys, seen[0] - t >= up_to(keys, ROWS)};
+	for (long c = 0; c < queries; c += STRIP)
+		m.most[c / STRIP] = min_l(max_l(seen[min_l(c + STRIP, queries) - 1] - t, 0), keys);
+	if (m.whole)
+		return m;
+	for (long i = 0; i < queries; i++)
+		m.seen[i] = min_l(max_l(seen[i] - t, 0), keys);
+	for (long r = 0, i = 0; r < keys; r += ROWS) {
+		while (i < queries && m.seen[i] <= r)
+			i++;
+		m.blind[r / ROWS] = i;
+	}
+	return m;
+}
+
+// The three products of attention leave out what the mask makes 0.
+
+// mm_scores is S [keys,TILE] = A [keys,hd] · B [hd,TILE]; strips of queries
+// that see none of ROWS keys are not written.
+static void mm_scores(float *s, const float *a, long hdp, const float *b, long hd, const struct mask *m)
+{
+	for (long r = 0; r < m->keys; r += ROWS)
+		for (long c = 0; c < TILE; c += STRIP)
+			if (r < m->most[c / STRIP])
+				strip(s + r * TILE + c, a + r * hdp, hdp, 1, b + c, hd, 0);
 }
 
 // mm_queries is O [hdp,TILE] += Aᵀ · P for A [keys,hdp], P [keys,TILE].
-static void mm_queries(float *o, const float *a, long hdp, const float *p, long keys, int diagonal)
+static void mm_queries(float *o, const float *a, long hdp, const float *p, const struct mask *m)
 {
 	for (long r = 0; r < hdp; r += ROWS)
 		for (long c = 0; c < TILE; c += STRIP)
-			strip(o + r * TILE + c, a + r, 1, hdp, p + c, diagonal ? min_l(keys, c + STRIP) : keys, 1);
+			strip(o + r * TILE + c, a + r, 1, hdp, p + c, m->most[c / STRIP], 1);
 }
 
 // mm_keys is G [keys,hdp] += P [keys,TILE] · B for B [queries,hdp].
-static void mm_keys(float *g, const float *p, const float *b, long hdp, long queries, long keys, int diagonal)
+static void mm_keys(float *g, const float *p, const float *b, long hdp, const struct mask *m)
 {
-	for (long r = 0; r < keys; r += ROWS) {
-		long first = diagonal ? r : 0, c = 0;
+	for (long r = 0; r < m->keys; r += ROWS) {
+		long first = m->blind[r / ROWS], queries = m->queries, c = 0;
 		const float *pr = p + r * TILE + first, *br = b + first * hdp;
 		if (STRIP > W)
 			for (; c + STRIP <= hdp; c += STRIP)
@@ -88,8 +119,6 @@ static void mm_keys(float *g, const float *p, const float *b, long hdp, long que
 			mm_block(1, g + r * hdp + c, hdp, pr, TILE, 1, br + c, hdp, queries - first, 1);
 	}
 }
-
-INLINE long up_to(long x, long multiple) { return (x + multiple - 1) / multiple * multiple; }
 
 // read_head copies n rows of a head, ld elements apart in x, to f32 rows of
 // width hdp; rows up to TILE are 0.
@@ -143,35 +172,26 @@ static void transpose(float *dst, const float *src, long rows, long cols, float 
 		}
 }
 
-// lane numbers the lanes.
-INLINE vf lane(void)
-{
-	static const float n[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-	return load_f32(n);
-}
-
 // HIDDEN is the score of a key that a query does not see: e^HIDDEN is 0.
 #define HIDDEN (-1e30f)
 
-// masked is s where the key, counted from the tile's first query, is not
-// behind the query of the lane.
-INLINE vf masked(vf s, vf query, long key)
+// masked is s where the lane's query sees the key.
+INLINE vf masked(vf s, vf seen, long key)
 {
-	vi seen = (vi)(query >= set1(key));
-	return (vf)select_i(seen, (vi)s, (vi)set1(HIDDEN));
+	return (vf)select_i((vi)(seen > set1(key)), (vi)s, (vi)set1(HIDDEN));
 }
 
-// softmax_tile turns keys rows of scores, in units of log2, into P, and keeps
-// each query's running maximum and sum; Oᵀ is brought to the new maximum.
-static void softmax_tile(float *p, long keys, int diagonal, float *most, float *total, float *out, long hdp)
+// softmax_tile turns scores, in units of log2, into P, and keeps each query's
+// running maximum and sum; Oᵀ is brought to the new maximum.
+static void softmax_tile(float *p, const struct mask *m, float *most, float *total, float *out, long hdp)
 {
 	for (long c = 0; c < TILE; c += W) {
-		vf query = lane() + set1(c), old = load_f32(most + c), big = old;
-		long n = diagonal ? min_l(keys, c / STRIP * STRIP + STRIP) : keys;
+		vf seen = load_f32(m->seen + c), old = load_f32(most + c), big = old;
+		long n = m->most[c / STRIP];
 		for (long k = 0; k < n; k++) {
 			vf s = load_f32(p + k * TILE + c);
-			if (diagonal) {
-				s = masked(s, query, k);
+			if (!m->whole) {
+				s = masked(s, seen, k);
 				store_f32(p + k * TILE + c, s);
 			}
 			big = vmax(big, s);
@@ -191,18 +211,18 @@ static void softmax_tile(float *p, long keys, int diagonal, float *most, float *
 
 // softmax_grad_tile turns scores into P, and dP into dS = P∘(dP - mean), mean
 // being rowsum(do∘o).
-static void softmax_grad_tile(float *p, float *ds, long keys, int diagonal, const float *lse, const float *mean)
+static void softmax_grad_tile(float *p, float *ds, const struct mask *m, const float *lse, const float *mean)
 {
 	for (long c = 0; c < TILE; c += W) {
-		vf query = lane() + set1(c), l = load_f32(lse + c), m = load_f32(mean + c);
-		long n = diagonal ? min_l(keys, c / STRIP * STRIP + STRIP) : keys;
+		vf seen = load_f32(m->seen + c), l = load_f32(lse + c), d = load_f32(mean + c);
+		long n = up_to(m->most[c / STRIP], ROWS); // mm_keys reads whole blocks
 		for (long k = 0; k < n; k++) {
 			vf s = load_f32(p + k * TILE + c) - l, dp = load_f32(ds + k * TILE + c);
-			if (diagonal)
-				s = masked(s, query, k);
+			if (!m->whole)
+				s = masked(s, seen, k);
 			vf e = exp2_(s);
 			store_f32(p + k * TILE + c, e);
-			store_f32(ds + k * TILE + c, e * (dp - m));
+			store_f32(ds + k * TILE + c, e * (dp - d));
 		}
 	}
 }
@@ -212,17 +232,18 @@ static void softmax_grad_tile(float *p, float *ds, long keys, int diagonal, cons
 static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 {
 	long hd = a.hd, hdp = up_to(hd, W), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;
-	long rows = up_to(a.s, TILE), k0 = b * a.s * ldk + kv * hd;
+	long rows = up_to(a.sk, TILE), k0 = b * a.sk * ldk + kv * hd;
 	float *k = mem, *v = k + rows * hdp, scale = 1.44269504f / sqrtf(hd);
 	_Alignas(64) float p[TILE * TILE], most[TILE], total[TILE];
 	float q[TILE * hdp] __attribute__((aligned(64))), qt[TILE * hdp] __attribute__((aligned(64)));
 	float out[TILE * hdp] __attribute__((aligned(64)));
 
-	read_head(k, hdp, a.k, k0, ldk, a.s, hd);
-	read_head(v, hdp, a.v, k0, ldk, a.s, hd);
+	read_head(k, hdp, a.k, k0, ldk, a.sk, hd);
+	read_head(v, hdp, a.v, k0, ldk, a.sk, hd);
 	for (long h = kv * group; h < (kv + 1) * group; h++) {
-		for (long lo = 0; lo < a.s; lo += TILE) {
-			long queries = min_l(TILE, a.s - lo), q0 = (b * a.s + lo) * ldq + h * hd;
+		for (long lo = 0; lo < a.sq; lo += TILE) {
+			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
+			const int32_t *seen = a.seen + lo;
 			read_head(q, hdp, a.q, q0, ldq, queries, hd);
 			transpose(qt, q, TILE, hdp, scale);
 			memset(out, 0, sizeof out);
@@ -230,20 +251,23 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 				most[i] = HIDDEN;
 				total[i] = 0;
 			}
-			for (long t = 0; t < lo + queries; t += TILE) {
-				long keys = min_l(TILE, a.s - t);
-				int diagonal = t == lo;
-				mm_scores(p, k + t * hdp, hdp, qt, hd, up_to(keys, ROWS), diagonal);
-				softmax_tile(p, keys, diagonal, most, total, out, hdp);
-				mm_queries(out, v + t * hdp, hdp, p, keys, diagonal);
+			for (long t = 0; t < seen[queries - 1]; t += TILE) {
+				struct mask m = mask_of(seen, queries, t, min_l(TILE, a.sk - t));
+				mm_scores(p, k + t * hdp, hdp, qt, hd, &m);
+				softmax_tile(p, &m, most, total, out, hdp);
+				mm_queries(out, v + t * hdp, hdp, p, &m);
 			}
 			for (long r = 0; r < hdp; r++)
 				for (long c = 0; c < TILE; c += W)
 					store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) / load_f32(total + c));
 			transpose(q, out, hdp, TILE, 1);
+			for (long i = 0; i < queries && seen[i] == 0; i++) {
+				memset(q + i * hdp, 0, 4 * hdp);
+				total[i] = 0; // whose logarithm is -infinity
+			}
 			write_head(a.o, q0, ldq, queries, hd, q, hdp, 1);
 			for (long i = 0; i < queries; i++)
-				a.lse[(b * a.h + h) * a.s + lo + i] = most[i] * 0.693147181f + logf(total[i]);
+				a.lse[(b * a.h + h) * a.sq + lo + i] = most[i] * 0.693147181f + logf(total[i]);
 		}
 	}
 }
@@ -253,7 +277,7 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 {
 	long hd = a.hd, hdp = up_to(hd, W), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;
-	long rows = up_to(a.s, TILE), k0 = b * a.s * ldk + kv * hd;
+	long rows = up_to(a.sk, TILE), k0 = b * a.sk * ldk + kv * hd;
 	float *k = mem, *v = k + rows * hdp, *dk = v + rows * hdp, *dv = dk + rows * hdp;
 	float scale = 1 / sqrtf(hd);
 	_Alignas(64) float p[TILE * TILE], ds[TILE * TILE], lse[TILE], mean[TILE];
@@ -261,12 +285,13 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 	float qt[TILE * hdp] __attribute__((aligned(64))), dot[TILE * hdp] __attribute__((aligned(64)));
 	float dqt[TILE * hdp] __attribute__((aligned(64)));
 
-	read_head(k, hdp, a.k, k0, ldk, a.s, hd);
-	read_head(v, hdp, a.v, k0, ldk, a.s, hd);
+	read_head(k, hdp, a.k, k0, ldk, a.sk, hd);
+	read_head(v, hdp, a.v, k0, ldk, a.sk, hd);
 	memset(dk, 0, 8 * rows * hdp);
 	for (long h = kv * group; h < (kv + 1) * group; h++) {
-		for (long lo = 0; lo < a.s; lo += TILE) {
-			long queries = min_l(TILE, a.s - lo), q0 = (b * a.s + lo) * ldq + h * hd;
+		for (long lo = 0; lo < a.sq; lo += TILE) {
+			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
+			const int32_t *seen = a.seen + lo;
 			read_head(q, hdp, a.o, q0, ldq, queries, hd);
 			read_head(d_o, hdp, a.d_o, q0, ldq, queries, hd);
 			for (long i = 0; i < TILE; i++) {
@@ -274,26 +299,25 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 				for (long c = 0; c < hdp; c += W)
 					d = vfma(load_f32(q + i * hdp + c), load_f32(d_o + i * hdp + c), d);
 				mean[i] = sum(d);
-				lse[i] = i < queries ? a.lse[(b * a.h + h) * a.s + lo + i] * 1.44269504f : 0;
+				lse[i] = i < queries ? a.lse[(b * a.h + h) * a.sq + lo + i] * 1.44269504f : 0;
 			}
 			read_head(q, hdp, a.q, q0, ldq, queries, hd);
 			transpose(qt, q, TILE, hdp, scale * 1.44269504f);
 			transpose(dot, d_o, TILE, hdp, 1);
 			memset(dqt, 0, sizeof dqt);
-			for (long t = 0; t < lo + queries; t += TILE) {
-				long keys = min_l(TILE, a.s - t), padded = up_to(keys, ROWS);
-				int diagonal = t == lo;
-				mm_scores(p, k + t * hdp, hdp, qt, hd, padded, diagonal);
-				mm_scores(ds, v + t * hdp, hdp, dot, hd, padded, diagonal);
-				softmax_grad_tile(p, ds, padded, diagonal, lse, mean);
-				mm_queries(dqt, k + t * hdp, hdp, ds, keys, diagonal);
-				mm_keys(dk + t * hdp, ds, q, hdp, queries, padded, diagonal);
-				mm_keys(dv + t * hdp, p, d_o, hdp, queries, padded, diagonal);
+			for (long t = 0; t < seen[queries - 1]; t += TILE) {
+				struct mask m = mask_of(seen, queries, t, min_l(TILE, a.sk - t));
+				mm_scores(p, k + t * hdp, hdp, qt, hd, &m);
+				mm_scores(ds, v + t * hdp, hdp, dot, hd, &m);
+				softmax_grad_tile(p, ds, &m, lse, mean);
+				mm_queries(dqt, k + t * hdp, hdp, ds, &m);
+				mm_keys(dk + t * hdp, ds, q, hdp, &m);
+				mm_keys(dv + t * hdp, p, d_o, hdp, &m);
 			}
 			transpose(q, dqt, hdp, TILE, 1);
 			write_head(a.dq, q0, ldq, queries, hd, q, hdp, scale);
 		}
 	}
-	write_head(a.dk, k0, ldk, a.s, hd, dk, hdp, scale);
-	write_head(a.dv, k0, ldk, a.s, hd, dv, hdp, 1);
+	write_head(a.dk, k0, ldk, a.sk, hd, dk, hdp, scale);
+	write_head(a.dv, k0, ldk, a.sk, hd, dv, hdp, 1);
 }

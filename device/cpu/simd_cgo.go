@@ -49,8 +49,8 @@ func lossRows(s []lossRow) *C.struct_loss_row {
 
 func (a *attention) c() C.struct_attention {
 	return C.struct_attention{
-		b: C.int64_t(a.b), s: C.int64_t(a.s), h: C.int64_t(a.h), kv: C.int64_t(a.kv), hd: C.int64_t(a.hd),
-		o: a.o.c(), q: a.q.c(), k: a.k.c(), v: a.v.c(), lse: floats(a.lse),
+		b: C.int64_t(a.b), sq: C.int64_t(a.sq), sk: C.int64_t(a.sk), h: C.int64_t(a.h), kv: C.int64_t(a.kv), hd: C.int64_t(a.hd),
+		o: a.o.c(), q: a.q.c(), k: a.k.c(), v: a.v.c(), lse: floats(a.lse), seen: ints(a.seen),
 	}
 }
 
@@ -75,12 +75,12 @@ func simdTable(t *C.struct_simd_table) *table {
 		rmsNormGrad: func(dx vec, dw []float32, dy, s vec, rstd []float32, w, add vec) {
 			C.call_rms_norm_grad(t, dx.c(), floats(dw), dy.c(), s.c(), floats(rstd), C.int64_t(len(rstd)), w.c(), add.c())
 		},
-		rope: func(x vec, angles []float32, heads, hd, first int, inverse bool) {
+		rope: func(x vec, angles []float32, pos []int32, heads, hd, first int, inverse bool) {
 			back := C.int(0)
 			if inverse {
 				back = 1
 			}
-			C.call_rope(t, x.c(), floats(angles), C.int64_t(len(angles)/max(1, hd)), C.int64_t(heads), C.int64_t(hd), C.int64_t(first), back)
+			C.call_rope(t, x.c(), floats(angles), ints(pos), C.int64_t(len(pos)), C.int64_t(heads), C.int64_t(hd), C.int64_t(first), back)
 		},
 		attend: func(a *attention, b, kv int, mem []float32) {
 			C.call_attend(t, a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))

@@ -65,13 +65,13 @@ static void rms_norm_grad(struct vec dx, float *dw, struct vec dy, struct vec s,
 	BY_TYPE(type, rms_norm_grad_as, dx, dw, dy, s, rstd, rows, w, add);
 }
 
-INLINE void rope_as(const int type, struct vec x, const float *table, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse)
+INLINE void rope_as(const int type, struct vec x, const float *table, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse)
 {
 	x = pin(type, x);
 	struct vec angles = floats(table);
 	vf sign = set1(inverse ? -1 : 1);
 	for (long o = 0, row = 0; o < x.n; o += hd, row++) {
-		long at = (first + row / heads) % seq * hd;
+		long at = pos[(first + row / heads) % seq] * hd;
 		EACH(i, k, hd, {
 			vf v = load(x, o + i, k), cs = load(angles, at + i, k);
 			// Even lanes: a·cos - b·sin; odd lanes: b·cos + a·sin.
@@ -80,7 +80,7 @@ INLINE void rope_as(const int type, struct vec x, const float *table, int64_t se
 	}
 }
 
-static void rope(struct vec x, const float *table, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse)
+static void rope(struct vec x, const float *table, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse)
 {
-	BY_TYPE(x.type, rope_as, x, table, seq, heads, hd, first, inverse);
+	BY_TYPE(x.type, rope_as, x, table, pos, seq, heads, hd, first, inverse);
 }

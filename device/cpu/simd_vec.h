@@ -100,6 +100,7 @@ INLINE vd high_half(vf a) { return _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
 INLINE vi set1_i(int32_t x) { return x - (vi){0}; }
 INLINE vi select_i(vi mask, vi a, vi b) { return (mask & a) | (~mask & b); }
 INLINE long min_l(long a, long b) { return a < b ? a : b; }
+INLINE long max_l(long a, long b) { return a > b ? a : b; }
 
 // to_bf16 rounds to nearest even; a NaN stays one.
 INLINE vi to_bf16(vf v)

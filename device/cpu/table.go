@@ -17,7 +17,7 @@ type table struct {
 	sumRows     func(dst []float32, x vec)
 	rmsNorm     func(y, sum vec, rstd []float32, x, residual, w vec, eps float32)
 	rmsNormGrad func(dx vec, dw []float32, dy, s vec, rstd []float32, w, add vec)
-	rope        func(x vec, angles []float32, heads, hd, first int, inverse bool)
+	rope        func(x vec, angles []float32, pos []int32, heads, hd, first int, inverse bool)
 	attend      func(a *attention, b, kv int, mem []float32)
 	attendGrad  func(a *attentionGrad, b, kv int, mem []float32)
 	swiGLU      func(h, gate, up vec)

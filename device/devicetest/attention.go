@@ -7,26 +7,44 @@ import (
 	"math"
 
 	"octet/dtype"
+	"octet/tensor"
 )
 
-// heads is the shape of one attention: q [B,S,H,hd], k and v [B,S,KV,hd].
-type heads struct{ b, s, h, kv, hd int }
+// heads is the shape of one attention, q [B,Sq,H,hd], k and v [B,Sk,KV,hd], and
+// the positions of queries and keys (nil: 0, 1, …).
+type heads struct {
+	b, sq, sk, h, kv, hd int
+	qpos, kpos           []float64
+}
 
-func (a heads) q(b, t, h int) int { return ((b*a.s+t)*a.h + h) * a.hd }
-func (a heads) k(b, t, h int) int { return ((b*a.s+t)*a.kv + h/(a.h/a.kv)) * a.hd }
+func (a heads) q(b, t, h int) int { return ((b*a.sq+t)*a.h + h) * a.hd }
+func (a heads) k(b, t, h int) int { return ((b*a.sk+t)*a.kv + h/(a.h/a.kv)) * a.hd }
 
-// each calls f with the softmax row of every query.
+func position(pos []float64, t int) float64 {
+	if pos == nil {
+		return float64(t)
+	}
+	return pos[t]
+}
+
+// each calls f with the softmax row of every query: a value for every key, 0
+// where it is hidden.
 func (a heads) each(q, k []float64, f func(b, i, h int, p []float64, lse float64)) {
 	for b := range a.b {
 		for h := range a.h {
-			for i := range a.s {
-				p := make([]float64, i+1)
-				top := math.Inf(-1)
+			for i := range a.sq {
+				p, top, sum := make([]float64, a.sk), math.Inf(-1), 0.0
 				for j := range p {
-					p[j] = dot(q[a.q(b, i, h):][:a.hd], k[a.k(b, j, h):][:a.hd]) / math.Sqrt(float64(a.hd))
+					p[j] = math.Inf(-1)
+					if position(a.kpos, j) <= position(a.qpos, i) {
+						p[j] = dot(q[a.q(b, i, h):][:a.hd], k[a.k(b, j, h):][:a.hd]) / math.Sqrt(float64(a.hd))
+					}
 					top = max(top, p[j])
 				}
-				var sum float64
+				if math.IsInf(top, -1) {
+					f(b, i, h, make([]float64, a.sk), top)
+					continue
+				}
 				for j := range p {
 					p[j] = math.Exp(p[j] - top)
 					sum += p[j]
@@ -41,9 +59,9 @@ func (a heads) each(q, k []float64, f func(b, i, h int, p []float64, lse float64
 }
 
 func (a heads) attention(q, k, v []float64) (o, lse []float64) {
-	o, lse = make([]float64, len(q)), make([]float64, a.b*a.h*a.s)
+	o, lse = make([]float64, len(q)), make([]float64, a.b*a.h*a.sq)
 	a.each(q, k, func(b, i, h int, p []float64, l float64) {
-		lse[(b*a.h+h)*a.s+i] = l
+		lse[(b*a.h+h)*a.sq+i] = l
 		for j, w := range p {
 			for c := range a.hd {
 				o[a.q(b, i, h)+c] += w * v[a.k(b, j, h)+c]
@@ -76,54 +94,124 @@ func (a heads) gradient(do, q, k, v []float64) (dq, dk, dv []float64) {
 	return dq, dk, dv
 }
 
+// attended is one attention on the device, inputs and outputs.
+type attended struct {
+	heads
+	q, k, v, do input
+	qpos, kpos  *tensor.Tensor
+	o, lse      *tensor.Tensor
+	dq, dk, dv  *tensor.Tensor
+}
+
+func newAttended(h *harness, ty dtype.Type, a heads) *attended {
+	return &attended{
+		heads: a,
+		q:     h.normal(ty, a.b, a.sq, a.h, a.hd), k: h.normal(ty, a.b, a.sk, a.kv, a.hd), v: h.normal(ty, a.b, a.sk, a.kv, a.hd),
+		do: h.normal(ty, a.b, a.sq, a.h, a.hd), qpos: h.positions(a.qpos), kpos: h.positions(a.kpos),
+		o: h.out(ty, a.b, a.sq, a.h, a.hd), lse: h.out(dtype.Float32, a.b, a.h, a.sq),
+		dq: h.out(ty, a.b, a.sq, a.h, a.hd), dk: h.out(ty, a.b, a.sk, a.kv, a.hd), dv: h.out(ty, a.b, a.sk, a.kv, a.hd),
+	}
+}
+
+// positions uploads int32 positions; nil stays nil.
+func (h *harness) positions(pos []float64) *tensor.Tensor {
+	if pos == nil {
+		return nil
+	}
+	return h.put(dtype.Int32, pos, len(pos)).Tensor
+}
+
+func (x *attended) forward(h *harness) {
+	h.Attention(x.o, x.lse, x.q.Tensor, x.k.Tensor, x.v.Tensor, x.qpos, x.kpos)
+}
+
+func (x *attended) backward(h *harness) {
+	h.AttentionGrad(x.dq, x.dk, x.dv, x.do.Tensor, x.q.Tensor, x.k.Tensor, x.v.Tensor, x.o, x.lse, x.qpos, x.kpos)
+}
+
+func (x *attended) wantForward(h *harness, what string, tol float64) {
+	o, lse := x.attention(x.q.v, x.k.v, x.v.v)
+	h.want("o "+what, x.o, o, tol)
+	h.want("lse "+what, x.lse, lse, tolerance(dtype.Float32))
+}
+
+// upTo are n positions from first on.
+func upTo(first, n int) []float64 {
+	pos := make([]float64, n)
+	for i := range pos {
+		pos[i] = float64(first + i)
+	}
+	return pos
+}
+
+// rising are n positions from first on with random steps below step; 1: all
+// alike.
+func (h *harness) rising(first, n, step int) []float64 {
+	pos := make([]float64, n)
+	for i := range pos {
+		pos[i] = float64(first)
+		first += h.rand.IntN(step)
+	}
+	return pos
+}
+
 func attentionCases() []kernelCase {
 	var all []kernelCase
-	for _, a := range []heads{{0, 4, 1, 1, 8}, {1, 1, 1, 1, 2}, {2, 7, 4, 2, 6}, {1, 33, 2, 1, 8}, {2, 70, 4, 2, 16},
-		{1, 130, 3, 1, 32}, {1, 67, 2, 2, 64}, {1, 40, 2, 1, 128}, {1, 300, 1, 1, 20}} {
-		all = append(all, kernelCase{fmt.Sprintf("attention/%+v", a), func(h *harness) {
-			for _, ty := range both {
-				q, k, v := h.normal(ty, a.b, a.s, a.h, a.hd), h.normal(ty, a.b, a.s, a.kv, a.hd), h.normal(ty, a.b, a.s, a.kv, a.hd)
-				do := h.normal(ty, a.b, a.s, a.h, a.hd)
-				o, lse := h.out(ty, a.b, a.s, a.h, a.hd), h.out(dtype.Float32, a.b, a.h, a.s)
-				h.Attention(o, lse, q.Tensor, k.Tensor, v.Tensor)
-				wantO, wantL := a.attention(q.v, k.v, v.v)
-				h.want(fmt.Sprint("o ", ty), o, wantO, tolerance(ty))
-				h.want(fmt.Sprint("lse ", ty), lse, wantL, tolerance(dtype.Float32))
-				dq, dk, dv := h.out(ty, q.Shape...), h.out(ty, k.Shape...), h.out(ty, v.Shape...)
-				h.AttentionGrad(dq, dk, dv, do.Tensor, q.Tensor, k.Tensor, v.Tensor, o, lse)
-				wantQ, wantK, wantV := a.gradient(do.v, q.v, k.v, v.v)
-				// rowsum(do∘o) reads o rounded to its type, so its error is not dq's own.
-				h.want(fmt.Sprint("dq ", ty), dq, wantQ, 8*tolerance(ty))
-				h.want(fmt.Sprint("dk ", ty), dk, wantK, 8*tolerance(ty))
-				h.want(fmt.Sprint("dv ", ty), dv, wantV, tolerance(ty))
-			}
-		}})
+	for _, a := range []heads{
+		{0, 4, 4, 1, 1, 8, nil, nil}, {1, 1, 1, 1, 1, 2, nil, nil}, {2, 7, 7, 4, 2, 6, nil, nil}, {1, 33, 33, 2, 1, 8, nil, nil}, {2, 70, 70, 4, 2, 16, nil, nil},
+		{1, 130, 130, 3, 1, 32, nil, nil}, {1, 67, 67, 2, 2, 64, nil, nil}, {1, 40, 40, 2, 1, 128, nil, nil}, {1, 300, 300, 1, 1, 20, nil, nil},
+		// Positions of one side, gaps, equal ones, queries that see nothing, or all.
+		{1, 5, 9, 2, 1, 7, nil, nil}, {2, 9, 5, 2, 2, 33, nil, nil}, {1, 1, 20, 4, 2, 16, upTo(19, 1), nil}, {2, 5, 20, 4, 2, 6, upTo(15, 5), nil},
+		{1, 4, 7, 2, 1, 8, []float64{3, 4, 90, 91}, []float64{0, 2, 3, 50, 90, 91, 200}}, {1, 4, 6, 1, 1, 5, []float64{2, 2, 2, 7}, []float64{0, 2, 2, 3, 7, 7}},
+		{2, 16, 4, 2, 1, 8, nil, upTo(3, 4)}, {1, 6, 4, 2, 1, 8, nil, upTo(6, 4)}, {1, 3, 0, 2, 1, 8, nil, nil}, {1, 0, 3, 2, 1, 8, nil, nil},
+		{1, 70, 150, 2, 1, 16, upTo(80, 70), nil}, {1, 64, 128, 2, 1, 16, upTo(64, 64), nil}, {1, 65, 63, 2, 1, 24, upTo(100, 65), nil}, {1, 140, 90, 2, 1, 8, nil, upTo(50, 90)},
+	} {
+		all = append(all, attentionCase(fmt.Sprintf("attention/%+v", a), func(*harness) heads { return a }))
+	}
+	for i := range 12 {
+		all = append(all, attentionCase(fmt.Sprint("attention/random positions ", i), func(h *harness) heads {
+			sq, sk := 1+h.rand.IntN(150), 1+h.rand.IntN(200)
+			first, step := h.rand.IntN(120), 1+h.rand.IntN(4)
+			return heads{1, sq, sk, 2, 1 + i%2, 1 + h.rand.IntN(20), h.rising(h.rand.IntN(120), sq, 5-step), h.rising(first, sk, step)}
+		}))
 	}
 	return append(all, kernelCase{"attention/finite differences", func(h *harness) {
-		a := heads{1, 6, 4, 2, 4}
-		ty := dtype.Float32
-		q, k, v := h.normal(ty, a.b, a.s, a.h, a.hd), h.normal(ty, a.b, a.s, a.kv, a.hd), h.normal(ty, a.b, a.s, a.kv, a.hd)
-		do := h.normal(ty, a.b, a.s, a.h, a.hd)
-		o, lse := h.out(ty, q.Shape...), h.out(ty, a.b, a.h, a.s)
-		dq, dk, dv := h.out(ty, q.Shape...), h.out(ty, k.Shape...), h.out(ty, v.Shape...)
-		h.Attention(o, lse, q.Tensor, k.Tensor, v.Tensor)
-		h.AttentionGrad(dq, dk, dv, do.Tensor, q.Tensor, k.Tensor, v.Tensor, o, lse)
-		loss := func() float64 { o, _ := a.attention(q.v, k.v, v.v); return dot(do.v, o) }
-		h.want("dq", dq, numericGrad(q.v, loss), tolerance(ty))
-		h.want("dk", dk, numericGrad(k.v, loss), tolerance(ty))
-		h.want("dv", dv, numericGrad(v.v, loss), tolerance(ty))
+		for i, a := range []heads{{1, 6, 6, 4, 2, 4, nil, nil}, {1, 3, 8, 4, 2, 4, []float64{1, 6, 9}, []float64{1, 2, 3, 5, 6, 7, 9, 10}}} {
+			ty := dtype.Float32
+			x := newAttended(h, ty, a)
+			x.forward(h)
+			x.backward(h)
+			loss := func() float64 { o, _ := a.attention(x.q.v, x.k.v, x.v.v); return dot(x.do.v, o) }
+			h.want(fmt.Sprint("dq ", i), x.dq, numericGrad(x.q.v, loss), tolerance(ty))
+			h.want(fmt.Sprint("dk ", i), x.dk, numericGrad(x.k.v, loss), tolerance(ty))
+			h.want(fmt.Sprint("dv ", i), x.dv, numericGrad(x.v.v, loss), tolerance(ty))
+		}
 	}}, kernelCase{"attention/large scores", func(h *harness) {
 		// Scores of hundreds: the running maximum must hold.
-		a := heads{1, 80, 1, 1, 16}
-		q, k, v := h.normal(dtype.Float32, 1, 80, 1, 16), h.normal(dtype.Float32, 1, 80, 1, 16), h.normal(dtype.Float32, 1, 80, 1, 16)
-		for i := range q.v {
-			q.v[i] *= 100
+		x := newAttended(h, dtype.Float32, heads{1, 80, 80, 1, 1, 16, nil, nil})
+		for i := range x.q.v {
+			x.q.v[i] *= 100
 		}
-		q = h.put(dtype.Float32, q.v, q.Shape...)
-		o, lse := h.out(dtype.Float32, q.Shape...), h.out(dtype.Float32, 1, 1, 80)
-		h.Attention(o, lse, q.Tensor, k.Tensor, v.Tensor)
-		wantO, wantL := a.attention(q.v, k.v, v.v)
-		h.want("o", o, wantO, 1e-4)
-		h.want("lse", lse, wantL, tolerance(dtype.Float32))
-	}})
+		x.q = h.put(dtype.Float32, x.q.v, x.q.Shape...)
+		x.forward(h)
+		x.wantForward(h, "", 1e-4)
+	}}, cacheCase(), ringCase())
+}
+
+// attentionCase compares attention and its gradient with the oracle.
+func attentionCase(name string, shape func(h *harness) heads) kernelCase {
+	return kernelCase{name, func(h *harness) {
+		a := shape(h)
+		for _, ty := range both {
+			x := newAttended(h, ty, a)
+			x.forward(h)
+			x.wantForward(h, fmt.Sprint(ty), tolerance(ty))
+			x.backward(h)
+			dq, dk, dv := a.gradient(x.do.v, x.q.v, x.k.v, x.v.v)
+			// rowsum(do∘o) reads o rounded to its type, so its error is not dq's own.
+			h.want(fmt.Sprint("dq ", ty), x.dq, dq, 8*tolerance(ty))
+			h.want(fmt.Sprint("dk ", ty), x.dk, dk, 8*tolerance(ty))
+			h.want(fmt.Sprint("dv ", ty), x.dv, dv, tolerance(ty))
+		}
+	}}
 }

@@ -134,9 +134,15 @@ func ropeCases() []kernelCase {
 			for _, ty := range both {
 				for _, inverse := range []bool{false, true} {
 					x := h.normal(ty, b, seq, heads, hd)
+					pos := upTo(0, seq)
+					var at32 *tensor.Tensor
+					if inverse { // and in any order
+						pos = h.ints(seq+2, seq).v
+						at32 = h.positions(pos)
+					}
 					want := make([]float64, len(x.v))
 					for i := 0; i < len(want); i += 2 {
-						at := i/(heads*hd)%seq*hd + i%hd
+						at := int(pos[i/(heads*hd)%seq])*hd + i%hd
 						cos, sin := table.v[at], table.v[at+1]
 						if inverse {
 							sin = -sin
@@ -144,7 +150,7 @@ func ropeCases() []kernelCase {
 						want[i] = x.v[i]*cos - x.v[i+1]*sin
 						want[i+1] = x.v[i]*sin + x.v[i+1]*cos
 					}
-					h.RoPE(x.Tensor, table.Tensor, inverse)
+					h.RoPE(x.Tensor, table.Tensor, at32, inverse)
 					h.want(fmt.Sprint(ty, " inverse ", inverse), x.Tensor, want, tolerance(ty))
 				}
 			}

@@ -51,12 +51,11 @@ func nanCases() []kernelCase {
 			h.SwiGLU(act, x.Tensor, up.Tensor)
 			h.want(fmt.Sprint("swiglu ", ty), act, gated, tolerance(ty))
 
-			a := heads{1, rows, 1, 1, d}
-			query, k, v := x.View(1, rows, 1, d), h.normal(ty, 1, rows, 1, d), h.normal(ty, 1, rows, 1, d)
-			o, lse := h.out(ty, 1, rows, 1, d), h.out(dtype.Float32, 1, 1, rows)
-			h.Attention(o, lse, query, k.Tensor, v.Tensor)
-			attended, _ := a.attention(x.v, k.v, v.v)
-			h.want(fmt.Sprint("attention ", ty), o, attended, tolerance(ty))
+			a := newAttended(h, ty, heads{1, rows, rows, 1, 1, d, nil, nil})
+			a.q = h.put(ty, x.v, 1, rows, 1, d)
+			a.forward(h)
+			o, _ := a.attention(x.v, a.k.v, a.v.v)
+			h.want(fmt.Sprint("attention ", ty), a.o, o, tolerance(ty))
 
 			targets, loss := h.ints(d, rows), h.one(1)
 			h.CrossEntropy(loss, x.Tensor, targets.Tensor, h.one(1))

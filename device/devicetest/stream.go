@@ -126,6 +126,49 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 		}
 	})
 
+	t.Run("positions that descend, are below 0 or outside the table are an error", func(t *testing.T) {
+		h, _ := setup(t)
+		x, lse, table := h.normal(f32, 1, 3, 2, 4).Tensor, h.out(f32, 1, 2, 3), h.normal(f32, 8, 2, 2).Tensor
+		good := h.positions([]float64{1, 1, 7})
+		for _, c := range []struct {
+			pos  []float64
+			want string
+			rope bool
+		}{
+			{[]float64{0, 5, 4}, "position 4 of query 2 is below 5", false},
+			{[]float64{-1, 0, 1}, "position -1 of query 0 is below 0", false},
+			{[]float64{0, 1, 8}, "position 8 of token 2 is outside the table of 8", true},
+			{[]float64{0, -2, 1}, "position -2 of token 1 is outside the table of 8", true},
+		} {
+			bad := h.positions(c.pos)
+			calls := map[string]func(){"rope": func() { h.RoPE(x, table, bad, false) }}
+			if !c.rope {
+				calls = map[string]func(){
+					"query": func() { h.Attention(h.out(f32, x.Shape...), lse, x, x, x, bad, good) },
+					"key":   func() { h.Attention(h.out(f32, x.Shape...), lse, x, x, x, good, bad) },
+					"gradient": func() {
+						h.AttentionGrad(h.out(f32, x.Shape...), h.out(f32, x.Shape...), h.out(f32, x.Shape...), x, x, x, x, x, lse, bad, nil)
+					},
+				}
+			}
+			for name, call := range calls {
+				call()
+				want := c.want
+				if name == "key" {
+					want = strings.Replace(want, "query", "key", 1)
+				}
+				if err := h.Sync(); err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%s at %v: %v; want %q", name, c.pos, err, want)
+				}
+			}
+		}
+		h.RoPE(x, table, good, false)
+		h.Attention(h.out(f32, x.Shape...), lse, x, x, x, good, good)
+		if err := h.Sync(); err != nil {
+			t.Error(err)
+		}
+	})
+
 	t.Run("wrong shapes and types panic at the call", func(t *testing.T) {
 		h, _ := setup(t)
 		a, b, bytes := h.out(f32, 4, 4), h.out(f32, 4, 5), h.out(dtype.Float8E4M3, 4, 4)
@@ -141,11 +184,16 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 			"matmul": func() {
 				h.MatMul(a, tensor.Operand{Tensor: a}, tensor.Operand{Tensor: b}, device.MatMulOptions{TransB: true})
 			},
-			"rmsnorm":   func() { h.RMSNorm(a, nil, a, a, nil, a, 0) },
-			"rope":      func() { h.RoPE(a, b, false) },
-			"attention": func() { h.Attention(a, a, a, a, a) },
-			"swiglu":    func() { h.SwiGLU(a, a, b) },
-			"loss":      func() { h.CrossEntropy(a, b, a, a) },
+			"rmsnorm": func() { h.RMSNorm(a, nil, a, a, nil, a, 0) },
+			"rope":    func() { h.RoPE(a, b, nil, false) },
+			"positions": func() {
+				x := h.out(f32, 1, 3, 2, 4)
+				h.Attention(x, h.out(f32, 1, 2, 3), x, x, x, h.positions(upTo(0, 2)), nil)
+			},
+			"short table": func() { h.RoPE(h.out(f32, 1, 3, 2, 4), h.out(f32, 2, 2, 2), nil, false) },
+			"attention":   func() { h.Attention(a, a, a, a, a, nil, nil) },
+			"swiglu":      func() { h.SwiGLU(a, a, b) },
+			"loss":        func() { h.CrossEntropy(a, b, a, a) },
 			"slice": func() {
 				h.CrossEntropyStats(h.out(f32, 4), h.out(f32, 4), h.out(f32, 4), a, h.ints(4, 4).Tensor, 3, 6)
 			},
