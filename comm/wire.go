@@ -4,25 +4,45 @@ package comm
 
 import (
 	"octet/device"
-	"octet/dtype"
 	"octet/tensor"
 )
 
-// Parcel is a shard on its way: Ship is gathered, Keep is a value that all
-// ranks already agree on (a scale) and that never travels.
+// Parcel is a tensor on its way between ranks. Ship travels; Scale and Inv are
+// what all ranks know already of a cast, and never do.
 type Parcel struct {
-	Ship []*tensor.Tensor
-	Keep *tensor.Tensor
+	Ship       []*tensor.Tensor
+	Scale, Inv *tensor.Tensor
 }
 
-// Wire is how a shard travels: in a high precision type, or as float8.
-// Pack makes what is sent from a shard [c, ...] padded to the size every rank
-// has; Ship's memory comes from pool, and the caller frees it there. Unpack
-// makes the operand a matmul reads from the gathered parcel, whose Ship
-// tensors have Size times the rows.
+// Wire is how the shards of a tensor travel when they are gathered: in a high
+// precision type, or as float8. Pack is what FSDP2 calls fsdp_pre_all_gather,
+// Unpack fsdp_post_all_gather.
 type Wire interface {
-	Pack(s device.Stream, pool *device.Pool, g Comm, shard *tensor.Tensor) Parcel
-	Unpack(s device.Stream, gathered Parcel) tensor.Operand
-	// Type is the element type that travels.
-	Type() dtype.Type
+	// Sends lists what travels for a shard [c, ...], padded to the shape that
+	// every rank has; a gathered tensor has Size times the rows.
+	Sends(shard []int) []tensor.Spec
+	// Pack writes the shard to p.Ship, this rank's parts of the gathered tensors,
+	// and sets p's scale and reciprocal where the ranks of g share one. Memory that
+	// it needs comes from pool, the stream's.
+	Pack(s device.Stream, pool *device.Pool, g Comm, p *Parcel, shard *tensor.Tensor)
+	// Unpack is the operand that a matmul reads: the first rows of what was
+	// gathered. The rest is padding.
+	Unpack(s device.Stream, gathered Parcel, rows int) tensor.Operand
+}
+
+// Reduction is how whole gradients become the sum over ranks, each rank's own
+// part of it. src[i] has Size times the rows of dst[i], float32. Memory that it
+// needs comes from pool and is free again, in the order of s, when it returns.
+type Reduction interface {
+	Reduce(s device.Stream, pool *device.Pool, g Comm, dst, src []*tensor.Tensor)
+}
+
+// SumReduction is a ReduceScatter in float32.
+type SumReduction struct{}
+
+var _ Reduction = SumReduction{}
+
+// Reduce implements Reduction.
+func (SumReduction) Reduce(s device.Stream, _ *device.Pool, g Comm, dst, src []*tensor.Tensor) {
+	g.ReduceScatter(s, dst, src, Sum)
 }

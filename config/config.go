@@ -144,7 +144,7 @@ type Float8 struct {
 
 // Validation is the [validation] section.
 type Validation struct {
-	Enable         bool   `toml:"enable" later:"validation" help:"measure the loss on validation data at step 1 and every freq steps"`
+	Enable         bool   `toml:"enable" help:"measure the loss on validation data at step 1 and every freq steps"`
 	Dataset        string `toml:"dataset" when:"validation.enable" default:"gosource" enum:"gosource,text,tokens" help:"gosource: the one file in a hundred that training leaves out; others as training.dataset"`
 	DatasetPath    string `toml:"dataset_path" when:"validation.enable" help:"file or folder of the dataset"`
 	LocalBatchSize int    `toml:"local_batch_size" when:"validation.enable" default:"8" in:"[1,1048576]" help:"sequences per rank"`

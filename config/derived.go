@@ -43,6 +43,14 @@ func (c *Config) Microbatches(world int) int {
 	return c.GlobalBatchSize(world) / (c.Training.LocalBatchSize * c.DataRanks(world))
 }
 
+// LongestSequence is the tokens of the longest sequence that the model is to take.
+func (c *Config) LongestSequence() int {
+	if c.Validation.Enable {
+		return max(c.Training.SeqLen, c.Validation.SeqLen)
+	}
+	return c.Training.SeqLen
+}
+
 // otherDegrees is the product of all degrees but the shard degree.
 func (c *Config) otherDegrees() int {
 	p := &c.Parallelism

@@ -74,6 +74,9 @@ func (l *Loader) Epochs(batches int) float64 {
 // Summary says how much data there is, and what of it was left out.
 func (l *Loader) Summary() string { return l.source.Summary() }
 
+// Batches is how many whole batches one epoch has.
+func (l *Loader) Batches() int { return int(l.windows / l.batch()) }
+
 // batch is the number of samples of all ranks in one batch.
 func (l *Loader) batch() uint64 { return uint64(l.c.Ranks * l.c.LocalBatch) }
 

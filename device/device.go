@@ -35,6 +35,10 @@ type Device interface {
 type Event interface {
 	// Done reports whether all work before the event has run.
 	Done() bool
+	// Sync blocks until then and returns the stream's error so far, if any,
+	// which also stays with the stream. What was downloaded before the event is
+	// valid; work behind it goes on.
+	Sync() error
 }
 
 // Stream is a queue of work that runs in order. All methods but Sync only
@@ -45,7 +49,8 @@ type Stream interface {
 	// Upload copies host memory to dst; src may be changed after Upload
 	// returns. len(src) must be dst.Bytes().
 	Upload(dst *tensor.Tensor, src []byte)
-	// Download copies src to host memory, which is valid after the next Sync.
+	// Download copies src to host memory, which is valid after the next Sync
+	// of the stream or of an event behind it.
 	Download(dst []byte, src *tensor.Tensor)
 	// Record marks the work enqueued so far.
 	Record() Event

@@ -132,13 +132,14 @@ type Kernels interface {
 	// float64 until the end.
 	SumSquares(dst *tensor.Tensor, ts []*tensor.Tensor)
 	// ClipCoef turns a global sum of squares into norm = sqrt(sumsq) and
-	// coef = min(1, maxNorm/(norm+1e-6)); maxNorm <= 0 gives coef 1. All
-	// float32 [1].
+	// coef = min(1, maxNorm/(norm+1e-6)); maxNorm <= 0 gives coef 1. A norm that
+	// is not finite gives NaN. All float32 [1].
 	ClipCoef(norm, coef, sumsq *tensor.Tensor, maxNorm float32)
 	// AdamW updates each p, m, v (float32) with g·coef (coef float32 [1], nil:
 	// 1), in the order of operations of arXiv 1711.05101 as PyTorch has it:
-	// decay first, eps outside the corrected root.
-	AdamW(p, g, m, v []*tensor.Tensor, coef *tensor.Tensor, h AdamWStep)
+	// decay first, eps outside the corrected root. steps, int32 [1], counts the
+	// updates and goes up by one before. Where coef is NaN nothing is written.
+	AdamW(p, g, m, v []*tensor.Tensor, steps, coef *tensor.Tensor, o AdamWOptions)
 }
 
 // MatMulOptions choose which operands are read transposed. With TransA,
@@ -157,11 +158,9 @@ type MatMulOptions struct {
 	FastAccum bool
 }
 
-// AdamWStep are the numbers of one step, computed in float64 on the host.
-// Correction1 = 1-β1^t, Correction2 = 1-β2^t. Adam is WeightDecay in the
-// gradient instead of decoupled when L2 is set.
-type AdamWStep struct {
+// AdamWOptions are the numbers of one update. Adam is WeightDecay in the gradient
+// instead of decoupled when L2 is set.
+type AdamWOptions struct {
 	LR, Beta1, Beta2, Eps, WeightDecay float64
-	Correction1, Correction2           float64
 	L2                                 bool
 }

@@ -5,6 +5,7 @@ package device
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"octet/dtype"
 	"octet/tensor"
@@ -16,11 +17,13 @@ import (
 // may be freed once the pool's stream waits for an event of that use.
 // A Pool is not safe for concurrent use.
 type Pool struct {
-	dev  Device
-	free map[int][]tensor.Buffer
-	live int // bytes handed out
-	peak int
-	held int // bytes taken from the device
+	dev     Device
+	free    map[int][]tensor.Buffer
+	live    int // bytes handed out
+	peak    int
+	held    int               // bytes taken from the device
+	scopes  [][]tensor.Buffer // what each open scope has handed out, the innermost last
+	lasting *Pool
 }
 
 // NewPool makes an empty pool over dev.
@@ -47,16 +50,20 @@ func (p *Pool) New(t dtype.Type, shape ...int) *tensor.Tensor {
 	class := sizeClass(n)
 	p.live += class
 	p.peak = max(p.peak, p.live)
+	var buf tensor.Buffer
 	if list := p.free[class]; len(list) > 0 {
-		buf := list[len(list)-1]
+		buf = list[len(list)-1]
 		p.free[class] = list[:len(list)-1]
-		return tensor.New(buf, t, shape...)
+	} else {
+		var err error
+		if buf, err = p.dev.Alloc(class); err != nil {
+			panic(fmt.Sprintf("device: %s: %d bytes for %v%v, %d in use: %v", p.dev.Name(), class, t, shape, p.live, err))
+		}
+		p.held += class
 	}
-	buf, err := p.dev.Alloc(class)
-	if err != nil {
-		panic(fmt.Sprintf("device: %s: %d bytes for %v%v, %d in use: %v", p.dev.Name(), class, t, shape, p.live, err))
+	if open := len(p.scopes); open > 0 {
+		p.scopes[open-1] = append(p.scopes[open-1], buf)
 	}
-	p.held += class
 	return tensor.New(buf, t, shape...)
 }
 
@@ -66,9 +73,63 @@ func (p *Pool) Free(t *tensor.Tensor) {
 	if t == nil {
 		return
 	}
-	n := t.Buf.Len()
+	for i := len(p.scopes) - 1; i >= 0; i-- {
+		if p.forget(i, t.Buf) {
+			break
+		}
+	}
+	p.take(t.Buf)
+}
+
+// forget takes buf out of scope i, and reports whether it was there. What is freed
+// was most often handed out last.
+func (p *Pool) forget(i int, buf tensor.Buffer) bool {
+	for j := len(p.scopes[i]) - 1; j >= 0; j-- {
+		if p.scopes[i][j] == buf {
+			p.scopes[i] = slices.Delete(p.scopes[i], j, j+1)
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Pool) take(buf tensor.Buffer) {
+	n := buf.Len()
 	p.live -= n
-	p.free[n] = append(p.free[n], t.Buf)
+	p.free[n] = append(p.free[n], buf)
+}
+
+// Scope begins a scope; end frees everything that the pool has handed out since
+// and that is not free yet, but for the results, which then belong to the scope
+// around. Scopes end in the reverse of their order.
+func (p *Pool) Scope() (end func(results ...*tensor.Tensor)) {
+	p.scopes = append(p.scopes, nil)
+	depth := len(p.scopes)
+	return func(results ...*tensor.Tensor) {
+		if len(p.scopes) != depth {
+			panic(fmt.Sprintf("device: scope %d of a pool ends while %d are open", depth, len(p.scopes)))
+		}
+		var kept []tensor.Buffer
+		for _, t := range results {
+			if t != nil && p.forget(depth-1, t.Buf) {
+				kept = append(kept, t.Buf)
+			}
+		}
+		for _, buf := range p.scopes[depth-1] {
+			p.take(buf)
+		}
+		if p.scopes = p.scopes[:depth-1]; depth > 1 {
+			p.scopes[depth-2] = append(p.scopes[depth-2], kept...)
+		}
+	}
+}
+
+// Lasting is a pool for what outlives every scope, of the same stream.
+func (p *Pool) Lasting() *Pool {
+	if p.lasting == nil {
+		p.lasting = NewPool(p.dev)
+	}
+	return p.lasting
 }
 
 // Live and Peak are the bytes in use now and at most so far.

@@ -19,9 +19,9 @@ type memory struct {
 	limit int
 }
 
-type block int
+type block struct{ bytes int }
 
-func (b block) Len() int { return int(b) }
+func (b *block) Len() int { return b.bytes }
 
 func (m *memory) Name() string { return "memory" }
 
@@ -30,7 +30,7 @@ func (m *memory) Alloc(bytes int) (tensor.Buffer, error) {
 		return nil, errors.New("out of memory")
 	}
 	m.taken = append(m.taken, bytes)
-	return block(bytes), nil
+	return &block{bytes}, nil
 }
 
 func TestPoolReusesMemoryOfASizeClass(t *testing.T) {
@@ -67,4 +67,38 @@ func TestPoolWastesAtMostAnEighth(t *testing.T) {
 			t.Errorf("%d bytes for a tensor of %d", got, n)
 		}
 	}
+}
+
+func TestAScopeFreesAllButItsResults(t *testing.T) {
+	pool := device.NewPool(&memory{limit: 10})
+	before := pool.New(dtype.Float32, 2000)
+	outer := pool.Scope()
+	pool.New(dtype.Float32, 2000)
+	inner := pool.Scope()
+	pool.New(dtype.Float32, 2000)
+	result := pool.New(dtype.Float32, 2000)
+	freed := pool.New(dtype.Float32, 2000)
+	pool.Free(freed)
+	pool.Lasting().New(dtype.Float32, 2000)
+	inner(result, nil, before) // before is not the scope's to free or to hand on
+	size := before.Buf.Len()
+	if live := pool.Live(); live != 3*size {
+		t.Errorf("%d bytes in use after the inner scope, want those of 3 tensors of %d", live, size)
+	}
+	outer()
+	if live := pool.Live(); live != size {
+		t.Errorf("%d bytes in use after the outer scope, want %d: the inner result belongs to it", live, size)
+	}
+	pool.Free(before)
+	if pool.Live() != 0 || pool.Lasting().Live() != size {
+		t.Errorf("%d bytes in use in the end, %d lasting", pool.Live(), pool.Lasting().Live())
+	}
+	first, second := pool.Scope(), pool.Scope()
+	defer func() {
+		if text, _ := recover().(string); !strings.Contains(text, "scope 1 of a pool ends while 2 are open") {
+			t.Errorf("panic %q, want one about the order of scopes", text)
+		}
+		second()
+	}()
+	first()
 }

@@ -57,7 +57,7 @@ func ConfigFromRecipe(name RecipeName) (Float8LinearConfig, error) {
 
 // Recipe compiles the configuration, or returns everything wrong with it.
 func (c Float8LinearConfig) Recipe() (Recipe, error) {
-	r := Recipe{Pow2: c.RoundScalesToPowerOf2, Emulate: c.Emulate, Float8Weights: c.EnableFsdpFloat8AllGather}
+	r := Recipe{Config: c}
 	// Fast accumulation in forward only, as upstream has it.
 	r.FastAccum[nn.Output] = !c.Emulate
 	var errs []error
@@ -114,7 +114,7 @@ func (r Recipe) check() (errs []error) {
 			errs = append(errs, fmt.Errorf("float8: matmul %s would be e5m2 × e5m2, which the hardware has not; make one side e4m3", p.name))
 		}
 	}
-	if r.Float8Weights && r.Cast[nn.Weight].Type == Disabled {
+	if r.Config.EnableFsdpFloat8AllGather && r.Cast[nn.Weight].Type == Disabled {
 		errs = append(errs, errors.New("float8.enable_fsdp_float8_all_gather = true, but the weight is not cast (w: disabled): there is nothing to gather in float8; set it to false"))
 	}
 	return errs

@@ -54,11 +54,13 @@ func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleF
 	if err := errors.Join(errs...); err != nil {
 		return m, err
 	}
-	shared := &caster{recipe}
+	all := &scales{}
 	for _, l := range layers {
-		l.Linear.Caster = shared
-		if cfg.EnableFsdpFloat8AllGather {
-			l.Linear.Weight.Wire = &Wire{param: l.Linear.Weight, format: recipe.Cast[nn.Weight].Format, pow2: recipe.Pow2}
+		k := &site{recipe: &recipe, weight: l.Linear.Weight}
+		l.Linear.Caster = k
+		if _, travels := k.weight.Wire.(*Wire); cfg.EnableFsdpFloat8AllGather && !travels { // a weight of two layers travels once
+			all.join(k)
+			k.weight.Wire = &Wire{k}
 		}
 	}
 	return m, nil
@@ -75,7 +77,7 @@ func Layers(m nn.Module) []Layer {
 	var layers []Layer
 	// Nothing is replaced, so the walk cannot fail.
 	_ = nn.Walk(&m, func(fqn string, m nn.Module) (nn.Module, error) {
-		if l, ok := m.(*nn.Linear); ok {
+		if l, ok := nn.Base(m).(*nn.Linear); ok {
 			layers = append(layers, Layer{fqn, l})
 		}
 		return m, nil

@@ -47,7 +47,7 @@ func TestConversionTakesWhatPassesTheFilter(t *testing.T) {
 		t.Errorf("converted %s, want %s", names, want)
 	}
 	layers := fp8.Layers(m)
-	if layers[0].Linear.Weight != weight || weight.Wire == nil || weight.Wire.Type() != dtype.Float8E4M3 {
+	if layers[0].Linear.Weight != weight || weight.Wire == nil || weight.Wire.Sends([]int{1})[0].Type != dtype.Float8E4M3 {
 		t.Error("the weight is another one, or does not travel as float8")
 	}
 	var first nn.Caster
@@ -59,8 +59,10 @@ func TestConversionTakesWhatPassesTheFilter(t *testing.T) {
 			if first == nil {
 				first = l.Linear.Caster
 			}
-			if l.Linear.Caster != first {
-				t.Errorf("%s does not share its Caster, so it cannot share casts", l.FQN)
+			for role := range nn.NumRoles {
+				if !l.Linear.Caster.Serves(first, role, role) {
+					t.Errorf("%s does not take another's casts as %v", l.FQN, role)
+				}
 			}
 		}
 	}
@@ -180,9 +182,9 @@ func TestWhatIsOffStaysAsItIs(t *testing.T) {
 			convert(t, l, change)
 		}
 		r.Load(l, r.Random)
-		x := nntest.Var(r.Put(r.Normal(2*16, 1), 2, 16))
+		x := nn.Watch(r.Put(r.Normal(2*16, 1), 2, 16))
 		y := r.Pass(l, x, r.Normal(2*16, 1))
-		return append(append(y, r.Get(x.Grad)...), r.Get(l.Weight.FullGrad)...)
+		return append(append(y, r.Get(x.Grad().Tensor)...), r.Grad(l.Weight)...)
 	}
 	off := fp8.CastConfig{ScalingType: fp8.Disabled, ScalingGranularity: fp8.Tensorwise}
 	got := pass(func(c *fp8.Float8LinearConfig) {

@@ -10,7 +10,7 @@
 //	model, err := fp8.ConvertToFloat8Training(model, cfg, fp8.FilterFQNs("output"))
 //	// … shard with package fsdp, then in every step:
 //	loss.Backward(); optimizer.Step()
-//	err = fp8.PrecomputeFloat8DynamicScaleForFSDP(ctx, comm, model) // optional, for speed
+//	sharded.BeforeGathers(c, fp8.ScalesOf(model).PrecomputeFloat8DynamicScaleForFSDP) // optional, for speed
 //
 // A scale multiplies on the way into float8; a matmul divides by it. The
 // recipes and their formats are those of arXiv 2209.05433, section 4.3: E4M3

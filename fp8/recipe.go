@@ -44,12 +44,9 @@ func (c Cast) String() string {
 
 // Recipe is what a configuration means for the three matmuls of a Linear.
 type Recipe struct {
+	Config    Float8LinearConfig
 	Cast      [nn.NumRoles]Cast
 	FastAccum [nn.NumMatMuls]bool
-	Pow2      bool // scales are rounded down to powers of two
-	Emulate   bool // cast to float8 and back, multiply in float32
-	// Float8Weights: weights travel as float8.
-	Float8Weights bool
 }
 
 // String lists the casts, those of the backward only where they differ.

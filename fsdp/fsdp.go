@@ -48,6 +48,7 @@ const (
 type Options struct {
 	Param   dtype.Type // gather and compute type of parameters without a Wire: float32 or bfloat16
 	Reshard Reshard
+	Reduce  comm.Reduction // of gradients; nil: comm.SumReduction
 }
 
 // FSDP is what the units of one model on one rank share.
@@ -60,11 +61,17 @@ type FSDP struct {
 	ag, rs         device.Stream
 	agPool, rsPool *device.Pool
 
-	units    []*unit // in the order of the model
-	params   []*nn.Param
-	order    []*unit   // of the last forward; the model's order before the first
-	recorded []*unit   // of this forward so far
-	pending  reduction // the last one; none is the zero value
+	units   []*unit // in the order of the model
+	params  []*nn.Param
+	order   []*unit   // of the last forward; the model's order before the first
+	pass    *pass     // the forward that runs
+	pending reduction // the last one; none is the zero value
+}
+
+// pass is the order in which the units of one microbatch ran forward. Its backward
+// holds on to it, whatever other microbatches begin in between.
+type pass struct {
+	units []*unit
 }
 
 // reduction is a reduce-scatter whose inputs are not yet free.
@@ -79,6 +86,9 @@ func New(g comm.Comm, o Options) (*FSDP, error) {
 	if o.Reshard == "" {
 		o.Reshard = ReshardDefault
 	}
+	if o.Reduce == nil {
+		o.Reduce = comm.SumReduction{}
+	}
 	reduce, err := split(g, "fsdp.reduce")
 	if err != nil {
 		return nil, err
@@ -87,7 +97,7 @@ func New(g comm.Comm, o Options) (*FSDP, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &FSDP{opts: o, gather: g, reduce: reduce, scales: scales}, nil
+	return &FSDP{opts: o, gather: g, reduce: reduce, scales: scales, pass: &pass{}}, nil
 }
 
 // split makes another group of the same ranks, which errors call by name.
@@ -128,6 +138,7 @@ func (f *FSDP) Wrap(root *nn.Module, isUnit func(path string, m nn.Module) bool)
 		if len(u.params) == 0 {
 			return m, nil
 		}
+		u.whole = make([]nn.Whole, len(u.params))
 		f.params = append(f.params, u.params...)
 		if path == "" {
 			f.units = append([]*unit{u}, f.units...)
@@ -147,6 +158,7 @@ func sharedParams(m nn.Module) map[*nn.Param]bool {
 	shared, seen := map[*nn.Param]bool{}, map[*nn.Param]bool{}
 	var visit func(m nn.Module)
 	visit = func(m nn.Module) {
+		m = nn.Base(m)
 		for _, p := range m.Params() {
 			shared[p] = seen[p]
 			seen[p] = true
@@ -180,6 +192,9 @@ func (f *FSDP) Allocate(dev device.Device) error {
 			f.ag.Zero(*t)
 		}
 	}
+	for _, u := range f.units {
+		u.layout(size)
+	}
 	return f.ag.Sync()
 }
 
@@ -187,16 +202,25 @@ func (f *FSDP) Allocate(dev device.Device) error {
 // given so far, the optimizer's update among it.
 func (f *FSDP) BeginForward(c *nn.Ctx) {
 	f.ag.Wait(c.Stream.Record())
-	if len(f.recorded) > 0 {
-		f.order = append(f.order[:0], f.recorded...)
+	if len(f.pass.units) > 0 {
+		f.order = f.pass.units
 	}
-	f.recorded = f.recorded[:0]
+	f.pass = &pass{units: make([]*unit, 0, len(f.order))}
+}
+
+// BeforeGathers runs f on the stream of the gathers, behind what c's stream has
+// been given so far, with the group whose ranks share every parameter: for what
+// the ranks must agree on before weights travel.
+func (f *FSDP) BeforeGathers(c *nn.Ctx, do func(s device.Stream, pool *device.Pool, g comm.Comm)) {
+	f.ag.Wait(c.Stream.Record())
+	do(f.ag, f.agPool, f.scales)
 }
 
 // Finish ends a step's last microbatch: what follows on c's stream sees every
-// gradient.
+// gradient, and comes after all work of the other streams.
 func (f *FSDP) Finish(c *nn.Ctx) {
 	f.release(c)
+	c.Stream.Wait(f.ag.Record())
 	for _, u := range f.units {
 		u.reduced = false
 	}

@@ -159,7 +159,7 @@ func (w *worker) build() (err error) {
 
 func (w *worker) precompute() {
 	if w.scales {
-		fp8.PrecomputeFloat8DynamicScaleForFSDP(w.c, w.world, w.model)
+		w.f.BeforeGathers(w.c, fp8.ScalesOf(w.model).PrecomputeFloat8DynamicScaleForFSDP)
 	}
 }
 

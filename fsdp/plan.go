@@ -9,6 +9,7 @@ import (
 
 	"octet/dtensor"
 	"octet/dtype"
+	"octet/nn"
 )
 
 // Traffic is what a rank contributes to the collectives of one microbatch, in
@@ -31,12 +32,24 @@ func (f *FSDP) Traffic() Traffic {
 		}
 		t.Gathers += times
 		for _, p := range u.params {
-			padded := dtensor.Padded(p.Shape[0], size) * p.RowSize()
-			t.AllGather[p.Wire.Type()] += times * padded * p.Wire.Type().Size()
-			t.ReduceScatter += size * padded * dtype.Float32.Size()
+			shard := wholeShape(p.Shape, 1)
+			shard[0] = dtensor.Padded(p.Shape[0], size)
+			for _, spec := range p.Wire.Sends(shard) {
+				t.AllGather[spec.Type] += times * spec.Bytes()
+			}
+			t.ReduceScatter += size * shard[0] * p.RowSize() * dtype.Float32.Size()
 		}
 	}
 	return t
+}
+
+// travels lists the types in which a parameter is gathered.
+func travels(p *nn.Param) string {
+	var types []string
+	for _, spec := range p.Wire.Sends(p.Shape) {
+		types = append(types, spec.Type.String())
+	}
+	return strings.Join(types, " and ")
 }
 
 // Plan is a table of what is sharded how and what a microbatch sends.
@@ -55,8 +68,8 @@ func (f *FSDP) Plan() string {
 		fmt.Fprintf(&b, "unit %s, %s\n", name, after)
 		for _, p := range u.params {
 			start, rows := dtensor.Chunk(p.Shape[0], size, rank)
-			fmt.Fprintf(&b, "  %-34s %-13s Shard(0) over %d ranks, rank %d: rows %d:%d of %d, travels as %v\n",
-				p.Name, fmt.Sprint(p.Shape), size, rank, start, start+rows, p.Shape[0], p.Wire.Type())
+			fmt.Fprintf(&b, "  %-34s %-13s Shard(0) over %d ranks, rank %d: rows %d:%d of %d, travels as %s\n",
+				p.Name, fmt.Sprint(p.Shape), size, rank, start, start+rows, p.Shape[0], travels(p))
 		}
 	}
 	t := f.Traffic()

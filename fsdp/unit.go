@@ -3,7 +3,7 @@
 package fsdp
 
 import (
-	"iter"
+	"slices"
 
 	"octet/comm"
 	"octet/device"
@@ -15,38 +15,57 @@ import (
 // unit gathers the parameters of the module it decorates around its forward
 // and its backward.
 type unit struct {
+	nn.Leaf
+	nn.NoParams
 	fsdp   *FSDP
 	name   string
 	inner  nn.Module
 	params []*nn.Param
 	keep   bool // the root unit: never freed between forward and backward
 
+	whole   []nn.Whole    // lent to params between gather and free
 	parcels []comm.Parcel // gathered or on their way; empty when freed
 	ready   device.Event  // on AG: the parcels are complete
 	reduced bool          // Grad holds the gradient of an earlier microbatch of this step
+
+	travels  [][]tensor.Spec  // what of each parameter is gathered: the whole shapes
+	grads    [][]int          // the shape of each whole gradient, with padding
+	dst, src []*tensor.Tensor // the lists of a call
 }
 
-var _ nn.Module = (*unit)(nil)
-
-// Params yields nothing: the parameters keep their names below inner.
-func (u *unit) Params() iter.Seq2[string, *nn.Param] { return nn.NoParams{}.Params() }
-
-// Children yields the decorated module, under the empty name.
-func (u *unit) Children() iter.Seq2[string, *nn.Module] {
-	return nn.Slots(nn.Slot{Name: "", At: &u.inner})
+// layout notes the shapes, once the shards have theirs.
+func (u *unit) layout(size int) {
+	for _, p := range u.params {
+		specs := slices.Clone(p.Wire.Sends(p.Shard.Shape))
+		for i, spec := range specs {
+			specs[i].Shape = wholeShape(spec.Shape, size)
+		}
+		u.travels = append(u.travels, specs)
+		u.grads = append(u.grads, wholeShape(p.Grad.Shape, size))
+	}
 }
+
+var _ nn.Decorator = (*unit)(nil)
+
+// Inner is the decorated module: its parameters keep their names.
+func (u *unit) Inner() *nn.Module { return &u.inner }
 
 // Forward gathers, runs and frees; the backward it defers does the same, and
 // reduces in between. The tape runs backwards, so what comes first here is
 // deferred for the end.
 func (u *unit) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
-	f := u.fsdp
+	f, p := u.fsdp, u.fsdp.pass
 	u.unshard()
-	f.recorded = append(f.recorded, u)
+	p.units = append(p.units, u)
 	if next := f.after(u); next != nil {
 		next.unshard()
 	}
 	u.use(c)
+	if c.Mode == nn.Eval {
+		y := nn.Scoped(c, u.inner, x)
+		u.reshard(c)
+		return y
+	}
 	c.Tape.Defer(func() {
 		u.reduce(c)
 		u.reshard(c)
@@ -54,7 +73,7 @@ func (u *unit) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	y := u.inner.Forward(c, x)
 	c.Tape.Defer(func() {
 		u.unshard()
-		if before := f.before(u); before != nil {
+		if before := p.before(u); before != nil {
 			before.unshard()
 		}
 		u.use(c)
@@ -68,7 +87,7 @@ func (u *unit) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 
 // after is the unit that ran after u in the last forward.
 func (f *FSDP) after(u *unit) *unit {
-	at := len(f.recorded)
+	at := len(f.pass.units)
 	if at < len(f.order) && f.order[at-1] == u {
 		return f.order[at]
 	}
@@ -76,10 +95,10 @@ func (f *FSDP) after(u *unit) *unit {
 }
 
 // before is the unit whose backward comes after u's.
-func (f *FSDP) before(u *unit) *unit {
-	for i := len(f.recorded) - 1; i > 0; i-- {
-		if f.recorded[i] == u {
-			return f.recorded[i-1]
+func (p *pass) before(u *unit) *unit {
+	for i := len(p.units) - 1; i > 0; i-- {
+		if p.units[i] == u {
+			return p.units[i-1]
 		}
 	}
 	return nil
@@ -98,37 +117,40 @@ func (u *unit) reshardsAfterForward() bool {
 }
 
 // unshard starts the gather on AG, unless the parameters are there or on their
-// way.
+// way. Every shard is packed into its place among what is gathered.
 func (u *unit) unshard() {
 	if len(u.parcels) > 0 {
 		return
 	}
 	f := u.fsdp
-	var dst, src []*tensor.Tensor
-	for _, p := range u.params {
-		packed := p.Wire.Pack(f.ag, f.agPool, f.scales, p.Shard)
-		gathered := comm.Parcel{Keep: packed.Keep}
-		for _, t := range packed.Ship {
-			whole := append([]int{t.Shape[0] * f.gather.Size()}, t.Shape[1:]...)
-			gathered.Ship = append(gathered.Ship, f.agPool.New(t.Type, whole...))
+	size, rank := f.gather.Size(), f.gather.Rank()
+	u.dst, u.src = u.dst[:0], u.src[:0]
+	for i, p := range u.params {
+		first := len(u.dst)
+		for _, spec := range u.travels[i] {
+			whole, rows := f.agPool.New(spec.Type, spec.Shape...), spec.Shape[0]/size
+			u.dst, u.src = append(u.dst, whole), append(u.src, whole.Rows(rank*rows, (rank+1)*rows))
 		}
-		dst, src = append(dst, gathered.Ship...), append(src, packed.Ship...)
-		u.parcels = append(u.parcels, gathered)
+		parcel := comm.Parcel{Ship: u.src[first:]}
+		p.Wire.Pack(f.ag, f.agPool, f.scales, &parcel, p.Shard)
+		parcel.Ship = u.dst[first:] // stays as it is as long as there are parcels
+		u.parcels = append(u.parcels, parcel)
 	}
-	f.gather.AllGather(f.ag, dst, src)
-	for _, t := range src {
-		f.agPool.Free(t)
-	}
+	f.gather.AllGather(f.ag, u.dst, u.src)
 	u.ready = f.ag.Record()
 }
 
-// use makes c's stream wait for the gather and sets the parameters' Use.
+// wholeShape is the shape of size shards, one after the other.
+func wholeShape(shard []int, size int) []int {
+	return append([]int{shard[0] * size}, shard[1:]...)
+}
+
+// use makes c's stream wait for the gather and lends the parameters their values.
 func (u *unit) use(c *nn.Ctx) {
 	c.Stream.Wait(u.ready)
 	for i, p := range u.params {
-		op := p.Wire.Unpack(c.Stream, u.parcels[i])
-		op.Tensor = op.Tensor.Rows(0, p.Shape[0]) // padding is only at the end
-		p.Use = op
+		u.whole[i] = nn.Whole{Value: p.Wire.Unpack(c.Stream, u.parcels[i], p.Shape[0])}
+		p.Lend(&u.whole[i])
 	}
 }
 
@@ -137,7 +159,7 @@ func (u *unit) reshard(c *nn.Ctx) {
 	f := u.fsdp
 	f.ag.Wait(c.Stream.Record())
 	for i, p := range u.params {
-		p.Use = tensor.Operand{}
+		p.Lend(nil)
 		for _, t := range u.parcels[i].Ship {
 			f.agPool.Free(t)
 		}
@@ -145,15 +167,21 @@ func (u *unit) reshard(c *nn.Ctx) {
 	u.parcels = u.parcels[:0]
 }
 
-// allocGrads makes the memory that backward writes whole gradients to.
+// allocGrads makes the memory that backward writes whole gradients to. On one
+// rank the first microbatch writes straight to Grad, which is the whole.
 func (u *unit) allocGrads(c *nn.Ctx) {
-	for _, p := range u.params {
-		rows := p.Grad.Shape[0] * u.fsdp.gather.Size()
-		padded := c.Pool.New(dtype.Float32, append([]int{rows}, p.Shape[1:]...)...)
-		if rows > p.Shape[0] {
-			c.Stream.Zero(padded.Rows(p.Shape[0], rows))
+	size := u.fsdp.reduce.Size()
+	for i, p := range u.params {
+		w := &u.whole[i]
+		if size == 1 && !u.reduced {
+			w.Grad = p.Grad
+			continue
 		}
-		p.FullGrad, p.HasGrad = padded.Rows(0, p.Shape[0]), false
+		padded := c.Pool.New(dtype.Float32, u.grads[i]...)
+		if padded.Shape[0] > p.Shape[0] {
+			c.Stream.Zero(padded.Rows(p.Shape[0], padded.Shape[0]))
+		}
+		w.Grad = padded.Rows(0, p.Shape[0])
 	}
 }
 
@@ -162,29 +190,31 @@ func (u *unit) allocGrads(c *nn.Ctx) {
 func (u *unit) reduce(c *nn.Ctx) {
 	f := u.fsdp
 	var dst, src []*tensor.Tensor
-	for _, p := range u.params {
-		if !p.HasGrad {
-			c.Stream.Zero(p.FullGrad) // every rank sends the same list
+	for i, p := range u.params {
+		w := &u.whole[i]
+		if !w.HasGrad {
+			c.Stream.Zero(w.Grad) // every rank sends the same list
 		}
-		whole := append([]int{p.Grad.Shape[0] * f.gather.Size()}, p.Shape[1:]...)
-		src = append(src, tensor.At(p.FullGrad.Buf, p.FullGrad.Off, dtype.Float32, whole...))
+		src = append(src, tensor.At(w.Grad.Buf, w.Grad.Off, dtype.Float32, u.grads[i]...))
 		out := p.Grad
 		if u.reduced {
 			out = f.rsPool.New(dtype.Float32, p.Grad.Shape...)
 		}
 		dst = append(dst, out)
-		p.FullGrad = nil
 	}
 	f.rs.Wait(c.Stream.Record())
-	f.reduce.ReduceScatter(f.rs, dst, src, comm.Sum)
+	f.opts.Reduce.Reduce(f.rs, f.rsPool, f.reduce, dst, src)
 	if u.reduced {
 		for i, p := range u.params {
 			f.rs.Add(p.Grad, p.Grad, dst[i])
 			f.rsPool.Free(dst[i])
 		}
 	}
-	u.reduced = true
 	// At most one reduction's inputs are alive beside the unit that computes.
 	f.release(c)
-	f.pending = reduction{grads: src, done: f.rs.Record()}
+	f.pending = reduction{done: f.rs.Record()}
+	if f.reduce.Size() > 1 || u.reduced {
+		f.pending.grads = src
+	}
+	u.reduced = true
 }

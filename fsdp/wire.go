@@ -17,17 +17,15 @@ type CastWire struct {
 
 var _ comm.Wire = CastWire{}
 
+// Sends is the shard in that type.
+func (w CastWire) Sends(shard []int) []tensor.Spec { return []tensor.Spec{{Type: w.To, Shape: shard}} }
+
 // Pack converts the shard.
-func (w CastWire) Pack(s device.Stream, pool *device.Pool, _ comm.Comm, shard *tensor.Tensor) comm.Parcel {
-	out := pool.New(w.To, shard.Shape...)
-	s.Copy(out, shard)
-	return comm.Parcel{Ship: []*tensor.Tensor{out}}
+func (w CastWire) Pack(s device.Stream, _ *device.Pool, _ comm.Comm, p *comm.Parcel, shard *tensor.Tensor) {
+	s.Copy(p.Ship[0], shard)
 }
 
 // Unpack is the gathered tensor itself.
-func (w CastWire) Unpack(_ device.Stream, gathered comm.Parcel) tensor.Operand {
-	return tensor.Operand{Tensor: gathered.Ship[0]}
+func (w CastWire) Unpack(_ device.Stream, gathered comm.Parcel, rows int) tensor.Operand {
+	return tensor.Operand{Tensor: gathered.Ship[0].Rows(0, rows)}
 }
-
-// Type is the type the shard is converted to.
-func (w CastWire) Type() dtype.Type { return w.To }

@@ -321,13 +321,14 @@ func gatherWhole(t *testing.T, g comm.Comm, rank, rows, k int, values []float32,
 	p, s := l.Weight, r.Ctx.Stream
 	p.Set(s, values[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k])
 	if precompute {
-		fp8.PrecomputeFloat8DynamicScaleForFSDP(r.Ctx, g, root)
+		f.BeforeGathers(r.Ctx, fp8.ScalesOf(root).PrecomputeFloat8DynamicScaleForFSDP)
 	}
 	f.BeginForward(r.Ctx)
 	root.Forward(r.Ctx, nn.Input(r.As(dtype.BFloat16, make([]float32, k), 1, k)))
 	want := tensor.Operand{Tensor: r.Empty(dtype.Float8E4M3, rows, k), Scale: r.Empty(dtype.Float32), Inv: r.Empty(dtype.Float32)}
 	s.DynamicCast(want, tensor.Operand{}, tensor.Operand{Tensor: r.Put(values, rows, k)}, false)
-	if !bytes.Equal(r.Bytes(p.Use.Tensor), r.Bytes(want.Tensor)) || !bytes.Equal(r.Bytes(p.Use.Scale), r.Bytes(want.Scale)) {
+	got := p.Value()
+	if !bytes.Equal(r.Bytes(got.Tensor), r.Bytes(want.Tensor)) || !bytes.Equal(r.Bytes(got.Scale), r.Bytes(want.Scale)) || !bytes.Equal(r.Bytes(got.Inv), r.Bytes(want.Inv)) {
 		t.Errorf("rank %d has other bytes or another scale than the whole weight's cast", rank)
 	}
 }

@@ -48,6 +48,22 @@ func (c *Console) Step(r Record) {
 		c.log.Info(c.line(r))
 		c.tokens, c.ms, c.rssMB = 0, 0, 0
 	}
+	if v := r.Validation; v != nil {
+		c.log.Info(c.paint([]part{
+			{green, fmt.Sprintf("validate step: %2d", r.Step)},
+			{green, fmt.Sprintf("loss: %7.4f", v.Loss)},
+			{turquoise, c.memory(r.RSSMB)},
+			{blue, "tps: " + commas(v.TokensPerS)},
+		}, bitsPerByte(v)...))
+	}
+}
+
+// bitsPerByte is octet's own part of torchtitan's validation line.
+func bitsPerByte(v *Validation) []part {
+	if v.BitsPerByte == 0 {
+		return nil
+	}
+	return []part{{magenta, fmt.Sprintf("bits/byte: %.4f", v.BitsPerByte)}}
 }
 
 // Close does nothing.
@@ -56,10 +72,7 @@ func (c *Console) Close() error { return nil }
 // line has torchtitan's fields, order, widths and colours.
 func (c *Console) line(r Record) string {
 	o := &c.options
-	percent, tps, tflops, mfu := "N/A", 0.0, "N/A", "N/A"
-	if o.MemoryTotal > 0 {
-		percent = fmt.Sprintf("%.2f%%", 100*c.rssMB*(1<<20)/float64(o.MemoryTotal))
-	}
+	tps, tflops, mfu := 0.0, "N/A", "N/A"
 	if c.ms > 0 {
 		tps = c.tokens / c.ms * 1000
 	}
@@ -69,26 +82,42 @@ func (c *Console) line(r Record) string {
 			mfu = fmt.Sprintf("%.2f%%", 100*flops/o.PeakFLOPS)
 		}
 	}
-	parts := []struct{ color, text string }{
+	return c.paint([]part{
 		{red, fmt.Sprintf("step: %2d", r.Step)},
 		{green, fmt.Sprintf("loss: %8.5f", r.Loss)},
 		{orange, fmt.Sprintf("grad_norm: %7.4f", r.GradNorm)},
-		{turquoise, fmt.Sprintf("memory: %5.2fGiB(%s)", c.rssMB/1024, percent)},
+		{turquoise, c.memory(c.rssMB)},
 		{blue, "tps: " + commas(tps)},
 		{cyan, "tflops: " + tflops},
 		{magenta, "mfu: " + mfu},
+	})
+}
+
+// memory is torchtitan's field of resident memory.
+func (c *Console) memory(rssMB float64) string {
+	percent := "N/A"
+	if c.options.MemoryTotal > 0 {
+		percent = fmt.Sprintf("%.2f%%", 100*rssMB*(1<<20)/float64(c.options.MemoryTotal))
 	}
+	return fmt.Sprintf("memory: %5.2fGiB(%s)", rssMB/1024, percent)
+}
+
+// part is a field of a line and its colour.
+type part struct{ color, text string }
+
+// paint joins parts to a line.
+func (c *Console) paint(parts []part, more ...part) string {
 	var line strings.Builder
-	for i, p := range parts {
+	for i, p := range append(parts, more...) {
 		if i > 0 {
 			line.WriteString("  ")
 		}
-		if o.Color {
+		if c.options.Color {
 			line.WriteString(p.color)
 		}
 		line.WriteString(p.text)
 	}
-	if o.Color {
+	if c.options.Color {
 		line.WriteString(reset)
 	}
 	return line.String()

@@ -20,6 +20,17 @@ type Record struct {
 	TokensPerS float64 // tokens per second of this rank
 	RSSMB      float64 // resident memory of this process, MiB
 	CommBytes  int64   // bytes that this rank sent in collectives during the step
+
+	Validation *Validation // after the step; nil where none was made
+}
+
+// Validation is the loss on data that is not trained on.
+type Validation struct {
+	Loss        float64 // mean over the tokens of all ranks, nats per token
+	BitsPerByte float64 // of text whose bytes are the tokens; otherwise 0
+	Tokens      int64   // of all ranks
+	MS          float64 // wall time, milliseconds
+	TokensPerS  float64 // of this rank
 }
 
 // column is one number of a record: its key in JSON, and a pointer to it.
@@ -35,11 +46,23 @@ func (r *Record) columns() []column {
 	}
 }
 
+// columns are the keys that a step with a validation has besides.
+func (v *Validation) columns() []column {
+	return []column{
+		{"validation_loss", &v.Loss}, {"validation_bits_per_byte", &v.BitsPerByte}, {"validation_tokens", &v.Tokens},
+		{"validation_ms", &v.MS}, {"validation_tokens_per_s", &v.TokensPerS},
+	}
+}
+
 // MarshalJSON writes floats with the digits that give the same float64 again. JSON has no numbers that are not finite:
 // those are the strings "NaN", "Inf" and "-Inf".
 func (r Record) MarshalJSON() ([]byte, error) {
 	b := []byte{'{'}
-	for i, c := range r.columns() {
+	columns := r.columns()
+	if r.Validation != nil {
+		columns = append(columns, r.Validation.columns()...)
+	}
+	for i, c := range columns {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -74,7 +97,12 @@ func (r *Record) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &object); err != nil {
 		return err
 	}
-	for _, c := range r.columns() {
+	columns := r.columns()
+	if _, ok := object["validation_loss"]; ok {
+		r.Validation = &Validation{}
+		columns = append(columns, r.Validation.columns()...)
+	}
+	for _, c := range columns {
 		text, ok := object[c.key]
 		if !ok {
 			return fmt.Errorf("key %q is missing", c.key)

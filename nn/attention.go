@@ -29,29 +29,28 @@ func (a *Attention) Children() iter.Seq2[string, *Module] {
 
 // Forward takes x [B,S,D] to [B,S,D].
 func (a *Attention) Forward(c *Ctx, x *Var) *Var {
-	b, s := x.Value.Dim(0), x.Value.Dim(1)
+	b, s := x.Shape()[0], x.Shape()[1]
 	q, k, v := a.WQ.Forward(c, x), a.WK.Forward(c, x), a.WV.Forward(c, x)
-	x.Done(c)
 	table := a.RoPE.On(c, s)
 	heads := func(t *tensor.Tensor, h int) *tensor.Tensor { return t.View(b, s, h, a.HeadDim) }
 	qh, kh, vh := heads(q.Keep(), a.Heads), heads(k.Keep(), a.KVHeads), heads(v.Keep(), a.KVHeads)
 	c.Stream.RoPE(qh, table, nil, false)
 	c.Stream.RoPE(kh, table, nil, false)
 
-	o := &Var{Value: c.New(b, s, a.Heads*a.HeadDim)}
 	lse := c.Pool.New(dtype.Float32, b, a.Heads, s)
-	oh := heads(o.Keep(), a.Heads)
-	c.Stream.Attention(oh, lse, qh, kh, vh, nil, nil)
-	c.Tape.Defer(func() {
-		q.Grad, k.Grad, v.Grad = c.New(q.Value.Shape...), c.New(k.Value.Shape...), c.New(v.Value.Shape...)
-		dq, dk, dv := heads(q.Grad, a.Heads), heads(k.Grad, a.KVHeads), heads(v.Grad, a.KVHeads)
-		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad, a.Heads), qh, kh, vh, oh, lse, nil, nil)
+	o := c.Op(func(o *Var) {
+		dq, dk, dv := heads(q.newGrad(c), a.Heads), heads(k.newGrad(c), a.KVHeads), heads(v.newGrad(c), a.KVHeads)
+		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad().Tensor, a.Heads), qh, kh, vh, heads(o.Value.Tensor, a.Heads), lse, nil, nil)
 		c.Stream.RoPE(dq, table, nil, true)
 		c.Stream.RoPE(dk, table, nil, true)
 		c.Pool.Free(lse)
-		o.free(c)
-	})
-	return a.WO.Forward(c, o)
+	}, b, s, a.Heads*a.HeadDim)
+	c.Stream.Attention(heads(o.Keep(), a.Heads), lse, qh, kh, vh, nil, nil)
+	c.saved(lse)
+	q.Done(c)
+	k.Done(c)
+	v.Done(c)
+	return Last(c, a.WO, o)
 }
 
 // RoPE is the table of rotary positions (arXiv 2104.09864), shared by all
@@ -76,7 +75,7 @@ func (r *RoPE) On(c *Ctx, s int) *tensor.Tensor {
 		panic(fmt.Sprintf("nn: %d positions, but the RoPE table has %d", s, r.MaxSeq))
 	}
 	if r.table == nil {
-		r.table = c.Pool.New(dtype.Float32, r.MaxSeq, r.HeadDim/2, 2)
+		r.table = c.Pool.Lasting().New(dtype.Float32, r.MaxSeq, r.HeadDim/2, 2)
 		c.Stream.Upload(r.table, device.Float32Bytes(r.Values()))
 	}
 	return r.table

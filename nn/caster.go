@@ -7,7 +7,8 @@ import "octet/tensor"
 // Role is the place of an operand in a Linear's three matmuls.
 type Role int
 
-// The roles, in the order in which a recipe prints them.
+// The roles, in the order in which a recipe prints them. Those of grad_weight
+// read their tensor along the other dimension.
 const (
 	In           Role = iota // X in Y = X·Wᵀ
 	Weight                   // W in Y
@@ -16,6 +17,7 @@ const (
 	WeightForGI              // W in dX
 	GradOutForGW             // dY in dW
 	NumRoles
+	NoRole Role = -1 // there is no such matmul
 )
 
 // String is the short name recipes print.
@@ -34,15 +36,18 @@ const (
 	NumMatMuls
 )
 
-// Caster makes the operands of a Linear's three matmuls. Casters are compared
-// with ==: equal Casters share casts.
+// Caster makes the operands of one Linear's three matmuls.
 type Caster interface {
-	// Cast returns x as role r wants it: x itself, or a new operand, whose
-	// memory (data, scale, reciprocal) is from c.Pool and the caller's to free. An operand
-	// that is in the wanted form already is returned as it is.
-	Cast(c *Ctx, r Role, x tensor.Operand) tensor.Operand
-	// Alike reports whether one cast serves both roles of the same tensor.
-	Alike(a, b Role) bool
+	// Cast returns x as role now wants it and, in the same read of x, as the
+	// role later does, of a matmul that comes after (NoRole: none, an empty
+	// operand). Each is x itself, or has memory of its own (data, scale and
+	// reciprocal) that is from c.Pool and the caller's to free, or is the same
+	// operand as the other. An operand that is in the wanted form already is
+	// returned as it is.
+	Cast(c *Ctx, x tensor.Operand, now, later Role) (a, b tensor.Operand)
+	// Serves reports whether what another Caster has made of a common input, as
+	// role made, is what this one wants as a role.
+	Serves(by Caster, made, want Role) bool
 	// FastAccum reports whether the matmul may sum in less than float32.
 	FastAccum(m MatMul) bool
 	String() string
@@ -53,7 +58,15 @@ type HighPrecision struct{}
 
 var _ Caster = HighPrecision{}
 
-func (HighPrecision) Cast(_ *Ctx, _ Role, x tensor.Operand) tensor.Operand { return x }
-func (HighPrecision) Alike(_, _ Role) bool                                 { return true }
-func (HighPrecision) FastAccum(MatMul) bool                                { return false }
-func (HighPrecision) String() string                                       { return "high precision" }
+// Cast is x, twice.
+func (HighPrecision) Cast(_ *Ctx, x tensor.Operand, _, later Role) (a, b tensor.Operand) {
+	if later == NoRole {
+		return x, tensor.Operand{}
+	}
+	return x, x
+}
+
+// Serves needs no sharing: to return the input costs nothing.
+func (HighPrecision) Serves(Caster, Role, Role) bool { return false }
+func (HighPrecision) FastAccum(MatMul) bool          { return false }
+func (HighPrecision) String() string                 { return "high precision" }

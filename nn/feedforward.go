@@ -22,27 +22,28 @@ func (f *FeedForward) Children() iter.Seq2[string, *Module] {
 // Forward takes x [..., D] to [..., D].
 func (f *FeedForward) Forward(c *Ctx, x *Var) *Var {
 	gate, up := f.W1.Forward(c, x), f.W3.Forward(c, x)
-	x.Done(c)
-	h := &Var{Value: c.New(gate.Value.Shape...)}
-	c.Stream.SwiGLU(h.Value, gate.Keep(), up.Keep())
-	c.Tape.Defer(func() {
-		// The gradients take the place of gate and up.
-		gate.Grad, up.Grad = gate.take(), up.take()
-		c.Stream.SwiGLUGrad(gate.Grad, up.Grad, h.Grad, gate.Grad, up.Grad)
-		h.free(c)
-	})
-	y := f.W2.Forward(c, h)
-	h.Done(c)
-	return y
+	h := c.Op(func(h *Var) {
+		g, u := gate.Value.Tensor, up.Value.Tensor
+		dg, du := gate.gradFrom(c, 1), up.gradFrom(c, 1)
+		c.Stream.SwiGLUGrad(dg, du, h.Grad().Tensor, g, u)
+	}, gate.Shape()...)
+	c.Stream.SwiGLU(h.Value.Tensor, gate.Keep(), up.Keep())
+	gate.Done(c)
+	up.Done(c)
+	return Last(c, f.W2, h)
 }
 
 // CrossEntropy adds scale·Σ -log softmax(logits)[target] to loss (float32 [1])
-// and starts the backward: logits' gradient takes the place of their values.
-// logits [..., V], targets int32, -100 ignored, scale float32 [1].
+// and starts the backward: logits' gradient takes the place of their values
+// where no backward reads those. It is the last use of the logits. logits
+// [..., V], targets int32, -100 ignored, scale float32 [1].
 func CrossEntropy(c *Ctx, loss *tensor.Tensor, logits *Var, targets, scale *tensor.Tensor) {
-	t, v := logits.Value.Matrix()
-	logits.Grad = logits.take()
-	c.Stream.CrossEntropy(loss, logits.Grad.View(t, v), targets.View(t), scale)
+	t, v := logits.Rows(), logits.Value.Dim(-1)
+	g := logits.gradFrom(c, 0)
+	c.Stream.CrossEntropy(loss, g.View(t, v), targets.View(t), scale)
+	if c.Mode == Eval {
+		logits.FreeGrad(c)
+	}
 }
 
 // Sequential runs modules one after the other, under the given names.
@@ -65,10 +66,12 @@ func (s *Sequential) Children() iter.Seq2[string, *Module] {
 
 // Forward passes x through all modules.
 func (s *Sequential) Forward(c *Ctx, x *Var) *Var {
-	for _, m := range s.Modules {
-		y := m.Forward(c, x)
-		x.Done(c)
-		x = y
+	for i, m := range s.Modules {
+		if i == 0 {
+			x = m.Forward(c, x)
+		} else {
+			x = Last(c, m, x)
+		}
 	}
 	return x
 }

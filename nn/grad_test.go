@@ -54,6 +54,9 @@ func TestBackwardIsTheDerivativeOfForward(t *testing.T) {
 		{"a sum whose first term is made last", &late{
 			a: linear(6, 6, false), b: &nn.Sequential{Names: []string{"0", "1"}, Modules: []nn.Module{linear(6, 6, false), linear(6, 6, false)}},
 		}, []int{4, 6}, 4 * 6},
+		{"a sum whose first term is used again after it", &again{a: linear(6, 6, false), b: linear(6, 6, false)}, []int{4, 6}, 4 * 6},
+		{"a sum of a value with itself", &double{linear(6, 6, false)}, []int{4, 6}, 4 * 6},
+		{"FeedForward whose gate remembers its output", &nn.FeedForward{W1: &double{linear(6, 10, false)}, W2: linear(10, 6, false), W3: &squares{linear(6, 10, false)}}, []int{2, 3, 6}, 2 * 3 * 6},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := rig(t)
@@ -126,16 +129,76 @@ func (m *late) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	return nn.Add(c, m.a.Forward(c, x), b)
 }
 
+// again is (y + a(y)) + b(y) for y = a(x): a sum's first term has other uses, before
+// and after it.
+type again struct {
+	nn.NoParams
+	a, b nn.Module
+}
+
+func (m *again) Children() iter.Seq2[string, *nn.Module] {
+	return nn.Slots(nn.Slot{Name: "a", At: &m.a}, nn.Slot{Name: "b", At: &m.b})
+}
+
+func (m *again) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	y := m.a.Forward(c, x)
+	sum := nn.Add(c, y, m.a.Forward(c, y))
+	return nn.Add(c, sum, m.b.Forward(c, y))
+}
+
+// double is inner(x) + inner(x), one value twice.
+type double struct{ inner nn.Module }
+
+func (m *double) Params() iter.Seq2[string, *nn.Param] { return nn.NoParams{}.Params() }
+func (m *double) Children() iter.Seq2[string, *nn.Module] {
+	return nn.Slots(nn.Slot{Name: "inner", At: &m.inner})
+}
+
+func (m *double) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	y := m.inner.Forward(c, x)
+	return nn.Add(c, y, y)
+}
+
+// squares is silu(y)·y for y = inner(x), an operation of this test's own whose
+// backward reads its output.
+type squares struct{ inner nn.Module }
+
+func (m *squares) Params() iter.Seq2[string, *nn.Param] { return nn.NoParams{}.Params() }
+func (m *squares) Children() iter.Seq2[string, *nn.Module] {
+	return nn.Slots(nn.Slot{Name: "inner", At: &m.inner})
+}
+
+func (m *squares) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	y := m.inner.Forward(c, x)
+	z := c.Op(func(z *nn.Var) {
+		// With y kept in z's own value: z = silu(y)·y is recomputed to be read.
+		gate, up := c.New(y.Shape()...), c.New(y.Shape()...)
+		c.Stream.SwiGLUGrad(gate, up, z.Grad().Tensor, y.Value.Tensor, y.Value.Tensor)
+		c.Stream.Add(gate, gate, up)
+		dy, accumulate := y.GradTarget(c)
+		if accumulate {
+			c.Stream.Add(dy, dy, gate)
+		} else {
+			c.Stream.Copy(dy, gate)
+		}
+		c.Pool.Free(gate)
+		c.Pool.Free(up)
+	}, y.Shape()...)
+	c.Stream.SwiGLU(z.Value.Tensor, y.Keep(), y.Value.Tensor)
+	z.Keep() // as an operation would whose backward reads its output
+	return z
+}
+
 func TestAddForwardIsAddThenNorm(t *testing.T) {
 	run := func(fused bool) [][]float32 {
 		r := rig(t)
 		m := &residual{norm: nn.NewRMSNorm(6, 1e-5), inner: nn.NewLinear(6, 6, nn.LinearOptions{}), fused: fused}
 		r.Load(m, r.Random)
-		x := nntest.Var(r.Put(r.Normal(24, 1), 4, 6))
+		x := nn.Watch(r.Put(r.Normal(24, 1), 4, 6))
 		all := [][]float32{r.Pass(m, x, r.Normal(24, 1))}
-		all = append(all, r.Get(x.Grad))
+		all = append(all, r.Get(x.Grad().Tensor))
 		for _, p := range nn.Parameters(m) {
-			all = append(all, r.Get(p.FullGrad))
+			all = append(all, r.Grad(p))
 		}
 		return all
 	}

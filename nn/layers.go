@@ -4,6 +4,7 @@ package nn
 
 import (
 	"iter"
+	"slices"
 
 	"octet/dtype"
 	"octet/tensor"
@@ -25,12 +26,11 @@ func (e *Embedding) Params() iter.Seq2[string, *Param] { return one("weight", e.
 
 // Forward takes ids, int32 [B,S], to [B,S,D].
 func (e *Embedding) Forward(c *Ctx, ids *Var) *Var {
-	y := &Var{Value: c.New(append(append([]int(nil), ids.Value.Shape...), e.Weight.Shape[1])...)}
-	c.Stream.Embedding(y.Value, e.Weight.Use.Tensor, ids.Value)
-	c.Tape.Defer(func() {
-		e.Weight.addGrad(c, func(dtable *tensor.Tensor) { c.Stream.EmbeddingGrad(dtable, y.Grad, ids.Value) })
-		y.free(c)
-	})
+	tokens := ids.Value.Tensor
+	y := c.Op(func(y *Var) {
+		e.Weight.addGrad(c, func(dtable *tensor.Tensor) { c.Stream.EmbeddingGrad(dtable, y.Grad().Tensor, tokens) })
+	}, append(slices.Clone(ids.Shape()), e.Weight.Shape[1])...)
+	c.Stream.Embedding(y.Value.Tensor, e.Weight.Value().Tensor, tokens)
 	return y
 }
 
@@ -52,70 +52,52 @@ func (n *RMSNorm) Params() iter.Seq2[string, *Param] { return one("weight", n.We
 
 // Forward norms the last dimension of x.
 func (n *RMSNorm) Forward(c *Ctx, x *Var) *Var {
-	rows, _ := x.Value.Matrix()
-	rstd := c.Pool.New(dtype.Float32, rows)
-	y := &Var{Value: c.New(x.Value.Shape...)}
-	c.Stream.RMSNorm(y.Value, nil, rstd, x.Keep(), nil, n.Weight.Use.Tensor, n.Eps)
-	c.Tape.Defer(func() {
+	rstd := c.Pool.New(dtype.Float32, x.Rows())
+	y := c.Op(func(y *Var) {
 		n.backward(c, x, y, rstd)
-		x.drop(c)
-	})
+		if !x.NeedsGrad() {
+			x.FreeGrad(c)
+		}
+	}, x.Shape()...)
+	c.Stream.RMSNorm(y.Value.Tensor, nil, rstd, x.Keep(), nil, n.Weight.Value().Tensor, n.Eps)
+	c.saved(rstd)
 	return y
 }
 
-// AddForward is sum = x + r and the norm of sum, in one pass, with Add's
-// conditions.
+// AddForward is sum = x + r and the norm of sum, in one pass.
 func (n *RMSNorm) AddForward(c *Ctx, x, r *Var) (sum, y *Var) {
-	rows, _ := x.Value.Matrix()
-	rstd := c.Pool.New(dtype.Float32, rows)
-	y = &Var{Value: c.New(x.Value.Shape...)}
-	rv := r.overwrite()
-	c.Stream.RMSNorm(y.Value, rv, rstd, x.Value, rv, n.Weight.Use.Tensor, n.Eps)
-	sum = &Var{Value: rv}
-	sum.Keep()
-	c.Tape.Defer(func() {
-		n.backward(c, sum, y, rstd)
-		splitGrad(c, sum, x, r)
-	})
+	rstd := c.Pool.New(dtype.Float32, x.Rows())
+	sum = c.Op(func(sum *Var) { split(c, sum, x, r) }, x.Shape()...)
+	y = c.Op(func(y *Var) { n.backward(c, sum, y, rstd) }, x.Shape()...)
+	c.Stream.RMSNorm(y.Value.Tensor, sum.Keep(), rstd, x.Value.Tensor, r.Value.Tensor, n.Weight.Value().Tensor, n.Eps)
+	c.saved(rstd)
 	return sum, y
 }
 
 // backward gives s, whose norm is y, its gradient.
 func (n *RMSNorm) backward(c *Ctx, s, y *Var, rstd *tensor.Tensor) {
-	ds, more := s.GradTarget(c, s.Value.Shape)
+	ds, more := s.GradTarget(c)
 	var add *tensor.Tensor // the gradient that s has from elsewhere, added in place
 	if more {
 		add = ds
 	}
 	n.Weight.addGrad(c, func(dw *tensor.Tensor) {
-		c.Stream.RMSNormGrad(ds, dw, y.Grad, s.Value, rstd, n.Weight.Use.Tensor, add)
+		c.Stream.RMSNormGrad(ds, dw, y.Grad().Tensor, s.Value.Tensor, rstd, n.Weight.Value().Tensor, add)
 	})
 	c.Pool.Free(rstd)
-	y.free(c)
 }
 
-// Add is x + r. The sum takes r's memory, so nothing may need r's values any
-// more. The sum must be the last use of x; the backward of another panics.
+// Add is x + r.
 func Add(c *Ctx, x, r *Var) *Var {
-	sum := &Var{Value: r.overwrite()}
-	c.Stream.Add(sum.Value, sum.Value, x.Value)
-	c.Tape.Defer(func() { splitGrad(c, sum, x, r) })
+	sum := c.Op(func(sum *Var) { split(c, sum, x, r) }, x.Shape()...)
+	c.Stream.Add(sum.Value.Tensor, r.Value.Tensor, x.Value.Tensor)
 	return sum
 }
 
-// splitGrad hands the gradient of sum = x + r on to both and frees sum.
-func splitGrad(c *Ctx, sum, x, r *Var) {
-	if x.Grad != nil {
-		panic("nn: the first term of a sum has another gradient already; use it in the sum last")
-	}
-	sum.own(c) // two may share memory, not three
-	if x.input {
-		r.Grad = sum.Grad
-	} else {
-		share(x, r, sum.Grad)
-	}
-	sum.Grad = nil
-	sum.free(c)
+// split hands the gradient of sum = x + r on to both.
+func split(c *Ctx, sum, x, r *Var) {
+	x.AddGrad(c, sum)
+	r.AddGrad(c, sum)
 }
 
 func one(name string, p *Param) iter.Seq2[string, *Param] {

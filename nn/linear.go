@@ -4,6 +4,7 @@ package nn
 
 import (
 	"iter"
+	"slices"
 
 	"octet/device"
 	"octet/tensor"
@@ -44,44 +45,40 @@ func (l *Linear) Params() iter.Seq2[string, *Param] {
 
 // Forward takes x [..., K] to y [..., N].
 func (l *Linear) Forward(c *Ctx, x *Var) *Var {
-	shape := append([]int(nil), x.Value.Shape...)
-	out := append(append([]int(nil), shape[:len(shape)-1]...), l.Weight.Shape[0])
-	y := &Var{Value: c.New(out...)}
+	later := InForGW
+	if c.Mode == Eval {
+		later = NoRole
+	}
+	in, forGW := x.Cast(c, l.Caster, In, later)
+	last := len(x.Shape()) - 1
+	y := c.Op(func(y *Var) { l.backward(c, x, y, forGW) }, append(slices.Clone(x.Shape()[:last]), l.Weight.Shape[0])...)
 
-	w := l.Caster.Cast(c, Weight, l.Weight.Use)
-	c.Stream.MatMul(y.Value, x.Cast(c, l.Caster, In), w, device.MatMulOptions{TransB: true, FastAccum: l.Caster.FastAccum(Output)})
-	c.release(w, l.Weight.Use)
+	weight := l.Weight.Value()
+	w, _ := l.Caster.Cast(c, weight, Weight, NoRole)
+	c.Stream.MatMul(y.Value.Tensor, in, w, device.MatMulOptions{TransB: true, FastAccum: l.Caster.FastAccum(Output)})
+	c.release(w, weight)
 	if l.Bias != nil {
-		c.Stream.AddBias(y.Value, l.Bias.Use.Tensor)
+		c.Stream.AddBias(y.Value.Tensor, l.Bias.Value().Tensor)
 	}
-	if !l.Caster.Alike(In, InForGW) {
-		x.Keep()
-	}
-	c.Tape.Defer(func() { l.backward(c, x, y, shape) })
 	return y
 }
 
-func (l *Linear) backward(c *Ctx, x, y *Var, shape []int) {
-	dy := tensor.Operand{Tensor: y.Grad}
-	go8 := l.Caster.Cast(c, GradOut, dy)
-	if !x.input {
-		w := l.Caster.Cast(c, WeightForGI, l.Weight.Use)
-		dx, acc := x.GradTarget(c, shape)
-		c.Stream.MatMul(dx, go8, w, device.MatMulOptions{Accumulate: acc, FastAccum: l.Caster.FastAccum(GradInput)})
-		c.release(w, l.Weight.Use)
-	}
-	forGW := go8
-	if !l.Caster.Alike(GradOut, GradOutForGW) {
-		forGW = l.Caster.Cast(c, GradOutForGW, dy)
+// backward takes y's gradient to those of x, the weight and the bias.
+func (l *Linear) backward(c *Ctx, x, y *Var, in tensor.Operand) {
+	dy := y.Grad()
+	now, forGW := l.Caster.Cast(c, dy, GradOut, GradOutForGW)
+	if x.NeedsGrad() {
+		weight := l.Weight.Value()
+		w, _ := l.Caster.Cast(c, weight, WeightForGI, NoRole)
+		dx, acc := x.GradTarget(c)
+		c.Stream.MatMul(dx, now, w, device.MatMulOptions{Accumulate: acc, FastAccum: l.Caster.FastAccum(GradInput)})
+		c.release(w, weight)
 	}
 	dw, acc := l.Weight.GradTarget()
-	c.Stream.MatMul(dw, forGW, x.Cast(c, l.Caster, InForGW), device.MatMulOptions{TransA: true, Accumulate: acc, FastAccum: l.Caster.FastAccum(GradWeight)})
+	c.Stream.MatMul(dw, forGW, in, device.MatMulOptions{TransA: true, Accumulate: acc, FastAccum: l.Caster.FastAccum(GradWeight)})
 	if l.Bias != nil {
-		l.Bias.addGrad(c, func(db *tensor.Tensor) { c.Stream.BiasGrad(db, y.Grad) })
+		l.Bias.addGrad(c, func(db *tensor.Tensor) { c.Stream.BiasGrad(db, dy.Tensor) })
 	}
-	if forGW.Tensor != go8.Tensor {
-		c.release(forGW, dy)
-	}
-	c.release(go8, dy)
-	y.free(c)
+	c.release(now, dy, forGW)
+	c.release(forGW, dy)
 }

@@ -15,8 +15,29 @@ type Module interface {
 	// Children are the slots of the modules below, by name, in the order of
 	// their use; a rewrite may change what is in a slot. A name with a "+" is a
 	// group of the model's parts ("norm+output") and adds nothing to the names
-	// below it. An empty name is a decorator's inner module.
+	// below it.
 	Children() iter.Seq2[string, *Module]
+}
+
+// Decorator is a module around another one in the same slot, such as a unit of
+// FSDP. It has no parameters of its own and adds nothing to names: walks go
+// through it. Decorators stack in the order in which a plan applies them
+// (package parallel), the last one outermost.
+type Decorator interface {
+	Module
+	// Inner is the slot of the decorated module.
+	Inner() *Module
+}
+
+// Base is the module inside all decorators.
+func Base(m Module) Module {
+	for {
+		d, ok := m.(Decorator)
+		if !ok {
+			return m
+		}
+		m = *d.Inner()
+	}
 }
 
 // Leaf is embedded by modules without children.
@@ -50,21 +71,22 @@ func Slots(slots ...Slot) iter.Seq2[string, *Module] {
 
 // join is the path of a child, or of a parameter.
 func join(path, name string) string {
-	if path == "" || name == "" {
-		return path + name
+	if path == "" {
+		return name
 	}
 	return path + "." + name
 }
 
-// Walk calls f for root and everything below it, children before parents,
-// with each module's path, and puts what f returns in the module's slot.
-// The path of a group is its name; paths below leave it out.
+// Walk calls f once for root and for every slot below it, children before
+// parents, with the slot's path and what is in it, decorators included (Base has
+// the module itself), and puts what f returns in the slot. The path of a group
+// is its name; paths below leave it out.
 func Walk(root *Module, f func(path string, m Module) (Module, error)) error {
 	return walk(root, "", "", f)
 }
 
 func walk(at *Module, path, prefix string, f func(string, Module) (Module, error)) error {
-	for name, child := range (*at).Children() {
+	for name, child := range Base(*at).Children() {
 		if err := walk(child, join(prefix, name), childPrefix(prefix, name), f); err != nil {
 			return err
 		}
@@ -94,6 +116,7 @@ func Parameters(m Module) iter.Seq2[string, *Param] {
 }
 
 func parameters(m Module, prefix string, seen map[*Param]bool, yield func(string, *Param) bool) bool {
+	m = Base(m)
 	for name, p := range m.Params() {
 		if !seen[p] && !yield(join(prefix, name), p) {
 			return false

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"math"
 	"slices"
-	"strings"
 	"testing"
 
 	"octet/dtype"
@@ -45,6 +44,19 @@ func (n *node) Children() iter.Seq2[string, *nn.Module] {
 	}
 }
 
+// decorator adds nothing to a module but itself.
+type decorator struct {
+	nn.Leaf
+	nn.NoParams
+	label string
+	inner nn.Module
+}
+
+var _ nn.Decorator = (*decorator)(nil)
+
+func (d *decorator) Inner() *nn.Module                    { return &d.inner }
+func (d *decorator) Forward(c *nn.Ctx, x *nn.Var) *nn.Var { return d.inner.Forward(c, x) }
+
 // tree has a group, a decorator below it, and a parameter used twice.
 func tree() nn.Module {
 	leaf := func(names ...string) *node {
@@ -56,7 +68,7 @@ func tree() nn.Module {
 	}
 	embed, norm, output := leaf("weight"), leaf("weight"), leaf("weight", "bias")
 	output.values[0] = embed.values[0]
-	wrapped := &node{names: []string{""}, children: []nn.Module{output}}
+	wrapped := &decorator{inner: output}
 	head := &node{names: []string{"norm", "output"}, children: []nn.Module{norm, wrapped}}
 	block := &node{params: []string{"gain"}, values: []*nn.Param{nn.NewParam(nn.Init{}, 1)}, names: []string{"attention"}, children: []nn.Module{leaf("weight")}}
 	return &node{names: []string{"embed", "layers.0", "norm+output"}, children: []nn.Module{embed, block, head}}
@@ -93,37 +105,60 @@ func TestWalkVisitsChildrenFirst(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	// The decorated module and its decorator have the same path.
-	want := []string{"embed", "layers.0.attention", "layers.0", "norm", "output", "output", "norm+output", ""}
+	want := []string{"embed", "layers.0.attention", "layers.0", "norm", "output", "norm+output", ""}
 	if !slices.Equal(paths, want) {
 		t.Errorf("paths %q, want %q", paths, want)
 	}
 }
 
-func TestWalkPutsWhatItIsGivenInTheSlot(t *testing.T) {
+// TestDecoratorsStack: a walk sees a slot once, with what is outermost in it, so
+// that each further decorator goes around those before it; names and parameters
+// stay as they were.
+func TestDecoratorsStack(t *testing.T) {
 	m := tree()
-	decorate := func(path string, m nn.Module) (nn.Module, error) {
-		if path == "layers.0" || path == "" {
-			return &node{names: []string{""}, children: []nn.Module{m}}, nil
-		}
-		return m, nil
-	}
 	before := fmt.Sprint(names(m))
-	if err := nn.Walk(&m, decorate); err != nil {
-		t.Fatal(err)
+	for _, label := range []string{"tp", "checkpoint", "fsdp"} { // the order of package parallel
+		if err := nn.Walk(&m, func(path string, m nn.Module) (nn.Module, error) {
+			if path == "layers.0" || path == "layers.0.attention" || path == "" {
+				return &decorator{label: label, inner: m}, nil
+			}
+			return m, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if after := fmt.Sprint(names(m)); after != before {
 		t.Errorf("decorated, the names are %s; they were %s", after, before)
 	}
-	var paths []string
+	stacks := map[string]string{}
+	visits := 0
 	_ = nn.Walk(&m, func(path string, m nn.Module) (nn.Module, error) {
-		paths = append(paths, path)
+		visits++
+		base := nn.Base(m)
+		for d, ok := m.(*decorator); ok; d, ok = m.(*decorator) {
+			stacks[path] += d.label + " "
+			m = d.inner
+		}
+		if m != base {
+			t.Errorf("%s: Base is %T, the innermost module %T", path, base, m)
+		}
 		return m, nil
 	})
-	if n := strings.Count(strings.Join(paths, " ")+" ", "layers.0 "); n != 2 {
-		t.Errorf("paths %q have layers.0 %d times, want the module and its decorator", paths, n)
+	if visits != 7 {
+		t.Errorf("%d slots visited, want each of 7 once", visits)
 	}
+	for _, path := range []string{"layers.0", "layers.0.attention", ""} {
+		if stacks[path] != "fsdp checkpoint tp " {
+			t.Errorf("%q has %q, from outside in", path, stacks[path])
+		}
+	}
+	if stacks["output"] != " " || stacks["embed"] != "" {
+		t.Errorf("output has %q, embed %q", stacks["output"], stacks["embed"])
+	}
+}
 
+func TestWalkStopsAtAnError(t *testing.T) {
+	m := tree()
 	broken := errors.New("broken")
 	visited := 0
 	err := nn.Walk(&m, func(path string, m nn.Module) (nn.Module, error) {
@@ -172,8 +207,8 @@ func TestDrawWritesEveryRow(t *testing.T) {
 		p.Draw(r.Ctx.Stream, 7)
 		want := make([]float32, p.Local().Numel())
 		p.Init.Fill(want, 7, "w", p.Numel()/shape[0])
-		if !slices.Equal(r.Get(p.Local()), want) || p.Version != 1 {
-			t.Errorf("%v: other rows than those of the whole, or %d writes for one", shape, p.Version)
+		if !slices.Equal(r.Get(p.Local()), want) || p.Version() != 1 {
+			t.Errorf("%v: other rows than those of the whole, or %d writes for one", shape, p.Version())
 		}
 	}
 }

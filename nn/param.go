@@ -18,7 +18,7 @@ import (
 //
 // Invariants: Shard and Grad have the same shape [c, ...], padded with zero rows
 // so that it is equal on all ranks; only the first LocalRows rows are real.
-// Use and FullGrad are set only between gather and free.
+// Whoever writes to Shard says so (Written).
 type Param struct {
 	Name  string // fully qualified, by AssignNames
 	Shape []int
@@ -30,12 +30,17 @@ type Param struct {
 	Shard, Grad          *tensor.Tensor // float32 [c, ...]
 	RowOffset, LocalRows int            // the real rows within the whole
 
-	Use      tensor.Operand // the whole parameter, as it was gathered
-	FullGrad *tensor.Tensor // float32, the whole parameter's gradient
-	HasGrad  bool           // FullGrad holds a gradient of this backward
+	whole  *Whole
+	writes uint64
+}
 
-	// Version counts writes to Shard: by the optimizer, initialisation, loading.
-	Version uint64
+// Whole is a parameter between gather and free. It belongs to who gathered it
+// and lends it to the parameter.
+type Whole struct {
+	Value tensor.Operand // [Shape...], what modules compute with
+	Grad  *tensor.Tensor // float32 [Shape...]; nil in forward
+	// HasGrad: Grad holds a gradient of this backward.
+	HasGrad bool
 }
 
 // NewParam describes a parameter of the given shape.
@@ -58,10 +63,29 @@ func (p *Param) RowSize() int { return p.Numel() / max(1, p.Shape[0]) }
 func (p *Param) Local() *tensor.Tensor     { return p.Shard.Rows(0, p.LocalRows) }
 func (p *Param) LocalGrad() *tensor.Tensor { return p.Grad.Rows(0, p.LocalRows) }
 
+// Lend makes w the whole parameter; nil takes it back.
+func (p *Param) Lend(w *Whole) { p.whole = w }
+
+// Value is the whole parameter. There is one only between gather and free.
+func (p *Param) Value() tensor.Operand {
+	if p.whole == nil {
+		panic(fmt.Sprintf("nn: %s is used outside gather and free", p.Name))
+	}
+	return p.whole.Value
+}
+
+// Written counts a write to Shard, by the optimizer, initialisation or loading:
+// what was made of the values before (a scale) is out of date. Every write
+// happens on all ranks.
+func (p *Param) Written() { p.writes++ }
+
+// Version is the number of writes so far.
+func (p *Param) Version() uint64 { return p.writes }
+
 // Set writes the rank's rows, [LocalRows, ...] flattened.
 func (p *Param) Set(s device.Stream, rows []float32) {
 	s.Upload(p.Local(), device.Float32Bytes(rows))
-	p.Version++
+	p.Written()
 }
 
 // pieceBytes is about how much of a parameter SetRows has on the host at once.
@@ -82,13 +106,17 @@ func (p *Param) SetRows(s device.Stream, read func(rows []float32, first int) er
 		}
 		s.Upload(local.Rows(lo, hi), device.Float32Bytes(rows))
 	}
-	p.Version++
+	p.Written()
 	return nil
 }
 
 // Draw sets the rank's rows as Init says: they are those of the whole parameter,
-// whatever the number of ranks.
+// whatever the number of ranks. It panics for a parameter without a name, because
+// two of one shape would start equal.
 func (p *Param) Draw(s device.Stream, seed uint64) {
+	if p.Name == "" {
+		panic(fmt.Sprintf("nn: a parameter %v is drawn before it has a name; call AssignNames on the model", p.Shape))
+	}
 	width := p.RowSize()
 	_ = p.SetRows(s, func(rows []float32, first int) error {
 		p.Init.Fill(rows, seed, p.Name, first*width)
@@ -99,11 +127,11 @@ func (p *Param) Draw(s device.Stream, seed uint64) {
 // GradTarget is where a backward puts the gradient of the whole parameter, and
 // whether it must add to what is there.
 func (p *Param) GradTarget() (dst *tensor.Tensor, accumulate bool) {
-	if p.FullGrad == nil {
+	if p.whole == nil || p.whole.Grad == nil {
 		panic(fmt.Sprintf("nn: %s has no gradient memory: it is used outside gather and free", p.Name))
 	}
-	accumulate, p.HasGrad = p.HasGrad, true
-	return p.FullGrad, accumulate
+	accumulate, p.whole.HasGrad = p.whole.HasGrad, true
+	return p.whole.Grad, accumulate
 }
 
 // addGrad adds what f overwrites its argument with to the gradient of the whole

@@ -3,6 +3,8 @@
 package nn
 
 import (
+	"slices"
+
 	"octet/device"
 	"octet/dtype"
 	"octet/tensor"
@@ -25,6 +27,16 @@ func (t *Tape) Backward() {
 	t.steps = t.steps[:0]
 }
 
+// Mode says what a forward pass is for.
+type Mode uint8
+
+// Train defers a backward. Eval has none: nothing is kept for it, and what
+// modules and casters remember from batch to batch does not change.
+const (
+	Train Mode = iota
+	Eval
+)
+
 // Ctx is what a forward pass of one rank needs: where work runs, where memory
 // comes from, and where backwards are deferred.
 type Ctx struct {
@@ -32,16 +44,67 @@ type Ctx struct {
 	Pool   *device.Pool
 	Tape   *Tape
 	Act    dtype.Type // of activations and of weights that are not float8
+	Mode   Mode
 }
 
 // New allocates an activation.
 func (c *Ctx) New(shape ...int) *tensor.Tensor { return c.Pool.New(c.Act, shape...) }
 
-// release frees an operand that a Caster made from x.
-func (c *Ctx) release(made, x tensor.Operand) {
-	if made.Tensor != x.Tensor {
-		c.Pool.Free(made.Tensor)
-		c.Pool.Free(made.Scale)
-		c.Pool.Free(made.Inv)
+// Op begins an operation and returns its output, memory of the given shape for
+// the caller to fill. In backward back is called when the output's gradient is
+// complete, to hand gradients to the operation's inputs (GradTarget, AddGrad);
+// then the output is freed. Evaluation never calls it.
+//
+//	func Double(c *nn.Ctx, x *nn.Var) *nn.Var {
+//		y := c.Op(func(y *nn.Var) {
+//			dx, accumulate := x.GradTarget(c) // …
+//		}, x.Shape()...)
+//		c.Stream.Add(y.Value.Tensor, x.Value.Tensor, x.Value.Tensor)
+//		return y
+//	}
+func (c *Ctx) Op(back func(y *Var), shape ...int) *Var {
+	t := c.New(shape...)
+	y := &Var{Value: tensor.Operand{Tensor: t}, shape: t.Shape}
+	if c.Mode == Train {
+		c.Tape.Defer(func() {
+			back(y)
+			y.free(c)
+		})
 	}
+	return y
+}
+
+// saved is for memory that only a backward reads: evaluation frees it at once.
+func (c *Ctx) saved(t *tensor.Tensor) {
+	if c.Mode == Eval {
+		c.Pool.Free(t)
+	}
+}
+
+// release frees what a Caster made, but for memory of the operands that stay.
+func (c *Ctx) release(made tensor.Operand, stay ...tensor.Operand) {
+	for _, t := range [...]*tensor.Tensor{made.Tensor, made.Scale, made.Inv} {
+		if t != nil && !slices.ContainsFunc(stay, func(o tensor.Operand) bool { return t == o.Tensor || t == o.Scale || t == o.Inv }) {
+			c.Pool.Free(t)
+		}
+	}
+}
+
+// Scoped runs m on x and frees all memory that it took but its output's: for
+// evaluation, where no backward does.
+func Scoped(c *Ctx, m Module, x *Var) *Var {
+	end := c.Pool.Scope()
+	y := m.Forward(c, x)
+	x.freeCasts(c)
+	end(y.Value.Tensor, y.Value.Scale, y.Value.Inv)
+	return y
+}
+
+// Last runs m on x, whose last use that is.
+func Last(c *Ctx, m Module, x *Var) *Var {
+	y := m.Forward(c, x)
+	if y != x { // m may pass its input on
+		x.Done(c)
+	}
+	return y
 }

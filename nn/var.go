@@ -9,143 +9,124 @@ import (
 )
 
 // Var is a value on the tape and, in backward, its gradient.
+//
+// Whoever made a Var ends it. An operation frees its output, with its casts and
+// its gradient, at the end of its backward: all that was computed from the
+// output has run by then. Before that, in forward, only the caller of the
+// operation can know that the output has had its last use, and says so by Done.
 type Var struct {
-	Value *tensor.Tensor
-	// Grad is nil until the first gradient arrives. It is complete when the
-	// backward of the operation that made the Var runs.
-	Grad *tensor.Tensor
+	// Value is high precision, or float8 with its scale. It has no memory after
+	// Done or backward.
+	Value tensor.Operand
 
-	input bool // nobody wants its gradient
-	kept  bool // some backward reads Value
-	twin  *Var // the one other Var whose Grad is the same memory, and whose twin is this one; see share
+	shape []int
+	given bool // the memory is the caller's
+	input bool // nobody wants the gradient
+	keeps int  // how many backwards read Value
 	casts []cast
+	grad  *gradient // nil until the first contribution
 }
 
+// cast is what a Caster made of a Var: for the matmuls of forward, and for those
+// of backward.
 type cast struct {
-	by   Caster
-	role Role
-	op   tensor.Operand
+	by         Caster
+	now, later Role
+	a, b       tensor.Operand
 }
 
 // Input is a Var for data: it gets no gradient and its memory stays the
 // caller's.
-func Input(t *tensor.Tensor) *Var { return &Var{Value: t, input: true} }
+func Input(t *tensor.Tensor) *Var {
+	return &Var{Value: tensor.Operand{Tensor: t}, shape: t.Shape, given: true, input: true}
+}
+
+// Watch is a Var whose memory stays the caller's and whose gradient is the
+// caller's to read and to free (FreeGrad).
+func Watch(t *tensor.Tensor) *Var {
+	return &Var{Value: tensor.Operand{Tensor: t}, shape: t.Shape, given: true}
+}
+
+// Shape is the value's, also after Done.
+func (v *Var) Shape() []int { return v.shape }
+
+// Rows is how many vectors of the last dimension the value has.
+func (v *Var) Rows() int {
+	n := 1
+	for _, d := range v.shape[:len(v.shape)-1] {
+		n *= d
+	}
+	return n
+}
 
 // Keep says that a backward will read Value, and returns it.
 func (v *Var) Keep() *tensor.Tensor {
-	v.kept = true
-	return v.Value
+	v.keeps++
+	return v.Value.Tensor
 }
 
-// Done says that forward is through with v, and frees a Value that no
-// backward reads.
+// Done says that forward is through with v. It frees what no backward reads;
+// only whoever had v made may call it.
 func (v *Var) Done(c *Ctx) {
-	if !v.kept && !v.input {
-		c.Pool.Free(v.Value)
-		v.Value = nil
+	for i := range v.casts {
+		k := &v.casts[i]
+		c.release(k.a, v.Value, k.b)
+		k.a = k.b
+	}
+	if c.Mode == Eval {
+		v.freeCasts(c)
+	}
+	if !v.given && (v.keeps == 0 || c.Mode == Eval) {
+		c.Pool.Free(v.takeValue())
 	}
 }
 
-// overwrite moves Value out of v in forward, for an operation whose result
-// takes its place.
-func (v *Var) overwrite() *tensor.Tensor {
-	if v.kept || v.input {
-		panic(fmt.Sprintf("nn: %v would be overwritten, but a backward or the caller still reads it", v.Value))
-	}
-	return v.take()
-}
-
-// take moves Value out of v.
-func (v *Var) take() *tensor.Tensor {
-	t := v.Value
-	v.Value = nil
+// takeValue moves the memory out of v.
+func (v *Var) takeValue() *tensor.Tensor {
+	t := v.Value.Tensor
+	v.Value = tensor.Operand{}
 	return t
 }
 
-// GradTarget is where a backward puts a contribution of the given shape to v's
-// gradient, and whether it must add to what is there.
-func (v *Var) GradTarget(c *Ctx, shape []int) (dst *tensor.Tensor, accumulate bool) {
-	if v.Grad == nil {
-		v.Grad = c.New(shape...)
-		return v.Grad, false
-	}
-	v.own(c)
-	return v.Grad, true
-}
-
-// share gives a and b, terms of a sum, the gradient g without a copy. Whichever
-// of them is to be written to while the other has yet to read it gets a copy
-// then; most often one is read and freed before the other is added to.
-func share(a, b *Var, g *tensor.Tensor) {
-	a.Grad, b.Grad = g, g
-	a.twin, b.twin = b, a
-}
-
-// own makes Grad v's alone, so that it may be written to.
-func (v *Var) own(c *Ctx) {
-	if v.twin == nil {
-		return
-	}
-	shared := v.Grad
-	v.Grad = c.New(shared.Shape...)
-	c.Stream.Copy(v.Grad, shared)
-	v.leave()
-}
-
-// leave gives shared memory over to the twin.
-func (v *Var) leave() { v.twin.twin, v.twin = nil, nil }
-
-// freeGrad gives back Grad, unless a twin still has it.
-func (v *Var) freeGrad(c *Ctx) {
-	if v.twin != nil {
-		v.leave()
-	} else {
-		c.Pool.Free(v.Grad)
-	}
-	v.Grad = nil
-}
-
-// drop frees the gradient of an input, which nobody wants.
-func (v *Var) drop(c *Ctx) {
-	if v.input {
-		v.freeGrad(c)
-	}
-}
-
-// Cast is v as role r of a matmul wants it. Modules that share an input and a
-// Caster share the cast.
-func (v *Var) Cast(c *Ctx, by Caster, r Role) tensor.Operand {
+// Cast is v as role now of a matmul wants it, and as the later role of a matmul
+// of backward does (NoRole: there is none). Modules whose Casters serve one
+// another share the cast. The memory is v's.
+func (v *Var) Cast(c *Ctx, by Caster, now, later Role) (a, b tensor.Operand) {
 	for _, k := range v.casts {
-		if k.by == by && by.Alike(k.role, r) {
-			return k.op
+		if by.Serves(k.by, k.now, now) && (later == NoRole || by.Serves(k.by, k.later, later)) {
+			return k.a, k.b
 		}
 	}
-	op := by.Cast(c, r, tensor.Operand{Tensor: v.Value})
-	if op.Tensor == v.Value {
-		v.kept = true
-	} else if v.input && len(v.casts) == 0 {
-		// No producer frees the casts of an input. What is deferred here runs
-		// after the backwards of all that share them.
+	if v.Value.Tensor == nil {
+		panic(fmt.Sprintf("nn: a value %v is used after Done", v.shape))
+	}
+	a, b = by.Cast(c, v.Value, now, later)
+	if b.Tensor == v.Value.Tensor {
+		v.keeps++
+	}
+	if a.Tensor == v.Value.Tensor && (later == NoRole || b.Tensor == a.Tensor) {
+		return a, b
+	}
+	if v.given && len(v.casts) == 0 && c.Mode == Train {
+		// No operation frees the casts of what was given. What is deferred here
+		// runs after the backwards of all that share them.
 		c.Tape.Defer(func() { v.freeCasts(c) })
 	}
-	v.casts = append(v.casts, cast{by, r, op})
-	return op
+	v.casts = append(v.casts, cast{by, now, later, a, b})
+	return a, b
 }
 
-// free gives back all of v's memory, at the end of its producer's backward.
+// free gives back all of v's memory, at the end of its operation's backward.
 func (v *Var) free(c *Ctx) {
 	v.freeCasts(c)
-	c.Pool.Free(v.take())
-	v.freeGrad(c)
+	c.Pool.Free(v.takeValue())
+	v.FreeGrad(c)
 }
 
 func (v *Var) freeCasts(c *Ctx) {
 	for _, k := range v.casts {
-		if k.op.Tensor != v.Value {
-			c.Pool.Free(k.op.Tensor)
-			c.Pool.Free(k.op.Scale)
-			c.Pool.Free(k.op.Inv)
-		}
+		c.release(k.a, v.Value, k.b)
+		c.release(k.b, v.Value)
 	}
 	v.casts = nil
 }

@@ -15,7 +15,6 @@ package optim
 
 import (
 	"fmt"
-	"math"
 
 	"octet/comm"
 	"octet/device"
@@ -39,12 +38,17 @@ type Adam struct {
 	opts       AdamOptions
 	params     []*nn.Param
 	p, g, m, v []*tensor.Tensor // the real rows of each
-	steps      int
+	steps      *tensor.Tensor   // int32 [1]: updates made, counted by the device
 }
 
 // NewAdam allocates the moments, zeroed on s.
 func NewAdam(dev device.Device, s device.Stream, params []*nn.Param, o AdamOptions) (*Adam, error) {
-	a := &Adam{opts: o, params: params}
+	buf, err := dev.Alloc(dtype.Int32.Size())
+	if err != nil {
+		return nil, fmt.Errorf("optim: %w", err)
+	}
+	a := &Adam{opts: o, params: params, steps: tensor.New(buf, dtype.Int32, 1)}
+	s.Zero(a.steps)
 	for _, p := range params {
 		local := p.Local()
 		a.p, a.g = append(a.p, local), append(a.g, p.LocalGrad())
@@ -62,16 +66,14 @@ func NewAdam(dev device.Device, s device.Stream, params []*nn.Param, o AdamOptio
 }
 
 // Step moves every parameter by its gradient times coef (float32 [1], nil: 1)
-// at learning rate lr.
+// at learning rate lr. A coef that is NaN leaves weights, moments and the number
+// of updates as they are.
 func (a *Adam) Step(s device.Stream, coef *tensor.Tensor, lr float64) {
-	a.steps++
-	t := float64(a.steps)
-	s.AdamW(a.p, a.g, a.m, a.v, coef, device.AdamWStep{
-		LR: lr, Beta1: a.opts.Beta1, Beta2: a.opts.Beta2, Eps: a.opts.Eps, WeightDecay: a.opts.WeightDecay,
-		Correction1: 1 - math.Pow(a.opts.Beta1, t), Correction2: 1 - math.Pow(a.opts.Beta2, t), L2: a.opts.L2,
+	s.AdamW(a.p, a.g, a.m, a.v, a.steps, coef, device.AdamWOptions{
+		LR: lr, Beta1: a.opts.Beta1, Beta2: a.opts.Beta2, Eps: a.opts.Eps, WeightDecay: a.opts.WeightDecay, L2: a.opts.L2,
 	})
 	for _, p := range a.params {
-		p.Version++
+		p.Written()
 	}
 }
 
@@ -97,7 +99,8 @@ func NewClipper(pool *device.Pool, params []*nn.Param) *Clipper {
 }
 
 // Measure enqueues Norm = sqrt(Σ g²) over all ranks of g and
-// Coef = min(1, maxNorm/(Norm+1e-6)), as torch.nn.utils.clip_grad_norm_.
+// Coef = min(1, maxNorm/(Norm+1e-6)), as torch.nn.utils.clip_grad_norm_. A norm
+// that is not finite makes Coef NaN, with which Adam writes nothing.
 func (c *Clipper) Measure(s device.Stream, g comm.Comm, maxNorm float32) {
 	s.SumSquares(c.sumsq, c.grads)
 	g.AllReduce(s, comm.T(c.sumsq), comm.Sum)

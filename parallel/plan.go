@@ -40,6 +40,9 @@ type Plan struct {
 type Float8 struct {
 	Config fp8.Float8LinearConfig
 	Skip   []string
+	// Precompute makes all scales of weights that travel as float8 at once, after
+	// each write to the parameters.
+	Precompute bool
 }
 
 // Convert applies what changes the model itself and needs no other rank. A
@@ -110,10 +113,10 @@ func (p Plan) String() string {
 	if p.Float8 != nil {
 		recipe, _ := p.Float8.Config.Recipe()
 		fmt.Fprintf(&b, "float8  every Linear but %q: %v", p.Float8.Skip, recipe)
-		if recipe.Float8Weights {
+		if p.Float8.Config.EnableFsdpFloat8AllGather {
 			b.WriteString(", weights travel as float8")
 		}
-		if recipe.Emulate {
+		if p.Float8.Config.Emulate {
 			b.WriteString(", products in float32 (emulated)")
 		}
 		b.WriteByte('\n')

@@ -40,11 +40,23 @@ func New(buf Buffer, t dtype.Type, shape ...int) *Tensor {
 
 // At makes a view that starts off bytes into buf.
 func At(buf Buffer, off int, t dtype.Type, shape ...int) *Tensor {
-	x := &Tensor{Buf: buf, Off: off, Type: t, Shape: append([]int(nil), shape...)}
+	x := view(buf, off, t, shape)
 	if off+x.Bytes() > buf.Len() {
 		panic(fmt.Sprintf("tensor: %v at byte %d needs %d bytes, the buffer has %d", x, off, off+x.Bytes(), buf.Len()))
 	}
 	return x
+}
+
+// view makes a tensor with a shape of its own, both in one allocation where the
+// shape is short: a step makes thousands.
+func view(buf Buffer, off int, t dtype.Type, shape []int) *Tensor {
+	x := &struct {
+		Tensor
+		dims [4]int
+	}{Tensor: Tensor{Buf: buf, Off: off, Type: t}}
+	x.Shape = append(x.dims[:0], shape...)
+	x.Shape = x.Shape[:len(shape):len(shape)]
+	return &x.Tensor
 }
 
 // Numel is the number of elements: 1 for an empty shape.
@@ -78,20 +90,24 @@ func (t *Tensor) Matrix() (rows, cols int) {
 
 // View is the same memory in another shape of as many elements.
 func (t *Tensor) View(shape ...int) *Tensor {
-	v := &Tensor{Buf: t.Buf, Off: t.Off, Type: t.Type, Shape: append([]int(nil), shape...)}
+	v := view(t.Buf, t.Off, t.Type, shape)
 	if v.Numel() != t.Numel() {
 		panic(fmt.Sprintf("tensor: view of %v as %v", t.Shape, shape))
 	}
 	return v
 }
 
-// Rows is the view of indices lo to hi-1 of the first dimension.
+// Rows is the view of indices lo to hi-1 of the first dimension; all of them are
+// t itself.
 func (t *Tensor) Rows(lo, hi int) *Tensor {
 	if lo < 0 || hi < lo || hi > t.Shape[0] {
 		panic(fmt.Sprintf("tensor: rows %d:%d of %v", lo, hi, t.Shape))
 	}
-	v := &Tensor{Buf: t.Buf, Type: t.Type, Shape: append([]int{hi - lo}, t.Shape[1:]...)}
-	v.Off = t.Off
+	if hi-lo == t.Shape[0] {
+		return t
+	}
+	v := view(t.Buf, t.Off, t.Type, t.Shape)
+	v.Shape[0] = hi - lo
 	if t.Shape[0] > 0 {
 		v.Off += lo * (t.Bytes() / t.Shape[0])
 	}

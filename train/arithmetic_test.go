@@ -112,16 +112,32 @@ type bf16Caster struct {
 	roles roles
 }
 
-func (k bf16Caster) Cast(c *nn.Ctx, r nn.Role, x tensor.Operand) tensor.Operand {
-	if !k.roles.has(r) {
-		return k.Caster.Cast(c, r, x)
+func (k bf16Caster) Cast(c *nn.Ctx, x tensor.Operand, now, later nn.Role) (a, b tensor.Operand) {
+	return apart(now, later, func(r nn.Role) tensor.Operand {
+		if !k.roles.has(r) {
+			return castFor(k.Caster, c, x, r)
+		}
+		rounded := tensor.Operand{Tensor: c.Pool.New(dtype.BFloat16, x.Shape...)}
+		c.Stream.Copy(rounded.Tensor, x.Tensor)
+		q := castFor(k.Caster, c, rounded, r)
+		if q.Tensor != rounded.Tensor {
+			c.Pool.Free(rounded.Tensor)
+		}
+		return q
+	})
+}
+
+// apart casts for each role by itself.
+func apart(now, later nn.Role, cast func(nn.Role) tensor.Operand) (a, b tensor.Operand) {
+	if a = cast(now); later != nn.NoRole {
+		b = cast(later)
 	}
-	rounded := tensor.Operand{Tensor: c.Pool.New(dtype.BFloat16, x.Shape...)}
-	c.Stream.Copy(rounded.Tensor, x.Tensor)
-	q := k.Caster.Cast(c, r, rounded)
-	if q.Tensor != rounded.Tensor {
-		c.Pool.Free(rounded.Tensor)
-	}
+	return a, b
+}
+
+// castFor is the cast for one role.
+func castFor(by nn.Caster, c *nn.Ctx, x tensor.Operand, r nn.Role) tensor.Operand {
+	q, _ := by.Cast(c, x, r, nn.NoRole)
 	return q
 }
 
@@ -135,15 +151,13 @@ type uncaster struct {
 	roles roles
 }
 
-func (k uncaster) Cast(c *nn.Ctx, r nn.Role, x tensor.Operand) tensor.Operand {
-	if k.roles.has(r) {
-		return x
-	}
-	return k.Caster.Cast(c, r, x)
-}
-
-func (k uncaster) Alike(a, b nn.Role) bool {
-	return k.roles.has(a) == k.roles.has(b) && k.Caster.Alike(a, b)
+func (k uncaster) Cast(c *nn.Ctx, x tensor.Operand, now, later nn.Role) (a, b tensor.Operand) {
+	return apart(now, later, func(r nn.Role) tensor.Operand {
+		if k.roles.has(r) {
+			return x
+		}
+		return castFor(k.Caster, c, x, r)
+	})
 }
 
 // layout is an arithmetic on a number of ranks, which share the golden batch.

@@ -67,6 +67,13 @@ func checkData(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := loader.Close(); err != nil || !cfg.Validation.Enable {
+		return err
+	}
+	loader, err = openValidation(cfg, 0, 1)
+	if err != nil {
+		return err
+	}
 	return loader.Close()
 }
 
@@ -74,17 +81,23 @@ func checkData(cfg *config.Config) error {
 // no run ends at them. It says now and then how far it is. One process on each
 // host calls it before any rank starts.
 func Scan(cfg *config.Config, say func(string)) error {
+	scan := func(key string, c data.Config) error {
+		source, err := data.OpenSource(c)
+		if err != nil {
+			return err
+		}
+		return source.Scan(every(2*time.Second, func(read, all int64) {
+			say(fmt.Sprintf("%s: %s of %s checked", key, gib(int(read)), gib(int(all))))
+		}))
+	}
 	c, err := dataConfig(cfg)
 	if err != nil {
 		return err
 	}
-	source, err := data.OpenSource(c)
-	if err != nil {
+	if err := scan("training.dataset_path", c); err != nil || !cfg.Validation.Enable {
 		return err
 	}
-	return source.Scan(every(2*time.Second, func(read, all int64) {
-		say(fmt.Sprintf("training.dataset_path: %s of %s checked", gib(int(read)), gib(int(all))))
-	}))
+	return scan("validation.dataset_path", validationConfig(cfg, c))
 }
 
 // every is say, but not more often than once in d, nor before d has passed.
@@ -111,7 +124,25 @@ func openData(cfg *config.Config, rank, world int) (*data.Loader, error) {
 	return data.Open(c)
 }
 
-// dataConfig is the data of all ranks.
+// openValidation opens the rank's part of the validation data.
+func openValidation(cfg *config.Config, rank, world int) (*data.Loader, error) {
+	c, err := dataConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c = validationConfig(cfg, c)
+	c.Rank, c.Ranks = rank, cfg.DataRanks(world)
+	return data.Open(c)
+}
+
+// validationConfig is the validation data of all ranks, for the same model.
+func validationConfig(cfg *config.Config, training data.Config) data.Config {
+	v, c := cfg.Validation, training
+	c.Dataset, c.Path, c.Validation, c.SeqLen, c.LocalBatch = v.Dataset, v.DatasetPath, true, v.SeqLen, v.LocalBatchSize
+	return c
+}
+
+// dataConfig is the training data of all ranks.
 func dataConfig(cfg *config.Config) (data.Config, error) {
 	args, err := plan.Args(cfg)
 	c := cfg.Training

@@ -126,7 +126,7 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 				if rank == bad {
 					tr.ctx.Stream.Upload(tensor.At(p.Shard.Buf, p.Shard.Off+4, p.Shard.Type, 1), device.Float32Bytes([]float32{x}))
 				}
-				p.Version++
+				p.Written()
 			}
 			tr.precompute()
 		}

@@ -37,11 +37,14 @@ func memoryNeed(cfg *config.Config, world int) (need, error) {
 	for _, unit := range model.Children() {
 		bytes := 0
 		for _, param := range nn.Parameters(*unit) {
-			travels := p.FSDP.Param
-			if param.Wire != nil {
-				travels = param.Wire.Type()
+			bytes += param.Numel() * dtype.Float32.Size()
+			if param.Wire == nil {
+				bytes += param.Numel() * p.FSDP.Param.Size()
+				continue
 			}
-			bytes += param.Numel() * (travels.Size() + dtype.Float32.Size())
+			for _, spec := range param.Wire.Sends(param.Shape) {
+				bytes += spec.Bytes()
+			}
 		}
 		n.unit = max(n.unit, bytes)
 	}

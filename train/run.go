@@ -44,6 +44,11 @@ func Run(ctx context.Context, j Job, sink metrics.Sink) (err error) {
 		if err != nil {
 			return err
 		}
+		if t.due() {
+			if record.Validation, err = t.Validate(); err != nil {
+				return err
+			}
+		}
 		sink.Step(record)
 		if step == 0 {
 			deadline(j.World, j.Config.Comm.TrainTimeoutSeconds)
@@ -73,7 +78,7 @@ func (t *Trainer) describe(j Job) {
 		t.cfg.Job.Description, t.cfg.Model.Name, t.cfg.Model.Flavor, args.Params(), world, j.Device.Name()))
 	t.log.Info(fmt.Sprintf("local batch %d, global batch %d, %d microbatches, sequence %d, %d steps, %s",
 		c.LocalBatchSize, t.cfg.GlobalBatchSize(world), t.cfg.Microbatches(world), c.SeqLen, c.Steps, c.Dataset))
-	t.log.Info(fmt.Sprintf("data: %s; the run reads it %.3g times", t.loader.Summary(), t.loader.Epochs(c.Steps*len(t.batches))))
+	t.log.Info(fmt.Sprintf("data: %s; the run reads it %.3g times", t.loader.Summary(), t.loader.Epochs(c.Steps*len(t.micro))))
 	if t.cfg.Model.PrintAfterConversion {
 		t.log.Info("linear layers\n" + strings.TrimSpace(t.Conversion()))
 	}

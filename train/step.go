@@ -9,33 +9,45 @@ import (
 	"time"
 
 	"octet/comm"
+	"octet/data"
 	"octet/device"
-	"octet/fp8"
 	"octet/metrics"
 	"octet/nn"
 )
 
 // Step trains on one global batch. The loss is the mean over the valid tokens
 // of all ranks, so gradients are plain sums over ranks and microbatches. A
-// gradient norm that is not finite stops every rank before the update.
+// gradient norm that is not finite leaves the weights as they are, on every rank,
+// and is an error.
+//
+// The host enqueues the whole step, reads the next batch while the device works,
+// and waits once.
 func (t *Trainer) Step() (metrics.Record, error) {
 	start, sent := time.Now(), t.sent.Bytes()
 	t.step++
-	if _, err := t.load(); err != nil {
+	if err := t.next.need(); err != nil {
 		return metrics.Record{}, t.failed(err)
 	}
-	for _, b := range t.batches {
-		t.forwardBackward(b.Inputs, b.Targets)
-	}
-	loss, norm, err := t.measure()
-	if err != nil {
-		return metrics.Record{}, t.failed(err)
+	t.feed()
+	for _, m := range t.micro {
+		t.forwardBackward(m)
 	}
 	lr := t.cfg.Optimizer.LR * t.lr.Factor(t.step-1)
 	t.update(lr)
+	done := t.ctx.Stream.Record()
+	if t.step < t.cfg.Training.Steps {
+		t.next.read()
+	}
+	if err := done.Sync(); err != nil {
+		return metrics.Record{}, t.failed(cmp.Or(t.sync(), err))
+	}
+	loss, norm := float64(t.host.loss[0]), float64(t.host.norm[0])
+	if err := t.host.check(); err != nil {
+		return metrics.Record{}, t.failed(err)
+	}
 
 	elapsed := time.Since(start)
-	tokens := int64(len(t.batches)) * int64(t.ids.Numel())
+	tokens := int64(len(t.micro)) * int64(t.micro[0].ids.Numel())
 	return metrics.Record{
 		Step: t.step, Loss: loss, GradNorm: norm, LR: lr,
 		Tokens:     tokens * int64(t.comm.Size()),
@@ -46,74 +58,63 @@ func (t *Trainer) Step() (metrics.Record, error) {
 	}, nil
 }
 
-// load reads the step's microbatches and counts their valid tokens on all
-// ranks, whose reciprocal scales the loss.
-func (t *Trainer) load() (valid int, err error) {
-	local := make([]int32, 1)
-	for _, b := range t.batches {
-		if err := t.loader.Next(b); err != nil {
-			return 0, err
-		}
-		local[0] += int32(b.Valid)
-	}
+// feed uploads the step's microbatches and counts their targets on all ranks.
+func (t *Trainer) feed() {
 	s := t.ctx.Stream
-	s.Upload(t.count, device.Int32Bytes(local))
+	t.host.count[0] = 0
+	for i, b := range t.next.take() {
+		t.micro[i].upload(s, b)
+		t.host.count[0] += int32(b.Valid)
+	}
+	s.Upload(t.count, device.Int32Bytes(t.host.count[:]))
 	t.comm.AllReduce(s, comm.T(t.count), comm.Sum)
 	s.Reciprocal(t.scale, t.count)
-	s.Download(device.Int32Bytes(local), t.count)
-	if err := s.Sync(); err != nil {
-		return 0, err
-	}
-	if local[0] == 0 {
-		return 0, fmt.Errorf("no rank has a token to train on: every target is %d", -100)
-	}
 	s.Zero(t.loss)
-	return int(local[0]), nil
 }
 
 // forwardBackward adds one microbatch's loss and gradients.
-func (t *Trainer) forwardBackward(ids, targets []int32) {
+func (t *Trainer) forwardBackward(m microbatch) {
 	c := t.ctx
-	c.Stream.Upload(t.ids, device.Int32Bytes(ids))
-	c.Stream.Upload(t.targets, device.Int32Bytes(targets))
 	t.sharded.BeginForward(c)
-	logits := t.model.Forward(c, nn.Input(t.ids))
-	nn.CrossEntropy(c, t.loss, logits, t.targets, t.scale)
+	logits := t.model.Forward(c, nn.Input(m.ids))
+	nn.CrossEntropy(c, t.loss, logits, m.targets, t.scale)
 	c.Tape.Backward()
 }
 
-// measure waits for the gradients and returns the loss and their norm over all
-// ranks.
-func (t *Trainer) measure() (loss, norm float64, err error) {
-	c := t.ctx
-	t.sharded.Finish(c)
-	t.clip.Measure(c.Stream, t.comm, float32(t.cfg.Training.MaxNorm))
-	t.comm.AllReduce(c.Stream, comm.T(t.loss), comm.Sum)
-	l, n := make([]float32, 1), make([]float32, 1)
-	c.Stream.Download(device.Float32Bytes(l), t.loss)
-	c.Stream.Download(device.Float32Bytes(n), t.clip.Norm)
-	if err := t.sync(); err != nil {
-		return 0, 0, err
-	}
-	loss, norm = float64(l[0]), float64(n[0])
-	if math.IsNaN(norm) || math.IsInf(norm, 0) {
-		// Every rank has the same norm, so every rank stops here.
-		return loss, norm, fmt.Errorf("the gradient norm is %v (loss %v); the weights are those of the step before", norm, loss)
-	}
-	return loss, norm, nil
-}
-
-// update moves the weights and prepares the scales of their next gathers. It
-// only enqueues: the next step's reading of data runs beside it.
+// update clips the gradients, moves the weights, prepares the scales of their
+// next gathers, and has the step's numbers sent to the host.
 func (t *Trainer) update(lr float64) {
-	t.adam.Step(t.ctx.Stream, t.clip.Coef, lr)
+	c, s := t.ctx, t.ctx.Stream
+	t.sharded.Finish(c)
+	t.clip.Measure(s, t.comm, float32(t.cfg.Training.MaxNorm))
+	t.comm.AllReduce(s, comm.T(t.loss), comm.Sum)
+	s.Download(device.Float32Bytes(t.host.loss[:]), t.loss)
+	s.Download(device.Float32Bytes(t.host.norm[:]), t.clip.Norm)
+	s.Download(device.Int32Bytes(t.host.count[:]), t.count)
+	t.adam.Step(s, t.clip.Coef, lr)
 	t.precompute()
 }
 
-func (t *Trainer) precompute() {
-	if t.cfg.Quantize.Linear.Float8.PrecomputeFloat8DynamicScaleForFSDP {
-		fp8.PrecomputeFloat8DynamicScaleForFSDP(t.ctx, t.comm, t.model)
+// check refuses numbers after which training makes no sense. Every rank has the
+// same ones, so every rank stops; Adam has written nothing.
+func (r *results) check() error {
+	loss, norm := float64(r.loss[0]), float64(r.norm[0])
+	switch {
+	case r.count[0] == 0:
+		return fmt.Errorf("no rank has a token to train on: every target is %d", data.Ignored)
+	case math.IsNaN(norm) || math.IsInf(norm, 0):
+		return fmt.Errorf("the gradient norm is %v (loss %v); the weights are those of the step before", norm, loss)
 	}
+	return nil
+}
+
+// precompute makes the scales of the weights as they are now, beside what the
+// compute stream does next.
+func (t *Trainer) precompute() {
+	if t.plan.Float8 == nil || !t.plan.Float8.Precompute {
+		return
+	}
+	t.sharded.BeforeGathers(t.ctx, t.scales.PrecomputeFloat8DynamicScaleForFSDP)
 }
 
 // sync waits for all streams. The first error of the gathers is the cause of

@@ -15,7 +15,6 @@ import (
 	"octet/checkpoint/safetensors"
 	"octet/comm/local"
 	"octet/config"
-	"octet/device"
 	"octet/device/cpu"
 	"octet/nn"
 	"octet/tensor"
@@ -129,13 +128,13 @@ func TestTheFirstLogitsArePyTorchs(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			set := openGolden(t, tt.golden)
 			alone(t, goldenArgs("8", tt.args...), func(tr *Trainer) {
-				if _, err := tr.load(); err != nil {
+				if err := tr.next.need(); err != nil {
 					t.Error(err)
 					return
 				}
-				tr.ctx.Stream.Upload(tr.ids, device.Int32Bytes(tr.batches[0].Inputs))
+				tr.feed()
 				tr.sharded.BeginForward(tr.ctx)
-				holds(t, tr, "logits", tr.model.Forward(tr.ctx, nn.Input(tr.ids)).Value, set, "logits", tt.bound)
+				holds(t, tr, "logits", tr.model.Forward(tr.ctx, nn.Input(tr.micro[0].ids)).Value.Tensor, set, "logits", tt.bound)
 			})
 		})
 	}

@@ -17,6 +17,7 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
@@ -60,19 +61,34 @@ type Trainer struct {
 	plan    parallel.Plan
 	model   nn.Module
 	sharded *fsdp.FSDP
+	scales  fp8.Scales // of weights that travel as float8
 	ctx     *nn.Ctx
 	adam    *optim.Adam
 	clip    *optim.Clipper
 	lr      optim.Schedule
+	step    int
 
-	loader  *data.Loader
-	batches []*data.Batch // of one step's microbatches
+	loader *data.Loader
+	next   reading
 
-	ids, targets *tensor.Tensor // int32 [B,S]
-	loss         *tensor.Tensor // float32 [1]
-	count        *tensor.Tensor // int32 [1], of valid tokens
-	scale        *tensor.Tensor // float32 [1], the reciprocal of count
-	step         int
+	micro []microbatch   // of a step, on the device
+	count *tensor.Tensor // int32 [1]: targets of all ranks and microbatches
+	scale *tensor.Tensor // float32 [1]: 1/count
+	loss  *tensor.Tensor // float32 [1]
+	host  results
+
+	validation *validator // nil: not asked for
+}
+
+// microbatch is the memory of one: int32 [B,S] each.
+type microbatch struct {
+	ids, targets *tensor.Tensor
+}
+
+// results is where a step's numbers arrive on the host.
+type results struct {
+	loss, norm [1]float32
+	count      [1]int32
 }
 
 // New builds the model, shards it and gives it its first weights. All ranks of
@@ -103,14 +119,18 @@ func New(j Job) (*Trainer, error) {
 	if t.sharded, err = t.plan.Shard(&t.model, group); err != nil {
 		return nil, err
 	}
+	t.scales = fp8.ScalesOf(t.model)
 	if t.loader, err = openData(cfg, j.World.Rank(), world); err != nil {
 		return nil, err
 	}
-	for range cfg.Microbatches(world) {
-		t.batches = append(t.batches, t.loader.NewBatch())
-	}
+	t.next = newReading(t.loader, cfg.Microbatches(world))
 	if err := t.allocate(j.Device); err != nil {
 		return nil, err
+	}
+	if cfg.Validation.Enable {
+		if t.validation, err = newValidator(cfg, j.World.Rank(), world, t.ctx.Pool); err != nil {
+			return nil, err
+		}
 	}
 	if err := t.initWeights(); err != nil {
 		return nil, err
@@ -135,10 +155,21 @@ func (t *Trainer) allocate(dev device.Device) (err error) {
 	t.clip = optim.NewClipper(pool, params)
 	l := t.cfg.LRScheduler
 	t.lr = optim.Schedule{Warmup: l.WarmupSteps, Total: t.cfg.TotalSteps(), DecayRatio: l.DecayRatio, Type: l.DecayType, MinFactor: l.MinLRFactor}
-	b, n := t.cfg.Training.LocalBatchSize, t.cfg.Training.SeqLen
-	t.ids, t.targets = pool.New(dtype.Int32, b, n), pool.New(dtype.Int32, b, n)
-	t.loss, t.count, t.scale = pool.New(dtype.Float32, 1), pool.New(dtype.Int32, 1), pool.New(dtype.Float32, 1)
+	for range t.next.batches {
+		t.micro = append(t.micro, newMicrobatch(pool, t.cfg.Training.LocalBatchSize, t.cfg.Training.SeqLen))
+	}
+	t.loss, t.scale, t.count = pool.New(dtype.Float32, 1), pool.New(dtype.Float32, 1), pool.New(dtype.Int32, 1)
 	return nil
+}
+
+func newMicrobatch(pool *device.Pool, batch, seqLen int) microbatch {
+	return microbatch{pool.New(dtype.Int32, batch, seqLen), pool.New(dtype.Int32, batch, seqLen)}
+}
+
+// upload copies a batch to the device.
+func (m microbatch) upload(s device.Stream, b *data.Batch) {
+	s.Upload(m.ids, device.Int32Bytes(b.Inputs))
+	s.Upload(m.targets, device.Int32Bytes(b.Targets))
 }
 
 // Params are the rank's parameters.
@@ -150,9 +181,13 @@ func (t *Trainer) Plan() string { return t.plan.String() + t.sharded.Plan() }
 // Conversion is the table of linear layers and how each computes.
 func (t *Trainer) Conversion() string { return fp8.Report(t.model) }
 
-// Close ends the data loader. Memory belongs to the device.
+// Close ends the data loaders. Memory belongs to the device.
 func (t *Trainer) Close() error {
-	if err := t.loader.Close(); err != nil {
+	err := t.loader.Close()
+	if t.validation != nil {
+		err = errors.Join(err, t.validation.loader.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
 	return nil

@@ -75,6 +75,11 @@ func (e event) Done() bool {
 	}
 }
 
+func (e event) Sync() error {
+	<-e
+	return nil
+}
+
 // Record implements device.Stream.
 func (s *Stream) Record() device.Event {
 	e := make(event)

@@ -34,7 +34,11 @@ type tensorPiece struct {
 // piecesOf cuts all tensors into pieces, so that one pass over many small
 // tensors keeps every thread busy.
 func piecesOf(ts []*tensor.Tensor) []tensorPiece {
-	var list []tensorPiece
+	pieces := 0
+	for _, t := range ts {
+		pieces += count(t.Numel(), pieceLen)
+	}
+	list := make([]tensorPiece, 0, pieces)
 	for i, t := range ts {
 		x := vecOf(t)
 		for lo := 0; lo < x.n; lo += pieceLen {

@@ -102,8 +102,9 @@ func BenchmarkKernels(b *testing.B) {
 			measure("embedding", 2*tokens*dim*size, func() { s.Embedding(z, logits.View(8*vocab, dim), targets) })
 			measure("embedding gradient", tokens*dim*(size+8), func() { s.EmbeddingGrad(p[0].View(8*vocab*3/2, dim), x, targets) })
 			measure("sum of squares", params*size, func() { s.SumSquares(loss, grad) })
+			updates := newTensor(b, dev, dtype.Int32, 1)
 			measure("adamw", params*(24+size), func() {
-				s.AdamW(p, grad, m, v, nil, device.AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Correction1: 1, Correction2: 1})
+				s.AdamW(p, grad, m, v, updates, nil, device.AdamWOptions{LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8})
 			})
 		}
 	})

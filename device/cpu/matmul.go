@@ -186,6 +186,12 @@ func (p *product) run(s *Stream) {
 	g := newGrid(p.m, p.n, threads)
 	threads = min(threads, g.tiles())
 	memory := s.scratch.get(workspaceSlot, s.workers.threads*workspaceBytes).mem
+	if threads == 1 { // without the closure
+		for i := range g.tiles() {
+			p.tile(g.tile(i), memory[:workspaceBytes])
+		}
+		return
+	}
 	var next atomic.Int64
 	s.workers.run(threads, func(i int) {
 		workspace := memory[i*workspaceBytes : (i+1)*workspaceBytes]
@@ -194,11 +200,16 @@ func (p *product) run(s *Stream) {
 			if i >= g.tiles() {
 				return
 			}
-			if p.unit == unitPortable {
-				p.tilePortable(g.tile(i), workspace)
-			} else {
-				p.tileC(g.tile(i), workspace)
-			}
+			p.tile(g.tile(i), workspace)
 		}
 	})
+}
+
+// tile computes one tile of dst.
+func (p *product) tile(t tile, workspace []byte) {
+	if p.unit == unitPortable {
+		p.tilePortable(t, workspace)
+	} else {
+		p.tileC(t, workspace)
+	}
 }

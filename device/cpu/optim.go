@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"octet/device"
+	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -41,10 +42,14 @@ func (s *Stream) ClipCoef(norm, coef, sumsq *tensor.Tensor, maxNorm float32) {
 	s.do(func() {
 		n := float32(math.Sqrt(float64(f32s(sumsq)[0])))
 		f32s(norm)[0] = n
-		f32s(coef)[0] = 1
+		c := float32(1)
 		if maxNorm > 0 {
-			f32s(coef)[0] = min(1, maxNorm/(n+1e-6))
+			c = min(1, maxNorm/(n+1e-6))
 		}
+		if n-n != 0 { // NaN or infinite
+			c = n - n
+		}
+		f32s(coef)[0] = c
 	})
 }
 
@@ -60,16 +65,18 @@ type adamWCoef struct {
 	step  float32 // lr / (1 - β1^t)
 }
 
-func newAdamWCoef(h device.AdamWStep) adamWCoef {
+// newAdamWCoef is for update t, counted from 1.
+func newAdamWCoef(h device.AdamWOptions, t int32) adamWCoef {
+	correction1, correction2 := 1-math.Pow(h.Beta1, float64(t)), 1-math.Pow(h.Beta2, float64(t))
 	c := adamWCoef{
 		grad:  1,
 		decay: float32(1 - h.LR*h.WeightDecay),
 		m:     float32(1 - h.Beta1),
 		v:     float32(h.Beta2),
 		g2:    float32(1 - h.Beta2),
-		root:  float32(math.Sqrt(h.Correction2)),
+		root:  float32(math.Sqrt(correction2)),
 		eps:   float32(h.Eps),
-		step:  float32(h.LR / h.Correction1),
+		step:  float32(h.LR / correction1),
 	}
 	if h.L2 {
 		c.decay, c.l2 = 1, float32(h.WeightDecay)
@@ -78,22 +85,28 @@ func newAdamWCoef(h device.AdamWStep) adamWCoef {
 }
 
 // AdamW is one step of the optimizer; see device.Kernels.
-func (s *Stream) AdamW(p, g, m, v []*tensor.Tensor, coef *tensor.Tensor, h device.AdamWStep) {
+func (s *Stream) AdamW(p, g, m, v []*tensor.Tensor, steps, coef *tensor.Tensor, o device.AdamWOptions) {
 	if len(g) != len(p) || len(m) != len(p) || len(v) != len(p) {
 		panic(fmt.Sprintf("cpu: AdamW of %d parameters, %d gradients, %d and %d moments", len(p), len(g), len(m), len(v)))
 	}
-	must(coef == nil || isF32(coef, 1), "AdamW(coef float32 [1])", coef)
+	must((coef == nil || isF32(coef, 1)) && steps.Type == dtype.Int32 && steps.Numel() == 1, "AdamW(steps int32 [1], coef float32 [1])", steps, coef)
 	for i := range p {
 		n := p[i].Numel()
 		must(isF32(p[i], n) && isHP(g[i]) && g[i].Numel() == n && isF32(m[i], n) && isF32(v[i], n),
 			"AdamW(p, m, v float32, g high precision, of equal numel)", p[i], g[i], m[i], v[i])
 	}
 	params, grads, ms, vs := piecesOf(p), piecesOf(g), piecesOf(m), piecesOf(v)
-	c := newAdamWCoef(h)
 	s.do(func() {
+		by := float32(1)
 		if coef != nil {
-			c.grad = f32s(coef)[0]
+			by = f32s(coef)[0]
 		}
+		if by != by { // NaN
+			return
+		}
+		i32s(steps)[0]++
+		c := newAdamWCoef(o, i32s(steps)[0])
+		c.grad = by
 		s.workers.run(len(params), func(i int) { s.dev.table.adamW(params[i].x, grads[i].x, ms[i].x, vs[i].x, &c) })
 	})
 }

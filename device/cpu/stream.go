@@ -19,7 +19,7 @@ type Stream struct {
 	dev     *Device
 	workers *workers
 	scratch scratch
-	queue   chan func()
+	queue   chan work
 	ended   chan struct{}
 	err     error // of the running goroutine; read by others only after an event
 }
@@ -27,24 +27,37 @@ type Stream struct {
 var _ device.HostStream = (*Stream)(nil)
 
 func newStream(d *Device, name string) *Stream {
-	s := &Stream{name: name, dev: d, workers: newWorkers(d.threads), queue: make(chan func(), queueLen), ended: make(chan struct{})}
+	s := &Stream{name: name, dev: d, workers: newWorkers(d.threads), queue: make(chan work, queueLen), ended: make(chan struct{})}
 	go func() {
 		defer close(s.ended)
-		for f := range s.queue {
-			f()
+		for w := range s.queue {
+			s.run(w)
 		}
 	}()
 	return s
 }
 
-// do enqueues a kernel, which is skipped once the stream has an error.
-func (s *Stream) do(f func()) {
-	s.queue <- func() {
-		if s.err == nil {
-			f()
-		}
+// work is a piece of a stream's work: one of the three.
+type work struct {
+	kernel func() // skipped once the stream has an error
+	always func()
+	event  *event // happens
+}
+
+func (s *Stream) run(w work) {
+	switch {
+	case w.event != nil:
+		w.event.err = s.err
+		close(w.event.done)
+	case w.always != nil:
+		w.always()
+	case s.err == nil:
+		w.kernel()
 	}
 }
+
+// do enqueues a kernel.
+func (s *Stream) do(f func()) { s.queue <- work{kernel: f} }
 
 // Call enqueues f; see device.HostStream.
 func (s *Stream) Call(what string, f func() error) {
@@ -90,34 +103,37 @@ func (e *event) Done() bool {
 	}
 }
 
+// Sync waits for the event; see device.Event.
+func (e *event) Sync() error {
+	<-e.done
+	return e.err
+}
+
 // Record marks the work enqueued so far; see device.Stream.
 func (s *Stream) Record() device.Event {
 	e := &event{done: make(chan struct{})}
-	s.queue <- func() {
-		e.err = s.err
-		close(e.done)
-	}
+	s.queue <- work{event: e}
 	return e
 }
 
 // Wait holds later work until e; see device.Stream.
 func (s *Stream) Wait(ev device.Event) {
 	e := ev.(*event)
-	s.queue <- func() {
+	s.queue <- work{always: func() {
 		<-e.done
 		if s.err == nil {
 			s.err = e.err
 		}
-	}
+	}}
 }
 
 // Sync waits for the stream; see device.Stream. The error is returned once.
 func (s *Stream) Sync() error {
 	result := make(chan error, 1)
-	s.queue <- func() {
+	s.queue <- work{always: func() {
 		result <- s.err
 		s.err = nil
-	}
+	}}
 	return <-result
 }
 

@@ -64,6 +64,12 @@ const pieceLen = 1 << 15
 // pieces runs f over [0,n) in pieces of size; their bounds depend on nothing
 // else.
 func (s *Stream) pieces(n, size int, f func(lo, hi int)) {
+	if s.workers.threads == 1 { // without the closure
+		for lo := 0; lo < n; lo += size {
+			f(lo, min(n, lo+size))
+		}
+		return
+	}
 	s.workers.run(count(n, size), func(i int) { f(i*size, min(n, (i+1)*size)) })
 }
 

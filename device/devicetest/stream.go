@@ -67,6 +67,12 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 			t.Error("an event happened before the work in front of it")
 		}
 		close(gate)
+		if err := held.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if !held.Done() {
+			t.Error("an event has not happened after its Sync")
+		}
 		if err := other.Sync(); err != nil {
 			t.Fatal(err)
 		}
@@ -85,6 +91,9 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 		h.Copy(mine.Tensor, x.Tensor)
 		other.Wait(h.Record())
 		other.Copy(y, x.Tensor)
+		if err := other.Record().Sync(); err == nil || !strings.Contains(err.Error(), "target 7") {
+			t.Errorf("Sync of an event: %v; want the stream's error", err)
+		}
 		for name, s := range map[string]device.Stream{"first": h.Stream, "second": other} {
 			err := s.Sync()
 			if err == nil || !strings.Contains(err.Error(), "target 7") || !strings.Contains(err.Error(), "vocabulary of 3") {
@@ -199,7 +208,7 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 			},
 			"rescale":    func() { h.RescaleSum(a, a, b) },
 			"reciprocal": func() { h.Reciprocal(h.out(f32, 1), h.out(f32, 1)) },
-			"adamw":      func() { h.AdamW([]*tensor.Tensor{a}, nil, nil, nil, nil, device.AdamWStep{}) },
+			"adamw":      func() { h.AdamW([]*tensor.Tensor{a}, nil, nil, nil, a, nil, device.AdamWOptions{}) },
 			"upload":     func() { h.Upload(a, make([]byte, 3)) },
 		} {
 			if !panics(call) {

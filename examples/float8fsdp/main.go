@@ -72,6 +72,8 @@ func train(world comm.Comm, out io.Writer) error {
 		return err
 	}
 
+	scales := fp8.ScalesOf(model)
+
 	// Memory: shards, their first values, the optimizer's moments.
 	if err := sharded.Allocate(dev); err != nil {
 		return err
@@ -91,7 +93,7 @@ func train(world comm.Comm, out io.Writer) error {
 	s.Upload(scale, device.Float32Bytes([]float32{1.0 / (ranks * batch * seq)}))
 
 	for step := range steps {
-		fp8.PrecomputeFloat8DynamicScaleForFSDP(c, world, model)
+		sharded.BeforeGathers(c, scales.PrecomputeFloat8DynamicScaleForFSDP)
 		in, next := counting(step, world.Rank())
 		s.Upload(ids, device.Int32Bytes(in))
 		s.Upload(targets, device.Int32Bytes(next))

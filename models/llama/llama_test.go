@@ -61,7 +61,7 @@ func TestFlavorsAreTorchtitans(t *testing.T) {
 			for name, p := range nn.Parameters(New(args, 2048)) {
 				names = append(names, name)
 				sum += p.Numel()
-				if p.Shard != nil || p.Use.Tensor != nil {
+				if p.Shard != nil {
 					t.Fatalf("%s has memory", name)
 				}
 			}
@@ -203,13 +203,13 @@ func TestCrossEntropyStartsTheBackward(t *testing.T) {
 	targets := []int32{4, -100, 0, 7, 10}
 	loss := r.Put([]float32{0}, 1)
 	logits := m.Forward(r.Ctx, nn.Input(ids))
-	z := r.Get(logits.Value)
+	z := r.Get(logits.Value.Tensor)
 	nn.CrossEntropy(r.Ctx, loss, logits, r.IDs(targets, 1, 5), r.Put([]float32{0.25}, 1))
 	got := r.Get(loss)[0]
 	r.Ctx.Tape.Backward()
 	var gradients [][]float32
 	for _, p := range params {
-		gradients = append(gradients, r.Get(p.FullGrad))
+		gradients = append(gradients, r.Grad(p))
 	}
 	want, dz := crossEntropy(z, targets, 0.25)
 	if d := nntest.Off([]float32{got}, []float32{float32(want)}); d > 1e-6 {
@@ -217,7 +217,7 @@ func TestCrossEntropyStartsTheBackward(t *testing.T) {
 	}
 	r.Pass(m, nn.Input(ids), dz)
 	for i, p := range params {
-		if d := nntest.Off(gradients[i], r.Get(p.FullGrad)); !(d < 1e-5) {
+		if d := nntest.Off(gradients[i], r.Grad(p)); !(d < 1e-5) {
 			t.Errorf("gradient of %s: off by %.2g", p.Name, d)
 		}
 	}
@@ -254,9 +254,9 @@ func TestStepsReuseTheirMemory(t *testing.T) {
 		r.Pass(m, nn.Input(ids), dy)
 		live[step], allocs[step] = r.Ctx.Pool.Live(), r.Device.Allocs
 	}
-	// What stays is the rotary table, made in the first step.
-	if live[0] == 0 || live != [4]int{live[0], live[0], live[0], live[0]} {
-		t.Errorf("bytes in use after each step %v, want the same, for the rotary table", live)
+	// The rotary table, made in the first step, lasts.
+	if live != [4]int{} || r.Ctx.Pool.Lasting().Live() == 0 {
+		t.Errorf("bytes in use after each step %v, lasting %d, want none but the rotary table", live, r.Ctx.Pool.Lasting().Live())
 	}
 	if allocs[1] != allocs[3] {
 		t.Errorf("allocations by the device after each step %v, want no more after the second", allocs)

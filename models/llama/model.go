@@ -64,9 +64,9 @@ func (m *Model) Children() iter.Seq2[string, *nn.Module] {
 func (m *Model) Forward(c *nn.Ctx, ids *nn.Var) *nn.Var {
 	x := m.Embed.Forward(c, ids)
 	for _, l := range m.Layers {
-		x = l.Forward(c, x)
+		x = nn.Last(c, l, x)
 	}
-	return m.Head.Forward(c, x)
+	return nn.Last(c, m.Head, x)
 }
 
 // Block is one transformer layer:
@@ -109,8 +109,14 @@ func (b *Block) Children() iter.Seq2[string, *nn.Module] {
 
 // Forward takes x [B,S,D] to [B,S,D].
 func (b *Block) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
-	h, normed := b.FFNNorm.AddForward(c, x, b.Attention.Forward(c, b.AttentionNorm.Forward(c, x)))
-	return nn.Add(c, h, b.FeedForward.Forward(c, normed))
+	attended := nn.Last(c, b.Attention, b.AttentionNorm.Forward(c, x))
+	h, normed := b.FFNNorm.AddForward(c, x, attended)
+	attended.Done(c)
+	fed := nn.Last(c, b.FeedForward, normed)
+	out := nn.Add(c, h, fed)
+	fed.Done(c)
+	h.Done(c)
+	return out
 }
 
 func linear(in, out int, init nn.Init) *nn.Linear {

@@ -22,12 +22,12 @@ func (r *Rig) Gradient(m nn.Module, x *tensor.Tensor, out int) {
 		if x.Type != dtype.Float32 {
 			return nn.Input(x)
 		}
-		return Var(x)
+		return nn.Watch(x)
 	}
 	loss := func() float64 {
 		v := input()
 		sum := dot(r.Pass(m, v, dy), dy)
-		r.Ctx.Pool.Free(v.Grad)
+		v.FreeGrad(r.Ctx)
 		return sum
 	}
 
@@ -39,12 +39,12 @@ func (r *Rig) Gradient(m nn.Module, x *tensor.Tensor, out int) {
 	v := input()
 	r.Pass(m, v, dy)
 	var all []checked
-	if v.Grad != nil {
-		all = append(all, checked{"the input", x, r.Get(v.Grad)})
-		r.Ctx.Pool.Free(v.Grad)
+	if g := v.Grad(); g.Tensor != nil {
+		all = append(all, checked{"the input", x, r.Get(g.Tensor)})
+		v.FreeGrad(r.Ctx)
 	}
 	for name, p := range nn.Parameters(m) {
-		all = append(all, checked{name, p.Use.Tensor, r.Get(p.FullGrad)})
+		all = append(all, checked{name, p.Value().Tensor, r.Grad(p)})
 	}
 	live := r.Ctx.Pool.Live()
 	for _, k := range all {

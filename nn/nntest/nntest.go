@@ -8,7 +8,7 @@
 //	r.Load(l, r.Random)
 //	x := r.Put(r.Normal(10, 1), 2, 5)
 //	y := r.Pass(l, nn.Input(x), dy)           // forward and backward
-//	dw := r.Get(l.Weight.FullGrad)
+//	dw := r.Grad(l.Weight)
 //	r.Gradient(l, x, 2*3)                     // its backward is the derivative of its forward
 package nntest
 
@@ -30,6 +30,7 @@ type Rig struct {
 	Device *Counting
 	Ctx    *nn.Ctx
 	rand   *rand.Rand
+	whole  map[*nn.Param]*nn.Whole
 }
 
 // Counting counts what pools and others ask of the device, from one goroutine.
@@ -55,7 +56,7 @@ func New(t *testing.T, dev device.Device, act dtype.Type) *Rig {
 	})
 	d := &Counting{Device: dev}
 	return &Rig{
-		T: t, Device: d, rand: rand.New(rand.NewPCG(1, 2)),
+		T: t, Device: d, rand: rand.New(rand.NewPCG(1, 2)), whole: map[*nn.Param]*nn.Whole{},
 		Ctx: &nn.Ctx{Stream: dev.NewStream("test"), Pool: device.NewPool(d), Tape: &nn.Tape{}, Act: act},
 	}
 }
@@ -154,11 +155,18 @@ func (r *Rig) Load(m nn.Module, values func(*nn.Param) []float32) []*nn.Param {
 	nn.AssignNames(m)
 	var params []*nn.Param
 	for _, p := range nn.Parameters(m) {
-		p.Use = tensor.Operand{Tensor: r.As(r.Ctx.Act, values(p), p.Shape...)}
-		p.FullGrad = r.Empty(dtype.Float32, p.Shape...)
+		w := &nn.Whole{Value: tensor.Operand{Tensor: r.As(r.Ctx.Act, values(p), p.Shape...)}, Grad: r.Empty(dtype.Float32, p.Shape...)}
+		r.whole[p] = w
+		p.Lend(w)
 		params = append(params, p)
 	}
 	return params
+}
+
+// Grad waits and reads a parameter's gradient.
+func (r *Rig) Grad(p *nn.Param) []float32 {
+	r.Helper()
+	return r.Get(r.whole[p].Grad)
 }
 
 // Pass runs m on x and, with dy as the gradient of its output, backward. It
@@ -166,20 +174,20 @@ func (r *Rig) Load(m nn.Module, values func(*nn.Param) []float32) []*nn.Param {
 // for which none is wanted, in x.
 func (r *Rig) Pass(m nn.Module, x *nn.Var, dy []float32) []float32 {
 	r.Helper()
-	for _, p := range nn.Parameters(m) {
-		p.HasGrad = false
-	}
 	y := m.Forward(r.Ctx, x)
-	got := r.Get(y.Value)
-	y.Grad = r.Ctx.New(y.Value.Shape...)
-	r.Ctx.Stream.Copy(y.Grad, r.Put(dy, y.Value.Shape...))
-	r.Ctx.Tape.Backward()
+	got := r.Get(y.Value.Tensor)
+	r.Backward(m, y, dy)
 	return got
 }
 
-// Var is x with a gradient, in memory that stays the caller's.
-func Var(x *tensor.Tensor) *nn.Var {
-	v := &nn.Var{Value: x}
-	v.Keep()
-	return v
+// Backward runs backward with dy as the gradient of y, m's output.
+func (r *Rig) Backward(m nn.Module, y *nn.Var, dy []float32) {
+	r.Helper()
+	for _, p := range nn.Parameters(m) {
+		r.whole[p].HasGrad = false
+	}
+	g := r.Ctx.New(y.Shape()...)
+	r.Ctx.Stream.Copy(g, r.Put(dy, y.Shape()...))
+	y.SetGrad(g)
+	r.Ctx.Tape.Backward()
 }

@@ -157,8 +157,10 @@ func (b *bench) layers() {
 	p, g, m, v2 := list(), list(), list(), list()
 	b.stream.Zero(m[0])
 	b.stream.Zero(v2[0])
-	step := device.AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, Correction1: 1, Correction2: 1}
-	b.measure("AdamW", "f32", "Gvalue/s", params, func(s device.Stream) { s.AdamW(p, g, m, v2, nil, step) })
+	updates := b.pool.New(dtype.Int32, 1)
+	b.stream.Zero(updates)
+	opts := device.AdamWOptions{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01}
+	b.measure("AdamW", "f32", "Gvalue/s", params, func(s device.Stream) { s.AdamW(p, g, m, v2, updates, nil, opts) })
 }
 
 // short is a type's name in the tables.

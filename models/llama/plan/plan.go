@@ -41,7 +41,7 @@ func Args(cfg *config.Config) (llama.Args, error) {
 	set(&a.ScaledRope, o.UseScaledRope)
 	set(&a.MaxSeqLen, o.MaxSeqLen)
 	set(&a.Tied, o.EnableWeightTying)
-	return a, a.Validate(cfg.Training.SeqLen)
+	return a, a.Validate(cfg.LongestSequence())
 }
 
 func set[T any](field *T, value *T) {
@@ -70,7 +70,7 @@ func Llama(cfg *config.Config) (parallel.Plan, error) {
 		}
 		c.EnableFsdpFloat8AllGather = f.EnableFSDPFloat8AllGather
 		c.Emulate = f.Emulate
-		p.Float8 = &parallel.Float8{Config: c, Skip: f.FilterFQNs}
+		p.Float8 = &parallel.Float8{Config: c, Skip: f.FilterFQNs, Precompute: f.PrecomputeFloat8DynamicScaleForFSDP}
 	}
 	return p, nil
 }
@@ -94,7 +94,7 @@ func Build(cfg *config.Config) (nn.Module, parallel.Plan, error) {
 	if err != nil {
 		return nil, p, err
 	}
-	var model nn.Module = llama.New(args, cfg.Training.SeqLen)
+	var model nn.Module = llama.New(args, cfg.LongestSequence())
 	return model, p, errors.Join(p.Convert(&model), checkTied(args, p))
 }
 
