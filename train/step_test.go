@@ -24,6 +24,12 @@ import (
 // errors.
 func onRanks(t *testing.T, ranks int, args []string, f func(rank int, tr *Trainer) error) []error {
 	t.Helper()
+	return onRanksOf(t, ranks, args, func(int, *Job) {}, f)
+}
+
+// onRanksOf is onRanks of jobs that change has changed.
+func onRanksOf(t *testing.T, ranks int, args []string, change func(rank int, j *Job), f func(rank int, tr *Trainer) error) []error {
+	t.Helper()
 	cfg, err := config.Load(args)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +46,9 @@ func onRanks(t *testing.T, ranks int, args []string, f func(rank int, tr *Traine
 		}
 		t.Cleanup(func() { dev.Close() }) // whose error is one of errs
 		wg.Go(func() {
-			tr, err := New(Job{Config: cfg, Device: dev, World: world, Log: zap.NewNop()})
+			j := Job{Config: cfg, Device: dev, World: world, Log: zap.NewNop()}
+			change(rank, &j)
+			tr, err := New(j)
 			if err == nil {
 				err = errors.Join(f(rank, tr), tr.Close())
 			}
