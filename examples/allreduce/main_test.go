@@ -29,7 +29,7 @@ func TestThreeRanksWithTorchrunsVariables(t *testing.T) {
 	for rank := range world {
 		env := map[string]string{
 			"RANK": strconv.Itoa(rank), "LOCAL_RANK": strconv.Itoa(rank), "WORLD_SIZE": strconv.Itoa(world), "LOCAL_WORLD_SIZE": strconv.Itoa(world),
-			"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+			"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OCTET_JOB_TOKEN": "a token of the test",
 		}
 		print := io.Discard
 		if rank == 0 {
