@@ -21,8 +21,8 @@ type lossRow struct {
 	max, target float32
 }
 
-// CrossEntropy is both phases of a whole vocabulary; see device.Kernels. The
-// second reads from the cache what the first has read.
+// CrossEntropy is both phases of a whole vocabulary, row by row: the second
+// reads from the cache what the first has read. See device.Kernels.
 func (s *Stream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor) {
 	rows, vocab := checkLoss("CrossEntropy(loss float32 [1] or nil, logits [T,V], targets int32 [T], scale float32 [1])", logits, targets, nil, loss, scale)
 	s.Call("cross-entropy", func() error {
@@ -32,9 +32,7 @@ func (s *Stream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor) {
 		}
 		all := scratchOf[lossRow](s, rows)
 		s.pieces(rows, rowsPerPiece(vocab), func(lo, hi int) {
-			part := x.part(lo*vocab, hi*vocab)
-			s.dev.table.lossStats(all[lo:hi], part, target[lo:hi], 0)
-			s.dev.table.lossGrad(all[lo:hi], part, target[lo:hi], 0, by)
+			s.dev.table.crossEntropy(all[lo:hi], x.part(lo*vocab, hi*vocab), target[lo:hi], by)
 		})
 		addLoss(loss, all, vocab, by)
 		return nil
@@ -130,6 +128,12 @@ func checkTargets(targets []int32, vocab int) error {
 		}
 	}
 	return nil
+}
+
+// crossEntropyGo is both phases of its rows of a whole vocabulary.
+func crossEntropyGo(rows []lossRow, logits vec, targets []int32, scale float32) {
+	lossStatsGo(rows, logits, targets, 0)
+	lossGradGo(rows, logits, targets, 0, scale)
 }
 
 // lossStatsGo reads its rows of a slice of the vocabulary that starts at

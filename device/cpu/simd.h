@@ -58,6 +58,7 @@ struct simd_table {
 	void (*attend_grad)(struct attention a, int64_t b, int64_t kv, float *mem);
 	void (*swiglu)(struct vec h, struct vec gate, struct vec up);
 	void (*swiglu_grad)(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up);
+	void (*cross_entropy)(struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, float scale);
 	void (*loss_stats)(struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset);
 	void (*loss_grad)(struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset, float scale);
 	double (*sum_squares)(struct vec x);
@@ -87,6 +88,7 @@ CALL(attend, void, (TABLE, struct attention a, int64_t b, int64_t kv, float *mem
 CALL(attend_grad, void, (TABLE, struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem))
 CALL(swiglu, void, (TABLE, struct vec h, struct vec gate, struct vec up), (h, gate, up))
 CALL(swiglu_grad, void, (TABLE, struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up), (dgate, dup, dh, gate, up))
+CALL(cross_entropy, void, (TABLE, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, float scale), (rows, n, logits, targets, scale))
 CALL(loss_stats, void, (TABLE, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset), (rows, n, logits, targets, offset))
 CALL(loss_grad, void, (TABLE, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset, float scale), (rows, n, logits, targets, offset, scale))
 CALL(sum_squares, double, (TABLE, struct vec x), (x))

@@ -94,6 +94,9 @@ func simdTable(t *C.struct_simd_table) *table {
 		swiGLUGrad: func(dgate, dup, dh, gate, up vec) {
 			C.call_swiglu_grad(t, dgate.c(), dup.c(), dh.c(), gate.c(), up.c())
 		},
+		crossEntropy: func(rows []lossRow, logits vec, targets []int32, scale float32) {
+			C.call_cross_entropy(t, lossRows(rows), C.int64_t(len(rows)), logits.c(), ints(targets), C.float(scale))
+		},
 		lossStats: func(rows []lossRow, logits vec, targets []int32, offset int) {
 			C.call_loss_stats(t, lossRows(rows), C.int64_t(len(rows)), logits.c(), ints(targets), C.int64_t(offset))
 		},

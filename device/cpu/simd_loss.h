@@ -70,3 +70,19 @@ static void loss_grad(struct loss_row *rows, int64_t n, struct vec logits, const
 {
 	BY_TYPE(logits.type, loss_grad_as, rows, n, logits, targets, offset, scale);
 }
+
+// cross_entropy is both phases of one row after the other.
+INLINE void cross_entropy_as(const int type, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, float scale)
+{
+	long width = logits.n / n, size = logits.type == SIMD_F32 ? 4 : 2;
+	for (long r = 0; r < n; r++) {
+		struct vec x = {(char *)logits.p + r * width * size, width, logits.type};
+		loss_stats_as(type, rows + r, 1, x, targets + r, 0);
+		loss_grad_as(type, rows + r, 1, x, targets + r, 0, scale);
+	}
+}
+
+static void cross_entropy(struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, float scale)
+{
+	BY_TYPE(logits.type, cross_entropy_as, rows, n, logits, targets, scale);
+}

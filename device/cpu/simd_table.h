@@ -27,6 +27,7 @@ const struct simd_table ISA_TABLE = {
 	.attend_grad = attend_grad,
 	.swiglu = swiglu,
 	.swiglu_grad = swiglu_grad,
+	.cross_entropy = cross_entropy,
 	.loss_stats = loss_stats,
 	.loss_grad = loss_grad,
 	.sum_squares = sum_squares,
