@@ -53,7 +53,7 @@ var rows = []row{
 	{folders: []string{"tensor"}, reason: "a noun: shape, dtype, buffer"},
 	{folders: []string{"dtype"}, reason: "a noun: numbers and their rounding"},
 	{folders: []string{"metrics/chart"}, modules: []string{"gonum.org/v1/plot"}, reason: "a picture is drawn from what metrics wrote down"},
-	{folders: []string{"metrics"}, modules: []string{"github.com/schollz/progressbar", "go.uber.org/zap", "golang.org/x/term"},
+	{folders: []string{"metrics"}, modules: []string{"go.uber.org/zap", "golang.org/x/sys", "golang.org/x/term"},
 		reason: "figures come in as numbers, from any program"},
 	{folders: []string{"data", "tokenizer"}, reason: "text becomes token ids without a device or a peer"},
 	{folders: []string{"checkpoint/safetensors"}, modules: []string{"golang.org/x/sys"}, reason: "a file format, useful without the rest"},

@@ -139,6 +139,8 @@ func TestLoadErrors(t *testing.T) {
 		{"wrong bool", "", []string{"--debug.print_plan=yes"}, []string{`--debug.print_plan: "yes" is not a bool`}},
 		{"no value", "", []string{"--training.steps"}, []string{"--training.steps needs a value: an int"}},
 		{"next flag is no value", "", []string{"--training.steps", "--debug.print_plan"}, []string{"--training.steps needs a value: an int"}},
+		{"nothing is near", "[debug]\nsync = 1\n[model]\nsize = 3\n[training]\ntop_k = 2\n", nil, []string{":2: unknown key debug.sync; `octet train --help`", ":4: unknown key model.size; `octet", ":6: unknown key training.top_k; `octet"}},
+		{"letters that changed places", "[debug]\nsede = 1\n[training]\nstpes = 3\n", nil, []string{":2: unknown key debug.sede; did you mean debug.seed?", "did you mean training.steps?"}},
 		{"no_ of what is no bool", "", []string{"--training.no_steps"}, []string{"unknown flag --training.no_steps; did you mean --training.steps?"}},
 		{"no_ with value", "", []string{"--debug.no_print_plan=true"}, []string{"unknown flag --debug.no_print_plan; did you mean --debug.print_plan?"}},
 		{"positional", "", []string{"train.toml"}, []string{`unexpected argument "train.toml"; a flag is --section.field=value`}},

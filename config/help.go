@@ -15,7 +15,9 @@ import (
 // Help writes every flag by section: its type and default, what it does, and its legal values.
 func Help(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	fmt.Fprint(b, `Flags are --section.field=value, on top of the TOML file that --config names. A bool is also --section.field and
+	fmt.Fprint(b, `usage: octet train [--config FILE.toml] [--section.field=value ...]
+
+Flags are --section.field=value, on top of the TOML file that --config names. A bool is also --section.field and
 --section.no_field; a list is separated by commas.
 `)
 	for _, s := range sections(Default()) {

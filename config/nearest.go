@@ -19,7 +19,8 @@ func unknown(what, name string, known []string) error {
 			best, distance = k, d
 		}
 	}
-	if best == "" || distance > max(3, len(leaf(name))/3) {
+	// More than a third of its letters makes another word.
+	if best == "" || distance > max(1, (len(leaf(name))+2)/3) {
 		return fmt.Errorf("unknown %s %s; `octet train --help` lists them all", what, name)
 	}
 	return fmt.Errorf("unknown %s %s; did you mean %s?", what, name, best)

@@ -4,13 +4,11 @@ package metrics
 
 import (
 	"fmt"
-	"io"
 	"math"
-	"os"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
-	"golang.org/x/term"
 )
 
 // ConsoleOptions say what a console line shows beside the record. What is zero is shown as N/A.
@@ -20,6 +18,7 @@ type ConsoleOptions struct {
 	PeakFLOPS     float64 // measured peak of what this rank computes with, FLOP/s; the 100% of mfu
 	MemoryTotal   int64   // memory of the machine, bytes
 	Color         bool
+	Columns       func() int // room for the line: figures that do not fit are left out, they are in metrics.jsonl; nil: any
 }
 
 // Console logs torchtitan's metrics line. Loss and gradient norm are those of the step; tps, tflops and mfu are those
@@ -50,10 +49,10 @@ func (c *Console) Step(r Record) {
 	}
 	if v := r.Validation; v != nil {
 		c.log.Info(c.paint([]part{
-			{green, fmt.Sprintf("validate step: %2d", r.Step)},
-			{green, fmt.Sprintf("loss: %7.4f", v.Loss)},
-			{turquoise, c.memory(r.RSSMB)},
-			{blue, "tps: " + commas(v.TokensPerS)},
+			{green, fmt.Sprintf("validate step: %2d", r.Step), 7},
+			{green, fmt.Sprintf("loss: %7.4f", v.Loss), 6},
+			{turquoise, c.memory(r.RSSMB), 2},
+			{blue, "tps: " + commas(v.TokensPerS), 3},
 		}, bitsPerByte(v)...))
 	}
 }
@@ -63,7 +62,7 @@ func bitsPerByte(v *Validation) []part {
 	if v.BitsPerByte == 0 {
 		return nil
 	}
-	return []part{{magenta, fmt.Sprintf("bits/byte: %.4f", v.BitsPerByte)}}
+	return []part{{magenta, fmt.Sprintf("bits/byte: %.4f", v.BitsPerByte), 5}}
 }
 
 // Close does nothing.
@@ -83,13 +82,13 @@ func (c *Console) line(r Record) string {
 		}
 	}
 	return c.paint([]part{
-		{red, fmt.Sprintf("step: %2d", r.Step)},
-		{green, fmt.Sprintf("loss: %8.5f", r.Loss)},
-		{orange, fmt.Sprintf("grad_norm: %7.4f", r.GradNorm)},
-		{turquoise, c.memory(c.rssMB)},
-		{blue, "tps: " + commas(tps)},
-		{cyan, "tflops: " + tflops},
-		{magenta, "mfu: " + mfu},
+		{red, fmt.Sprintf("step: %2d", r.Step), 7},
+		{green, fmt.Sprintf("loss: %8.5f", r.Loss), 6},
+		{orange, fmt.Sprintf("grad_norm: %7.4f", r.GradNorm), 4},
+		{turquoise, c.memory(c.rssMB), 2},
+		{blue, "tps: " + commas(tps), 5},
+		{cyan, "tflops: " + tflops, 1},
+		{magenta, "mfu: " + mfu, 3},
 	})
 }
 
@@ -103,14 +102,23 @@ func (c *Console) memory(rssMB float64) string {
 }
 
 // part is a field of a line and its colour.
-type part struct{ color, text string }
+type part struct {
+	color, text string
+	need        int // the least needed goes first
+}
 
-// paint joins parts to a line.
+const gap = "  "
+
+// paint joins parts to a line, those that there is room for.
 func (c *Console) paint(parts []part, more ...part) string {
+	parts = append(parts, more...)
+	if c.options.Columns != nil {
+		parts = fit(parts, c.options.Columns())
+	}
 	var line strings.Builder
-	for i, p := range append(parts, more...) {
+	for i, p := range parts {
 		if i > 0 {
-			line.WriteString("  ")
+			line.WriteString(gap)
 		}
 		if c.options.Color {
 			line.WriteString(p.color)
@@ -121,6 +129,23 @@ func (c *Console) paint(parts []part, more ...part) string {
 		line.WriteString(reset)
 	}
 	return line.String()
+}
+
+// fit leaves out parts until the line has no more than that many columns.
+func fit(parts []part, columns int) []part {
+	for {
+		width, least := -len(gap), 0
+		for i, p := range parts {
+			width += len(gap) + len(p.text)
+			if p.need < parts[least].need {
+				least = i
+			}
+		}
+		if width <= columns || len(parts) == 1 {
+			return parts
+		}
+		parts = slices.Delete(parts, least, least+1)
+	}
 }
 
 // torchtitan's colours, as terminal escapes.
@@ -142,10 +167,4 @@ func commas(x float64) string {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	return digits
-}
-
-// IsTerminal reports whether w is a terminal: whether colours and a progress bar make sense there.
-func IsTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
 }

@@ -4,13 +4,14 @@
 //
 // The step loop knows one interface, Sink, and hands it one Record a step; what becomes of it is put together once:
 //
-//	bar := metrics.NewProgress(os.Stderr, steps, false) // draws where stderr is a terminal
-//	log := metrics.NewLogger(bar, rank)           // log lines go around the bar
-//	file, err := metrics.CreateJSONL(filepath.Join(dumpFolder, metrics.FileName))
-//	if err != nil {
-//		return err
-//	}
-//	sink := metrics.Tee(file, metrics.NewConsole(log, metrics.ConsoleOptions{LogFreq: 10}), bar)
+//	bar := metrics.NewProgress(os.Stderr, steps, 0) // draws where stderr is a terminal
+//	log := metrics.NewLogger(bar, rank)             // log lines go around the bar
+//	folder, err := metrics.OpenFolder(dumpFolder, metrics.Owner{Job: id, PID: os.Getpid()}, say)
+//	...                                             // held by this process alone; what an earlier job left is renamed
+//	defer folder.Close()
+//	file, err := folder.Append(metrics.FileName)
+//	...
+//	sink := metrics.Tee(metrics.NewJSONL(file, say), metrics.NewConsole(log, metrics.ConsoleOptions{LogFreq: 10}), bar)
 //	for step := range steps {
 //		sink.Step(metrics.Record{Step: step + 1, Loss: loss})
 //	}

@@ -4,52 +4,71 @@ package metrics
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 )
 
 // FileName is the file in job.dump_folder that has every step.
 const FileName = "metrics.jsonl"
 
-// JSONL writes one JSON object a line for each step. A line reaches the file before Step returns.
+// JSONL writes one JSON object a line for each step. A line reaches the file before Step returns, unless the file cannot be written: then
+// the lines wait, and every Step and Close tries again.
 type JSONL struct {
-	file *os.File
-	err  error
+	file    File
+	say     func(string)
+	waiting []byte // lines that are not written
+	failed  bool   // the last write
+	err     error  // a record that is no JSON
+}
+
+// File is what a JSONL writes to, an os.File.
+type File interface {
+	io.WriteCloser
+	Name() string
+	Sync() error
 }
 
 var _ Sink = (*JSONL)(nil)
 
-// CreateJSONL makes the file, and its folder where needed. A file of an earlier run is emptied.
-func CreateJSONL(path string) (*JSONL, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return nil, fmt.Errorf("metrics: %w", err)
-	}
-	file, err := os.Create(path)
-	if err != nil {
-		return nil, fmt.Errorf("metrics: %w", err)
-	}
-	return &JSONL{file: file}, nil
-}
+// NewJSONL returns a Sink that writes to file, and closes it. When writing begins to fail, or succeeds again, it says so.
+func NewJSONL(file File, say func(string)) *JSONL { return &JSONL{file: file, say: say} }
 
-// Step appends a line; after an error, nothing.
+// Step appends a line.
 func (j *JSONL) Step(r Record) {
-	if j.err != nil {
+	line, err := json.Marshal(r)
+	if err != nil {
+		j.err = errors.Join(j.err, err)
 		return
 	}
-	line, err := json.Marshal(r)
-	if err == nil {
-		_, err = j.file.Write(append(line, '\n'))
+	j.waiting = append(append(j.waiting, line...), '\n')
+	if err := j.write(); err != nil && !j.failed {
+		j.say(fmt.Sprintf("metrics: %v; the steps are kept, and written when that works again", err))
+		j.failed = true
+	} else if err == nil && j.failed {
+		j.say(fmt.Sprintf("metrics: %s is written again, and complete", j.file.Name()))
+		j.failed = false
 	}
-	j.err = err
 }
 
-// Close returns the first error of any Step.
+func (j *JSONL) write() error {
+	n, err := j.file.Write(j.waiting)
+	j.waiting = append(j.waiting[:0], j.waiting[n:]...)
+	return err
+}
+
+// Close writes what waits. Its error says what is lost.
 func (j *JSONL) Close() error {
-	if err := errors.Join(j.err, j.file.Close()); err != nil {
+	err := j.err
+	if len(j.waiting) > 0 {
+		if e := j.write(); e != nil {
+			err = errors.Join(err, fmt.Errorf("%w: the last %d steps are not in the file", e, bytes.Count(j.waiting, []byte("\n"))))
+		}
+	}
+	if err := errors.Join(err, j.file.Sync(), j.file.Close()); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil

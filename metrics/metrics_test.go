@@ -70,6 +70,28 @@ func TestCommas(t *testing.T) {
 	}
 }
 
+// On a narrow terminal the least needed figures go first.
+func TestConsoleLineFitsTheTerminal(t *testing.T) {
+	record := Record{Step: 1, Loss: 8.137561, GradNorm: 1.41532, StepMS: 500, TokensPerS: 1234567, RSSMB: 1536}
+	for _, tt := range []struct {
+		columns int
+		want    string
+	}{
+		{120, "step:  1  loss:  8.13756  grad_norm:  1.4153  memory:  1.50GiB(N/A)  tps: 1,234,567  tflops: N/A  mfu: N/A"},
+		{100, "step:  1  loss:  8.13756  grad_norm:  1.4153  memory:  1.50GiB(N/A)  tps: 1,234,567  mfu: N/A"},
+		{79, "step:  1  loss:  8.13756  grad_norm:  1.4153  tps: 1,234,567  mfu: N/A"},
+		{45, "step:  1  loss:  8.13756  tps: 1,234,567"},
+		{30, "step:  1  loss:  8.13756"},
+		{-5, "step:  1"},
+	} {
+		core, lines := observer.New(zap.InfoLevel)
+		NewConsole(zap.New(core), ConsoleOptions{LogFreq: 1, Columns: func() int { return tt.columns }}).Step(record)
+		if got := lines.All()[0].Message; got != tt.want {
+			t.Errorf("%d columns:\ngot  %q\nwant %q", tt.columns, got, tt.want)
+		}
+	}
+}
+
 // The figures are torchtitan's own for its debug model (sequences of 2048) and for Llama 3.1 8B (of 8192).
 func TestFLOPsPerToken(t *testing.T) {
 	for _, tt := range []struct {
@@ -86,25 +108,24 @@ func TestFLOPsPerToken(t *testing.T) {
 }
 
 func TestJSONLGivesBackEveryBit(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new", "folder", FileName)
+	path := filepath.Join(t.TempDir(), FileName)
 	records := []Record{
 		{Step: 1, Loss: 0.1, GradNorm: 1.0 / 3, LR: 1e-300, Tokens: 1 << 60, StepMS: 12.5, TokensPerS: 1e21, RSSMB: 40, CommBytes: 7},
 		{Step: 2, Loss: math.NaN(), GradNorm: math.Inf(1), LR: math.Inf(-1)},
 	}
-	for range 2 { // the second run empties the file of the first
-		j, err := CreateJSONL(path)
-		if err != nil {
-			t.Fatal(err)
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := NewJSONL(file, func(text string) { t.Error(text) })
+	for i, r := range records {
+		j.Step(r)
+		if got, err := Read(path); err != nil || len(got) != i+1 {
+			t.Fatalf("after step %d: %d records, %v", i+1, len(got), err)
 		}
-		for i, r := range records {
-			j.Step(r)
-			if got, err := Read(path); err != nil || len(got) != i+1 {
-				t.Fatalf("after step %d: %d records, %v", i+1, len(got), err)
-			}
-		}
-		if err := j.Close(); err != nil {
-			t.Fatal(err)
-		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
 	}
 	got, err := Read(path)
 	if err != nil {
@@ -156,21 +177,67 @@ func TestReadNamesTheBadLine(t *testing.T) {
 	}
 }
 
-func TestCreateJSONLNamesThePath(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := CreateJSONL(dir); err == nil || !strings.Contains(err.Error(), dir) {
+// disk is a file on a disk that has room for so many bytes.
+type disk struct {
+	room   int
+	text   []byte
+	closed bool
+}
+
+var errFull = errors.New("no space left on device")
+
+func (d *disk) Write(p []byte) (int, error) {
+	n := min(len(p), d.room)
+	d.room -= n
+	d.text = append(d.text, p[:n]...)
+	if n < len(p) {
+		return n, errFull
+	}
+	return n, nil
+}
+
+func (d *disk) Name() string { return "metrics.jsonl" }
+func (d *disk) Sync() error  { return nil }
+func (d *disk) Close() error { d.closed = true; return nil }
+
+// A full disk is told once; what was not written waits until there is room.
+func TestJSONLGoesOnAfterAFullDisk(t *testing.T) {
+	d := &disk{room: 250}
+	var said []string
+	j := NewJSONL(d, func(text string) { said = append(said, text) })
+	for step := range 8 {
+		if step == 6 {
+			d.room = 1 << 20
+		}
+		j.Step(Record{Step: step + 1})
+	}
+	if len(said) != 2 || !strings.Contains(said[0], "no space left") || !strings.Contains(said[1], "written again") {
+		t.Errorf("said %q", said)
+	}
+	path := filepath.Join(t.TempDir(), FileName)
+	if err := os.WriteFile(path, d.text, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	records, err := Read(path)
+	if err != nil || len(records) != 8 {
+		t.Fatalf("%d records, %v", len(records), err)
+	}
+	for i, r := range records {
+		if r.Step != i+1 {
+			t.Errorf("record %d is of step %d", i, r.Step)
+		}
+	}
+	if err := j.Close(); err != nil || !d.closed {
 		t.Error(err)
 	}
 }
 
-func TestJSONLKeepsTheFirstError(t *testing.T) {
-	j, err := CreateJSONL(filepath.Join(t.TempDir(), FileName))
-	if err != nil {
-		t.Fatal(err)
+func TestJSONLSaysWhatIsLost(t *testing.T) {
+	j := NewJSONL(&disk{room: 250}, func(string) {})
+	for step := range 4 {
+		j.Step(Record{Step: step + 1})
 	}
-	j.file.Close()
-	j.Step(Record{Step: 1})
-	if err := j.Close(); !errors.Is(err, os.ErrClosed) {
+	if err := j.Close(); !errors.Is(err, errFull) || !strings.Contains(err.Error(), "the last 2 steps are not in the file") {
 		t.Error(err)
 	}
 }
@@ -197,51 +264,6 @@ func TestTeePassesOnAndCollectsErrors(t *testing.T) {
 	}
 	if err := Tee().Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestProgressDrawsOnATerminalOnly(t *testing.T) {
-	var out bytes.Buffer
-	p := newProgress(&out, 4, true, false)
-	log := NewLogger(p, 0)
-	p.Step(Record{Step: 1})
-	if !strings.Contains(out.String(), "1/4") {
-		t.Errorf("no bar in %q", &out)
-	}
-	out.Reset()
-	log.Info("hello")
-	text := out.String()
-	if hello, bar := strings.Index(text, "INFO rank0 hello\n"), strings.LastIndex(text, "1/4"); hello < 0 || bar < hello {
-		t.Errorf("want the line, then the bar again: %q", text)
-	}
-	p.Step(Record{Step: 4})
-	out.Reset()
-	if err := p.Close(); err != nil {
-		t.Error(err)
-	}
-	log.Info("done")
-	p.Step(Record{Step: 5})
-	if strings.Contains(out.String(), "/4") {
-		t.Errorf("a bar after Close: %q", &out)
-	}
-
-	out.Reset()
-	p = NewProgress(&out, 4, false)
-	p.Step(Record{Step: 1})
-	p.Write([]byte("hello\n"))
-	if err := p.Close(); err != nil || out.String() != "hello\n" {
-		t.Errorf("no terminal: %q, %v", &out, err)
-	}
-}
-
-func TestARelayedBarEndsInACarriageReturn(t *testing.T) {
-	var out bytes.Buffer
-	p := NewProgress(&out, 4, true)
-	p.Step(Record{Step: 1})
-	p.Write([]byte("hello\n"))
-	bar, rest, ok := strings.Cut(out.String(), "\r")
-	if !ok || !strings.Contains(bar, "1/4") || rest != "hello\n" {
-		t.Errorf("want a bar, a carriage return, and the line as it is: %q", &out)
 	}
 }
 

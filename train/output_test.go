@@ -72,6 +72,11 @@ func TestMetricsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	const ranks = 2
+	dump, err := metrics.OpenFolder(folder, metrics.Owner{}, func(text string) { t.Error(text) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dump.Close()
 	var kept memory
 	var wg sync.WaitGroup
 	for rank, world := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
@@ -81,7 +86,7 @@ func TestMetricsFile(t *testing.T) {
 		}
 		defer dev.Close()
 		job := Job{Config: cfg, Device: dev, World: world, Log: zap.NewNop()}
-		sink, err := NewSink(job, metrics.NewProgress(&bytes.Buffer{}, 3, false))
+		sink, err := NewSink(job, dump, metrics.NewProgress(&bytes.Buffer{}, 3, 0))
 		if err != nil {
 			t.Fatal(err)
 		}

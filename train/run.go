@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -87,18 +85,19 @@ func (t *Trainer) describe(j Job) {
 	}
 }
 
-// NewSink is what rank 0 reports to: the console, metrics.jsonl in the dump
-// folder and, on a terminal, a progress bar. Other ranks report nothing.
-func NewSink(j Job, bar *metrics.Progress) (metrics.Sink, error) {
+// NewSink is what rank 0 reports to: metrics.jsonl in its dump folder, the
+// console and, on a terminal, a progress bar. Other ranks report nothing and
+// have no folder.
+func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink, error) {
 	if j.World.Rank() != 0 {
 		return metrics.Tee(), nil
 	}
 	cfg := j.Config
-	file, err := metrics.CreateJSONL(filepath.Join(cfg.Job.DumpFolder, metrics.FileName))
-	if err != nil {
-		return nil, fmt.Errorf("job.dump_folder: %w", err)
-	}
 	args, err := plan.Args(cfg)
+	if err != nil {
+		return nil, err
+	}
+	file, err := folder.Append(metrics.FileName)
 	if err != nil {
 		return nil, err
 	}
@@ -106,14 +105,18 @@ func NewSink(j Job, bar *metrics.Progress) (metrics.Sink, error) {
 	if args.Tied {
 		lookedUp = 0 // the output multiplies by the same table
 	}
-	console := metrics.NewConsole(j.Log, metrics.ConsoleOptions{
+	options := metrics.ConsoleOptions{
 		LogFreq: cfg.Metrics.LogFreq,
 		FLOPsPerToken: metrics.FLOPsPerToken(metrics.ModelSize{
 			Params: args.Params(), EmbeddingParams: lookedUp, Layers: args.Layers, Heads: args.Heads, HeadDim: args.HeadDim(), SeqLen: cfg.Training.SeqLen,
 		}),
 		PeakFLOPS:   j.PeakFLOPS,
 		MemoryTotal: metrics.MachineMemory(),
-		Color:       !cfg.Metrics.DisableColorPrinting && metrics.IsTerminal(os.Stderr),
-	})
-	return metrics.Tee(file, console, bar), nil
+	}
+	if bar.Columns() > 0 {
+		options.Color = !cfg.Metrics.DisableColorPrinting
+		options.Columns = func() int { return bar.Columns() - metrics.MarkWidth }
+	}
+	steps := metrics.NewJSONL(file, func(text string) { j.Log.Warn(text) })
+	return metrics.Tee(steps, metrics.NewConsole(j.Log, options), bar), nil
 }

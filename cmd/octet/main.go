@@ -45,6 +45,7 @@ func commands() []command {
 		{name: "train", help: "train a Llama: one rank of a job", run: runTrain, prepare: prepareTrain},
 		{name: "plot", help: "draw the loss curves of runs, from their metrics.jsonl", run: runPlot},
 		{name: "bench", help: "measure the matrix products against this processor's peak", run: runBench},
+		{name: "version", help: "what was built, from which commit", run: runVersion},
 		{name: "guard", run: runGuard},
 	}
 }
@@ -53,6 +54,12 @@ func main() { os.Exit(octet(os.Args[1:])) }
 
 // octet runs a subcommand and returns the exit code.
 func octet(args []string) int {
+	if len(args) == 2 && args[0] == "help" {
+		args = []string{args[1], "--help"}
+	}
+	if len(args) == 1 && args[0] == "--version" {
+		args = []string{"version"}
+	}
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
 		usage(os.Stdout)
 		return 0
@@ -63,6 +70,7 @@ func octet(args []string) int {
 		usage(os.Stderr)
 		return 2
 	}
+	limitIsAnError()
 	err := c.run(context.Background(), args[1:])
 	if err == nil {
 		return 0

@@ -13,10 +13,11 @@ import (
 
 func TestPlotDrawsRuns(t *testing.T) {
 	dir := t.TempDir()
-	log, err := metrics.CreateJSONL(filepath.Join(dir, "metrics.jsonl"))
+	file, err := os.Create(filepath.Join(dir, "metrics.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	log := metrics.NewJSONL(file, func(text string) { t.Error(text) })
 	for step := 1; step <= 20; step++ {
 		log.Step(metrics.Record{Step: step, Loss: 5 / float64(step)})
 	}

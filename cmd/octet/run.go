@@ -20,6 +20,10 @@ import (
 	"octet/launcher/exec"
 )
 
+// terminalVar tells octet's own ranks that the console is a terminal, and how many
+// columns a line of rank 0 has there.
+const terminalVar = "OCTET_TERMINAL"
+
 // runRun is `octet run`: torchrun's command line, one agent on this host.
 func runRun(ctx context.Context, args []string) error {
 	f, argv, err := parseRun(args, os.Environ())
@@ -39,6 +43,9 @@ func runRun(ctx context.Context, args []string) error {
 		world = config.AnyWorld
 	}
 	program, own, err := f.program(argv, world, opts.Slots)
+	if errors.Is(err, config.ErrHelp) {
+		return config.Help(os.Stdout)
+	}
 	if err != nil {
 		return err
 	}
@@ -53,7 +60,8 @@ func runRun(ctx context.Context, args []string) error {
 	if !keep {
 		defer os.RemoveAll(logs.Dir)
 	}
-	console, columns := newConsole()
+	logs.Lost = exec.NewLost(say)
+	console, columns := newConsole(logs.Lost)
 	opts.Say = say
 	opts.Job = exec.Job{
 		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Secret: opts.RankSecret(), Role: f.role, MaxRestarts: f.maxRestarts, LocalAddr: f.localAddr,
@@ -64,7 +72,7 @@ func runRun(ctx context.Context, args []string) error {
 		opts.Store = agent.NoStore // octet's ranks have one that knows them
 		opts.Job.Environ = append(opts.Job.Environ, own.environ...)
 		if columns > 0 { // a progress bar may be drawn; Console keeps it in place
-			opts.Job.Environ = append(opts.Job.Environ, fmt.Sprintf("OCTET_TERMINAL=%d", columns))
+			opts.Job.Environ = append(opts.Job.Environ, fmt.Sprintf("%s=%d", terminalVar, columns-logs.MarkWidth(f.role)))
 		}
 	}
 	if n := exec.Threads(opts.Job.Environ, opts.Slots); n > 0 {
@@ -79,6 +87,9 @@ func runRun(ctx context.Context, args []string) error {
 	}
 	if result.Code != 0 {
 		return exitCode(result.Code)
+	}
+	if err := logs.Lost.Err(); err != nil {
+		return fmt.Errorf("run: the ranks have ended well, but not all of their output was written: %w", err)
 	}
 	return nil
 }
@@ -98,7 +109,7 @@ func (f *runFlags) launch(ctx context.Context, opts agent.Options) (agent.Result
 		return agent.Result{}, err
 	}
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, handled...)
+	notify(signals, handled)
 	defer signal.Stop(signals)
 	opts.Signals = signals
 	return agent.Run(ctx, opts)
@@ -108,9 +119,9 @@ func (f *runFlags) launch(ctx context.Context, opts agent.Options) (agent.Result
 func say(text string) { fmt.Fprintf(os.Stderr, "octet: %s\n", text) }
 
 // newConsole returns the console of the ranks, and its columns if it is a terminal.
-func newConsole() (*exec.Console, int) {
+func newConsole(lost *exec.Lost) (*exec.Console, int) {
 	if !term.IsTerminal(int(os.Stdout.Fd())) || !term.IsTerminal(int(os.Stderr.Fd())) {
-		return exec.NewConsole(os.Stdout, os.Stderr, nil), 0
+		return exec.NewConsole(os.Stdout, os.Stderr, nil, lost), 0
 	}
 	width := func() int {
 		w, _, err := term.GetSize(int(os.Stderr.Fd()))
@@ -119,7 +130,7 @@ func newConsole() (*exec.Console, int) {
 		}
 		return w
 	}
-	return exec.NewConsole(os.Stdout, os.Stderr, width), width()
+	return exec.NewConsole(os.Stdout, os.Stderr, width, lost), width()
 }
 
 // program is the command line of a rank: a subcommand of octet, which is then

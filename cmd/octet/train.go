@@ -7,13 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
-
-	"go.uber.org/zap"
 
 	"octet/comm"
 	"octet/comm/host"
@@ -79,6 +76,9 @@ func prepareTrain(args []string, world, local int) (prepared, error) {
 	if err := train.Check(cfg, world, local); err != nil {
 		return prepared{}, err
 	}
+	if err := metrics.CheckFolder(cfg.Job.DumpFolder); err != nil {
+		return prepared{}, err
+	}
 	if err := train.Scan(cfg, say); err != nil {
 		return prepared{}, err
 	}
@@ -103,7 +103,7 @@ func readBefore() (files []config.File, prepared bool) {
 }
 
 func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) error {
-	bar := metrics.NewProgress(os.Stderr, cfg.Training.Steps, place.Global == 0 && os.Getenv("OCTET_TERMINAL") != "")
+	bar := newBar(cfg, place)
 	log := metrics.NewLogger(bar, place.Global)
 	threads, err := threadsPerRank(place.LocalWorld)
 	if err != nil {
@@ -124,16 +124,10 @@ func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) er
 	if place.Global == 0 { // the rank that reports mfu
 		job.PeakFLOPS = peak(cfg, threads)
 	}
-	sink, err := train.NewSink(job, bar)
+	sink, err := output(job, place, bar)
 	if err != nil {
 		world.Abort(err)
 		return err
-	}
-	if place.Global == 0 {
-		if err := writeConfig(cfg, log); err != nil {
-			world.Abort(err)
-			return err
-		}
 	}
 	err = train.Run(ctx, job, sink)
 	return errors.Join(err, sink.Close(), dev.Close(), disconnect())
@@ -190,27 +184,4 @@ func peak(cfg *config.Config, threads int) float64 {
 		f32 = max(f32, bf16)
 	}
 	return f32 * float64(threads)
-}
-
-// writeConfig logs and saves the merged configuration where that is asked for.
-func writeConfig(cfg *config.Config, log *zap.Logger) error {
-	if cfg.Job.PrintConfig {
-		if err := cfg.Write(os.Stdout); err != nil {
-			return err
-		}
-	}
-	name := cfg.Job.SaveConfigFile
-	if name == "" {
-		return nil
-	}
-	path := filepath.Join(cfg.Job.DumpFolder, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return fmt.Errorf("job.save_config_file: %w", err)
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return fmt.Errorf("job.save_config_file: %w", err)
-	}
-	log.Info("configuration saved to " + path)
-	return errors.Join(cfg.Write(f), f.Close())
 }

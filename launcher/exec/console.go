@@ -15,14 +15,16 @@ type Console struct {
 	mu       sync.Mutex
 	out, err io.Writer
 	width    func() int // columns of the terminal; nil where there is none
-	status   []byte     // the unfinished line on the screen
+	lost     *Lost
+	status   []byte // the unfinished line on the screen
 	buf      []byte
 }
 
 // NewConsole returns a console on out and err. width returns the columns of the
-// terminal that both are; nil if they are none.
-func NewConsole(out, err io.Writer, width func() int) *Console {
-	return &Console{out: out, err: err, width: width}
+// terminal that both are; nil if they are none. What cannot be written is told to
+// lost, which may be nil.
+func NewConsole(out, err io.Writer, width func() int, lost *Lost) *Console {
+	return &Console{out: out, err: err, width: width, lost: lost}
 }
 
 // clearLine moves to the first column and erases the line.
@@ -39,9 +41,9 @@ func (c *Console) Line(fd int, prefix string, text []byte) {
 	}
 	c.buf = append(append(append(c.buf, prefix...), text...), '\n')
 	c.buf = append(c.buf, c.status...)
-	// A console that is gone (a closed pipe) must not stop the ranks: their output
-	// is still read, and filed.
-	_, _ = c.fd(fd).Write(c.buf)
+	// A console that fails must not stop the ranks: their output is still read, and
+	// filed.
+	c.lost.write(c.fd(fd), stdNames[fd-1], c.buf)
 }
 
 // Status shows an unfinished line; on anything but a terminal it shows nothing.

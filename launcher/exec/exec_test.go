@@ -37,7 +37,7 @@ func splitAll(t *testing.T, chunks ...string) (console string, tailed *tail) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	s := &sink{fd: 2, console: NewConsole(nil, &out, nil), prefix: "[0]:", tail: &tail{}}
+	s := &sink{fd: 2, console: NewConsole(nil, &out, nil, nil), prefix: "[0]:", tail: &tail{}}
 	done := make(chan struct{})
 	go func() {
 		s.copy(r)
@@ -78,7 +78,7 @@ func TestWholeLines(t *testing.T) {
 // On a terminal the bar stays below the lines of the others.
 func TestStatusLine(t *testing.T) {
 	var out bytes.Buffer
-	c := NewConsole(&out, &out, func() int { return 12 })
+	c := NewConsole(&out, &out, func() int { return 12 }, nil)
 	c.Status(2, "[0]:", []byte("10% ▓▓▓▓▓▓"))
 	c.Line(1, "[1]:", []byte("hello"))
 	c.Status(2, "[0]:", nil)
@@ -190,7 +190,7 @@ func newTestHost(t *testing.T) *Host {
 func TestStartAndStop(t *testing.T) {
 	h := newTestHost(t)
 	var out bytes.Buffer
-	job := Job{Argv: []string{"sh", "-c", "[ $RANK = 5 ] && exit 3; sleep 100"}, Console: NewConsole(&out, &out, nil), Environ: os.Environ()}
+	job := Job{Argv: []string{"sh", "-c", "[ $RANK = 5 ] && exit 3; sleep 100"}, Console: NewConsole(&out, &out, nil, nil), Environ: os.Environ()}
 	g, err := h.Start(job, World{World: 8, Base: 4, Local: 2, Groups: 2, Group: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +243,7 @@ func TestStartFails(t *testing.T) {
 func TestChildHoldsThePipe(t *testing.T) {
 	h := newTestHost(t)
 	var out bytes.Buffer
-	job := Job{Argv: []string{"sh", "-c", "echo said; sleep 100 & exit 0"}, Console: NewConsole(&out, &out, nil), Logs: Logs{Prefix: "${rank}|"}}
+	job := Job{Argv: []string{"sh", "-c", "echo said; sleep 100 & exit 0"}, Console: NewConsole(&out, &out, nil, nil), Logs: Logs{Prefix: "${rank}|"}}
 	g, err := h.Start(job, World{World: 1, Local: 1, Groups: 1})
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ package exec
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ type sink struct {
 	filters  []string // lines that contain one of them also go to filtered
 	filtered *lockedFile
 	tail     *tail // nil for stdout
+	lost     *Lost
 
 	status []byte // the text before the last carriage return of the line
 }
@@ -37,7 +37,7 @@ func (s *sink) copy(r *os.File) {
 	for {
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		if s.file != nil {
-			_, _ = s.file.Write(buf[len(buf) : len(buf)+n]) // a full disk does not stop a rank
+			s.lost.write(s.file, s.file.Name(), buf[len(buf):len(buf)+n])
 		}
 		buf = s.split(buf[:len(buf)+n])
 		if len(buf) == cap(buf) {
@@ -102,12 +102,13 @@ func (s *sink) line(text []byte) {
 
 // lockedFile is a file to which several ranks write lines.
 type lockedFile struct {
-	mu sync.Mutex
-	f  io.WriteCloser
+	mu   sync.Mutex
+	f    *os.File
+	lost *Lost
 }
 
 func (l *lockedFile) write(prefix string, text []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, _ = l.f.Write([]byte(prefix + string(text) + "\n"))
+	l.lost.write(l.f, l.f.Name(), []byte(prefix+string(text)+"\n"))
 }

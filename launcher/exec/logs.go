@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Std is a set of streams: Stdout, Stderr, both or none.
@@ -78,6 +79,8 @@ type Logs struct {
 	// Lines with one of these words also go to attempt_<n>/filtered_stdout.log
 	// and filtered_stderr.log.
 	StdoutFilters, StderrFilters []string
+
+	Lost *Lost // of what goes to files
 }
 
 // DefaultPrefix marks lines as torchrun does.
@@ -92,6 +95,11 @@ type prefixNames struct {
 func (l Logs) prefix(n prefixNames) string {
 	return strings.NewReplacer("${role_name}", n.role, "${local_rank}", strconv.Itoa(n.local),
 		"${rank}", strconv.Itoa(n.rank), "${hostname}", l.Hostname).Replace(l.Prefix)
+}
+
+// MarkWidth is how many columns of rank 0's lines are their mark.
+func (l Logs) MarkWidth(role string) int {
+	return utf8.RuneCountInString(l.prefix(prefixNames{role: role}))
 }
 
 func (l Logs) attemptDir(epoch int) string {
@@ -135,7 +143,7 @@ func (l Logs) open(epoch int) (*logFiles, error) {
 			files.close()
 			return nil, err
 		}
-		files.filtered[i] = &lockedFile{f: f}
+		files.filtered[i] = &lockedFile{f: f, lost: l.Lost}
 	}
 	return files, nil
 }
@@ -162,7 +170,7 @@ func (l Logs) sinks(files *logFiles, epoch int, names prefixNames, console *Cons
 	}
 	for i, words := range [][]string{l.StdoutFilters, l.StderrFilters} {
 		std := Std(1 << i)
-		s := &sink{fd: i + 1, prefix: l.prefix(names), filtered: files.filtered[i]}
+		s := &sink{fd: i + 1, prefix: l.prefix(names), filtered: files.filtered[i], lost: l.Lost}
 		if s.filtered != nil {
 			s.filters = words
 		}
