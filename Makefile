@@ -3,7 +3,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/...
 VENV          := .venv-peers
 
-.PHONY: help train loss test race heavy digests bench bench-peers lint verify generate sz
+.PHONY: help train loss test race heavy digests kills bench bench-peers lint verify generate sz
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ heavy: ## every test, those included that take minutes
 
 digests: ## the README's two runs, 300 steps each, against the bits of before (ten minutes and more; OCTET_CPU_ISA chooses the kernels)
 	OCTET_HEAVY=1 go test -timeout 60m -count 1 -run '^TestTheREADMEsRunKeepsItsBits$$' -v ./train
+
+kills: ## jobs that are killed, stopped and signaled at random moments, a few hundred
+	OCTET_HEAVY=1 go test -timeout 20m -count 1 -v -run 'Kill|Pause|SIGTERMWhile' ./cmd/octet
 
 bench: ## speed of kernels, collectives and the training step
 	go test -run '^$$' -bench . -benchtime 200ms ./...

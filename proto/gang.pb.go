@@ -377,6 +377,7 @@ type Hello struct {
 	Slots         int32                  `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`                       // number of ranks that it runs
 	Nodes         int32                  `protobuf:"varint,6,opt,name=nodes,proto3" json:"nodes,omitempty"`                       // --nnodes, to be the same on all
 	Version       int32                  `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`                   // of this protocol
+	Asked         []*Asked               `protobuf:"bytes,9,rep,name=asked,proto3" json:"asked,omitempty"`                        // what has to be the same on all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -453,6 +454,66 @@ func (x *Hello) GetVersion() int32 {
 	return 0
 }
 
+func (x *Hello) GetAsked() []*Asked {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
+}
+
+// Asked is one thing that the operator asked for.
+type Asked struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"` // as "--max-restarts"
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Asked) Reset() {
+	*x = Asked{}
+	mi := &file_gang_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Asked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Asked) ProtoMessage() {}
+
+func (x *Asked) ProtoReflect() protoreflect.Message {
+	mi := &file_gang_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Asked.ProtoReflect.Descriptor instead.
+func (*Asked) Descriptor() ([]byte, []int) {
+	return file_gang_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Asked) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Asked) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 // World tells an agent which ranks to start.
 type World struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -467,7 +528,7 @@ type World struct {
 
 func (x *World) Reset() {
 	*x = World{}
-	mi := &file_gang_proto_msgTypes[3]
+	mi := &file_gang_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +540,7 @@ func (x *World) String() string {
 func (*World) ProtoMessage() {}
 
 func (x *World) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[3]
+	mi := &file_gang_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +553,7 @@ func (x *World) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use World.ProtoReflect.Descriptor instead.
 func (*World) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{3}
+	return file_gang_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *World) GetWorld() int32 {
@@ -539,7 +600,7 @@ type Started struct {
 
 func (x *Started) Reset() {
 	*x = Started{}
-	mi := &file_gang_proto_msgTypes[4]
+	mi := &file_gang_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +612,7 @@ func (x *Started) String() string {
 func (*Started) ProtoMessage() {}
 
 func (x *Started) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[4]
+	mi := &file_gang_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +625,7 @@ func (x *Started) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Started.ProtoReflect.Descriptor instead.
 func (*Started) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{4}
+	return file_gang_proto_rawDescGZIP(), []int{5}
 }
 
 // Beat is sent every second, both ways.
@@ -577,7 +638,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_gang_proto_msgTypes[5]
+	mi := &file_gang_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +650,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[5]
+	mi := &file_gang_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +663,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{5}
+	return file_gang_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Beat) GetUnixNanos() int64 {
@@ -632,7 +693,7 @@ type RankExit struct {
 
 func (x *RankExit) Reset() {
 	*x = RankExit{}
-	mi := &file_gang_proto_msgTypes[6]
+	mi := &file_gang_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +705,7 @@ func (x *RankExit) String() string {
 func (*RankExit) ProtoMessage() {}
 
 func (x *RankExit) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[6]
+	mi := &file_gang_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +718,7 @@ func (x *RankExit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RankExit.ProtoReflect.Descriptor instead.
 func (*RankExit) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{6}
+	return file_gang_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RankExit) GetRank() int32 {
@@ -749,7 +810,7 @@ type Abort struct {
 
 func (x *Abort) Reset() {
 	*x = Abort{}
-	mi := &file_gang_proto_msgTypes[7]
+	mi := &file_gang_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +822,7 @@ func (x *Abort) String() string {
 func (*Abort) ProtoMessage() {}
 
 func (x *Abort) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[7]
+	mi := &file_gang_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +835,7 @@ func (x *Abort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Abort.ProtoReflect.Descriptor instead.
 func (*Abort) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{7}
+	return file_gang_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Abort) GetCause() string {
@@ -807,7 +868,7 @@ type Stopped struct {
 
 func (x *Stopped) Reset() {
 	*x = Stopped{}
-	mi := &file_gang_proto_msgTypes[8]
+	mi := &file_gang_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +880,7 @@ func (x *Stopped) String() string {
 func (*Stopped) ProtoMessage() {}
 
 func (x *Stopped) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[8]
+	mi := &file_gang_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +893,7 @@ func (x *Stopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stopped.ProtoReflect.Descriptor instead.
 func (*Stopped) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{8}
+	return file_gang_proto_rawDescGZIP(), []int{9}
 }
 
 // Fault says that the agent cannot run its ranks.
@@ -846,7 +907,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_gang_proto_msgTypes[9]
+	mi := &file_gang_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +919,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[9]
+	mi := &file_gang_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +932,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{9}
+	return file_gang_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Fault) GetCode() int32 {
@@ -898,7 +959,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_gang_proto_msgTypes[10]
+	mi := &file_gang_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +971,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[10]
+	mi := &file_gang_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +984,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{10}
+	return file_gang_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Signal) GetNumber() int32 {
@@ -943,7 +1004,7 @@ type Reject struct {
 
 func (x *Reject) Reset() {
 	*x = Reject{}
-	mi := &file_gang_proto_msgTypes[11]
+	mi := &file_gang_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1016,7 @@ func (x *Reject) String() string {
 func (*Reject) ProtoMessage() {}
 
 func (x *Reject) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[11]
+	mi := &file_gang_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1029,7 @@ func (x *Reject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reject.ProtoReflect.Descriptor instead.
 func (*Reject) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{11}
+	return file_gang_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Reject) GetWhy() string {
@@ -988,7 +1049,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_gang_proto_msgTypes[12]
+	mi := &file_gang_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1061,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[12]
+	mi := &file_gang_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1074,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{12}
+	return file_gang_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Notice) GetText() string {
@@ -1034,7 +1095,7 @@ type Bye struct {
 
 func (x *Bye) Reset() {
 	*x = Bye{}
-	mi := &file_gang_proto_msgTypes[13]
+	mi := &file_gang_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1107,7 @@ func (x *Bye) String() string {
 func (*Bye) ProtoMessage() {}
 
 func (x *Bye) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[13]
+	mi := &file_gang_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1120,7 @@ func (x *Bye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bye.ProtoReflect.Descriptor instead.
 func (*Bye) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{13}
+	return file_gang_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Bye) GetCode() int32 {
@@ -1102,14 +1163,18 @@ const file_gang_proto_rawDesc = "" +
 	"\x06reject\x18\x06 \x01(\v2\x10.octet.v1.RejectH\x00R\x06reject\x12*\n" +
 	"\x06notice\x18\a \x01(\v2\x10.octet.v1.NoticeH\x00R\x06notice\x12!\n" +
 	"\x03bye\x18\b \x01(\v2\r.octet.v1.ByeH\x00R\x03byeB\x06\n" +
-	"\x04body\"\x9e\x01\n" +
+	"\x04body\"\xc5\x01\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
 	"\x04addr\x18\x03 \x01(\tR\x04addr\x12\x1b\n" +
 	"\tnode_rank\x18\x04 \x01(\x05R\bnodeRank\x12\x14\n" +
 	"\x05slots\x18\x05 \x01(\x05R\x05slots\x12\x14\n" +
 	"\x05nodes\x18\x06 \x01(\x05R\x05nodes\x12\x18\n" +
-	"\aversion\x18\a \x01(\x05R\aversionJ\x04\b\x01\x10\x02J\x04\b\b\x10\t\"~\n" +
+	"\aversion\x18\a \x01(\x05R\aversion\x12%\n" +
+	"\x05asked\x18\t \x03(\v2\x0f.octet.v1.AskedR\x05askedJ\x04\b\x01\x10\x02J\x04\b\b\x10\t\"/\n" +
+	"\x05Asked\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"~\n" +
 	"\x05World\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\x05R\x05world\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x05R\x04base\x12\x14\n" +
@@ -1168,44 +1233,46 @@ func file_gang_proto_rawDescGZIP() []byte {
 	return file_gang_proto_rawDescData
 }
 
-var file_gang_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_gang_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_gang_proto_goTypes = []any{
 	(*FromAgent)(nil),       // 0: octet.v1.FromAgent
 	(*FromCoordinator)(nil), // 1: octet.v1.FromCoordinator
 	(*Hello)(nil),           // 2: octet.v1.Hello
-	(*World)(nil),           // 3: octet.v1.World
-	(*Started)(nil),         // 4: octet.v1.Started
-	(*Beat)(nil),            // 5: octet.v1.Beat
-	(*RankExit)(nil),        // 6: octet.v1.RankExit
-	(*Abort)(nil),           // 7: octet.v1.Abort
-	(*Stopped)(nil),         // 8: octet.v1.Stopped
-	(*Fault)(nil),           // 9: octet.v1.Fault
-	(*Signal)(nil),          // 10: octet.v1.Signal
-	(*Reject)(nil),          // 11: octet.v1.Reject
-	(*Notice)(nil),          // 12: octet.v1.Notice
-	(*Bye)(nil),             // 13: octet.v1.Bye
+	(*Asked)(nil),           // 3: octet.v1.Asked
+	(*World)(nil),           // 4: octet.v1.World
+	(*Started)(nil),         // 5: octet.v1.Started
+	(*Beat)(nil),            // 6: octet.v1.Beat
+	(*RankExit)(nil),        // 7: octet.v1.RankExit
+	(*Abort)(nil),           // 8: octet.v1.Abort
+	(*Stopped)(nil),         // 9: octet.v1.Stopped
+	(*Fault)(nil),           // 10: octet.v1.Fault
+	(*Signal)(nil),          // 11: octet.v1.Signal
+	(*Reject)(nil),          // 12: octet.v1.Reject
+	(*Notice)(nil),          // 13: octet.v1.Notice
+	(*Bye)(nil),             // 14: octet.v1.Bye
 }
 var file_gang_proto_depIdxs = []int32{
 	2,  // 0: octet.v1.FromAgent.hello:type_name -> octet.v1.Hello
-	4,  // 1: octet.v1.FromAgent.started:type_name -> octet.v1.Started
-	5,  // 2: octet.v1.FromAgent.beat:type_name -> octet.v1.Beat
-	6,  // 3: octet.v1.FromAgent.rank_exit:type_name -> octet.v1.RankExit
-	8,  // 4: octet.v1.FromAgent.stopped:type_name -> octet.v1.Stopped
-	9,  // 5: octet.v1.FromAgent.fault:type_name -> octet.v1.Fault
-	10, // 6: octet.v1.FromAgent.signal:type_name -> octet.v1.Signal
-	3,  // 7: octet.v1.FromCoordinator.world:type_name -> octet.v1.World
-	5,  // 8: octet.v1.FromCoordinator.beat:type_name -> octet.v1.Beat
-	7,  // 9: octet.v1.FromCoordinator.abort:type_name -> octet.v1.Abort
-	11, // 10: octet.v1.FromCoordinator.reject:type_name -> octet.v1.Reject
-	12, // 11: octet.v1.FromCoordinator.notice:type_name -> octet.v1.Notice
-	13, // 12: octet.v1.FromCoordinator.bye:type_name -> octet.v1.Bye
-	0,  // 13: octet.v1.Gang.Join:input_type -> octet.v1.FromAgent
-	1,  // 14: octet.v1.Gang.Join:output_type -> octet.v1.FromCoordinator
-	14, // [14:15] is the sub-list for method output_type
-	13, // [13:14] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	5,  // 1: octet.v1.FromAgent.started:type_name -> octet.v1.Started
+	6,  // 2: octet.v1.FromAgent.beat:type_name -> octet.v1.Beat
+	7,  // 3: octet.v1.FromAgent.rank_exit:type_name -> octet.v1.RankExit
+	9,  // 4: octet.v1.FromAgent.stopped:type_name -> octet.v1.Stopped
+	10, // 5: octet.v1.FromAgent.fault:type_name -> octet.v1.Fault
+	11, // 6: octet.v1.FromAgent.signal:type_name -> octet.v1.Signal
+	4,  // 7: octet.v1.FromCoordinator.world:type_name -> octet.v1.World
+	6,  // 8: octet.v1.FromCoordinator.beat:type_name -> octet.v1.Beat
+	8,  // 9: octet.v1.FromCoordinator.abort:type_name -> octet.v1.Abort
+	12, // 10: octet.v1.FromCoordinator.reject:type_name -> octet.v1.Reject
+	13, // 11: octet.v1.FromCoordinator.notice:type_name -> octet.v1.Notice
+	14, // 12: octet.v1.FromCoordinator.bye:type_name -> octet.v1.Bye
+	3,  // 13: octet.v1.Hello.asked:type_name -> octet.v1.Asked
+	0,  // 14: octet.v1.Gang.Join:input_type -> octet.v1.FromAgent
+	1,  // 15: octet.v1.Gang.Join:output_type -> octet.v1.FromCoordinator
+	15, // [15:16] is the sub-list for method output_type
+	14, // [14:15] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_gang_proto_init() }
@@ -1236,7 +1303,7 @@ func file_gang_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gang_proto_rawDesc), len(file_gang_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -121,6 +121,33 @@ func TestTwoHostsStopped(t *testing.T) {
 	}
 }
 
+// Two hosts that are stopped as a whole for longer than a silent host is waited
+// for go on when they are continued.
+func TestTwoHostsPaused(t *testing.T) {
+	t.Parallel()
+	agents := twoHosts(t, `[ $RANK = 0 ] || { until [ -e $DONE ]; do sleep 0.01; done; exit; }
+		until [ -e $PIDS/0 ] && [ -e $PIDS/1 ]; do sleep 0.01; done
+		kill -STOP $(cat $PIDS/1) $(cat $PIDS/0); sleep 1.5; kill -CONT $(cat $PIDS/0) $(cat $PIDS/1); sleep 0.5; touch $DONE`,
+		"--rdzv-conf", "keep_alive_interval=0.2")
+	pids := t.TempDir()
+	for _, a := range agents {
+		a.Env = append(a.Env, "PIDS="+pids, "DONE="+pids+"/done")
+	}
+	start(t, agents[:]...)
+	for i, a := range agents {
+		path := fmt.Sprintf("%s/%d", pids, i)
+		if err := os.WriteFile(path+".tmp", []byte(fmt.Sprint(a.Process.Pid)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		os.Rename(path+".tmp", path)
+	}
+	for i, a := range agents {
+		if code := a.exitCode(); code != 0 {
+			t.Errorf("agent %d: code %d\n%s", i, code, a.stderr.String())
+		}
+	}
+}
+
 // Without node ranks the agent that can listen leads.
 func TestTwoHostsC10d(t *testing.T) {
 	t.Parallel()
@@ -145,11 +172,18 @@ func TestTwoHostsC10d(t *testing.T) {
 func TestTwoHostsThatDoNotAgree(t *testing.T) {
 	for _, tt := range []struct{ flags, want string }{
 		{"--nnodes 2 --node-rank 1 --rdzv-id other", "it runs another job: give all nodes the same --rdzv-id"},
-		{"--nnodes 3 --node-rank 1 --rdzv-id job", "it has --nnodes 3, the coordinator 2"},
+		{"--nnodes 3 --node-rank 1 --rdzv-id job", "--nnodes is 3 on host HOST, but 2 on host HOST: start all hosts alike"},
+		{"--nnodes 2 --node-rank 1 --rdzv-id job --max-restarts 1", "--max-restarts is 1 on host HOST, but 0 on host HOST: "},
+		{"--nnodes 2 --node-rank 1 --rdzv-id job --rdzv-conf keep_alive_interval=2", "a host is lost after is 10s on host HOST, but 5s on host HOST: "},
+		// Also a second job of other people with the same id that strays here while this one forms.
+		{"--nnodes 2 --node-rank 1 --rdzv-id job echo", "the program is echo on host HOST, but sh on host HOST: "},
+		{"--nnodes 2 --node-rank 1 --rdzv-id job sh -c", "the command line is sh -c true on host HOST, but sh -c exit on host HOST: "},
 	} {
 		t.Run(tt.flags, func(t *testing.T) {
 			t.Parallel()
-			agents := twoHosts(t, "true")
+			host, _ := os.Hostname()
+			tt.want = strings.ReplaceAll(tt.want, "HOST", host)
+			agents := twoHosts(t, "exit")
 			args := append([]string{"run", "--master-port", agents[0].Args[7]}, strings.Fields(tt.flags)...)
 			stranger := octetProcess(t, append(args, "true")...)
 			start(t, agents[0], stranger)

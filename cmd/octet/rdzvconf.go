@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,16 +15,18 @@ import (
 // rdzvConf is what octet reads of --rdzv-conf.
 type rdzvConf struct {
 	joinTimeout            time.Duration
-	isHost                 *bool  // nil: not given
-	tokenFile              string // instead of OCTET_JOB_TOKEN
-	bind                   string // where the coordinator listens; empty: at its address
-	tlsCert, tlsKey, tlsCA string // files
-	store                  string // for PyTorch's ranks: open, relay or none; empty: as the program needs
-	storePort              int    // of an open one; 0: any
+	beatEvery              time.Duration // between signs of life
+	beats                  int           // so many may be missed
+	isHost                 *bool         // nil: not given
+	tokenFile              string        // instead of OCTET_JOB_TOKEN
+	bind                   string        // where the coordinator listens; empty: at its address
+	tlsCert, tlsKey, tlsCA string        // files
+	store                  string        // for PyTorch's ranks: open, relay or none; empty: as the program needs
+	storePort              int           // of an open one; 0: any
 }
 
 func (f *runFlags) conf() (rdzvConf, error) {
-	c := rdzvConf{joinTimeout: 600 * time.Second}
+	c := rdzvConf{joinTimeout: 600 * time.Second, beatEvery: time.Second, beats: 5}
 	if f.rdzvConf == "" {
 		return c, nil
 	}
@@ -36,27 +39,31 @@ func (f *runFlags) conf() (rdzvConf, error) {
 			*text = value
 			continue
 		}
+		var err error
 		switch key {
 		case "join_timeout", "timeout":
-			s, err := strconv.ParseFloat(value, 64)
-			if err != nil || s <= 0 {
-				return c, fmt.Errorf("--rdzv-conf %s=%q: want seconds, more than 0", key, value)
+			c.joinTimeout, err = seconds(value)
+		case "keep_alive_interval":
+			c.beatEvery, err = seconds(value)
+		case "keep_alive_max_attempt":
+			if c.beats, err = strconv.Atoi(value); err != nil || c.beats < 1 || c.beats > 1e6 {
+				err = errors.New("want a number of missed signs of life, 1 or more")
 			}
-			c.joinTimeout = time.Duration(s * float64(time.Second))
 		case "is_host":
-			b, err := strconv.ParseBool(value)
-			if err != nil {
-				return c, fmt.Errorf("--rdzv-conf is_host=%q: want true or false", value)
+			var b bool
+			if b, err = strconv.ParseBool(value); err != nil {
+				err = errors.New("want true or false")
 			}
 			c.isHost = &b
 		case "store_port":
-			n, err := strconv.Atoi(value)
-			if err != nil || n < 1 || n > 65535 {
-				return c, fmt.Errorf("--rdzv-conf store_port=%q: want 1 to 65535", value)
+			if c.storePort, err = strconv.Atoi(value); err != nil || c.storePort < 1 || c.storePort > 65535 {
+				err = errors.New("want 1 to 65535")
 			}
-			c.storePort = n
 		default:
-			return c, fmt.Errorf("--rdzv-conf: %q is not supported: octet reads join_timeout, timeout, is_host, token_file, bind, tls_cert, tls_key, tls_ca, store and store_port", key)
+			return c, fmt.Errorf("--rdzv-conf: %q is not supported: octet reads join_timeout, timeout, is_host, token_file, bind, tls_cert, tls_key, tls_ca, store, store_port, keep_alive_interval and keep_alive_max_attempt", key)
+		}
+		if err != nil {
+			return c, fmt.Errorf("--rdzv-conf %s=%q: %w", key, value, err)
 		}
 	}
 	return c, nil

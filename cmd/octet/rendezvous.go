@@ -45,7 +45,7 @@ func (f *runFlags) options() (agent.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	o.JoinTimeout = conf.joinTimeout
+	o.JoinTimeout, o.BeatEvery, o.BeatTimeout = conf.joinTimeout, conf.beatEvery, time.Duration(conf.beats)*conf.beatEvery
 	if f.rdzvBackend == "static" && !f.standalone && f.set.Changed("node-rank") && !f.set.Changed("nnodes") {
 		return o, fmt.Errorf("--node-rank %d without --nnodes: this host would be a job of its own", f.nodeRank)
 	}
@@ -166,4 +166,12 @@ func (f *runFlags) slots() (int, error) {
 		return 0, fmt.Errorf("--nproc-per-node %s: want 1 or more, cpu or auto", f.nproc)
 	}
 	return n, nil
+}
+
+func seconds(text string) (time.Duration, error) {
+	s, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(s >= 1e-3 && s <= maxSeconds/1e6) {
+		return 0, fmt.Errorf("want seconds, 0.001 to %.0f", maxSeconds/1e6)
+	}
+	return time.Duration(s * float64(time.Second)), nil
 }

@@ -10,6 +10,7 @@ import (
 	osexec "os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -18,6 +19,7 @@ import (
 	"octet/config"
 	"octet/launcher/agent"
 	"octet/launcher/exec"
+	"octet/launcher/gang"
 )
 
 // terminalVar tells octet's own ranks that the console is a terminal, and how many
@@ -53,20 +55,32 @@ func runRun(ctx context.Context, args []string) error {
 		say(fmt.Sprintf("run: cannot start the program: %v", err))
 		return exitCode(exec.ExitCode(err))
 	}
-	logs, keep, err := f.logs(opts.RunID)
+	signals, err := f.handle()
 	if err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
-	if !keep {
-		defer os.RemoveAll(logs.Dir)
+	defer signal.Stop(signals)
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	host, err := exec.NewHost([]string{self, "guard"})
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	defer host.Close()
+	logs, err := f.logs(opts.RunID, host.Dir())
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
 	}
 	logs.Lost = exec.NewLost(say)
 	console, columns := newConsole(logs.Lost)
-	opts.Say = say
+	opts.Host, opts.Signals, opts.Say = host, signals, say
 	opts.Job = exec.Job{
 		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Secret: opts.RankSecret(), Role: f.role, MaxRestarts: f.maxRestarts, LocalAddr: f.localAddr,
-		Signals: f.signals, Stdin: os.Stdin, Console: console, Logs: logs,
+		Signals: f.signals, Linger: opts.ShutdownTimeout, Stdin: os.Stdin, Console: console, Logs: logs,
 	}
+	opts.Asked = f.asked(opts, argv)
 	if own != nil {
 		opts.Check = own.check
 		opts.Store = agent.NoStore // octet's ranks have one that knows them
@@ -78,7 +92,7 @@ func runRun(ctx context.Context, args []string) error {
 	if n := exec.Threads(opts.Job.Environ, opts.Slots); n > 0 {
 		say(fmt.Sprintf("OMP_NUM_THREADS=%d for each of the %d ranks of this host; set it to choose otherwise", n, opts.Slots))
 	}
-	result, err := f.launch(ctx, opts)
+	result, err := agent.Run(ctx, opts)
 	if err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
@@ -94,25 +108,31 @@ func runRun(ctx context.Context, args []string) error {
 	return nil
 }
 
-// launch runs the agent with the operator's signals.
-func (f *runFlags) launch(ctx context.Context, opts agent.Options) (agent.Result, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return agent.Result{}, err
+// asked is what all hosts have to be started with alike. Ranks compare what they
+// make of it (their configuration) when they connect: this finds, before one
+// starts, what the launcher can see.
+func (f *runFlags) asked(o agent.Options, argv []string) []gang.Asked {
+	return []gang.Asked{
+		{Key: "the version", Value: version()},
+		{Key: "--nnodes", Value: strconv.Itoa(o.Nodes)},
+		{Key: "--max-restarts", Value: strconv.Itoa(o.MaxRestarts)},
+		{Key: "--role", Value: f.role},
+		{Key: "a host is lost after", Value: o.BeatTimeout.String()},
+		{Key: "the program", Value: argv[0]},
+		{Key: "the command line", Value: strings.Join(argv, " ")},
 	}
-	if opts.Host, err = exec.NewHost([]string{self, "guard"}); err != nil {
-		return agent.Result{}, err
-	}
-	defer opts.Host.Close()
+}
+
+// handle returns the operator's signals. Before it, a signal ends this process, as
+// it does any other: nothing has begun.
+func (f *runFlags) handle() (chan os.Signal, error) {
 	handled, err := parseSignals(f.signals)
 	if err != nil {
-		return agent.Result{}, err
+		return nil, err
 	}
 	signals := make(chan os.Signal, 8)
 	notify(signals, handled)
-	defer signal.Stop(signals)
-	opts.Signals = signals
-	return agent.Run(ctx, opts)
+	return signals, nil
 }
 
 // say tells the operator something, in one write.
@@ -162,38 +182,41 @@ func (f *runFlags) program(argv []string, world, local int) (program []string, o
 	return argv, nil, nil
 }
 
-// logs makes the directory of this run. keep says that it outlives the run.
-func (f *runFlags) logs(runID string) (logs exec.Logs, keep bool, err error) {
+// logs says where the output of the ranks goes. Without --log-dir, their error
+// files go to scratch, a folder of this run, and logs into one that stays.
+func (f *runFlags) logs(runID, scratch string) (logs exec.Logs, err error) {
 	logs = exec.Logs{Prefix: f.linePrefix, ConsoleFilter: f.ranksFilter, StdoutFilters: f.stdoutFilters, StderrFilters: f.stderrFilters,
 		Redirects: f.redirects, Tee: f.tee}
 	if logs.Hostname, err = os.Hostname(); err != nil {
-		return logs, false, err
+		return logs, err
 	}
 	files := f.redirects.Any() || f.tee.Any() || len(f.stdoutFilters)+len(f.stderrFilters) > 0
 	name := strings.ReplaceAll(runID, string(filepath.Separator), "_") + "_*"
-	switch f.logDir {
-	case os.DevNull:
+	switch {
+	case f.logDir == os.DevNull:
 		if files {
-			return logs, false, fmt.Errorf("--log-dir %s leaves no place for --redirects, --tee and the --duplicate-…-filters", os.DevNull)
+			return logs, fmt.Errorf("--log-dir %s leaves no place for --redirects, --tee and the --duplicate-…-filters", os.DevNull)
 		}
-		return logs, true, nil
-	case "":
-		logs.Dir, err = os.MkdirTemp("", "octet_"+name)
-		if err == nil && files {
+		return logs, nil
+	case f.logDir == "" && !files:
+		logs.Dir = scratch
+		return logs, nil
+	case f.logDir == "":
+		if logs.Dir, err = os.MkdirTemp("", "octet_"+name); err == nil {
 			say("logs of the ranks are in " + logs.Dir)
 		}
-		return logs, files, err
+		return logs, err
 	}
 	if !f.redirects.Any() && !f.tee.Any() { // who asks for a directory wants the output in it
 		logs.Tee = exec.Streams{All: exec.Stdout | exec.Stderr}
 	}
 	dir, err := filepath.Abs(f.logDir)
 	if err != nil {
-		return logs, true, err
+		return logs, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return logs, true, fmt.Errorf("--log-dir: %w", err)
+		return logs, fmt.Errorf("--log-dir: %w", err)
 	}
 	logs.Dir, err = os.MkdirTemp(dir, name)
-	return logs, true, err
+	return logs, err
 }

@@ -69,6 +69,16 @@ func TestRunFindsTheSlowCause(t *testing.T) {
 	}
 }
 
+// A launcher that was stopped (Ctrl-Z, a suspended job) goes on where it was.
+func TestRunSurvivesAPause(t *testing.T) {
+	t.Parallel()
+	code, _, stderr := run(t, twoRanks(`[ $RANK = 1 ] || { kill -STOP $PPID; sleep 1; kill -CONT $PPID; sleep 0.3; }`,
+		"--rdzv-conf", "keep_alive_interval=0.1,keep_alive_max_attempt=2")...)
+	if code != 0 {
+		t.Errorf("code %d\n%s", code, stderr)
+	}
+}
+
 // A rank that left before the others is told of.
 func TestRunTellsWhoLeftEarly(t *testing.T) {
 	t.Parallel()
@@ -218,7 +228,7 @@ func TestRunEnvironment(t *testing.T) {
 		{"ROLE_NAME", "trainer"}, {"ROLE_RANK", "1"}, {"ROLE_WORLD_SIZE", "2"},
 		{"MASTER_ADDR", "localhost"}, {"MASTER_PORT", "[1-9][0-9]+"},
 		{"TORCHELASTIC_RESTART_COUNT", "0"}, {"TORCHELASTIC_MAX_RESTARTS", "2"}, {"TORCHELASTIC_RUN_ID", "job"},
-		{"TORCHELASTIC_USE_AGENT_STORE", "True"}, {"TORCHELASTIC_ERROR_FILE", "/.*/octet_job_[^/]+/attempt_0/1/error.json"},
+		{"TORCHELASTIC_USE_AGENT_STORE", "True"}, {"TORCHELASTIC_ERROR_FILE", "/.*/octet_run_[0-9]+/attempt_0/1/error.json"},
 		{"TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT"},
 		{"TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"}, {"OMP_NUM_THREADS", "[1-9][0-9]*"}, {"INHERITED", "yes"}, {"OCTET_LOCAL_ADDR", "10.1.2.3"},
 	} {

@@ -74,7 +74,7 @@ func newRunFlags() *runFlags {
 	fs.StringVar(&f.rdzvBackend, "rdzv-backend", "static", "static: hosts are numbered; c10d: the one that has the endpoint leads")
 	fs.StringVar(&f.rdzvEndpoint, "rdzv-endpoint", "", "`host[:port]` where the hosts meet; for static in place of --master-addr and -port, for c10d port 29400")
 	fs.StringVar(&f.rdzvID, "rdzv-id", "none", "`id` of the job, the same on all hosts")
-	fs.StringVar(&f.rdzvConf, "rdzv-conf", "", "`key=value,…`: join_timeout, timeout (seconds), is_host; token_file (instead of OCTET_JOB_TOKEN); tls_cert, tls_key, tls_ca (files); bind (address to listen on); store, store_port (for PyTorch: open, relay or none)")
+	fs.StringVar(&f.rdzvConf, "rdzv-conf", "", "`key=value,…`: join_timeout, timeout (seconds), is_host; token_file (instead of OCTET_JOB_TOKEN); tls_cert, tls_key, tls_ca (files); bind (address to listen on); store, store_port (for PyTorch: open, relay or none); a host is lost after keep_alive_max_attempt (5) times keep_alive_interval (1 s) without a sign of life")
 	fs.BoolVar(&f.insecure, "insecure", false, "run on several hosts without a token: who reaches the endpoint can join, read and stop the job")
 	fs.StringVar(&f.localAddr, "local-addr", "", "`address` by which others reach this host")
 	fs.IntVar(&f.maxRestarts, "max-restarts", 0, "how often all ranks are started again after a failure")

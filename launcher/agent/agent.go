@@ -33,6 +33,7 @@ import (
 	"octet/internal/auth"
 	"octet/launcher"
 	"octet/launcher/exec"
+	"octet/launcher/gang"
 	"octet/proto"
 )
 
@@ -55,7 +56,10 @@ type Options struct {
 	StorePort int // of OpenStore; 0: any
 
 	MaxRestarts     int
+	Asked           []gang.Asked // what the operator asked for, to be the same on all nodes
 	JoinTimeout     time.Duration
+	BeatEvery       time.Duration // between signs of life of agents and coordinator
+	BeatTimeout     time.Duration // without any, the other side is lost
 	ShutdownTimeout time.Duration // between the operator's signal and SIGKILL
 
 	// Check, where there is one, finds before a rank starts why the program cannot
@@ -101,11 +105,10 @@ type Result struct {
 
 // Times of the protocol.
 const (
-	beatEvery    = time.Second
-	beatTimeout  = 5 * time.Second  // without a message the other side is lost
+	sayEvery     = 5 * time.Second  // what an agent waits for
 	startTimeout = 60 * time.Second // for all nodes to start their ranks
 	failGrace    = 5 * time.Second  // between SIGTERM and SIGKILL when a rank failed
-	lostGrace    = 3 * time.Second  // the same when the coordinator is lost, which took beatTimeout to notice
+	lostGrace    = 3 * time.Second  // the same when the coordinator is lost, which took BeatTimeout to notice
 	byeTimeout   = 2 * time.Second  // for agents to leave at the end
 )
 
@@ -153,7 +156,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		defer a.relay.close()
 	}
 	go a.receive(streamCtx)
-	return a.run(), nil
+	return a.run(door != nil), nil
 }
 
 func (o Options) endpoint() string { return net.JoinHostPort(o.Addr, strconv.Itoa(o.Port)) }

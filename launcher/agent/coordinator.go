@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,13 +85,15 @@ func (c *coordinator) close() {
 
 // loop owns the gang.
 func (c *coordinator) loop() {
+	host, _ := os.Hostname()
 	g := gang.New(gang.Config{
-		Nodes: c.opts.Nodes, MaxRestarts: c.opts.MaxRestarts,
-		JoinTimeout: c.opts.JoinTimeout, StartTimeout: startTimeout, BeatTimeout: beatTimeout,
+		Nodes: c.opts.Nodes, MaxRestarts: c.opts.MaxRestarts, Asked: c.opts.Asked, Host: host,
+		JoinTimeout: c.opts.JoinTimeout, StartTimeout: startTimeout, BeatTimeout: c.opts.BeatTimeout,
 		FailGrace: min(failGrace, c.opts.ShutdownTimeout), SignalGrace: c.opts.ShutdownTimeout,
 	}, time.Now())
-	beats := time.NewTicker(beatEvery)
+	beats := time.NewTicker(c.opts.BeatEvery)
 	defer beats.Stop()
+	stopped := pauses{c.opts.BeatEvery, time.Now()}
 	deadline := time.NewTimer(0)
 	defer deadline.Stop()
 	for {
@@ -100,7 +103,6 @@ func (c *coordinator) loop() {
 		case <-deadline.C:
 		case <-beats.C:
 			c.broadcast(0, &proto.FromCoordinator{Body: &proto.FromCoordinator_Beat{Beat: &proto.Beat{}}})
-			continue
 		case <-c.ctx.Done():
 			for _, n := range c.nodes {
 				close(n.out)
@@ -110,15 +112,23 @@ func (c *coordinator) loop() {
 		if ev.join != nil {
 			c.nodes[ev.join.id] = ev.join
 		}
-		for _, a := range g.Step(time.Now(), ev.Event) {
-			c.perform(a)
+		now := time.Now()
+		if d := stopped.at(now); d > 0 { // before the clock tells the gang who was silent
+			c.step(g, now, gang.Paused{For: d})
 		}
+		c.step(g, now, ev.Event)
 		if lost, ok := ev.Event.(gang.Lost); ok {
 			c.drop(lost.Node)
 		}
 		if at := g.Deadline(); !at.IsZero() {
 			deadline.Reset(time.Until(at))
 		}
+	}
+}
+
+func (c *coordinator) step(g *gang.Gang, now time.Time, ev gang.Event) {
+	for _, a := range g.Step(now, ev) {
+		c.perform(a)
 	}
 }
 
@@ -196,6 +206,9 @@ func (c *coordinator) Join(stream grpc.BidiStreamingServer[proto.FromAgent, prot
 	// The coordinator names the nodes: no agent speaks for another.
 	n := &node{id: fmt.Sprintf("%s#%d", hello.Host, c.joins.Add(1)), out: make(chan *proto.FromCoordinator, outQueue)}
 	join := gang.Join{Node: n.id, Host: hello.Host, Addr: hello.Addr, Rank: int(hello.NodeRank), Slots: int(hello.Slots)}
+	for _, a := range hello.Asked {
+		join.Asked = append(join.Asked, gang.Asked{Key: a.Key, Value: a.Value})
+	}
 	if p, ok := peer.FromContext(stream.Context()); ok {
 		join.First = isOwn(p.Addr)
 		if join.Addr == "" && join.First {
@@ -257,8 +270,6 @@ func (c *coordinator) refuse(msg *proto.FromAgent, hello *proto.Hello) string {
 		return fmt.Sprintf("it speaks version %d of the protocol, the coordinator %d: install the same octet on all nodes", hello.Version, protocolVersion)
 	case msg.RunId != c.opts.RunID:
 		return "its messages are of another job"
-	case int(hello.Nodes) != c.opts.Nodes:
-		return fmt.Sprintf("it has --nnodes %d, the coordinator %d", hello.Nodes, c.opts.Nodes)
 	}
 	return ""
 }

@@ -31,7 +31,7 @@ func interrupted(sig syscall.Signal) Result {
 
 // reach makes one attempt to connect to the coordinator, for a service of its door.
 func (o Options) reach(ctx context.Context, service string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: beatTimeout}).DialContext(ctx, "tcp", o.endpoint())
+	conn, err := (&net.Dialer{Timeout: sayEvery}).DialContext(ctx, "tcp", o.endpoint())
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func hopeless(err error) bool {
 func dial(ctx context.Context, o Options) (net.Conn, error) {
 	addr := o.endpoint()
 	start := time.Now()
-	pause, say := 10*time.Millisecond, start.Add(beatTimeout)
+	pause, say := 10*time.Millisecond, start.Add(sayEvery)
 	for {
 		conn, err := o.reach(ctx, serviceControl)
 		if err == nil {
@@ -84,7 +84,7 @@ func dial(ctx context.Context, o Options) (net.Conn, error) {
 		}
 		if time.Now().After(say) {
 			o.Say(text)
-			say = time.Now().Add(beatTimeout)
+			say = time.Now().Add(sayEvery)
 		}
 		select {
 		case sig := <-o.Signals:

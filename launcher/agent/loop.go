@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"octet/launcher/exec"
+	"octet/launcher/gang"
 	"octet/proto"
 )
 
@@ -50,16 +51,22 @@ func (a *agent) receive(ctx context.Context) {
 }
 
 // run answers the coordinator until it says bye or is lost.
-func (a *agent) run() Result {
+func (a *agent) run(first bool) Result {
 	host, _ := os.Hostname()
 	a.send(&proto.FromAgent{Body: &proto.FromAgent_Hello{Hello: &proto.Hello{
 		Host: host, Addr: a.LocalAddr, NodeRank: int32(a.NodeRank), Slots: int32(a.Slots), Nodes: int32(a.Nodes), Version: protocolVersion,
+		Asked: asked(a.Asked),
 	}}})
-	a.beat()
-	beats := time.NewTicker(beatEvery)
-	defer beats.Stop()
-	silence := time.NewTimer(beatTimeout)
+	var beats, silent <-chan time.Time // none in the coordinator's own process
+	silence := time.NewTimer(a.BeatTimeout)
 	defer silence.Stop()
+	stopped := pauses{a.BeatEvery, time.Now()}
+	if !first {
+		a.beat()
+		ticker := time.NewTicker(a.BeatEvery)
+		defer ticker.Stop()
+		beats, silent = ticker.C, silence.C
+	}
 	for {
 		select {
 		case r := <-a.in:
@@ -67,7 +74,7 @@ func (a *agent) run() Result {
 				return a.lost(r.err)
 			}
 			a.heard = true
-			silence.Reset(beatTimeout)
+			silence.Reset(a.BeatTimeout)
 			if result := a.handle(r.msg); result != nil {
 				return *result
 			}
@@ -82,12 +89,26 @@ func (a *agent) run() Result {
 		case sig := <-a.Signals:
 			n := sig.(syscall.Signal)
 			a.send(&proto.FromAgent{Body: &proto.FromAgent_Signal{Signal: &proto.Signal{Number: int32(n)}}})
-		case <-beats.C:
+		case <-beats:
 			a.beat()
-		case <-silence.C:
-			return a.lost(fmt.Errorf("no sign of life for %v", beatTimeout))
+		case <-silent:
+			if stopped.at(time.Now()) == 0 {
+				return a.lost(fmt.Errorf("no sign of life for %v", a.BeatTimeout))
+			}
+			silence.Reset(a.BeatTimeout)
+		}
+		if stopped.at(time.Now()) > 0 {
+			silence.Reset(a.BeatTimeout)
 		}
 	}
+}
+
+func asked(all []gang.Asked) []*proto.Asked {
+	out := make([]*proto.Asked, len(all))
+	for i, a := range all {
+		out[i] = &proto.Asked{Key: a.Key, Value: a.Value}
+	}
+	return out
 }
 
 // handle performs a message; a result ends the job.
@@ -110,7 +131,11 @@ func (a *agent) handle(msg *proto.FromCoordinator) *Result {
 	case *proto.FromCoordinator_Reject:
 		return &Result{Code: 1, Report: []string{fmt.Sprintf("the coordinator at %s refused this node: %s", a.endpoint(), body.Reject.Why)}}
 	case *proto.FromCoordinator_Bye:
-		a.stop(syscall.SIGKILL, 0) // nothing, but for ranks that the coordinator gave up on
+		if body.Bye.Code == 0 {
+			a.leave()
+		} else {
+			a.stop(syscall.SIGKILL, 0) // nothing, but for ranks that the coordinator gave up on
+		}
 		return &Result{Code: int(body.Bye.Code), Report: body.Bye.Report}
 	}
 	return nil
@@ -174,6 +199,25 @@ func (a *agent) stop(sig syscall.Signal, grace time.Duration) {
 	a.group.Stop(sig, grace)
 	<-a.group.Done()
 	a.group = nil
+}
+
+// leave follows the good end of all ranks: what they have left may end by itself
+// (see exec.Job.Linger), unless the operator does not want to wait.
+func (a *agent) leave() {
+	if a.group == nil {
+		return
+	}
+	tell := time.After(time.Second)
+	for {
+		select {
+		case <-a.group.Done():
+			return
+		case <-tell:
+			a.Say(fmt.Sprintf("all ranks have exited 0; up to %v for processes that those of this host have left", a.Job.Linger))
+		case sig := <-a.Signals:
+			a.group.Stop(sig.(syscall.Signal), 0)
+		}
+	}
 }
 
 // lost follows the loss of the coordinator: without it the ranks must not go on.

@@ -29,6 +29,7 @@ import (
 	osexec "os/exec"
 	"runtime"
 	"sync"
+	"time"
 
 	"octet/internal/auth"
 )
@@ -44,8 +45,11 @@ type Job struct {
 	LocalAddr   string      // --local-addr; empty: not given
 	Signals     string      // the list of --signals-to-handle, for the ranks to read
 	Stdin       *os.File    // the launcher's, which ranks share, as torchrun's do; nil: none
-	Console     *Console
-	Logs        Logs
+	// Linger is how long processes may go on that the ranks have left when all of
+	// them have exited 0.
+	Linger  time.Duration
+	Console *Console
+	Logs    Logs
 }
 
 // World is the place of this host's ranks in one attempt.
@@ -62,6 +66,7 @@ type World struct {
 // Host starts processes. It lives as long as the launcher.
 type Host struct {
 	starts chan func()
+	dir    *runDir
 	guard  *guard
 	wg     sync.WaitGroup
 }
@@ -72,7 +77,12 @@ func NewHost(guard []string) (*Host, error) {
 	if err := becomeSubreaper(); err != nil {
 		return nil, fmt.Errorf("launcher: become subreaper: %w", err)
 	}
-	h := &Host{starts: make(chan func())}
+	sweep()
+	dir, err := newRunDir()
+	if err != nil {
+		return nil, fmt.Errorf("launcher: folder of this run: %w", err)
+	}
+	h := &Host{starts: make(chan func()), dir: dir}
 	// The parent-death signal is sent when the thread that started the process
 	// ends. This one lives until Close.
 	h.wg.Go(func() {
@@ -81,8 +91,7 @@ func NewHost(guard []string) (*Host, error) {
 			f()
 		}
 	})
-	var err error
-	if h.guard, err = startGuard(guard); err != nil {
+	if h.guard, err = startGuard(guard, dir.path); err != nil {
 		h.Close()
 		return nil, fmt.Errorf("launcher: start guard: %w", err)
 	}
@@ -94,9 +103,13 @@ func (h *Host) Close() {
 	if h.guard != nil {
 		h.guard.close()
 	}
+	h.dir.close()
 	close(h.starts)
 	h.wg.Wait()
 }
+
+// Dir is a folder for files of this run, which goes with the host.
+func (h *Host) Dir() string { return h.dir.path }
 
 // start runs cmd.Start on the host's thread.
 func (h *Host) start(cmd *osexec.Cmd) error {
@@ -107,13 +120,12 @@ func (h *Host) start(cmd *osexec.Cmd) error {
 
 // Start starts the ranks of this host. On an error none is left running.
 func (h *Host) Start(job Job, w World) (*Group, error) {
-	g := &Group{host: h, exits: make(chan Exit, w.Local), done: make(chan struct{}), stops: make(chan stop, 8)}
+	g := &Group{host: h, linger: job.Linger, exits: make(chan Exit, w.Local), done: make(chan struct{}), stops: make(chan stop, 8)}
 	files, err := job.Logs.open(w.Epoch)
 	if err != nil {
 		return nil, err
 	}
 	g.files = files
-	h.guard.mark(job.Logs.errorFileMark())
 	for local := range w.Local {
 		wk, err := g.startWorker(job, w, local)
 		if err != nil {
@@ -156,7 +168,7 @@ func (g *Group) startWorker(job Job, w World, local int) (*worker, error) {
 	}
 	cmd := osexec.Command(job.Argv[0])
 	cmd.Args = expand(job.Argv, local)
-	cmd.Env = Env(job, w, local)
+	cmd.Env = append(Env(job, w, local), runDirVar+"="+g.host.Dir())
 	cmd.Stdout, cmd.Stderr = theirs[0], theirs[1]
 	if job.Stdin != nil {
 		cmd.Stdin = job.Stdin

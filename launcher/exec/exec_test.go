@@ -230,6 +230,39 @@ func TestExitIsDatedByItsErrorFile(t *testing.T) {
 	}
 }
 
+// A stop ends what lingers after ranks that exited 0.
+func TestStopEndsLingering(t *testing.T) {
+	h := newTestHost(t)
+	var out bytes.Buffer
+	job := Job{Argv: []string{"sh", "-c", "sleep 1000 & exit 0"}, Console: NewConsole(&out, &out, nil, nil), Linger: time.Hour}
+	g, err := h.Start(job, World{World: 1, Local: 1, Groups: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-g.Exits()
+	g.Stop(syscall.SIGTERM, time.Hour)
+	<-g.Done()
+}
+
+// A guard whose launcher dies leaves no folder.
+func TestGuardRemovesTheFolder(t *testing.T) {
+	dir := t.TempDir() + "/run"
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	g, err := startGuard([]string{os.Args[0]}, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.w.Close() // without a word
+	if err := g.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the folder is left: %v", err)
+	}
+}
+
 // Nothing runs after a Start that failed half-way.
 func TestStartFails(t *testing.T) {
 	h := newTestHost(t)

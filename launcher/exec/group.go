@@ -5,6 +5,7 @@ package exec
 import (
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +33,7 @@ type Exit struct {
 // Group is the ranks of one attempt on this host. Make it with Host.Start.
 type Group struct {
 	host    *Host
+	linger  time.Duration
 	workers []*worker
 	files   *logFiles
 	exits   chan Exit
@@ -80,9 +82,13 @@ func (g *Group) Stop(sig syscall.Signal, grace time.Duration) {
 // run waits for the ranks in the background.
 func (g *Group) run() {
 	var ranks sync.WaitGroup
+	var failed atomic.Bool
 	for _, w := range g.workers {
 		ranks.Go(func() {
 			e := w.wait()
+			if e.Code != 0 || e.Signal != 0 || e.Killed {
+				failed.Store(true)
+			}
 			g.host.guard.remove(e.PID)
 			g.exits <- e
 		})
@@ -95,6 +101,9 @@ func (g *Group) run() {
 	}()
 	go func() {
 		g.supervise(ended)
+		if !failed.Load() {
+			g.wait()
+		}
 		killDescendants(g.host.guard.pid(), true)
 		for _, w := range g.workers {
 			w.closeOutput()
@@ -122,6 +131,23 @@ func (g *Group) supervise(ended <-chan struct{}) {
 			}
 			// Children that hold up a rank, or that it waits for, go as well.
 			killDescendants(g.host.guard.pid(), false)
+		}
+	}
+}
+
+// wait gives processes that outlive ranks which exited 0 (an upload, a last write)
+// the time to end by themselves, until a Stop.
+func (g *Group) wait() {
+	end := time.After(g.linger)
+	pause := time.Millisecond
+	for len(living(g.host.guard.pid(), true)) > 0 {
+		select {
+		case <-end:
+			return
+		case <-g.stops:
+			return
+		case <-time.After(pause):
+			pause = min(2*pause, 100*time.Millisecond)
 		}
 	}
 }

@@ -23,29 +23,31 @@ type guard struct {
 	w   *os.File
 }
 
-func startGuard(argv []string) (*guard, error) {
+func startGuard(argv []string, dir string) (*guard, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
 	cmd := osexec.Command(argv[0], argv[1:]...)
+	cmd.Args[0] = guardName
 	cmd.Stdin = r
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no Ctrl-C for it
 	if err := cmd.Start(); err != nil {
 		w.Close()
 		return nil, err
 	}
-	return &guard{cmd, w}, nil
+	g := &guard{cmd, w}
+	g.say("dir %s", dir)
+	return g, nil
 }
 
 // say writes a line. Without a guard the job still runs, only less guarded.
 func (g *guard) say(format string, args ...any) { fmt.Fprintf(g.w, format+"\n", args...) }
 
-func (g *guard) add(pid int)      { g.say("add %d", pid) }
-func (g *guard) remove(pid int)   { g.say("remove %d", pid) }
-func (g *guard) mark(text string) { g.say("mark %s", text) }
-func (g *guard) pid() int         { return g.cmd.Process.Pid }
+func (g *guard) add(pid int)    { g.say("add %d", pid) }
+func (g *guard) remove(pid int) { g.say("remove %d", pid) }
+func (g *guard) pid() int       { return g.cmd.Process.Pid }
 
 func (g *guard) close() {
 	g.say("bye")
@@ -53,13 +55,18 @@ func (g *guard) close() {
 	_ = g.cmd.Wait()
 }
 
+// guardName is what the guard is called: whoever kills all of octet by its name
+// leaves the guard.
+const guardName = "gang-guard"
+
 // Guard is the main function of the guard process: it reads from r (its stdin)
-// which sessions the launcher has started, and kills what is left of them if the
-// launcher dies without a word. Processes that left their session are known by
-// their environment, which holds the mark.
+// which sessions the launcher has started and in which folder, and kills what is
+// left of them if the launcher dies without a word. Processes that left their
+// session are known by their environment, which has the folder's name.
 func Guard(r io.Reader) {
+	_ = os.WriteFile("/proc/self/comm", []byte(guardName), 0) // for people and pkill
 	sessions := map[int]bool{}
-	var mark []byte
+	dir := ""
 	for lines := bufio.NewScanner(r); lines.Scan(); {
 		verb, arg, _ := strings.Cut(lines.Text(), " ")
 		switch pid, _ := strconv.Atoi(arg); verb {
@@ -67,16 +74,24 @@ func Guard(r io.Reader) {
 			sessions[pid] = true
 		case "remove":
 			delete(sessions, pid)
-		case "mark":
-			mark = []byte(arg)
+		case "dir":
+			dir = arg
 		case "bye":
 			return
 		}
 	}
+	killAll(func(p process) bool { return sessions[p.session] || marked(p.pid, dir) })
+	if dir != "" {
+		_ = os.RemoveAll(dir) // else the next start sweeps it
+	}
+}
+
+// killAll kills the chosen processes, this one apart, until none is left.
+func killAll(chosen func(process) bool) {
 	for start := time.Now(); time.Since(start) < abandonAfter; time.Sleep(5 * time.Millisecond) {
 		left := false
 		for _, p := range processes() {
-			if p.state != 'Z' && p.pid != os.Getpid() && (sessions[p.session] || marked(p.pid, mark)) {
+			if p.state != 'Z' && p.pid != os.Getpid() && chosen(p) {
 				_ = syscall.Kill(p.pid, syscall.SIGKILL)
 				left = true
 			}
@@ -87,10 +102,11 @@ func Guard(r io.Reader) {
 	}
 }
 
-func marked(pid int, mark []byte) bool {
-	if len(mark) == 0 {
+// marked reports whether a process was started in the run of a folder.
+func marked(pid int, dir string) bool {
+	if dir == "" {
 		return false
 	}
 	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	return err == nil && bytes.Contains(env, mark)
+	return err == nil && bytes.Contains(env, mark(dir))
 }

@@ -114,15 +114,6 @@ func (l Logs) errorFile(epoch, local int) string {
 	return filepath.Join(l.attemptDir(epoch), strconv.Itoa(local), "error.json")
 }
 
-// errorFileMark is in the environment of the ranks of this run and their
-// children, and of no other process.
-func (l Logs) errorFileMark() string {
-	if l.Dir == "" {
-		return ""
-	}
-	return "TORCHELASTIC_ERROR_FILE=" + l.Dir + string(filepath.Separator)
-}
-
 // logFiles are the files that the ranks of an attempt share.
 type logFiles struct{ filtered [2]*lockedFile }
 

@@ -5,6 +5,7 @@ package exec
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -95,22 +96,27 @@ const abandonAfter = 3 * time.Second
 // returns when none is left. With reap, it also waits for our children: after the
 // ranks, orphans that were given to us.
 func killDescendants(spare int, reap bool) {
-	self := os.Getpid()
 	for start := time.Now(); time.Since(start) < abandonAfter; time.Sleep(2 * time.Millisecond) {
-		alive := false
-		all := processes()
-		for _, p := range descendants(all, self, spare) {
-			if p.state != 'Z' {
-				_ = syscall.Kill(p.pid, syscall.SIGKILL)
-				alive = true
-			} else if reap && p.parent == self {
-				_, _ = syscall.Wait4(p.pid, nil, syscall.WNOHANG, nil)
-			}
+		left := living(spare, reap)
+		for _, p := range left {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
 		}
-		if !alive {
+		if len(left) == 0 {
 			return
 		}
 	}
+}
+
+// living returns the descendants of this process that have not ended, without the
+// tree of spare; with reap it waits for those children that have.
+func living(spare int, reap bool) []process {
+	self := os.Getpid()
+	return slices.DeleteFunc(descendants(processes(), self, spare), func(p process) bool {
+		if p.state == 'Z' && reap && p.parent == self {
+			_, _ = syscall.Wait4(p.pid, nil, syscall.WNOHANG, nil)
+		}
+		return p.state == 'Z'
+	})
 }
 
 // descendants returns the processes below root, without the tree of spare.

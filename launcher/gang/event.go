@@ -14,8 +14,13 @@ type Join struct {
 	Addr  string // address that others reach it by
 	Rank  int    // node rank asked for, -1 for any
 	Slots int    // number of ranks that it runs
-	First bool   // the coordinator's own node
+	First bool   // the coordinator's own node: in its process, so its life needs no sign
+	Asked []Asked
 }
+
+// Asked is one thing that the operator asked for and that all nodes have to have
+// alike: "--max-restarts", "3".
+type Asked struct{ Key, Value string }
 
 // Started says that a node's ranks have been started.
 type Started struct {
@@ -76,6 +81,10 @@ type Signal struct {
 	Number int
 }
 
+// Paused says that the coordinator itself was stopped for a time, which ended just
+// now: nobody had a chance to be heard.
+type Paused struct{ For time.Duration }
+
 // Tick says that time has passed.
 type Tick struct{}
 
@@ -87,6 +96,7 @@ func (Stopped) event() {}
 func (Lost) event()    {}
 func (Fault) event()   {}
 func (Signal) event()  {}
+func (Paused) event()  {}
 func (Tick) event()    {}
 
 // Action is something to be done by the shell around the gang.

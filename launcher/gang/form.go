@@ -35,6 +35,9 @@ func (g *Gang) refuse(j Join) string {
 	case j.Rank >= g.cfg.Nodes:
 		return fmt.Sprintf("--node-rank %d: with --nnodes %d it must be less", j.Rank, g.cfg.Nodes)
 	}
+	if why := g.differs(j); why != "" {
+		return why
+	}
 	for _, n := range g.nodes {
 		if (j.Rank < 0) != (n.Rank < 0) {
 			return "some nodes have a --node-rank and some have none: use the same --rdzv-backend on all"
@@ -45,6 +48,21 @@ func (g *Gang) refuse(j Join) string {
 	}
 	if len(g.nodes) == g.cfg.Nodes {
 		return fmt.Sprintf("all %d nodes have joined", g.cfg.Nodes)
+	}
+	return ""
+}
+
+// differs names the first thing that j was asked for and the coordinator was not,
+// or "".
+func (g *Gang) differs(j Join) string {
+	theirs := map[string]string{}
+	for _, a := range j.Asked {
+		theirs[a.Key] = a.Value
+	}
+	for _, a := range g.cfg.Asked {
+		if v := theirs[a.Key]; v != a.Value {
+			return fmt.Sprintf("%s is %s on host %s, but %s on host %s: start all hosts alike", a.Key, v, j.Host, a.Value, g.cfg.Host)
+		}
 	}
 	return ""
 }

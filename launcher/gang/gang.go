@@ -49,8 +49,10 @@ func (s State) String() string {
 
 // Config says what a gang needs and how long it waits.
 type Config struct {
-	Nodes       int // number of nodes
-	MaxRestarts int // restarts of the whole gang, whichever node failed
+	Nodes       int     // number of nodes
+	MaxRestarts int     // restarts of the whole gang, whichever node failed
+	Asked       []Asked // what every node has to have been asked for
+	Host        string  // the coordinator's, for people
 
 	JoinTimeout  time.Duration // for all nodes to join
 	StartTimeout time.Duration // for all nodes to start their ranks
@@ -148,13 +150,15 @@ func (g *Gang) Step(now time.Time, ev Event) []Action {
 		if n := g.node(ev.Node); n != nil && ev.Number >= 1 && ev.Number <= maxSignal {
 			g.interrupt(now, n, ev)
 		}
+	case Paused:
+		g.paused(ev.For)
 	case Tick:
 	}
 	g.expire(now)
 	return g.out
 }
 
-// Deadline returns when Step wants a Tick, if no event comes before.
+// Deadline returns when Step wants a Tick, if no event comes before; zero: never.
 func (g *Gang) Deadline() time.Time {
 	var at []time.Time
 	switch g.state {
@@ -171,7 +175,12 @@ func (g *Gang) Deadline() time.Time {
 		return time.Time{}
 	}
 	for _, n := range g.nodes {
-		at = append(at, n.seen.Add(g.cfg.BeatTimeout))
+		if !n.First {
+			at = append(at, n.seen.Add(g.cfg.BeatTimeout))
+		}
+	}
+	if len(at) == 0 { // running on one host: nothing to wait for but events
+		return time.Time{}
 	}
 	return slices.MinFunc(at, time.Time.Compare)
 }
@@ -180,7 +189,7 @@ func (g *Gang) Deadline() time.Time {
 // complete.
 func (g *Gang) expire(now time.Time) {
 	for _, n := range slices.Clone(g.nodes) {
-		if g.state < Done && !now.Before(n.seen.Add(g.cfg.BeatTimeout)) {
+		if g.state < Done && !n.First && !now.Before(n.seen.Add(g.cfg.BeatTimeout)) {
 			g.lost(now, n, fmt.Sprintf("no sign of life for %v", now.Sub(n.seen).Round(time.Second)))
 		}
 	}
@@ -250,6 +259,14 @@ func (g *Gang) lost(now time.Time, n *node, why string) {
 		return
 	}
 	g.fail(now, failure{at: now, code: 1, what: nodeName(n), why: "lost: " + why})
+}
+
+// paused moves all that is waited for by the time in which nothing could come.
+func (g *Gang) paused(d time.Duration) {
+	g.since, g.notBefore, g.nextSay = g.since.Add(d), g.notBefore.Add(d), g.nextSay.Add(d)
+	for _, n := range g.nodes {
+		n.seen = n.seen.Add(d)
+	}
 }
 
 func (g *Gang) node(id string) *node {

@@ -3,6 +3,7 @@
 package gang
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ func TestScenarios(t *testing.T) {
 				Nodes: c.Int(t, "nodes", 1), MaxRestarts: c.Int(t, "restarts", 0),
 				JoinTimeout: 600 * time.Second, StartTimeout: time.Minute, BeatTimeout: 5 * time.Second,
 				FailGrace: 5 * time.Second, SignalGrace: 30 * time.Second,
+				Asked: []Asked{{"--max-restarts", fmt.Sprint(c.Int(t, "restarts", 0))}, {"program", "train"}}, Host: "host-1",
 			}, epochStart)}
 			return h.state()
 		}
@@ -82,7 +84,8 @@ func (h *harness) event(t *testing.T, pos string, words []string) Event {
 	}
 	switch words[0] {
 	case "join":
-		return Join{Node: node, Host: "host-" + node, Addr: "10.0.0." + node, Rank: num("rank"), Slots: num("slots"), First: vals["first"] != ""}
+		return Join{Node: node, Host: "host-" + node, Addr: "10.0.0." + node, Rank: num("rank"), Slots: num("slots"), First: vals["first"] != "",
+			Asked: []Asked{{"--max-restarts", cmp.Or(vals["restarts"], fmt.Sprint(h.g.cfg.MaxRestarts))}, {"program", cmp.Or(vals["program"], "train")}}}
 	case "started":
 		return Started{node, num("epoch")}
 	case "beat":
@@ -107,6 +110,8 @@ func (h *harness) event(t *testing.T, pos string, words []string) Event {
 		return Fault{node, 127, "no such program"}
 	case "signal":
 		return Signal{node, num("number")}
+	case "pause":
+		return Paused{seconds("for")}
 	case "tick":
 		return Tick{}
 	}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"testing"
+	"time"
+)
+
+func TestPausesCountWhatIsMoreThanABeat(t *testing.T) {
+	start := time.Unix(1000, 0)
+	p := pauses{time.Second, start}
+	for _, tt := range []struct{ at, want time.Duration }{ // since start
+		{500 * time.Millisecond, 0},
+		{2500 * time.Millisecond, 0}, // a busy machine
+		{10500 * time.Millisecond, 7 * time.Second},
+		{11 * time.Second, 0},
+	} {
+		if got := p.at(start.Add(tt.at)); got != tt.want {
+			t.Errorf("at %v: %v, want %v", tt.at, got, tt.want)
+		}
+	}
+}
