@@ -11,16 +11,18 @@ import (
 	"octet/nn"
 )
 
-// stack is n blocks of x + FeedForward(norm(x)), which end nothing themselves.
-func stack(n int) nn.Module {
+// stack is n blocks of x + FeedForward(norm(x)), or of x + FeedForward(x), which
+// end nothing themselves.
+func stack(n int, norms bool) nn.Module {
 	linear := func(k, n int) nn.Module { return nn.NewLinear(k, n, nn.LinearOptions{}) }
 	s := &nn.Sequential{}
 	for i := range n {
 		s.Names = append(s.Names, fmt.Sprint(i))
-		s.Modules = append(s.Modules, &plus{
-			norm: nn.NewRMSNorm(8, 1e-5),
-			feed: &nn.FeedForward{W1: linear(8, 12), W2: linear(12, 8), W3: linear(8, 12)},
-		})
+		block := &plus{feed: &nn.FeedForward{W1: linear(8, 12), W2: linear(12, 8), W3: linear(8, 12)}}
+		if norms {
+			block.norm = nn.NewRMSNorm(8, 1e-5)
+		}
+		s.Modules = append(s.Modules, block)
 	}
 	return s
 }
@@ -78,13 +80,13 @@ func TestEvaluationKeepsNothing(t *testing.T) {
 	for name, caster := range casters() {
 		t.Run(name, func(t *testing.T) {
 			var peaks []int
-			for _, depth := range []int{2, 4, 8} {
+			for _, depth := range []int{2, 4, 8, -2, -4, -8} { // negative: without norms
 				r := rig(t)
-				m := castAll(stack(depth), caster())
+				m := castAll(stack(max(depth, -depth), depth > 0), caster())
 				for i, inner := range m.(*nn.Sequential).Modules {
 					m.(*nn.Sequential).Modules[i] = &scoped{inner: inner}
 				}
-				r.Load(m, r.Random)
+				r.Load(m, func(p *nn.Param) []float32 { return r.Normal(p.Numel(), 0.1) }) // or the blocks square themselves to infinity
 				x := r.Put(r.Normal(4*8, 1), 4, 8)
 				r.Ctx.Mode = nn.Eval
 				y := nn.Scoped(r.Ctx, m, nn.Input(x))
@@ -102,8 +104,8 @@ func TestEvaluationKeepsNothing(t *testing.T) {
 					t.Errorf("%d blocks: %d bytes are in use at the end", depth, live)
 				}
 			}
-			if peaks[0] != peaks[1] || peaks[1] != peaks[2] {
-				t.Errorf("peaks of 2, 4 and 8 blocks %v, want one", peaks)
+			if peaks[0] != peaks[1] || peaks[1] != peaks[2] || peaks[3] != peaks[4] || peaks[4] != peaks[5] {
+				t.Errorf("peaks of 2, 4 and 8 blocks %v, want one with norms and one without", peaks)
 			}
 		})
 	}
@@ -140,5 +142,53 @@ func TestAWatchedGradientIsTheCallers(t *testing.T) {
 	x.FreeGrad(r.Ctx)
 	if r.Ctx.Pool.Live() != 0 || x.Grad().Tensor != nil {
 		t.Errorf("%d bytes in use after the gradient is freed", r.Ctx.Pool.Live())
+	}
+}
+
+// remembers is inner(x), passed on by an operation whose backward reads its output.
+type remembers struct {
+	nn.NoParams
+	inner nn.Module
+	read  func(*nn.Var) []float32
+	made  []float32
+	found []float32
+}
+
+func (m *remembers) Children() iter.Seq2[string, *nn.Module] {
+	return nn.Slots(nn.Slot{Name: "inner", At: &m.inner})
+}
+
+func (m *remembers) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	y := m.inner.Forward(c, x)
+	z := c.Op(func(z *nn.Var) {
+		m.found = m.read(z)
+		y.AddGrad(c, z)
+	}, y.Shape()...)
+	c.Stream.Copy(z.Value.Tensor, y.Value.Tensor)
+	z.Keep()
+	m.made = m.read(z)
+	return z
+}
+
+// TestAKeptValueIsThereInBackward: the gradients of FeedForward's gate and of the
+// logits take the place of values that nobody reads any more, not of others.
+func TestAKeptValueIsThereInBackward(t *testing.T) {
+	r := rig(t)
+	linear := func(k, n int) nn.Module { return nn.NewLinear(k, n, nn.LinearOptions{}) }
+	memory := func(inner nn.Module) *remembers {
+		return &remembers{inner: inner, read: func(v *nn.Var) []float32 { return r.Get(v.Value.Tensor) }}
+	}
+	gate, output := memory(linear(6, 8)), memory(linear(6, 5))
+	m := &nn.Sequential{Names: []string{"feed", "output"}, Modules: []nn.Module{
+		&nn.FeedForward{W1: gate, W2: linear(8, 6), W3: linear(6, 8)}, output,
+	}}
+	r.Load(m, r.Random)
+	logits := m.Forward(r.Ctx, nn.Watch(r.Put(r.Normal(3*6, 1), 3, 6)))
+	nn.CrossEntropy(r.Ctx, r.Put([]float32{0}, 1), logits, r.IDs([]int32{0, 4, 2}, 3), r.Put([]float32{1}, 1))
+	r.Ctx.Tape.Backward()
+	for name, m := range map[string]*remembers{"the gate": gate, "the logits": output} {
+		if len(m.made) == 0 || !slices.Equal(m.made, m.found) {
+			t.Errorf("%s: backward finds %v in place of %v", name, m.found, m.made)
+		}
 	}
 }
