@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -154,6 +155,11 @@ func TestAFullDiskIsToldAndTheExitCodeSaysSo(t *testing.T) {
 
 // TestAnIgnoredSignalStaysIgnored: nohup's, in the launcher and in its ranks.
 func TestAnIgnoredSignalStaysIgnored(t *testing.T) {
+	// Whoever ran this test may have ignored it already; what is caught here is
+	// default again in the processes that start.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	for _, tt := range []struct {
 		trap, wait string
 		code       int
