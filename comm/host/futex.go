@@ -34,8 +34,14 @@ func (c counter) reached(n uint32) bool { return int32(c.value.Load()-n) >= 0 }
 func (c counter) set(n uint32) {
 	c.value.Store(n)
 	if c.waiters.Load() != 0 {
-		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(c.value)), futexWake, math.MaxInt32, 0, 0, 0)
+		c.wake()
 	}
+}
+
+// wake ends the sleep of all that wait, for them to look at something else. The
+// memory may be gone.
+func (c counter) wake() {
+	unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(c.value)), futexWake, math.MaxInt32, 0, 0, 0)
 }
 
 // block sleeps until the counter reaches n or d has passed; it may return
@@ -53,5 +59,26 @@ func (c counter) block(n uint32, d time.Duration) {
 // the others may need this core.
 const spins = 3000
 
-// slice is the longest sleep between two looks at the state of the job.
-const slice = 50 * time.Millisecond
+// firstSleep and longestSleep bound the sleep between two looks at the state of the
+// job. Aborts wake: the looks are for a peer that leaves, and in case of a wake
+// between look and sleep.
+const (
+	firstSleep   = 50 * time.Millisecond
+	longestSleep = time.Second
+)
+
+// patience is what is left of the time that a wait may take. It sleeps longer and
+// longer, and does not count what a sleep takes longer than it should by far: this
+// process was stopped, and so perhaps was who it waits for.
+type patience struct{ left, sleep time.Duration }
+
+func newPatience(timeout time.Duration) patience { return patience{timeout, firstSleep} }
+
+// next is the length of the next sleep; 0: none is left.
+func (p *patience) next() time.Duration { return max(min(p.sleep, p.left), 0) }
+
+// slept takes a sleep off that took d.
+func (p *patience) slept(d time.Duration) {
+	p.left -= min(d, 2*p.sleep)
+	p.sleep = min(2*p.sleep, longestSleep)
+}

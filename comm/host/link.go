@@ -23,6 +23,7 @@ type link struct {
 	wires   []*wire // by rank; nil on this host
 	calls   []group.Call
 	checks  []func() error // by rank: n.check, bound once
+	stop    func() bool    // of waking after an abort; nil without shm
 }
 
 var _ group.Link = (*link)(nil)
@@ -50,6 +51,7 @@ func (n *node) Link(ctx context.Context, name string, members []int) (group.Link
 			return nil, err
 		}
 		l.shm = newShm(mem, len(here), l.seats[l.me], n.cfg.ChunkBytes)
+		l.stop = n.job.AfterAbort(l.shm.wake)
 	}
 	for q, r := range members {
 		if n.remote(r) {
@@ -81,16 +83,18 @@ func (l *link) wait(q int, c counter, n uint32) error {
 			return nil
 		}
 	}
-	end := time.Now().Add(l.node.job.Timeout())
+	p := newPatience(l.node.job.Timeout())
 	for !c.reached(n) {
-		left := time.Until(end)
-		if left <= 0 {
+		d := p.next()
+		if d == 0 {
 			return group.Timeout{Rank: q}
 		}
-		c.block(n, min(left, slice))
+		start := time.Now()
+		c.block(n, d)
 		if c.reached(n) {
 			return nil
 		}
+		p.slept(time.Since(start))
 		if err := l.checks[q](); err != nil && !c.reached(n) {
 			return err
 		}
@@ -160,6 +164,7 @@ func (l *link) Close() error {
 		}
 	}
 	if l.shm != nil {
+		l.stop()
 		errs = append(errs, unmap(l.shm.mem))
 	}
 	return errors.Join(errs...)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"octet/comm"
 	"octet/comm/internal/group"
@@ -19,11 +18,11 @@ import (
 type node struct {
 	cfg    Config
 	job    *group.Job
-	peers  []peer // by rank of the world
-	locals []int  // ranks of this host, in order, this one included
-	page   *page  // nil if this rank is alone on its host
+	peers  []peer  // by rank of the world
+	locals []int   // ranks of this host, in order, this one included
+	page   *page   // nil if this rank is alone on its host
+	deaths *deaths // of the others on this host; nil as page
 	tcp    *listener
-	cancel context.CancelFunc
 	ended  sync.WaitGroup // goroutines
 }
 
@@ -35,14 +34,13 @@ type peer struct {
 	Chunk   int
 	Address string // host:port, where ranks of other hosts exist
 
-	proc    *process // on this host
-	control *control // on another
+	control *control // on another host
 }
 
 var _ group.Net = (*node)(nil)
 
 func newNode(cfg Config) *node {
-	n := &node{cfg: cfg, job: group.NewJob(cfg.Timeout), cancel: func() {}}
+	n := &node{cfg: cfg, job: group.NewJob(cfg.Timeout)}
 	n.job.Look, n.job.Tell = n.look, n.tell
 	return n
 }
@@ -146,21 +144,19 @@ func (n *node) share(ctx context.Context, name string, me peer) ([]peer, error) 
 // joinHost maps the page that the ranks of this host share and learns to see
 // them die.
 func (n *node) joinHost(ctx context.Context) error {
-	mem, err := n.segment(ctx, "page", n.locals, pageBytes)
+	mem, err := n.segment(ctx, "page", n.locals, pageBytes(len(n.locals)))
 	if err != nil {
 		return err
 	}
-	n.page = newPage(mem, slices.Index(n.locals, n.cfg.Rank))
-	for _, r := range n.locals {
-		if r == n.cfg.Rank {
-			continue
-		}
-		p := &n.peers[r]
-		if p.proc, err = watchProcess(p.Pid); err != nil {
-			return fmt.Errorf("rank %d: %w", r, err)
+	n.page = newPage(mem, slices.Index(n.locals, n.cfg.Rank), len(n.locals))
+	pids := make([]int, len(n.locals)) // this one's stays 0
+	for i, r := range n.locals {
+		if r != n.cfg.Rank {
+			pids[i] = n.peers[r].Pid
 		}
 	}
-	return nil
+	n.deaths, err = watchDeaths(pids)
+	return err
 }
 
 // joinHosts listens and connects to the ranks of other hosts.
@@ -209,34 +205,23 @@ func (n *node) describe(r int) string {
 	return fmt.Sprintf("rank %d (pid %d)", r, n.peers[r].Pid)
 }
 
-// pollInterval is how often a process looks at the others of its host.
-const pollInterval = 50 * time.Millisecond
-
-// watch aborts the job when another rank has aborted or died.
+// watch aborts the job when another rank of this host has aborted or died.
 func (n *node) watch() {
 	if n.page == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	n.cancel = cancel
 	n.ended.Go(func() {
-		tick := time.NewTicker(pollInterval)
-		defer tick.Stop()
+		n.page.listen()
+		_ = n.job.Cause() // looks at the page, where an abort stands unless this rank leaves
+	})
+	n.ended.Go(func() {
 		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-n.job.Done():
-				return
-			case <-tick.C:
-			}
-			if n.job.Cause() != nil {
+			i, ok := n.deaths.next()
+			if !ok {
 				return
 			}
-			for i, r := range n.locals {
-				if r != n.cfg.Rank && n.peers[r].proc.gone() && !n.page.left(i) {
-					n.gone(r)
-				}
+			if !n.page.left(i) {
+				n.gone(n.locals[i])
 			}
 		}
 	})
@@ -268,7 +253,12 @@ func (n *node) check(r int) error {
 
 // Close implements group.Net.
 func (n *node) Close() error {
-	n.cancel()
+	if n.page != nil {
+		n.page.hush()
+	}
+	if n.deaths != nil {
+		n.deaths.stop()
+	}
 	for r := range n.peers {
 		if c := n.peers[r].control; c != nil {
 			c.leave()
@@ -278,10 +268,8 @@ func (n *node) Close() error {
 		n.tcp.close()
 	}
 	n.ended.Wait()
-	for r := range n.peers {
-		if p := n.peers[r].proc; p != nil {
-			p.close()
-		}
+	if n.deaths != nil {
+		n.deaths.close()
 	}
 	if n.page == nil {
 		return nil

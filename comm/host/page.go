@@ -7,6 +7,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"octet/comm"
@@ -19,22 +20,30 @@ import (
 //	4     rank that aborted
 //	8     length of the text
 //	12    text
-//	4096  a byte-sized flag in a word per rank of the host: has left
+//	4096  64 bytes per rank of the host: whether it has left; its bell, a counter
+//	      that is set to 1 for it to look at this page
 type page struct {
 	me  int // index among the ranks of the host
+	n   int // ranks of the host
 	mu  sync.RWMutex
 	mem []byte // nil once closed
 }
 
 const (
-	pageBytes   = 16 << 10
 	pageText    = 12
-	pageFlags   = 4 << 10
+	pageRanks   = 4 << 10
+	pageRank    = 64 // bytes per rank
+	pageBell    = 8
 	pageWriting = 1
 	pageWritten = 2
 )
 
-func newPage(mem []byte, me int) *page { return &page{mem: mem, me: me} }
+func pageBytes(ranks int) int { return pageRanks + ranks*pageRank }
+
+func newPage(mem []byte, me, ranks int) *page { return &page{mem: mem, me: me, n: ranks} }
+
+// bell is the bell of the rank at index i.
+func (p *page) bell(i int) counter { return counterAt(p.mem, pageRanks+i*pageRank+pageBell) }
 
 // word is the counter at an offset of shared memory, a multiple of 4.
 func word(mem []byte, at int) *atomic.Uint32 {
@@ -48,11 +57,24 @@ func (p *page) tell(e *comm.AbortError) {
 	if p.mem == nil || !word(p.mem, 0).CompareAndSwap(0, pageWriting) {
 		return
 	}
-	n := copy(p.mem[pageText:pageFlags], e.Err.Error())
+	n := copy(p.mem[pageText:pageRanks], e.Err.Error())
 	binary.LittleEndian.PutUint32(p.mem[4:], uint32(e.Rank))
 	binary.LittleEndian.PutUint32(p.mem[8:], uint32(n))
 	word(p.mem, 0).Store(pageWritten)
+	for i := range p.n {
+		p.bell(i).set(1)
+	}
 }
+
+// listen returns when another rank has aborted, or after hush.
+func (p *page) listen() {
+	for bell := p.bell(p.me); !bell.reached(1); {
+		bell.block(1, time.Hour)
+	}
+}
+
+// hush ends this rank's listen.
+func (p *page) hush() { p.bell(p.me).set(1) }
 
 // look returns the abort that a rank has written, or nil.
 func (p *page) look() *comm.AbortError {
@@ -61,7 +83,7 @@ func (p *page) look() *comm.AbortError {
 	if p.mem == nil || word(p.mem, 0).Load() != pageWritten {
 		return nil
 	}
-	n := min(int(binary.LittleEndian.Uint32(p.mem[8:])), pageFlags-pageText)
+	n := min(int(binary.LittleEndian.Uint32(p.mem[8:])), pageRanks-pageText)
 	return &comm.AbortError{
 		Rank: int(binary.LittleEndian.Uint32(p.mem[4:])),
 		Err:  errors.New(string(p.mem[pageText : pageText+n])),
@@ -72,14 +94,14 @@ func (p *page) look() *comm.AbortError {
 func (p *page) left(i int) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.mem != nil && word(p.mem, pageFlags+4*i).Load() != 0
+	return p.mem != nil && word(p.mem, pageRanks+i*pageRank).Load() != 0
 }
 
 // close says that this rank leaves and releases the memory.
 func (p *page) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	word(p.mem, pageFlags+4*p.me).Store(1)
+	word(p.mem, pageRanks+p.me*pageRank).Store(1)
 	mem := p.mem
 	p.mem = nil
 	return unmap(mem)

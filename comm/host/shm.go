@@ -48,6 +48,14 @@ func newShm(mem []byte, members, me, chunk int) *shm {
 	return s
 }
 
+// wake ends all sleeps.
+func (s *shm) wake() {
+	for i := range s.seats {
+		s.seats[i].posted.wake()
+		s.seats[i].done.wake()
+	}
+}
+
 func (s *seat) head(n uint32) []byte {
 	at := seatHeads + int(n%group.Depth)*headBytes
 	return s.mem[at : at+headBytes]

@@ -169,13 +169,18 @@ func (w *wire) next(q int, check func() error) (*frame, error) {
 		return f, nil
 	default:
 	}
-	end := time.Now().Add(w.node.job.Timeout())
+	p := newPatience(w.node.job.Timeout())
 	if w.timer == nil {
-		w.timer = time.NewTimer(slice)
+		w.timer = time.NewTimer(p.next())
 	}
 	defer w.timer.Stop()
 	for {
-		w.timer.Reset(slice)
+		d := p.next()
+		if d == 0 {
+			return nil, group.Timeout{Rank: q}
+		}
+		start := time.Now()
+		w.timer.Reset(d)
 		select {
 		case f, ok := <-w.filled:
 			if !ok {
@@ -185,11 +190,9 @@ func (w *wire) next(q int, check func() error) (*frame, error) {
 		case <-w.node.job.Done():
 			return nil, w.node.job.Cause()
 		case <-w.timer.C:
+			p.slept(time.Since(start))
 			if err := check(); err != nil && len(w.filled) == 0 {
 				return nil, err
-			}
-			if time.Now().After(end) {
-				return nil, group.Timeout{Rank: q}
 			}
 		}
 	}
