@@ -92,7 +92,42 @@ func (n *node) join(ctx context.Context) (*group.Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return group.New("world", members, link, n, n.job), nil
+	world := group.New("world", members, link, n, n.job)
+	if err := world.JoinHosts(ctx); err != nil {
+		return nil, errors.Join(err, link.Close())
+	}
+	return world, nil
+}
+
+// Hosts implements group.Net.
+func (n *node) Hosts(members []int) (here, across []int) {
+	var hosts [][]int // runs of members on one host
+	for i, r := range members {
+		if i == 0 || n.peers[r].Host != n.peers[members[i-1]].Host {
+			hosts = append(hosts, nil)
+		}
+		last := len(hosts) - 1
+		hosts[last] = append(hosts[last], r)
+	}
+	local := len(hosts[0])
+	if len(hosts) == 1 || local == 1 {
+		return nil, nil
+	}
+	seen := map[string]bool{}
+	for _, h := range hosts {
+		if len(h) != local || seen[n.peers[h[0]].Host] {
+			return nil, nil
+		}
+		seen[n.peers[h[0]].Host] = true
+		if slices.Contains(h, n.cfg.Rank) {
+			here = h
+		}
+	}
+	place := slices.Index(here, n.cfg.Rank)
+	for _, h := range hosts {
+		across = append(across, h[place])
+	}
+	return here, across
 }
 
 // meet exchanges what the ranks are.

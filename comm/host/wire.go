@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,46 @@ type frame struct {
 	view group.View
 	call group.Call
 	buf  []byte
+}
+
+// A rank may post underWay messages beyond the round that it reads, and so may its
+// peer: a wire has room for what both have posted, so that neither ever waits for
+// the other to read. It takes the memory only when the peer is so far ahead.
+const (
+	underWay   = 32
+	frameLimit = 2*underWay + 2
+)
+
+// frames are the buffers of a wire.
+type frames struct {
+	taken chan struct{} // one for each that is in use
+	mu    sync.Mutex
+	idle  []*frame
+}
+
+// take returns a buffer when one is to be had, or nil after quit.
+func (f *frames) take(quit <-chan struct{}) *frame {
+	select {
+	case f.taken <- struct{}{}:
+	case <-quit:
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := len(f.idle) - 1
+	if n < 0 {
+		return &frame{}
+	}
+	last := f.idle[n]
+	f.idle = f.idle[:n]
+	return last
+}
+
+func (f *frames) give(b *frame) {
+	f.mu.Lock()
+	f.idle = append(f.idle, b)
+	f.mu.Unlock()
+	<-f.taken
 }
 
 // wire is the connection with one rank of another host in one group. A frame
@@ -36,7 +77,7 @@ type wire struct {
 	rank   int // of the world
 	conn   net.Conn
 	filled chan *frame
-	free   chan *frame
+	frames frames
 	quit   chan struct{}
 	held   *frame        // what await has returned, until release
 	seen   atomic.Uint32 // the round after the last that has come
@@ -52,10 +93,7 @@ const frameHead = 17
 func newWire(n *node, rank int, conn net.Conn) *wire {
 	w := &wire{
 		node: n, rank: rank, conn: conn, quit: make(chan struct{}),
-		filled: make(chan *frame, group.Depth), free: make(chan *frame, group.Depth),
-	}
-	for range group.Depth {
-		w.free <- &frame{}
+		filled: make(chan *frame, frameLimit), frames: frames{taken: make(chan struct{}, frameLimit)},
 	}
 	w.stop = n.job.AfterAbort(func() { conn.SetWriteDeadline(time.Unix(1, 0)) })
 	n.ended.Go(w.receive)
@@ -67,6 +105,9 @@ var padding [group.Align]byte
 
 // send writes the part of m for rank q of the group.
 func (w *wire) send(n uint32, m *group.Message, q int) error {
+	if m.Only > 0 && q != m.Only-1 {
+		return nil
+	}
 	w.bufs = append(w.bufs[:0], nil)
 	end := 0
 	lo, hi := m.Range(q)
@@ -116,10 +157,8 @@ func (w *wire) receive() {
 		if _, err := io.ReadFull(w.conn, head[:frameHead]); err != nil {
 			return
 		}
-		var f *frame
-		select {
-		case f = <-w.free:
-		case <-w.quit:
+		f := w.frames.take(w.quit)
+		if f == nil {
 			return
 		}
 		f.n = binary.LittleEndian.Uint32(head[:])
@@ -215,7 +254,7 @@ func (w *wire) lost() error {
 // release gives the awaited frame's buffer back.
 func (w *wire) release() {
 	if w.held != nil {
-		w.free <- w.held
+		w.frames.give(w.held)
 		w.held = nil
 	}
 }

@@ -18,6 +18,7 @@ import (
 // Group is a comm.Comm over a Link.
 type Group struct {
 	link    Link
+	hosts   *hosts // nil: ranks talk to each other directly
 	net     Net
 	job     *Job
 	members []int  // ranks of the world
@@ -88,7 +89,7 @@ func (g *Group) Close() error {
 	for _, k := range kids {
 		errs = append(errs, k.Close())
 	}
-	errs = append(errs, g.link.Close())
+	errs = append(errs, g.hosts.close(), g.link.Close())
 	if g.root {
 		errs = append(errs, g.net.Close())
 	}

@@ -31,6 +31,9 @@ type Link interface {
 	// Window is the most bytes of a part of a message, a multiple of Align:
 	// of the part that all ranks read or, where addressed, of each rank's own.
 	Window(addressed bool) int
+	// Ahead is how many messages a rank may post beyond the round that it reads.
+	// More than 1 only where messages are copied.
+	Ahead() int
 	// Post makes m the message of round n. A Link that lends memory rather
 	// than copying it holds on to m until Finish.
 	Post(n uint32, m *Message) error
@@ -56,6 +59,10 @@ type Net interface {
 	// Link connects the members of a new group; all of them call it with the
 	// same unique name.
 	Link(ctx context.Context, name string, members []int) (Link, error)
+	// Hosts returns, of a group whose ranks lie on several hosts, several and the
+	// same number on each, in the order of the hosts: the ranks of this host, and
+	// those that have this rank's place on each host. Of another group, nil.
+	Hosts(members []int) (here, across []int)
 	// Close releases what the whole job holds on this rank.
 	Close() error
 }
@@ -98,6 +105,7 @@ type Message struct {
 	Lo, Hi    int
 	Addressed bool
 	Slice     int // a multiple of Align, or 0
+	Only      int // 1 + the only rank that the message is for; 0: all
 }
 
 // PerRank reports whether each rank reads something else.

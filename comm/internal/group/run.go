@@ -27,14 +27,20 @@ type call struct {
 	types    []dtype.Type
 	layout   Layout // of what one rank reads of another
 
+	root     int // of a broadcast, in the group
+	base     int // of an all-gather: rank q's slot is base + q*stride
+	stride   int
 	first    uint32 // round in which the call began
 	messages [2]Message
 	views    []View // by rank, of the current round
 	parts    [][]byte
+
+	inner, outer *call  // parts of the call, in a group over hosts
+	sums         *chain // likewise
 }
 
 func newCall(g *Group) *call {
-	c := &call{g: g, views: make([]View, g.Size()), parts: make([][]byte, g.Size())}
+	c := &call{g: g, stride: 1, views: make([]View, g.Size()), parts: make([][]byte, g.Size())}
 	c.run = c.execute
 	return c
 }
@@ -47,6 +53,12 @@ func (c *call) reset() {
 	c.dst, c.src, c.types = c.dst[:0], c.src[:0], c.types[:0]
 	c.layout.reset()
 	c.stream, c.host = nil, nil
+	c.base, c.stride = 0, 1
+	for _, s := range []*call{c.inner, c.outer} {
+		if s != nil {
+			s.reset()
+		}
+	}
 }
 
 // add enters one more tensor, of which a rank reads size bytes of another. A
@@ -90,6 +102,13 @@ func (c *call) execute() error {
 func (c *call) move() error {
 	g := c.g
 	c.first = g.round
+	c.root = int(c.sig.Root)
+	if move := c.betweenHosts(); move != nil {
+		if err := c.agree(); err != nil {
+			return err
+		}
+		return move()
+	}
 	if c.sig.Kind == comm.AllReduce && (c.layout.Total > directBytes || g.lends()) {
 		return newSliced(c).run()
 	}
@@ -100,20 +119,21 @@ func (c *call) move() error {
 func (g *Group) lends() bool { return g.link.Window(true) == math.MaxInt }
 
 // exchange is every collective in which a rank reads what the others have and
-// is done: all but a large all-reduce. A message is posted one round ahead, so
-// that copying in overlaps with the others' copying out.
+// is done: all but a large all-reduce. Messages are posted ahead, so that copying
+// in overlaps with the others' copying out, and a long way between hosts is filled.
 func (c *call) exchange() error {
 	g, me := c.g, c.g.Rank()
 	window := g.link.Window(c.addressed())
 	rounds := 1 + max(c.layout.Total-1, 0)/window
 	start := g.round
 	g.round += uint32(rounds)
-	if err := c.post(start, 0, window); err != nil {
-		return err
-	}
+	posted := 0
 	for k := range rounds {
-		if k+1 < rounds && c.speaks(me) {
-			if err := c.post(start, k+1, window); err != nil {
+		for ; posted < rounds && posted <= k+g.link.Ahead(); posted++ {
+			if posted > 0 && !c.speaks(me) {
+				continue
+			}
+			if err := c.post(start, posted, window); err != nil {
 				return err
 			}
 		}
@@ -153,7 +173,7 @@ func (c *call) addressed() bool {
 
 // speaks reports whether rank q has data for the others.
 func (c *call) speaks(q int) bool {
-	return c.sig.Kind != comm.Barrier && (c.sig.Kind != comm.Broadcast || q == int(c.sig.Root))
+	return c.sig.Kind != comm.Barrier && (c.sig.Kind != comm.Broadcast || q == c.root)
 }
 
 // await puts rank q's message into views and, in the first round of a call,
@@ -177,7 +197,7 @@ func (c *call) consume(lo, hi int) {
 		switch c.sig.Kind {
 		case comm.AllGather:
 			for q := range c.views {
-				if slot := c.dst[i][q*size:]; q != me || &slot[0] != &c.src[i][0] { // see comm.InPlace
+				if slot := c.dst[i][(c.base+q*c.stride)*size:]; q != me || &slot[0] != &c.src[i][0] { // see comm.InPlace
 					copy(slot[a:b], c.part(q, me, i, c.src[i], a, b))
 				}
 			}
@@ -187,8 +207,8 @@ func (c *call) consume(lo, hi int) {
 				copy(c.dst[i][q*size+a:q*size+b], c.part(q, me, i, own, a, b))
 			}
 		case comm.Broadcast:
-			if root := int(c.sig.Root); me != root {
-				copy(c.dst[i][a:b], c.views[root].Bytes(&c.layout, i, a, b))
+			if me != c.root {
+				copy(c.dst[i][a:b], c.views[c.root].Bytes(&c.layout, i, a, b))
 			}
 		case comm.ReduceScatter, comm.AllReduce:
 			own := c.src[i]

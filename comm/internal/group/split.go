@@ -62,7 +62,11 @@ func (g *Group) split(id string, color, key int) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newGroup(id, members, link, g.net, g.job), nil
+	child := newGroup(id, members, link, g.net, g.job)
+	if err := child.JoinHosts(ctx); err != nil {
+		return nil, errors.Join(err, link.Close())
+	}
+	return child, nil
 }
 
 func (g *Group) splitError(n int, err error) error {
