@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"testing"
@@ -153,6 +154,78 @@ func FuzzCast(f *testing.F) {
 			values[i] = f32At(mem, i)
 		}
 		checkF32(t, values, math.Float32frombits(scale))
+	})
+}
+
+// checkLayouts compares, on every instruction set, the casts of mem as f32 and
+// bf16 [rows,cols] into a transposed result and into both, and its
+// transpositions, with the oracle's. Rows go in pieces, as a stream cuts them.
+func checkLayouts(t *testing.T, mem []byte, cols int, scale float32) {
+	t.Helper()
+	for _, from := range []dtype.Type{dtype.Float32, dtype.BFloat16, dtype.Float8E4M3} {
+		rows := len(mem) / from.Size() / cols
+		x := vec{p: unsafe.Pointer(unsafe.SliceData(mem)), n: rows * cols, t: from}
+		if x.n == 0 {
+			continue
+		}
+		pieces := func(f func(lo, hi int)) {
+			for lo := 0; lo < rows; lo += 24 {
+				f(lo, min(rows, lo+24))
+			}
+		}
+		// A margin behind each result tells of a write outside it.
+		result := func() []byte { return bytes.Repeat([]byte{0xAB}, x.n*from.Size()+64) }
+		equal := func(isa ISA, what string, got, want []byte) {
+			if i := firstDifference(got, want); i >= 0 {
+				t.Fatalf("%v: %s of %v [%d,%d]: byte %d is %#02x, want %#02x", isa, what, from, rows, cols, i, got[i], want[i])
+			}
+		}
+		turn := func(isa ISA) []byte {
+			y := result()
+			pieces(func(lo, hi int) {
+				tableOf(isa).transpose(vec{p: unsafe.Pointer(unsafe.SliceData(y)), n: x.n, t: from}, x, rows, cols, lo, hi)
+			})
+			return y
+		}
+		for _, isa := range available() {
+			equal(isa, "transpose", turn(isa), turn(Portable))
+		}
+		if from.IsFloat8() {
+			continue
+		}
+		for _, to := range float8s {
+			plain, want := result(), result()
+			castGo(vecOfSlice(to, plain[:x.n]), x, scale)
+			transposeGo(vecOfSlice(to, want[:x.n]), vecOfSlice(to, plain[:x.n]), rows, cols, 0, rows)
+			for _, isa := range available() {
+				alone, both, bothT := result(), result(), result()
+				pieces(func(lo, hi int) {
+					tableOf(isa).castT(vec{}, vecOfSlice(to, alone[:x.n]), x, rows, cols, lo, hi, scale)
+					tableOf(isa).castT(vecOfSlice(to, both[:x.n]), vecOfSlice(to, bothT[:x.n]), x, rows, cols, lo, hi, scale)
+				})
+				equal(isa, "transposed cast", alone, want)
+				equal(isa, "transposed cast beside the plain one", bothT, want)
+				equal(isa, "plain cast beside the transposed one", both, plain)
+			}
+		}
+	}
+}
+
+func TestCastsInBothLayoutsAreTheOracles(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, size := range [][2]int{{1, 1}, {1, 40}, {40, 1}, {15, 17}, {16, 16}, {24, 24}, {33, 31}, {50, 100}} {
+		mem := make([]byte, 4*size[0]*size[1])
+		for i := range mem {
+			mem[i] = byte(r.Uint32())
+		}
+		checkLayouts(t, mem, size[1], 0.7)
+	}
+}
+
+func FuzzCastLayouts(f *testing.F) {
+	f.Add(bytes.Repeat([]byte{0xFF, 0x3D, 0x00, 0x80, 0x43}, 300), uint8(17), uint32(0x43155555))
+	f.Fuzz(func(t *testing.T, mem []byte, cols uint8, scale uint32) {
+		checkLayouts(t, mem, int(cols)+1, math.Float32frombits(scale))
 	})
 }
 

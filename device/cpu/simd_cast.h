@@ -156,21 +156,29 @@ INLINE void transpose_bytes(uint8_t *dst, const uint8_t *src, long rows, long co
 	}
 }
 
-// TRANSPOSE goes by blocks of one cache line of each row of src and of dst.
-#define TRANSPOSE(type)                                                                        \
-	for (long c0 = 0; c0 < cols; c0 += 64 / (long)sizeof(type))                            \
-		for (long r = lo; r < hi; r++)                                                 \
-			for (long c = c0; c < min_l(c0 + 64 / (long)sizeof(type), cols); c++) \
-				((type *)dst)[c * rows + r] = ((const type *)src)[r * cols + c]
+// TRANSPOSE turns blocks in memory that is close: rows of dst lie far apart,
+// often at addresses that share few sets of the cache.
+#define TRANSPOSE(type)                                                                            \
+	for (long r0 = lo; r0 < hi; r0 += 16)                                                      \
+		for (long c0 = 0; c0 < cols; c0 += 16) {                                           \
+			long height = min_l(16, hi - r0), width = min_l(16, cols - c0);            \
+			type block[16][16];                                                        \
+			for (long r = 0; r < height; r++)                                          \
+				for (long c = 0; c < width; c++)                                   \
+					block[c][r] = ((const type *)src)[(r0 + r) * cols + c0 + c]; \
+			for (long c = 0; c < width; c++)                                           \
+				memcpy((type *)dst + (c0 + c) * rows + r0, block[c], height * sizeof(type)); \
+		}
 
 static void transpose_rows(void *dst, const void *src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, int size)
 {
-	if (size == 1)
+	if (size == 1) {
 		transpose_bytes(dst, src, rows, cols, lo, hi);
-	else if (size == 2)
-		TRANSPOSE(uint16_t);
-	else
-		TRANSPOSE(uint32_t);
+	} else if (size == 2) {
+		TRANSPOSE(uint16_t)
+	} else {
+		TRANSPOSE(uint32_t)
+	}
 }
 
 static void widen(struct vec dst, struct vec src, const float *values)
