@@ -35,8 +35,44 @@ func eachISA[T interface{ Run(string, func(T)) bool }](t T, f func(t T, isa ISA)
 
 func TestConformance(t *testing.T) {
 	eachISA(t, func(t *testing.T, isa ISA) {
-		devicetest.Run(t, func(t *testing.T) device.Device { return open(t, isa, 2) })
+		devicetest.Run(t, devicetest.Options{
+			Open:            func(t *testing.T) device.Device { return open(t, isa, 2) },
+			Hold:            hold,
+			SkipsAfterError: true,
+		})
 	})
+}
+
+// TestFloat8TNHasTheSameBits: a device that refuses layouts computes what it
+// takes as any other.
+func TestFloat8TNHasTheSameBits(t *testing.T) {
+	list := available()
+	isa := list[len(list)-1]
+	strict, err := Open(Options{ISA: isa.String(), Float8TN: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer strict.Close()
+	free, refused := devicetest.Bits(t, open(t, isa, 1)), 0
+	bits := devicetest.Bits(t, strict)
+	for name, want := range free {
+		switch got, ok := bits[name]; {
+		case !ok:
+			refused++
+		case !bytes.Equal(got, want):
+			t.Errorf("%s: other bits", name)
+		}
+	}
+	if refused == 0 || refused > len(free)/2 {
+		t.Errorf("%d of %d results are refused", refused, len(free))
+	}
+}
+
+// hold keeps s waiting until it is released.
+func hold(s device.Stream) (release func()) {
+	gate := make(chan struct{})
+	s.(device.HostStream).Call("hold", func() error { <-gate; return nil })
+	return func() { close(gate) }
 }
 
 // The pieces are the same for all instruction sets: the slowest and the best

@@ -80,17 +80,82 @@ func castCases() []kernelCase {
 		rows, cols := s[0], s[1]
 		all = append(all, kernelCase{fmt.Sprintf("cast transposed/%dx%d", rows, cols), func(h *harness) {
 			eachCast(func(name string, from, to dtype.Type) {
-				x, scale, q := h.mixture(from, rows, cols), h.put(dtype.Float32, []float64{0.1}), h.out(to, cols, rows)
-				h.Cast(tensor.Operand{}, tensor.Operand{Tensor: q, Scale: scale.Tensor, Transposed: true}, tensor.Operand{Tensor: x.Tensor})
-				codes, want := encodeScaled(to.Format(), x.v, float32(scale.v[0])), make([]float64, rows*cols)
-				for i, c := range codes {
-					want[i%cols*rows+i/cols] = c
-				}
-				h.want(name, q, want, 0)
+				x, scale := h.mixture(from, rows, cols), h.put(dtype.Float32, []float64{0.1})
+				want := encodeScaled(to.Format(), x.v, float32(scale.v[0]))
+				h.castBoth(name, to, rows, cols, scale.Tensor, tensor.Operand{Tensor: x.Tensor}, want)
 			})
+		}}, kernelCase{fmt.Sprintf("cast of float8/%dx%d", rows, cols), func(h *harness) {
+			for _, from := range formats {
+				for _, to := range formats {
+					name := fmt.Sprint(from, " to ", to)
+					x, old, scale := h.mixture(from, rows, cols), h.put(dtype.Float32, []float64{3}), h.put(dtype.Float32, []float64{0.7})
+					divided, times := make([]float64, len(x.v)), make([]float64, len(x.v))
+					for i, v := range x.v {
+						divided[i], times[i] = float64(float32(v)/3), float64(float32(v)*float32(1./3))
+					}
+					src := tensor.Operand{Tensor: x.Tensor, Scale: old.Tensor, Inv: h.reciprocal(old)}
+					h.castBoth(name, to, rows, cols, scale.Tensor, src, encodeScaled(to.Format(), divided, float32(scale.v[0])))
+					src.Scale = nil
+					h.castBoth(name+" by its reciprocal", to, rows, cols, nil, src, encodeScaled(to.Format(), times, 1))
+				}
+			}
+		}}, kernelCase{fmt.Sprintf("dynamic cast transposed/%dx%d", rows, cols), func(h *harness) {
+			eachCast(func(name string, from, to dtype.Type) {
+				x, scale, inv := h.normal(from, rows, cols), h.out(dtype.Float32), h.out(dtype.Float32)
+				q := tensor.Operand{Tensor: h.out(to, rows, cols), Scale: scale, Inv: inv}
+				qT := tensor.Operand{Tensor: h.out(to, cols, rows), Scale: scale, Inv: inv, Transposed: true}
+				alone := tensor.Operand{Tensor: h.out(to, cols, rows), Scale: h.out(dtype.Float32), Inv: h.out(dtype.Float32), Transposed: true}
+				h.DynamicCast(q, qT, tensor.Operand{Tensor: x.Tensor}, false)
+				h.DynamicCast(tensor.Operand{}, alone, tensor.Operand{Tensor: x.Tensor}, false)
+				by := to.Format().Scale(float32(largest(x.v)), false)
+				want := encodeScaled(to.Format(), x.v, by)
+				h.want(name, q.Tensor, want, 0)
+				for _, o := range []tensor.Operand{qT, alone} {
+					h.want(name+" transposed", o.Tensor, transposed(want, rows, cols), 0)
+					h.want(name+" scale", o.Scale, []float64{float64(by)}, 0)
+					h.want(name+" reciprocal", o.Inv, []float64{float64(1 / by)}, 0)
+				}
+			})
+		}}, kernelCase{fmt.Sprintf("transpose/%dx%d", rows, cols), func(h *harness) {
+			for _, ty := range append(append([]dtype.Type{dtype.Int32}, both...), formats...) {
+				x, y := h.ints(100, rows, cols), h.out(ty, cols, rows)
+				if ty != dtype.Int32 {
+					x = h.normal(ty, rows, cols)
+				}
+				h.Transpose(y, x.Tensor)
+				h.want(ty.String(), y, transposed(x.v, rows, cols), 0)
+			}
 		}})
 	}
 	return all
+}
+
+// castBoth casts src [rows,cols] to each layout alone and to both.
+func (h *harness) castBoth(name string, to dtype.Type, rows, cols int, scale *tensor.Tensor, src tensor.Operand, want []float64) {
+	none := tensor.Operand{}
+	q := func() tensor.Operand { return tensor.Operand{Tensor: h.out(to, rows, cols), Scale: scale} }
+	qT := func() tensor.Operand {
+		return tensor.Operand{Tensor: h.out(to, cols, rows), Scale: scale, Transposed: true}
+	}
+	alone, aloneT, two, twoT := q(), qT(), q(), qT()
+	h.Cast(alone, none, src)
+	h.Cast(none, aloneT, src)
+	h.Cast(two, twoT, src)
+	for i, o := range []tensor.Operand{alone, two} {
+		h.want(fmt.Sprint(name, " ", i), o.Tensor, want, 0)
+	}
+	for i, o := range []tensor.Operand{aloneT, twoT} {
+		h.want(fmt.Sprint(name, " transposed ", i), o.Tensor, transposed(want, rows, cols), 0)
+	}
+}
+
+// transposed is v [rows,cols] as [cols,rows].
+func transposed(v []float64, rows, cols int) []float64 {
+	t := make([]float64, len(v))
+	for i, x := range v {
+		t[i%cols*rows+i/cols] = x
+	}
+	return t
 }
 
 func eachCast(f func(name string, from, to dtype.Type)) {

@@ -6,10 +6,13 @@
 // with finite differences of those.
 //
 // A device's own test runs the whole suite on a device made for each subtest,
-// and compares the bits of variants that must agree:
+// says what it promises, and compares the bits of variants that must agree:
 //
 //	func TestConformance(t *testing.T) {
-//		devicetest.Run(t, func(t *testing.T) device.Device { return open(t, 1) })
+//		devicetest.Run(t, devicetest.Options{
+//			Open: func(t *testing.T) device.Device { return open(t, 1) },
+//			Hold: hold,
+//		})
 //	}
 //
 //	one, two := devicetest.Bits(t, open(t, 1)), devicetest.Bits(t, open(t, 2))
@@ -28,16 +31,33 @@ import (
 	"octet/tensor"
 )
 
-// Run runs the suite on devices that open makes; open ends them by t.Cleanup.
-func Run(t *testing.T, open func(t *testing.T) device.Device) {
+// Options are a device under test: how it is opened, and what it promises
+// beside the contracts of package device.
+type Options struct {
+	// Open makes a device for one test and ends it by t.Cleanup.
+	Open func(t *testing.T) device.Device
+	// Hold keeps a stream from doing what is enqueued after it, until release is
+	// called.
+	Hold func(s device.Stream) (release func())
+	// Tolerance is how many times the error of sequential float32 sums, rounded
+	// once, a result may have; 0 means once. Casts and copies are always exact.
+	Tolerance float64
+	// SkipsAfterError: nothing that is enqueued behind an error runs before Sync
+	// has returned it. Without, it may run or not.
+	SkipsAfterError bool
+}
+
+// Run runs the suite.
+func Run(t *testing.T, o Options) {
 	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
-			h := newHarness(t, open(t), c.name)
+			h := newHarness(t, o.Open(t), c.name)
+			h.tolerance = o.Tolerance
 			c.run(h)
 			h.check()
 		})
 	}
-	t.Run("stream", func(t *testing.T) { runStream(t, open) })
+	t.Run("stream", func(t *testing.T) { runStream(t, o) })
 }
 
 // Bits runs every kernel on fixed inputs and returns what they wrote, by case
@@ -76,9 +96,10 @@ func cases() []kernelCase {
 type harness struct {
 	testing.TB
 	device.Stream
-	pool    *device.Pool
-	rand    *rand.Rand
-	results []result
+	pool      *device.Pool
+	rand      *rand.Rand
+	tolerance float64 // as of Options
+	results   []result
 }
 
 // result is an output and what it should be, within tol of its own size and
@@ -178,14 +199,14 @@ func (h *harness) check() {
 		if len(got) != len(r.want) {
 			h.Fatalf("%s: %d values, want %d", r.name, len(got), len(r.want))
 		}
-		floor := rms(r.want)
+		floor, tol := rms(r.want), r.tol*max(1, h.tolerance)
 		bad := 0
 		for j, w := range r.want {
-			if same(got[j], w, r.tol*(math.Abs(w)+floor)) {
+			if same(got[j], w, tol*(math.Abs(w)+floor)) {
 				continue
 			}
 			if bad++; bad <= 3 {
-				h.Errorf("%s[%d] = %v, want %v (tolerance %g)", r.name, j, got[j], w, r.tol)
+				h.Errorf("%s[%d] = %v, want %v (tolerance %g)", r.name, j, got[j], w, tol)
 			}
 		}
 		if bad > 3 {

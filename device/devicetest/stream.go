@@ -12,11 +12,11 @@ import (
 )
 
 // runStream checks the order of work, events, and the way of errors.
-func runStream(t *testing.T, open func(t *testing.T) device.Device) {
+func runStream(t *testing.T, o Options) {
 	const n = 1000
 	f32 := dtype.Float32
 	setup := func(t *testing.T) (*harness, device.Stream) {
-		dev := open(t)
+		dev := o.Open(t)
 		return newHarness(t, dev, t.Name()), dev.NewStream("other")
 	}
 
@@ -52,13 +52,8 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 
 	t.Run("calls return before the work is done", func(t *testing.T) {
 		h, other := setup(t)
-		host, ok := h.Stream.(device.HostStream)
-		if !ok {
-			t.Skip("needs a device.HostStream, to hold a stream up")
-		}
-		gate := make(chan struct{})
 		x, y := h.normal(f32, n), h.out(f32, n)
-		host.Call("gate", func() error { <-gate; return nil })
+		release := o.Hold(h.Stream)
 		h.Copy(y, x.Tensor)
 		held := h.Record()
 		other.Wait(held)
@@ -66,7 +61,7 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 		if held.Done() || after.Done() {
 			t.Error("an event happened before the work in front of it")
 		}
-		close(gate)
+		release()
 		if err := held.Sync(); err != nil {
 			t.Fatal(err)
 		}
@@ -103,8 +98,10 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 				t.Errorf("second Sync of the %s stream: %v", name, err)
 			}
 		}
-		h.want("work behind the error is skipped", mine.Tensor, make([]float64, n), 0)
-		h.check()
+		if o.SkipsAfterError {
+			h.want("work behind the error is skipped", mine.Tensor, make([]float64, n), 0)
+			h.check()
+		}
 		h.Copy(mine.Tensor, x.Tensor)
 		h.results = nil
 		h.want("work after Sync runs", mine.Tensor, x.v, 0)
@@ -180,16 +177,33 @@ func runStream(t *testing.T, open func(t *testing.T) device.Device) {
 
 	t.Run("wrong shapes and types panic at the call", func(t *testing.T) {
 		h, _ := setup(t)
-		a, b, bytes := h.out(f32, 4, 4), h.out(f32, 4, 5), h.out(dtype.Float8E4M3, 4, 4)
+		f8 := dtype.Float8E4M3
+		a, b, bytes := h.out(f32, 4, 4), h.out(f32, 4, 5), h.out(f8, 4, 4)
+		none, of := tensor.Operand{}, func(x *tensor.Tensor) tensor.Operand { return tensor.Operand{Tensor: x} }
 		for name, call := range map[string]func(){
-			"copy":      func() { h.Copy(a, b) },
-			"copy type": func() { h.Copy(a, bytes) },
-			"add":       func() { h.Add(a, a, b) },
-			"amax":      func() { h.Amax(a, []*tensor.Tensor{b}) },
-			"cast":      func() { h.Cast(tensor.Operand{Tensor: a}, tensor.Operand{}, tensor.Operand{Tensor: a}) },
-			"transpose": func() {
-				h.Cast(tensor.Operand{}, tensor.Operand{Tensor: h.out(dtype.Float8E4M3, 4, 5), Transposed: true}, tensor.Operand{Tensor: b})
+			"copy":                         func() { h.Copy(a, b) },
+			"copy type":                    func() { h.Copy(a, bytes) },
+			"add":                          func() { h.Add(a, a, b) },
+			"amax":                         func() { h.Amax(a, []*tensor.Tensor{b}) },
+			"cast":                         func() { h.Cast(tensor.Operand{Tensor: a}, tensor.Operand{}, tensor.Operand{Tensor: a}) },
+			"cast transposed":              func() { h.Cast(none, tensor.Operand{Tensor: h.out(f8, 4, 5), Transposed: true}, of(b)) },
+			"cast not transposed":          func() { h.Cast(none, of(h.out(f8, 5, 4)), of(b)) },
+			"cast to nothing":              func() { h.Cast(none, none, of(b)) },
+			"cast of what lies transposed": func() { h.Cast(of(bytes), none, tensor.Operand{Tensor: a, Transposed: true}) },
+			"cast with two scales": func() {
+				h.Cast(tensor.Operand{Tensor: bytes, Scale: h.out(f32)}, tensor.Operand{Tensor: h.out(f8, 4, 4), Scale: h.out(f32), Transposed: true}, of(a))
 			},
+			"cast with a bare scale":            func() { h.Cast(tensor.Operand{Tensor: bytes, Scale: h.out(f32, 4)}, none, of(a)) },
+			"cast of float8 to several scales":  func() { h.Cast(tensor.Operand{Tensor: bytes, Scale: h.out(f32, 2)}, none, of(bytes)) },
+			"widen with a scale":                func() { h.Cast(tensor.Operand{Tensor: a, Scale: h.out(f32)}, none, of(bytes)) },
+			"dynamic cast without a scale":      func() { h.DynamicCast(of(bytes), none, of(a), false) },
+			"dynamic cast without a reciprocal": func() { h.DynamicCast(tensor.Operand{Tensor: bytes, Scale: h.out(f32)}, none, of(a), false) },
+			"dynamic cast of float8": func() {
+				h.DynamicCast(tensor.Operand{Tensor: bytes, Scale: h.out(f32), Inv: h.out(f32)}, none, of(h.out(f8, 4, 4)), false)
+			},
+			"transpose":                 func() { h.Transpose(a, b) },
+			"transpose to another type": func() { h.Transpose(h.out(dtype.Int32, 5, 4), b) },
+			"scales":                    func() { h.Scales(h.out(f32, 2), h.out(f32, 3), h.out(f32, 2), formats, false) },
 			"matmul": func() {
 				h.MatMul(a, tensor.Operand{Tensor: a}, tensor.Operand{Tensor: b}, device.MatMulOptions{TransB: true})
 			},
