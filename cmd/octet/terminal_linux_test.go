@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -92,7 +93,7 @@ func TestARunOnATerminal(t *testing.T) {
 	for _, tt := range []struct {
 		columns int
 		command string
-		figures string // of the last line of them, at least
+		figures string // of the last line of them, at the least
 		mark    string
 	}{
 		{80, "run --nproc-per-node 2 train", "step loss", "[default0]:"},
@@ -132,8 +133,10 @@ func TestARunOnATerminal(t *testing.T) {
 			for _, name := range regexp.MustCompile(`\w+: `).FindAllString(shown[len(shown)-3], -1) {
 				figures = append(figures, strings.TrimSuffix(name, ": "))
 			}
-			if got := strings.Join(figures, " "); !strings.HasPrefix(got, tt.figures) {
-				t.Errorf("%q has the figures %s, want %s", shown[len(shown)-3], got, tt.figures)
+			for _, want := range strings.Fields(tt.figures) { // more fit where a slow run's numbers are short
+				if !slices.Contains(figures, want) {
+					t.Errorf("%q has the figures %s, want %s", shown[len(shown)-3], figures, tt.figures)
+				}
 			}
 			if !strings.Contains(string(text), "\x1b[32mloss: ") {
 				t.Error("figures have no colours")
