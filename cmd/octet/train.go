@@ -153,7 +153,7 @@ func connect(ctx context.Context, cfg *config.Config, place launcher.Place) (com
 		return nil, nil, err
 	}
 	c, err := host.Connect(ctx, host.Config{
-		Rank: place.Global, World: place.World, Store: st, Timeout: timeout, Address: place.HostAddress(),
+		Rank: place.Global, World: place.World, Store: st, Timeout: timeout, Address: place.HostAddress(), Source: place.LocalAddr,
 		RunID: place.Job(), Secret: place.Secret,
 	})
 	if err != nil {

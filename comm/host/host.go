@@ -15,6 +15,8 @@
 // Ranks share a host if they have the same kernel and namespace of processes;
 // they find out through the store. A peer that dies is named
 // within a fraction of a second, one that stops answering at the deadline.
+// Hosts send each byte once to each other, however many ranks they have
+// (comm/internal/group, hosts.go).
 // Both ends of a connection between hosts prove that they know the job's secret
 // (package auth); what they send is not encrypted.
 package host
@@ -56,6 +58,9 @@ type Config struct {
 	// one. launcher.Place knows it. Empty means the first address of this host
 	// that is not loopback.
 	Address string
+	// Source is the IP address that connections to other hosts are made from, as
+	// the operator wants it. Empty, or a name: the way to them decides.
+	Source string
 	// ChunkBytes is the size of a message of the pipeline; all ranks must have
 	// the same. 0 is 256 KiB; a group holds four in memory per rank.
 	ChunkBytes int

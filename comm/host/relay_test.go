@@ -28,6 +28,7 @@ type farAway struct {
 	sent   [2]atomic.Int64 // to host 0, to host 1
 	pipes  [2]sync.Mutex   // of the link, either way
 	free   [2]time.Time    // when the link has sent what it was given
+	from   sync.Map        // addresses of hosts that were connected from
 }
 
 // Set puts a relay in the way to the address that a rank tells.
@@ -64,6 +65,8 @@ func (f *farAway) relay(addr string, to int) string {
 			if err != nil {
 				return
 			}
+			ip, _, _ := net.SplitHostPort(here.RemoteAddr().String())
+			f.from.Store(ip, true)
 			there, err := net.Dial("tcp", addr)
 			if err != nil {
 				here.Close()

@@ -128,7 +128,11 @@ func (n *node) connect(ctx context.Context, name string, r int) (net.Conn, error
 		}
 		return conn, nil
 	}
-	conn, err := auth.Dial(ctx, n.peers[r].Address, auth.Identity{
+	var dialer net.Dialer
+	if ip := net.ParseIP(n.cfg.Source); ip != nil {
+		dialer.LocalAddr = &net.TCPAddr{IP: ip}
+	}
+	conn, err := auth.DialWith(ctx, &dialer, n.peers[r].Address, auth.Identity{
 		Job: n.cfg.RunID, Service: service(name, n.cfg.Rank, r), Secret: n.cfg.Secret,
 	})
 	if err != nil {

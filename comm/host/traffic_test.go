@@ -32,7 +32,7 @@ func twoHosts(t *testing.T, local int, way *farAway) []comm.Comm {
 	for r := range n {
 		wg.Go(func() {
 			comms[r], errs[r] = host.Connect(context.Background(), host.Config{Rank: r, World: n, Store: way, RunID: "far",
-				HostID: fmt.Sprint("host ", way.hostOf(r)), Address: "127.0.0.1", Secret: secret})
+				HostID: fmt.Sprint("host ", way.hostOf(r)), Address: "127.0.0.1", Source: fmt.Sprint("127.0.0.", 2+way.hostOf(r)), Secret: secret})
 		})
 	}
 	wg.Wait()
@@ -124,6 +124,12 @@ func TestTrafficBetweenHosts(t *testing.T) {
 					c.(comm.Control).Close()
 				}
 			}()
+			way.from.Range(func(ip, _ any) bool {
+				if ip != "127.0.0.3" {
+					t.Errorf("host 1, whose ranks connect to those of host 0, does it from %v", ip)
+				}
+				return true
+			})
 			for _, c := range collectives() {
 				want := results(t, near, c, elems)
 				before := [2]int64{way.sent[0].Load(), way.sent[1].Load()}

@@ -48,7 +48,7 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer) (err er
 	defer func() { err = errors.Join(err, closeStore()) }()
 	world, err := host.Connect(ctx, host.Config{
 		Rank: place.Global, World: place.World, Store: store, RunID: place.RunID, Secret: place.Secret,
-		Address: place.HostAddress(), Timeout: timeout,
+		Address: place.HostAddress(), Source: place.LocalAddr, Timeout: timeout,
 	})
 	if err != nil {
 		return err

@@ -79,9 +79,14 @@ func Only(id Identity) Finder {
 // without a verdict is under attack or just overrun: it is tried again, for as
 // long as Patience and ctx allow.
 func Dial(ctx context.Context, addr string, id Identity) (net.Conn, error) {
+	return DialWith(ctx, new(net.Dialer), addr, id)
+}
+
+// DialWith is Dial with a dialer of the caller's: of an address of its own.
+func DialWith(ctx context.Context, dialer *net.Dialer, addr string, id Identity) (net.Conn, error) {
 	giveUp := time.Now().Add(Patience)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		conn, err := dialer.DialContext(ctx, "tcp", addr)
 		if err != nil {
 			return nil, err
 		}
