@@ -20,18 +20,19 @@ import (
 // runPlot is `octet plot`: the loss curves of runs, ended or not, as a picture.
 func runPlot(_ context.Context, args []string) error {
 	flags := pflag.NewFlagSet("octet plot", pflag.ContinueOnError)
-	out := flags.String("out", "loss.svg", "the picture to write, SVG")
+	out := flags.String("out", "loss.svg", "the picture to write: .svg or .png")
 	title := flags.String("title", "", "text above the picture")
 	flags.Usage = func() {
-		fmt.Fprintf(os.Stdout, "usage: octet plot [--out FILE.svg] [--title TEXT] NAME=PATH/metrics.jsonl...\n\n%s", flags.FlagUsages())
+		fmt.Fprintf(os.Stdout, "usage: octet plot [--out FILE.svg|FILE.png] [--title TEXT] NAME=PATH/metrics.jsonl...\n\n%s", flags.FlagUsages())
 	}
 	if err := flags.Parse(args); errors.Is(err, pflag.ErrHelp) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("plot: %w", err)
 	}
-	if filepath.Ext(*out) != ".svg" {
-		return fmt.Errorf("plot: --out %s: a picture is SVG, so its name ends in .svg", *out)
+	format := chart.Format(filepath.Ext(*out))
+	if format != chart.SVG && format != chart.PNG {
+		return fmt.Errorf("plot: --out %s: a picture is SVG or PNG, so its name ends in .svg or .png", *out)
 	}
 	if flags.NArg() == 0 {
 		return errors.New("plot: no run given; name each as NAME=PATH/metrics.jsonl")
@@ -48,9 +49,9 @@ func runPlot(_ context.Context, args []string) error {
 		}
 		picture.Runs = append(picture.Runs, chart.Run{Name: name, Records: records})
 	}
-	var svg bytes.Buffer
-	if err := picture.WriteSVG(&svg); err != nil {
+	var file bytes.Buffer
+	if err := picture.Write(&file, format); err != nil {
 		return fmt.Errorf("plot: %w", err)
 	}
-	return os.WriteFile(*out, svg.Bytes(), 0o644)
+	return os.WriteFile(*out, file.Bytes(), 0o644)
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package chart draws the loss of one or more runs over their steps, as SVG.
+// Package chart draws the loss of one or more runs over their steps, as SVG or
+// PNG.
 // It serves the pictures of the documentation; a run in progress is followed
 // by package metrics.
 //
@@ -9,7 +10,7 @@
 //	err = chart.Chart{
 //		Title: "Llama debug model on Go's source",
 //		Runs:  []chart.Run{{Name: "float8", Records: run}},
-//	}.WriteSVG(file)
+//	}.Write(file, chart.SVG)
 //
 // Each run is a pale line through every step and a strong line through the
 // means of the steps nearby.
@@ -28,6 +29,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
 
 	"octet/metrics"
@@ -65,12 +67,33 @@ func palette() []color.NRGBA {
 	}
 }
 
-// WriteSVG draws the chart. A run without a finite loss is an error that names
-// it, and so is a chart of more runs than there are colours.
-func (c Chart) WriteSVG(w io.Writer) error {
+// Format is what a picture is written as.
+type Format string
+
+// The formats, by the ends of their files' names.
+const (
+	SVG Format = ".svg"
+	PNG Format = ".png"
+)
+
+// Write draws the chart. A run without a finite loss is an error that names it,
+// and so is a chart of more runs than there are colours.
+func (c Chart) Write(w io.Writer, f Format) error {
+	p, err := c.plot()
+	if err != nil {
+		return err
+	}
+	if f == PNG {
+		return writePNG(w, p)
+	}
+	return writeSVG(w, p)
+}
+
+// plot lays the picture out.
+func (c Chart) plot() (*plot.Plot, error) {
 	colours := palette()
 	if len(c.Runs) == 0 || len(c.Runs) > len(colours) {
-		return fmt.Errorf("chart: %d runs; a chart has 1 to %d", len(c.Runs), len(colours))
+		return nil, fmt.Errorf("chart: %d runs; a chart has 1 to %d", len(c.Runs), len(colours))
 	}
 	p := plot.New()
 	p.Title.Text = c.Title
@@ -79,8 +102,7 @@ func (c Chart) WriteSVG(w io.Writer) error {
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(roundTicks), plot.TickerFunc(roundTicks)
 	p.X.Min = 0
 	p.Title.Padding = vg.Points(8)
-	p.Legend.Top = true
-	p.Legend.Padding = vg.Points(3)
+	p.Legend.Left, p.Legend.Padding = true, vg.Points(3)
 	setFonts(p)
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = color.Gray{Y: 0xe8}, color.Gray{Y: 0xe8}
@@ -90,11 +112,11 @@ func (c Chart) WriteSVG(w io.Writer) error {
 	for i, run := range c.Runs {
 		points := lossOverSteps(run.Records)
 		if len(points) == 0 {
-			return fmt.Errorf("chart: run %q has no step with a finite loss", run.Name)
+			return nil, fmt.Errorf("chart: run %q has no step with a finite loss", run.Name)
 		}
 		raw, err := line(points, colours[i], vg.Points(0.6))
 		if err != nil {
-			return fmt.Errorf("chart: run %q: %w", run.Name, err)
+			return nil, fmt.Errorf("chart: run %q: %w", run.Name, err)
 		}
 		pale := colours[i]
 		pale.A = 0x50
@@ -103,7 +125,7 @@ func (c Chart) WriteSVG(w io.Writer) error {
 		// The earlier of two curves that run together shows on both sides of the later.
 		width := vg.Points(1.5 * float64(len(c.Runs)-i))
 		if strong[i], err = line(smooth(points), colours[i], width); err != nil {
-			return fmt.Errorf("chart: run %q: %w", run.Name, err)
+			return nil, fmt.Errorf("chart: run %q: %w", run.Name, err)
 		}
 	}
 	for i, run := range c.Runs {
@@ -111,17 +133,39 @@ func (c Chart) WriteSVG(w io.Writer) error {
 		p.Legend.Add(run.Name, strong[i])
 	}
 
-	return writeSVG(w, p)
+	return p, nil
 }
 
-// writeSVG puts a margin around the plot and names fonts that browsers have:
-// Arial has the widths of Liberation Sans, which the plot was laid out with.
-func writeSVG(w io.Writer, p *plot.Plot) error {
-	canvas := vgsvg.New(width, height)
+// onPage draws the legend below the plot, where no curve runs through it and its
+// names have the whole width, with a margin around both.
+func onPage(p *plot.Plot, canvas vg.CanvasSizer) {
 	page := draw.New(canvas)
 	page.SetColor(color.White)
 	page.Fill(page.Rectangle.Path())
-	p.Draw(draw.Crop(page, margin, -margin, margin, -margin))
+	page = draw.Crop(page, margin, -margin, margin, -margin)
+	legend := p.Legend
+	p.Legend = plot.NewLegend()
+	box := legend.Rectangle(page)
+	height := box.Max.Y - box.Min.Y
+	legend.Draw(page)
+	p.Draw(draw.Crop(page, 0, 0, height+margin, 0))
+}
+
+// writePNG draws at twice the usual resolution, for screens that have it.
+func writePNG(w io.Writer, p *plot.Plot) error {
+	canvas := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(192))
+	onPage(p, canvas)
+	if _, err := (vgimg.PngCanvas{Canvas: canvas}).WriteTo(w); err != nil {
+		return fmt.Errorf("chart: %w", err)
+	}
+	return nil
+}
+
+// writeSVG names fonts that browsers have:
+// Arial has the widths of Liberation Sans, which the plot was laid out with.
+func writeSVG(w io.Writer, p *plot.Plot) error {
+	canvas := vgsvg.New(width, height)
+	onPage(p, canvas)
 	var svg bytes.Buffer
 	if _, err := canvas.WriteTo(&svg); err != nil {
 		return fmt.Errorf("chart: %w", err)

@@ -3,8 +3,12 @@
 package chart
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
+	"image"
+	"image/color"
+	"image/png"
 	"io"
 	"math"
 	"strings"
@@ -23,10 +27,10 @@ func run(name string, losses ...float64) Run {
 	return r
 }
 
-func TestWriteSVG(t *testing.T) {
+func TestWriteAsSVG(t *testing.T) {
 	c := Chart{Title: "a < b", Runs: []Run{run("float8", 5, 4, math.NaN(), 3), run("f32", 5, 3, 2, 1)}}
 	var svg strings.Builder
-	if err := c.WriteSVG(&svg); err != nil {
+	if err := c.Write(&svg, SVG); err != nil {
 		t.Fatal(err)
 	}
 	paths := 0
@@ -59,7 +63,7 @@ func TestWriteSVG(t *testing.T) {
 	}
 }
 
-func TestWriteSVGNamesWhatItCannotDraw(t *testing.T) {
+func TestWriteNamesWhatItCannotDraw(t *testing.T) {
 	tests := []struct {
 		name  string
 		chart Chart
@@ -71,7 +75,7 @@ func TestWriteSVGNamesWhatItCannotDraw(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := tt.chart.WriteSVG(io.Discard)
+			err := tt.chart.Write(io.Discard, SVG)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
@@ -79,8 +83,8 @@ func TestWriteSVGNamesWhatItCannotDraw(t *testing.T) {
 	}
 }
 
-func TestWriteSVGDrawsASingleStep(t *testing.T) {
-	if err := (Chart{Runs: []Run{run("short", 2)}}).WriteSVG(io.Discard); err != nil {
+func TestWriteDrawsASingleStep(t *testing.T) {
+	if err := (Chart{Runs: []Run{run("short", 2)}}).Write(io.Discard, PNG); err != nil {
 		t.Error(err)
 	}
 }
@@ -130,5 +134,44 @@ func TestSmoothKeepsTheStartAndStraightLines(t *testing.T) {
 	}
 	if got := smoothed[299].Y; math.Abs(got-0.5) > 0.06 {
 		t.Errorf("the end of 0, 1, 0, 1, … is %v, want about 0.5: one noisy last step must not bend the line", got)
+	}
+}
+
+// coloured finds the rows of the pixels of a colour, in columns from to to.
+func coloured(picture image.Image, want color.NRGBA, from, to int) (first, last int) {
+	first = -1
+	for y := range picture.Bounds().Dy() {
+		for x := from; x < to; x++ {
+			if color.NRGBAModel.Convert(picture.At(x, y)) == want {
+				if first < 0 {
+					first = y
+				}
+				last = y
+			}
+		}
+	}
+	return first, last
+}
+
+// The legend is below every curve and begins at the left edge, so that names of
+// any length have room.
+func TestTheLegendIsBelowTheCurves(t *testing.T) {
+	c := Chart{Runs: []Run{run("a name that is as long as half of the picture is wide, or somewhat longer", 1, 2, 3, 4, 5), run("flat", 1, 1, 1, 1, 1)}}
+	var file bytes.Buffer
+	if err := c.Write(&file, PNG); err != nil {
+		t.Fatal(err)
+	}
+	picture, err := png.Decode(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const edge = 80 // the plot begins right of it
+	_, lowest := coloured(picture, palette()[1], edge, picture.Bounds().Dx())
+	for i := range c.Runs {
+		first, last := coloured(picture, palette()[i], 0, edge)
+		if first <= lowest || last >= picture.Bounds().Dy() {
+			t.Errorf("the mark of run %d is in rows %d to %d, what is above ends in row %d", i, first, last, lowest)
+		}
+		lowest = last
 	}
 }
