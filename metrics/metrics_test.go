@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -288,7 +289,38 @@ func TestMemoryCountsWhatIsTouched(t *testing.T) {
 	if size := int64(len(block)); rss < size || rss > 20*size {
 		t.Errorf("RSS is %d bytes after touching %d", rss, size)
 	}
-	if total := MachineMemory(); total > 0 && total < rss {
-		t.Errorf("the machine has %d bytes, this process alone %d", total, rss)
+	if total, free := MachineMemory(), FreeMemory(); total > 0 && (total < rss || free > total || free <= 0) {
+		t.Errorf("the machine has %d bytes, %d of them free, this process alone %d", total, free, rss)
+	}
+}
+
+// A container's limit counts where it is less than the machine's memory, and so
+// do those of the groups around it.
+func TestMemoryIsWhatTheContainerMayUse(t *testing.T) {
+	const gib = 1 << 30
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+	machine := file("MemTotal: 16777216 kB\nMemFree: 1 kB\nMemAvailable: 8388608 kB\n")
+	for _, tt := range []struct {
+		name        string
+		root        fstest.MapFS
+		total, free int64
+	}{
+		{"nothing known", fstest.MapFS{}, 0, 0},
+		{"machine", fstest.MapFS{"proc/meminfo": machine, "proc/self/cgroup": file("0::/a\n"), "sys/fs/cgroup/a/memory.max": file("max\n")}, 16 * gib, 8 * gib},
+		{"version 2", fstest.MapFS{
+			"proc/meminfo": machine, "proc/self/cgroup": file("0::/a/b\n"), "sys/fs/cgroup/a/b/memory.max": file("max\n"), "sys/fs/cgroup/a/memory.max": file("4294967296\n"),
+			"sys/fs/cgroup/a/memory.current": file("3221225472\n"), "sys/fs/cgroup/a/memory.stat": file("anon 1\ninactive_file 1073741824\n"),
+		}, 4 * gib, 2 * gib},
+		{"version 1", fstest.MapFS{
+			"proc/meminfo": machine, "proc/self/cgroup": file("4:cpu,memory:/host/path\n1:cpu:/\n0::/\n"), "sys/fs/cgroup/memory/memory.limit_in_bytes": file("4294967296\n"),
+			"sys/fs/cgroup/memory/memory.usage_in_bytes": file("3221225472\n"), "sys/fs/cgroup/memory/memory.stat": file("total_inactive_file 1073741824\n"),
+		}, 4 * gib, 2 * gib},
+		{"less is free in the machine", fstest.MapFS{
+			"proc/meminfo": machine, "proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/memory.max": file("10737418240\n"), "sys/fs/cgroup/memory.current": file("0\n"),
+		}, 10 * gib, 8 * gib},
+	} {
+		if total, free := memoryOf(tt.root); total != tt.total || free != tt.free {
+			t.Errorf("%s: %d, %d free, want %d, %d", tt.name, total, free, tt.total, tt.free)
+		}
 	}
 }

@@ -215,10 +215,10 @@ func TestAModelThatDoesNotFitIsRefused(t *testing.T) {
 		memory       int64
 		want         []string // empty: it fits
 	}{
-		{1, 1, 64 * gib, []string{`model.flavor = "8B"`, "64.0 GiB of memory", "123.1 GiB", "8030261248 parameters × 16 bytes / 1 ranks", "119.7 GiB for weights", "2.9 GiB for one", "0.5 GiB for logits"}},
-		{2, 2, 124 * gib, []string{"on each of 2 ranks", "59.8 GiB"}},
+		{1, 1, 64 * gib, []string{`model.flavor = "8B"`, "64.0 GiB of memory are free", "may need 137.9 GiB", "8030261248 parameters × 16 bytes / 1 ranks", "119.7 GiB for weights", "GiB for two gathered units", "GiB for activations", "0.5 GiB for logits"}},
+		{2, 2, 128 * gib, []string{"on each of 2 ranks", "59.8 GiB"}},
 		{2, 1, 124 * gib, nil},
-		{2, 2, 128 * gib, nil},
+		{2, 2, 160 * gib, nil},
 		{1, 1, 0, nil}, // not known
 	} {
 		n, err := memoryNeed(cfg, tt.world)

@@ -7,20 +7,35 @@ import (
 
 	"octet/config"
 	"octet/dtype"
+	"octet/fsdp"
 	"octet/metrics"
+	"octet/models/llama"
 	"octet/models/llama/plan"
 	"octet/nn"
 )
 
-// need is what a rank holds at least, in bytes. Activations come on top.
+// need is what a rank holds at most, in bytes: an estimate from above that follows
+// from the plan and the shapes, without allocating anything.
 type need struct {
 	params, ranks int
 	state         int // weights, gradients and both moments of the rank's shards, float32
-	unit          int // the largest unit: gathered, and its whole gradient in float32
-	logits        int
+	units         int // two of the largest units: gathered, and their whole gradients in float32; and what stays gathered
+	activations   int // of a microbatch, what the backward of all layers keeps and one layer's gradients
+	logits        int // and their cast
+	batches       int // ids and targets of a step, on the host and on the device
 }
 
-func (n need) total() int { return n.state + n.unit + n.logits }
+const (
+	// process is what a rank has beside all that: the program, Go's runtime, the
+	// kernels' buffers and those in which ranks meet.
+	process = 64 << 20
+	// Memory is handed out in sizes that are up to an eighth larger.
+	slackNum, slackDen = 9, 8
+)
+
+func (n need) total() int {
+	return n.state + (n.units+n.activations+n.logits)*slackNum/slackDen + n.batches + process
+}
 
 // memoryNeed follows from the plan, without allocating anything.
 func memoryNeed(cfg *config.Config, world int) (need, error) {
@@ -34,22 +49,47 @@ func memoryNeed(cfg *config.Config, world int) (need, error) {
 	}
 	n := need{params: args.Params(), ranks: cfg.ShardDegree(world)}
 	n.state = 4 * dtype.Float32.Size() * n.params / n.ranks
+	all, last, largest, grad := 0, 0, 0, 0
 	for _, unit := range model.Children() {
-		bytes := 0
+		gathered, grads := 0, 0
 		for _, param := range nn.Parameters(*unit) {
-			bytes += param.Numel() * dtype.Float32.Size()
+			grads += param.Numel() * dtype.Float32.Size()
 			if param.Wire == nil {
-				bytes += param.Numel() * p.FSDP.Param.Size()
+				gathered += param.Numel() * p.FSDP.Param.Size()
 				continue
 			}
 			for _, spec := range param.Wire.Sends(param.Shape) {
-				bytes += spec.Bytes()
+				gathered += spec.Bytes()
 			}
 		}
-		n.unit = max(n.unit, bytes)
+		all, last, largest, grad = all+gathered, gathered, max(largest, gathered+grads), max(grad, grads)
 	}
-	n.logits = cfg.Training.LocalBatchSize * cfg.Training.SeqLen * args.Vocab * p.FSDP.Param.Size()
+	n.units = 2 * largest
+	if cfg.Microbatches(world) > 1 { // a gradient that is added to that of the microbatches before
+		n.units += grad / n.ranks
+	}
+	switch p.FSDP.Reshard {
+	case fsdp.ReshardNever:
+		n.units += all
+	case fsdp.ReshardDefault:
+		n.units += last
+	}
+	tokens, act, cast := cfg.Training.LocalBatchSize*cfg.Training.SeqLen, p.FSDP.Param.Size(), 0
+	if cfg.Float8Enabled() {
+		cast = dtype.Float8E4M3.Size()
+	}
+	n.activations = tokens * (args.Dim*act + (args.Layers+1)*layerBytes(args, act, cast))
+	n.logits = tokens * args.Vocab * (act + cast)
+	n.batches = 2 * 2 * dtype.Int32.Size() * tokens * cfg.Microbatches(world)
 	return n, nil
+}
+
+// layerBytes is what the backward of a layer keeps for a token: both norms and
+// sums, q, k, v and attention's output, the feed-forward's three; the casts of the
+// inputs of all seven products; statistics of norms and of attention.
+func layerBytes(a llama.Args, act, cast int) int {
+	kv, hidden := a.KVHeads*a.HeadDim(), a.Hidden()
+	return act*(6*a.Dim+2*kv+3*hidden) + cast*(6*a.Dim+hidden) + dtype.Float32.Size()*(2+a.Heads)
 }
 
 // checkMemory refuses a model that the ranks of this host cannot hold: without
@@ -59,18 +99,19 @@ func checkMemory(cfg *config.Config, world, local int) error {
 	if err != nil {
 		return err
 	}
-	return n.check(cfg.Model.Flavor, local, metrics.MachineMemory())
+	return n.check(cfg.Model.Flavor, local, metrics.FreeMemory())
 }
 
-// check compares with the memory of a host, in bytes; 0 is not known.
-func (n need) check(flavor string, local int, memory int64) error {
-	if memory == 0 || int64(local)*int64(n.total()) <= memory {
+// check compares with what is free on a host, in bytes; 0 is not known.
+func (n need) check(flavor string, local int, free int64) error {
+	if free == 0 || int64(local)*int64(n.total()) <= free {
 		return nil
 	}
-	return fmt.Errorf("model.flavor = %q: this host has %s of memory, but its share of the job needs at least %s: on each of %d ranks "+
-		"%s for weights, gradients and moments (%d parameters × 16 bytes / %d ranks), %s for one gathered unit and its gradient, %s for logits; "+
+	return fmt.Errorf("model.flavor = %q: %s of memory are free on this host, but its share of the job may need %s: on each of %d ranks "+
+		"%s for weights, gradients and moments (%d parameters × 16 bytes / %d ranks), %s for two gathered units and their gradients, "+
+		"%s for activations, %s for logits, %s for batches, and the program; "+
 		"use a smaller model, more hosts, or a smaller training.local_batch_size",
-		flavor, gib(int(memory)), gib(local*n.total()), local, gib(n.state), n.params, n.ranks, gib(n.unit), gib(n.logits))
+		flavor, gib(int(free)), gib(local*n.total()), local, gib(n.state), n.params, n.ranks, gib(n.units), gib(n.activations), gib(n.logits), gib(n.batches))
 }
 
 func gib(bytes int) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30)) }

@@ -41,3 +41,8 @@ __attribute__((target("avx512f,avx512dq,avx512bf16"))) void octet_spin_bf16(int6
 {
 	SPIN("vdpbf16ps", "zmm", SIXTEEN, "31");
 }
+
+__attribute__((target("avx512f,avx512dq,avx512fp16"))) void octet_spin_fp16(int64_t rounds)
+{
+	SPIN("vfmadd231ph", "zmm", SIXTEEN, "31");
+}

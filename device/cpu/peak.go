@@ -2,7 +2,21 @@
 
 package cpu
 
-import "time"
+import (
+	"time"
+
+	"octet/dtype"
+)
+
+// Peak measures what all threads of the device together multiply at best, in
+// FLOP/s, in the unit that MatMul takes for operands of a type where it may
+// choose freely. MeasurePeak's remarks hold.
+func (d *Device) Peak(operands dtype.Type) float64 {
+	spin := map[unit]func(int) int{
+		unitPortable: spinPortable, unitAVX2: spinF32AVX2, unitAVX512: spinF32AVX512, unitBF16Dot: spinBF16, unitFP16: spinFP16,
+	}[unitFor(d.isa, operands, operands, true)]
+	return float64(d.threads) * rate(spin)
+}
 
 // MeasurePeak measures what one core's multipliers do at best, in FLOP/s: f32
 // fused multiply-adds, and bf16 dot products (0 where the processor has none).

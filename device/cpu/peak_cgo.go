@@ -21,6 +21,11 @@ func spinBF16(rounds int) int {
 	return rounds * spinSums * 32 * 2
 }
 
+func spinFP16(rounds int) int {
+	C.octet_spin_fp16(C.int64_t(rounds))
+	return rounds * spinSums * 32 * 2
+}
+
 func spinF32AVX2(rounds int) int {
 	C.octet_spin_f32_avx2(C.int64_t(rounds))
 	return rounds * 12 * 8 * 2

@@ -8,4 +8,5 @@ package cpu
 // called.
 func spinF32AVX512(int) int { panic("cpu: built without cgo") }
 func spinBF16(int) int      { panic("cpu: built without cgo") }
+func spinFP16(int) int      { panic("cpu: built without cgo") }
 func spinF32AVX2(int) int   { panic("cpu: built without cgo") }

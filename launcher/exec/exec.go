@@ -69,6 +69,7 @@ type Host struct {
 	dir    *runDir
 	guard  *guard
 	wg     sync.WaitGroup
+	vmstat string // the kernel's counters
 }
 
 // NewHost prepares this process to start ranks. guard is the command that runs
@@ -82,7 +83,7 @@ func NewHost(guard []string) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("launcher: folder of this run: %w", err)
 	}
-	h := &Host{starts: make(chan func()), dir: dir}
+	h := &Host{starts: make(chan func()), dir: dir, vmstat: "/proc/vmstat"}
 	// The parent-death signal is sent when the thread that started the process
 	// ends. This one lives until Close.
 	h.wg.Go(func() {
@@ -120,7 +121,7 @@ func (h *Host) start(cmd *osexec.Cmd) error {
 
 // Start starts the ranks of this host. On an error none is left running.
 func (h *Host) Start(job Job, w World) (*Group, error) {
-	g := &Group{host: h, linger: job.Linger, exits: make(chan Exit, w.Local), done: make(chan struct{}), stops: make(chan stop, 8)}
+	g := &Group{host: h, linger: job.Linger, exits: make(chan Exit, w.Local), done: make(chan struct{}), stops: make(chan stop, 8), oomKills: oomKills(h.vmstat)}
 	files, err := job.Logs.open(w.Epoch)
 	if err != nil {
 		return nil, err

@@ -39,6 +39,8 @@ type Group struct {
 	exits   chan Exit
 	done    chan struct{}
 	stops   chan stop
+
+	oomKills int // before the ranks were started
 }
 
 type stop struct {
@@ -86,6 +88,9 @@ func (g *Group) run() {
 	for _, w := range g.workers {
 		ranks.Go(func() {
 			e := w.wait()
+			if e.Signal == sigKILL && !e.Killed && oomKills(g.host.vmstat) > g.oomKills {
+				e.Failure.Message = outOfMemory
+			}
 			if e.Code != 0 || e.Signal != 0 || e.Killed {
 				failed.Store(true)
 			}
