@@ -2,8 +2,9 @@
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/...
 VENV          := .venv-peers
+FUZZTIME      := 10m
 
-.PHONY: help train loss test race heavy digests kills bench bench-peers lint verify generate sz
+.PHONY: help train loss test race heavy fuzz digests kills bench bench-peers lint verify generate sz
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +33,13 @@ digests: ## the README's two runs, 300 steps each, against the bits of before (t
 
 kills: ## jobs that are killed, stopped and signaled at random moments, a few hundred
 	OCTET_HEAVY=1 go test -timeout 20m -count 1 -v -run 'Kill|Pause|SIGTERMWhile' ./cmd/octet
+
+fuzz: ## whatever strangers can send, each target for FUZZTIME
+	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth
+	go test -run '^$$' -fuzz '^FuzzProve$$' -fuzztime $(FUZZTIME) ./internal/auth
+	go test -run '^$$' -fuzz '^FuzzServer$$' -fuzztime $(FUZZTIME) ./comm/store
+	go test -run '^$$' -fuzz '^FuzzMessages$$' -fuzztime $(FUZZTIME) ./launcher/agent
+	go test -run '^$$' -fuzz '^FuzzGang$$' -fuzztime $(FUZZTIME) ./launcher/gang
 
 bench: ## speed of kernels, collectives and the training step
 	go test -run '^$$' -bench . -benchtime 200ms ./...
