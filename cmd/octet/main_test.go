@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "test-meet" {
 		os.Exit(meet())
 	}
+	if len(os.Args) > 1 && os.Args[1] == "test-torch" {
+		os.Exit(meetAsTorch())
+	}
 	os.Exit(octet(os.Args[1:]))
 }
 
