@@ -95,11 +95,13 @@ func (l *listener) take(ctx context.Context, service string) (net.Conn, error) {
 	l.mu.Lock()
 	arrived := l.place(service)
 	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.arrived, service)
+	}()
 	select {
 	case conn := <-arrived:
-		l.mu.Lock()
-		delete(l.arrived, service)
-		l.mu.Unlock()
 		return conn, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()

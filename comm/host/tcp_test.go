@@ -42,14 +42,12 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 	defer silent.Close()
 	id := auth.Identity{Job: "job", Service: world, Secret: secret}
-	for range 2 { // the second one has no place
-		member, err := auth.Dial(t.Context(), l.address, id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer member.Close()
-		go member.Write([]byte("x"))
+	member, err := auth.Dial(t.Context(), l.address, id)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer member.Close()
+	go member.Write([]byte("x"))
 	conn, err := l.take(t.Context(), world)
 	if err != nil {
 		t.Fatal(err)
@@ -58,14 +56,45 @@ func TestStrangersAreRefused(t *testing.T) {
 	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
 		t.Error(err)
 	}
-	if l.mu.Lock(); len(l.arrived) > 1 {
+	if l.mu.Lock(); len(l.arrived) > 0 {
 		t.Errorf("kept after it was taken: %v", l.arrived)
 	}
 	l.mu.Unlock()
 }
 
+// TestASeatIsTakenOnce: a second connection for a place is closed.
+func TestASeatIsTakenOnce(t *testing.T) {
+	id := auth.Identity{Job: "job", Service: service("world", 1, 0), Secret: auth.NewSecret()}
+	l, err := listen("127.0.0.1", id.Job, id.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	var conns [2]net.Conn
+	for i := range conns {
+		if conns[i], err = auth.Dial(t.Context(), l.address, id); err != nil {
+			t.Fatal(err)
+		}
+		defer conns[i].Close()
+	}
+	ended := make(chan int)
+	for i, c := range conns {
+		go func() {
+			c.Read(make([]byte, 1))
+			ended <- i
+		}()
+	}
+	<-ended // one of the two, though both are members'
+	seat, err := l.take(t.Context(), id.Service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seat.Close()
+	<-ended
+}
+
 // TestTakeEnds: a connection that does not come is not waited for beyond the
-// context.
+// context, and no place is kept for it.
 func TestTakeEnds(t *testing.T) {
 	l, err := listen("127.0.0.1", "job", auth.NewSecret())
 	if err != nil {
@@ -74,7 +103,7 @@ func TestTakeEnds(t *testing.T) {
 	defer l.close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := l.take(ctx, service("world", 1, 0)); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("error %v", err)
+	if _, err := l.take(ctx, service("world", 1, 0)); !errors.Is(err, context.DeadlineExceeded) || len(l.arrived) > 0 {
+		t.Errorf("error %v, places %v", err, l.arrived)
 	}
 }
