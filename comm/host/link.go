@@ -76,14 +76,19 @@ func (l *link) Window(addressed bool) int {
 	return chunk
 }
 
-// Ahead is 1 with shared memory, whose messages others of the host have to read,
-// and else what a long way between hosts needs: at 100 MB/s and 400 ms there and
-// back a message of 256 KiB is one of 160 on the way.
+// Ahead is 1 with shared memory, whose messages others of the host have to read.
+// Between hosts it grows with the way: near ones keep what is sent in the cache.
 func (l *link) Ahead() int {
 	if l.shm != nil {
 		return 1
 	}
-	return underWay
+	ahead := 1
+	for _, w := range l.wires {
+		if w != nil {
+			ahead = max(ahead, w.ahead)
+		}
+	}
+	return ahead
 }
 
 // wait returns when a counter of rank q has reached n.

@@ -25,14 +25,13 @@ import (
 // and n/2 or, of an all-reduce, n come back. Sums by blocks of the hosts could save
 // a part, but have other bits.
 //
-// down k follows up k+ahead: so many pieces are under way between the hosts, and no
-// more than a host has room for.
+// down k follows up k+chainAhead, on all ranks alike: so many pieces are under way
+// between the hosts.
 type chain struct {
 	c, in, out *call
 	window     int // bytes of a slice
 	pieces     int
-	perHost    int // of a reduce-scatter: pieces of a host's slots
-	ahead      int
+	slots      int // of a reduce-scatter: pieces of a host's slots
 	inRound    uint32
 	outRound   uint32
 	acc        []byte // the sums of a slice
@@ -40,6 +39,9 @@ type chain struct {
 	regions    [][]byte
 	message    [2]Message
 }
+
+// chainAhead is at most what a link between hosts may have under way.
+const chainAhead = 16
 
 func (c *call) chain() error {
 	h := c.g.hosts
@@ -49,26 +51,25 @@ func (c *call) chain() error {
 	s := c.sums
 	s.c, s.in, s.out = c, c.subcall(h.inner), c.subcall(h.outer)
 	s.window = min(h.inner.link.Window(true), h.outer.link.Window(false))
-	s.ahead = h.outer.link.Ahead()
 	total := c.layout.Total
 	if c.sig.Kind == comm.AllReduce {
 		s.pieces = 1 + max(total-1, 0)/(s.window*h.local)
 	} else {
-		s.perHost = 1 + max(total-1, 0)/s.window
-		s.pieces = s.perHost * h.count
+		s.slots = 1 + max(total-1, 0)/s.window
+		s.pieces = s.slots * h.count
 	}
 	s.inRound, s.outRound = h.inner.round, h.outer.round
 	h.outer.round += uint32(2 * s.pieces)
 	if len(s.acc) < s.window {
 		s.acc = make([]byte, s.window)
 	}
-	for k := range s.pieces + s.ahead {
+	for k := range s.pieces + chainAhead {
 		if k < s.pieces {
 			if err := s.up(k); err != nil {
 				return err
 			}
 		}
-		if j := k - s.ahead; j >= 0 {
+		if j := k - chainAhead; j >= 0 {
 			if err := s.down(j); err != nil {
 				return err
 			}
@@ -91,8 +92,8 @@ func (s *chain) piece(k int, m *Message) (lo, hi, host int) {
 		lo, hi = m.Range(h.index)
 		return lo, hi, -1
 	}
-	host = k / s.perHost
-	lo = k % s.perHost * s.window
+	host = k / s.slots
+	lo = k % s.slots * s.window
 	hi = lo + min(c.layout.Total-lo, s.window)
 	s.regions = s.regions[:0]
 	for t, size := range c.layout.Len {
@@ -116,7 +117,7 @@ func (s *chain) up(k int) error {
 	}
 	if h.host > 0 && lo < hi {
 		if err := s.out.await(s.upRound(k), h.host-1, false); err != nil {
-			return s.out.explain(err, time.Duration(h.host)*time.Second)
+			return s.out.explain(err, time.Duration(h.host)*perHost)
 		}
 	}
 	for i := 1; i < h.local; i++ {
@@ -195,7 +196,7 @@ func (s *chain) send(n uint32, host int, b []byte) error {
 	s.accLayout.add(len(b))
 	m := &s.message[1]
 	*m = Message{Bufs: append(m.Bufs[:0], b), Layout: &s.accLayout, Hi: len(b), Only: host + 1}
-	return s.out.explain(s.c.g.hosts.outer.link.Post(n, m), time.Second)
+	return s.out.explain(s.c.g.hosts.outer.link.Post(n, m), perHost)
 }
 
 func (s *chain) down(k int) error {
@@ -209,7 +210,7 @@ func (s *chain) down(k int) error {
 			from = h.host + 1
 		}
 		if err := s.out.await(s.downRound(k), from, false); err != nil {
-			return s.out.explain(err, time.Duration(h.count+last-h.host)*time.Second)
+			return s.out.explain(err, time.Duration(h.count+last-h.host)*perHost)
 		}
 		s.accLayout.reset()
 		s.accLayout.add(hi - lo)

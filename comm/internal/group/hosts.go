@@ -105,14 +105,6 @@ func (c *call) agree() error {
 	return nil
 }
 
-// patience is what explain waits for.
-func (c *call) patience() time.Duration {
-	if c.g.link.Ahead() > 1 {
-		return time.Second
-	}
-	return 0
-}
-
 // subcall is a part of c that is done in one of the groups of hosts. It shows the
 // signature of the whole, which all ranks must have alike.
 func (c *call) subcall(g *Group) *call {
@@ -139,7 +131,7 @@ func (c *call) gatherHosts() error {
 		out.layout.add(size)
 	}
 	if err := out.exchange(); err != nil {
-		return out.explain(err, out.patience())
+		return out.explain(err, perHost)
 	}
 	in := c.subcall(h.inner)
 	for t, size := range c.layout.Len {
@@ -159,22 +151,26 @@ func (c *call) broadcastHosts() error {
 		s := c.subcall(g)
 		s.dst, s.src = append(s.dst, c.dst...), append(s.src, c.src...)
 		s.layout.add(c.layout.Total)
+		patience := time.Duration(0)
 		if s.root = int(c.sig.Root) % h.local; g == h.outer {
 			if s.root != h.index {
 				continue
 			}
-			s.root = int(c.sig.Root) / h.local
+			s.root, patience = int(c.sig.Root)/h.local, perHost
 		}
 		if err := s.exchange(); err != nil {
-			return s.explain(err, s.patience())
+			return s.explain(err, patience)
 		}
 	}
 	return nil
 }
 
-// explain makes a deadline an error that names who is missing. A wait for another
-// host may be one for a rank over there that waits itself, nearer to the cause: it
-// leaves that one some more time to speak first.
+// perHost is how much longer a wait for the next host takes than one within the
+// host. A wait for another host may be one for a rank over there that waits itself,
+// nearer to the cause: it has the time to speak first.
+const perHost = time.Second
+
+// explain makes a deadline an error that names who is missing, after some patience.
 func (c *call) explain(err error, patience time.Duration) error {
 	t, ok := errors.AsType[Timeout](err)
 	if !ok {

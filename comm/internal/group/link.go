@@ -31,8 +31,8 @@ type Link interface {
 	// Window is the most bytes of a part of a message, a multiple of Align:
 	// of the part that all ranks read or, where addressed, of each rank's own.
 	Window(addressed bool) int
-	// Ahead is how many messages a rank may post beyond the round that it reads.
-	// More than 1 only where messages are copied.
+	// Ahead is how many messages a rank should post beyond the round that it reads;
+	// it may change. More than 1 only where messages are copied.
 	Ahead() int
 	// Post makes m the message of round n. A Link that lends memory rather
 	// than copying it holds on to m until Finish.

@@ -129,15 +129,18 @@ func (c *call) exchange() error {
 	g.round += uint32(rounds)
 	posted := 0
 	for k := range rounds {
+		n := start + uint32(k)
 		for ; posted < rounds && posted <= k+g.link.Ahead(); posted++ {
 			if posted > 0 && !c.speaks(me) {
 				continue
+			}
+			if posted > k+1 && c.arrived(n) { // nearer memory first
+				break
 			}
 			if err := c.post(start, posted, window); err != nil {
 				return err
 			}
 		}
-		n := start + uint32(k)
 		for i := 1; i < g.Size(); i++ {
 			if q := (me + i) % g.Size(); k == 0 || c.speaks(q) {
 				if err := c.await(n, q, k == 0); err != nil {
@@ -150,6 +153,16 @@ func (c *call) exchange() error {
 		g.link.Done(n)
 	}
 	return nil
+}
+
+// arrived reports whether the messages of round n are there.
+func (c *call) arrived(n uint32) bool {
+	for q := range c.g.Size() {
+		if q != c.g.Rank() && c.speaks(q) && int32(c.g.link.Posted(q)-n) <= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // post posts this rank's message k of an exchange that began in round start.
