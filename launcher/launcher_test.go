@@ -55,8 +55,10 @@ func TestFromEnv(t *testing.T) {
 }
 
 func TestHostAddress(t *testing.T) {
-	if got := (Place{MasterAddr: "localhost", MasterPort: 29500}).HostAddress(); got != "" {
-		t.Errorf("a store on this host's loopback: %q, want none", got)
+	for _, loopback := range []string{"localhost", "127.0.0.1", "127.0.0.2"} {
+		if got := (Place{MasterAddr: loopback, MasterPort: 29500}).HostAddress(); got != loopback {
+			t.Errorf("a store on loopback at %s: %q, want the same", loopback, got)
+		}
 	}
 	if got := (Place{MasterAddr: "localhost", MasterPort: 29500, LocalAddr: "10.1.2.3"}).HostAddress(); got != "10.1.2.3" {
 		t.Errorf("with --local-addr: %q", got)

@@ -78,11 +78,15 @@ func (p Place) Endpoint() string {
 func (p Place) Job() string { return fmt.Sprintf("%s/%d", p.RunID, p.Attempt) }
 
 // HostAddress is LocalAddr or, where the operator gave none, this host's address
-// on its way to MasterAddr: hosts that reach the store reach this host there. It is
-// empty if that way does not leave the host, which then does not tell.
+// on its way to MasterAddr: hosts that reach the store reach this host there. That
+// is loopback where the store is; it is empty if a name's way does not leave the
+// host, which then does not tell.
 func (p Place) HostAddress() string {
 	if p.LocalAddr != "" {
 		return p.LocalAddr
+	}
+	if p.MasterAddr == "localhost" || net.ParseIP(p.MasterAddr).IsLoopback() {
+		return p.MasterAddr
 	}
 	conn, err := net.Dial("udp", p.Endpoint()) // chooses a route and sends nothing
 	if err != nil {

@@ -111,6 +111,15 @@ func TestRanksAreGivenASecretOfTheirOwn(t *testing.T) {
 	}
 }
 
+// Each attempt has a store of its own, and its ranks prove which one they are of.
+func TestRanksMeetAgainAfterARestart(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := run(t, twoRanks(os.Args[0]+` test-meet && [ $TORCHELASTIC_RESTART_COUNT = 1 ]`, "--max-restarts", "1")...)
+	if code != 0 || strings.Count(stdout, "met all 2\n") < 3 { // the second to fail may be stopped before it says so
+		t.Errorf("code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
 // Ranks that octet did not launch know each other by the variable, or say that
 // they do without.
 func TestTrainUnderAnotherLauncher(t *testing.T) {
