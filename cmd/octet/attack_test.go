@@ -258,7 +258,7 @@ func claims(id auth.Identity, want error) func(*victim, string) error {
 			conn.Close()
 		}
 		if !errors.Is(err, want) {
-			return fmt.Errorf("%v, want %v", err, want)
+			return fmt.Errorf("%w, want %w", err, want)
 		}
 		return nil
 	}

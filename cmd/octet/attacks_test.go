@@ -202,7 +202,7 @@ func reflects(hello string) func(*victim, string) error {
 		io.WriteString(conn, hello)
 		challenge := make([]byte, 33)
 		if _, err := io.ReadFull(conn, challenge); err != nil || challenge[0] != 0 {
-			return fmt.Errorf("no challenge: % x, %v", challenge[:1], err)
+			return fmt.Errorf("no challenge: % x, %w", challenge[:1], err)
 		}
 		conn.Write(challenge[1:])
 		return onlyRefused(conn)
