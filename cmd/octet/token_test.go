@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,6 +118,40 @@ func TestRanksMeetAgainAfterARestart(t *testing.T) {
 	code, stdout, stderr := run(t, twoRanks(os.Args[0]+` test-meet && [ $TORCHELASTIC_RESTART_COUNT = 1 ]`, "--max-restarts", "1")...)
 	if code != 0 || strings.Count(stdout, "met all 2\n") < 3 { // the second to fail may be stopped before it says so
 		t.Errorf("code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// A stranger who holds more connections than the launcher may have files open
+// does not keep ranks from their store, now or after a restart.
+func TestHeldConnectionsHoldNobodyUp(t *testing.T) {
+	t.Parallel()
+	port, held := freePort(t), filepath.Join(t.TempDir(), "held")
+	p := octetProcess(t, twoRanks(`until [ -e `+held+` ]; do sleep 0.01; done; `+os.Args[0]+` test-meet && [ $TORCHELASTIC_RESTART_COUNT = 1 ]`,
+		"--master-port", port, "--max-restarts", "1")...)
+	p.Args = append([]string{"sh", "-c", `ulimit -n 128; exec "$@"`, "sh", p.Path}, p.Args[1:]...)
+	p.Path = "/bin/sh"
+	start(t, p)
+	ended := make(chan int)
+	go func() { ended <- p.exitCode() }()
+	for n := 0; n < 300; {
+		select {
+		case code := <-ended:
+			t.Fatalf("code %d after %d connections\n%s", code, n, p.stderr.String())
+		default:
+		}
+		conn, err := net.DialTimeout("tcp", "127.0.0.1:"+port, time.Second)
+		if err != nil { // it has not begun to listen
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		defer conn.Close()
+		n++
+	}
+	if err := os.WriteFile(held, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-ended; code != 0 {
+		t.Errorf("code %d\n%s%s", code, p.stdout.String(), p.stderr.String())
 	}
 }
 

@@ -41,6 +41,9 @@ func (o Options) reach(ctx context.Context, service string) (net.Conn, error) {
 		defer cancel()
 		if err := secure.HandshakeContext(ctx); err != nil {
 			conn.Close()
+			if auth.Dropped(err) {
+				return nil, fmt.Errorf("TLS: %w: node 0 needs tls_cert and tls_key if another node has any tls_…", err)
+			}
 			return nil, fmt.Errorf("TLS: %w", err)
 		}
 		conn = secure

@@ -111,7 +111,7 @@ func TestTLS(t *testing.T) {
 		{"the agent's of another authority", a.load(t, "node", "ca.pem", true), mix(other.load(t, "node", "ca.pem", false), a.load(t, "", "ca.pem", false)), "bad certificate|unknown certificate authority|certificate required"},
 		{"the coordinator's of another authority", other.load(t, "node", "", true), a.load(t, "", "ca.pem", false), "certificate signed by unknown authority"},
 		{"the coordinator's for another address", a.load(t, "elsewhere", "", true), a.load(t, "", "ca.pem", false), "certificate is valid for 10.0.0.1, not 127.0.0.1"},
-		{"TLS to a plain port", nil, a.load(t, "", "ca.pem", false), "EOF|TLS|reset"},
+		{"TLS to a plain port", nil, a.load(t, "", "ca.pem", false), "node 0 needs tls_cert and tls_key"},
 		{"plain to a TLS port", a.load(t, "node", "", true), nil, "it wants TLS: give all nodes --rdzv-conf tls_ca=FILE"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
