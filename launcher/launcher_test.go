@@ -72,6 +72,10 @@ func TestHostAddress(t *testing.T) {
 			if got := (Place{MasterAddr: ip.String(), MasterPort: 29500}).HostAddress(); got != ip.String() {
 				t.Errorf("the store is on this host at %s: %q, want the same", ip, got)
 			}
+			relayed := Place{MasterAddr: "127.0.0.1", MasterPort: 29500, Store: net.JoinHostPort(ip.String(), "29500")}
+			if got := relayed.HostAddress(); got != ip.String() {
+				t.Errorf("PyTorch's store is on loopback, octet's at %s: %q, want the latter", ip, got)
+			}
 		}
 	}
 }

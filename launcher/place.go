@@ -19,6 +19,7 @@
 package launcher
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"strconv"
@@ -78,17 +79,18 @@ func (p Place) Endpoint() string {
 func (p Place) Job() string { return fmt.Sprintf("%s/%d", p.RunID, p.Attempt) }
 
 // HostAddress is LocalAddr or, where the operator gave none, this host's address
-// on its way to MasterAddr: hosts that reach the store reach this host there. That
+// on its way to the store: hosts that reach that reach this host there. That
 // is loopback where the store is; it is empty if a name's way does not leave the
 // host, which then does not tell.
 func (p Place) HostAddress() string {
 	if p.LocalAddr != "" {
 		return p.LocalAddr
 	}
-	if p.MasterAddr == "localhost" || net.ParseIP(p.MasterAddr).IsLoopback() {
-		return p.MasterAddr
+	store := cmp.Or(p.Store, p.Endpoint())
+	if host, _, _ := net.SplitHostPort(store); host == "localhost" || net.ParseIP(host).IsLoopback() {
+		return host
 	}
-	conn, err := net.Dial("udp", p.Endpoint()) // chooses a route and sends nothing
+	conn, err := net.Dial("udp", store) // chooses a route and sends nothing
 	if err != nil {
 		return ""
 	}

@@ -6,7 +6,8 @@
 //	go build -o bin/ ./examples/allreduce
 //	go run ./cmd/octet run --nproc-per-node 4 bin/allreduce
 //
-// torchrun starts it as well, and alone it is a job of one rank.
+// torchrun starts it as well (with OCTET_JOB_TOKEN, by which the ranks know each
+// other), and alone it is a job of one rank.
 package main
 
 import (
