@@ -198,7 +198,7 @@ func TestListenBindsToTheAddressOnly(t *testing.T) {
 		}
 		ln.Close()
 	}
-	if _, err := Listen("192.0.2.1", 0); err == nil || !strings.Contains(err.Error(), "192.0.2.1 is not an address of this host") {
+	if _, err := Listen("203.0.113.77", 0); err == nil || !strings.Contains(err.Error(), "203.0.113.77 is not an address of this host") {
 		t.Errorf("an address of nobody: %v", err)
 	}
 }
