@@ -5,6 +5,7 @@ package agent
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -190,7 +191,7 @@ func (d *door) Close() (err error) {
 		close(d.closed)
 		err = d.gate.Close()
 		if d.torch != nil {
-			err = d.torch.Close()
+			err = errors.Join(err, d.torch.Close())
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
