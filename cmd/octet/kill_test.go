@@ -249,6 +249,30 @@ func TestTheNextStartSweeps(t *testing.T) {
 	}
 }
 
+// A start sweeps nothing of a job that runs.
+func TestAStartLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
+	p := octetProcess(t, twoRanks(`exec 9>$FIFO; echo ready >&9; until [ -e $DONE ]; do sleep 0.01; done; [ -d $OCTET_RUN_DIR ]`)...)
+	r := fifo(t, p)
+	done := t.TempDir() + "/done"
+	p.Env = append(p.Env, "DONE="+done)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, r, 2)
+	other := octetProcess(t, "run", "true")
+	other.Env = append(other.Env, "TMPDIR="+p.tmp())
+	if err := other.Run(); err != nil {
+		t.Errorf("%v\n%s", err, other.stderr.String())
+	}
+	if err := os.WriteFile(done, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.exitCode(); code != 0 {
+		t.Errorf("code %d\n%s", code, p.stderr.String())
+	}
+}
+
 // What a rank leaves behind at its good end may finish, for --shutdown-timeout.
 func TestRunLetsChildrenFinish(t *testing.T) {
 	t.Parallel()

@@ -24,7 +24,6 @@ type farAway struct {
 	delay  time.Duration // one way
 	rate   float64       // bytes a second either way; 0: without limit
 	hostOf func(rank int) int
-	world  int
 	sent   [2]atomic.Int64 // to host 0, to host 1
 	pipes  [2]sync.Mutex   // of the link, either way
 	free   [2]time.Time    // when the link has sent what it was given

@@ -4,6 +4,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"sync"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"octet/comm"
 	"octet/comm/store"
@@ -95,6 +98,34 @@ func TestIdleRanksSleep(t *testing.T) {
 	}
 	for _, c := range comms {
 		c.(comm.Control).Close()
+	}
+}
+
+// An abort rings at every rank; a rank that leaves hears itself alone.
+func TestListenersHearAnAbort(t *testing.T) {
+	mem, err := unix.Mmap(-1, 0, pageBytes(3), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(mem)
+	var pages [3]*page
+	heard := make(chan int, 3)
+	for i := range pages {
+		pages[i] = newPage(mem, i, 3)
+		go func() {
+			pages[i].listen()
+			heard <- i
+		}()
+	}
+	pages[1].hush()
+	if i := <-heard; i != 1 {
+		t.Errorf("rank %d heard, want rank 1, which leaves", i)
+	}
+	pages[0].tell(&comm.AbortError{Rank: 7, Err: errors.New("loss is NaN")})
+	<-heard
+	<-heard
+	if e := pages[2].look(); e == nil || e.Rank != 7 || e.Err.Error() != "loss is NaN" {
+		t.Errorf("on the page: %v", e)
 	}
 }
 

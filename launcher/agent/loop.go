@@ -60,7 +60,7 @@ func (a *agent) run(first bool) Result {
 	var beats, silent <-chan time.Time // none in the coordinator's own process
 	silence := time.NewTimer(a.BeatTimeout)
 	defer silence.Stop()
-	stopped := pauses{a.BeatEvery, time.Now()}
+	coordinator := newVigil(time.Now(), a.BeatEvery, a.BeatTimeout)
 	if !first {
 		a.beat()
 		ticker := time.NewTicker(a.BeatEvery)
@@ -74,7 +74,7 @@ func (a *agent) run(first bool) Result {
 				return a.lost(r.err)
 			}
 			a.heard = true
-			silence.Reset(a.BeatTimeout)
+			coordinator.heard = time.Now()
 			if result := a.handle(r.msg); result != nil {
 				return *result
 			}
@@ -92,14 +92,12 @@ func (a *agent) run(first bool) Result {
 		case <-beats:
 			a.beat()
 		case <-silent:
-			if stopped.at(time.Now()) == 0 {
-				return a.lost(fmt.Errorf("no sign of life for %v", a.BeatTimeout))
-			}
-			silence.Reset(a.BeatTimeout)
 		}
-		if stopped.at(time.Now()) > 0 {
-			silence.Reset(a.BeatTimeout)
+		left := coordinator.left(time.Now())
+		if left <= 0 && !first {
+			return a.lost(fmt.Errorf("no sign of life for %v", a.BeatTimeout))
 		}
+		silence.Reset(left)
 	}
 }
 

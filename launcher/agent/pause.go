@@ -22,3 +22,22 @@ func (p *pauses) at(now time.Time) time.Duration {
 	}
 	return gap - p.every
 }
+
+// vigil watches for the other side's signs of life.
+type vigil struct {
+	pauses
+	patience time.Duration
+	heard    time.Time
+}
+
+func newVigil(now time.Time, every, patience time.Duration) *vigil {
+	return &vigil{pauses{every, now}, patience, now}
+}
+
+// left is how long the other side may still be silent; 0 or less: it is lost.
+func (v *vigil) left(now time.Time) time.Duration {
+	if v.at(now) > 0 {
+		v.heard = now
+	}
+	return v.heard.Add(v.patience).Sub(now)
+}
