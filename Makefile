@@ -31,8 +31,8 @@ heavy: ## every test, those included that take minutes
 digests: ## the README's two runs, 300 steps each, against the bits of before (ten minutes and more; OCTET_CPU_ISA chooses the kernels)
 	OCTET_HEAVY=1 go test -timeout 60m -count 1 -run '^TestTheREADMEsRunKeepsItsBits$$' -v ./train
 
-kills: ## jobs that are killed, stopped and signaled at random moments, a few hundred
-	OCTET_HEAVY=1 go test -timeout 20m -count 1 -v -run 'Kill|Pause|SIGTERMWhile' ./cmd/octet
+kills: ## jobs that are killed, stopped and signaled at random moments, a few hundred, and one of 256 ranks
+	OCTET_HEAVY=1 go test -timeout 20m -count 1 -v -run 'Kill|Pause|SIGTERMWhile|ManyRanks' ./cmd/octet
 
 fuzz: ## whatever strangers can send, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth

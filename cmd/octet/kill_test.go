@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -247,6 +248,26 @@ func TestTheNextStartSweeps(t *testing.T) {
 	if left := p.left(t); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
+}
+
+// 256 ranks of one host meet, sum and end.
+func TestManyRanks(t *testing.T) {
+	n := often(24, 256)
+	program := t.TempDir() + "/allreduce"
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../examples/allreduce").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	start := time.Now()
+	p := octetProcess(t, "run", "--nproc-per-node", strconv.Itoa(n), program)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	code := p.exitCode()
+	t.Logf("%v and %v of processor time", time.Since(start).Round(time.Millisecond), p.ProcessState.UserTime()+p.ProcessState.SystemTime())
+	if want := fmt.Sprintf("%d ranks, sum %d\n", n, n); code != 0 || !strings.HasSuffix(p.stdout.String(), want) {
+		t.Errorf("code %d, stdout %q, want %q\n%s", code, p.stdout.String(), want, p.stderr.String())
+	}
+	p.nothingLeft(t)
 }
 
 // A start sweeps nothing of a job that runs.

@@ -107,7 +107,7 @@ func (g *Group) run() {
 	go func() {
 		g.supervise(ended)
 		if !failed.Load() {
-			g.wait()
+			g.letFinish()
 		}
 		killDescendants(g.host.guard.pid(), true)
 		for _, w := range g.workers {
@@ -140,9 +140,9 @@ func (g *Group) supervise(ended <-chan struct{}) {
 	}
 }
 
-// wait gives processes that outlive ranks which exited 0 (an upload, a last write)
+// letFinish gives processes that outlive ranks which exited 0 (an upload, a last write)
 // the time to end by themselves, until a Stop.
-func (g *Group) wait() {
+func (g *Group) letFinish() {
 	end := time.After(g.linger)
 	pause := time.Millisecond
 	for len(living(g.host.guard.pid(), true)) > 0 {

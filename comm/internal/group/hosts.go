@@ -66,23 +66,32 @@ func (h *hosts) close() error {
 	return errors.Join(h.inner.link.Close(), h.outer.link.Close())
 }
 
-// betweenHosts returns how hosts do the call together, nil if it goes from each
-// rank to each.
-func (c *call) betweenHosts() func() error {
-	if c.g.hosts == nil {
-		return nil
-	}
+// betweenHosts reports whether hosts do the call together, and not each rank with
+// each.
+func (c *call) betweenHosts() bool {
 	switch {
-	case c.sig.Kind == comm.AllGather:
-		return c.gatherHosts
-	case c.sig.Kind == comm.Broadcast:
-		return c.broadcastHosts
+	case c.g.hosts == nil:
+		return false
+	case c.sig.Kind == comm.AllGather, c.sig.Kind == comm.Broadcast:
+		return true
 	case slices.Contains(c.types, dtype.BFloat16):
-		return nil
-	case c.sig.Kind == comm.ReduceScatter, c.sig.Kind == comm.AllReduce && c.layout.Total > directBytes:
-		return c.chain
+		return false
 	}
-	return nil
+	return c.sig.Kind == comm.ReduceScatter || c.sig.Kind == comm.AllReduce && c.layout.Total > directBytes
+}
+
+// moveBetweenHosts goes through the rounds of such a call.
+func (c *call) moveBetweenHosts() error {
+	if err := c.agree(); err != nil {
+		return err
+	}
+	switch c.sig.Kind {
+	case comm.AllGather:
+		return c.gatherHosts()
+	case comm.Broadcast:
+		return c.broadcastHosts()
+	}
+	return c.chain()
 }
 
 // agree compares the calls of all ranks, which may want their data to go different

@@ -103,11 +103,8 @@ func (c *call) move() error {
 	g := c.g
 	c.first = g.round
 	c.root = int(c.sig.Root)
-	if move := c.betweenHosts(); move != nil {
-		if err := c.agree(); err != nil {
-			return err
-		}
-		return move()
+	if c.betweenHosts() {
+		return c.moveBetweenHosts()
 	}
 	if c.sig.Kind == comm.AllReduce && (c.layout.Total > directBytes || g.lends()) {
 		return newSliced(c).run()
