@@ -30,9 +30,11 @@ type row struct {
 
 // rows is the import table, from the top of the house to its ground.
 var rows = []row{
-	{folders: []string{"cmd", "examples", "test", "bench"}, modules: []string{"github.com/", "go.uber.org/zap", "golang.org/x/", "google.golang.org/"}, backends: true,
+	{folders: []string{"cmd", "examples", "test", "bench"}, modules: []string{"github.com/", "go.uber.org/zap", "golang.org/x/", "google.golang.org/"},
 		reason: "programs put the parts together; nothing imports a program"},
-	{folders: []string{"train", "launcher"}, modules: []string{"github.com/hashicorp/go-multierror", "github.com/spf13/pflag", "go.uber.org/zap", "golang.org/x/sys", "google.golang.org/"}, backends: true,
+	{folders: []string{"backend"}, backends: true,
+		reason: "the one place that chooses a device and a transport: programs and tests ask it, so that all of them run on any"},
+	{folders: []string{"train", "launcher"}, modules: []string{"github.com/hashicorp/go-multierror", "github.com/spf13/pflag", "go.uber.org/zap", "golang.org/x/sys", "google.golang.org/"},
 		reason: "the launcher starts any program, and the step loop does not know how its rank was started"},
 	{folders: []string{"models/llama/plan"},
 		reason: "with parallel, the only place that knows fp8, tp and fsdp together"},
@@ -45,10 +47,10 @@ var rows = []row{
 	{folders: []string{"models/llama"}, reason: "a model is mathematics and names: it knows no parallelism and no float8"},
 	{folders: []string{"nn"}, reason: "modules know no parallelism and no float8: features decorate them from above"},
 	{folders: []string{"dtensor"}, reason: "layouts are pure functions of shapes and mesh; modules and features build on them"},
-	{folders: []string{"nccl"}, cgo: true, reason: "one implementation of comm, chosen by the programs"},
+	{folders: []string{"nccl"}, cgo: true, reason: "one implementation of comm, chosen by package backend"},
 	{folders: []string{"comm"}, modules: []string{"golang.org/x/sys"}, reason: "a collective moves tensors between ranks, whatever they mean"},
 	{folders: []string{"device/cpu", "device/cuda"}, modules: []string{"golang.org/x/sys"}, cgo: true,
-		reason: "implementations of device: whoever needs a device takes the interface, programs open it"},
+		reason: "implementations of device: whoever needs a device takes the interface, package backend opens it"},
 	{folders: []string{"device"}, reason: "kernels compute on tensors; a device knows of no other rank"},
 	{folders: []string{"tensor"}, reason: "a noun: shape, dtype, buffer"},
 	{folders: []string{"dtype"}, reason: "a noun: numbers and their rounding"},
@@ -64,9 +66,25 @@ var rows = []row{
 	{folders: []string{"internal"}, modules: []string{"golang.org/x/sys", "github.com/google/go-cmp"}, reason: "helpers of everyone, so they may need no one"},
 }
 
-// backends implement device.Device and comm.Comm: all but the rows that choose
-// one take the interface.
-var backends = []string{"device/cpu", "device/cuda", "device/null", "comm/local", "comm/host", "nccl"}
+// devices and transports implement device.Device and comm.Comm: all but the row
+// that chooses one take the interface.
+var (
+	devices    = []string{"device/cpu", "device/cuda", "device/null"}
+	transports = []string{"comm/local", "comm/host", "nccl"}
+)
+
+// exempt are tests that open a device or a transport themselves; all others
+// have test/ranks do it, and so run on the device that OCTET_TEST_DEVICE names.
+var exempt = []struct {
+	folder string
+	open   []string // what they may open
+	reason string
+}{
+	{"comm", transports, "transports are tested as what they are, and recorded; their devices come from test/ranks"},
+	{"fp8", slices.Concat(devices, transports), "to be moved to test/ranks"},
+	{"fsdp", slices.Concat(devices, transports), "to be moved to test/ranks"},
+	{"train", slices.Concat(devices, transports), "to be moved to test/ranks"},
+}
 
 // pkg is the part of a `go list -json` record that the checks read.
 type pkg struct {
@@ -76,6 +94,8 @@ type pkg struct {
 	Doc        string
 	Imports    []string
 	CgoFiles   []string
+
+	TestImports, XTestImports []string
 }
 
 const module = "octet"
@@ -125,8 +145,8 @@ func breaches(p pkg) []string {
 			if ok && m <= n && !sameFolder {
 				breach("may not import %s", imp)
 			}
-			if backend(imp) && !rows[n].backends && !sameFolder {
-				breach("may not import %s, a backend that programs choose", imp)
+			if (among(devices, imp) || among(transports, imp)) && !rows[n].backends && !sameFolder {
+				breach("may not import %s, which package backend chooses", imp)
 			}
 		case strings.Contains(strings.Split(imp, "/")[0], "."):
 			if !slices.ContainsFunc(rows[n].modules, func(m string) bool { return strings.HasPrefix(imp, m) }) {
@@ -134,18 +154,35 @@ func breaches(p pkg) []string {
 			}
 		}
 	}
+	for _, imp := range slices.Concat(p.TestImports, p.XTestImports) {
+		_, other, _ := place(imp)
+		chosen := among(devices, imp) || among(transports, imp)
+		if chosen && other != folder && !rows[n].backends && !isExempt(p.ImportPath, imp) {
+			found = append(found, fmt.Sprintf("%s: its tests may not import %s: ranks and devices come from octet/test/ranks, so that tests run on any", p.ImportPath, imp))
+		}
+	}
 	return found
 }
 
-func backend(path string) bool {
-	return slices.ContainsFunc(backends, func(b string) bool { return within(path, module+"/"+b) })
+// among reports whether path is one of the module's folders or below it.
+func among(folders []string, path string) bool {
+	return slices.ContainsFunc(folders, func(f string) bool { return within(path, module+"/"+f) })
+}
+
+func isExempt(path, imp string) bool {
+	for _, e := range exempt {
+		if within(path, module+"/"+e.folder) && among(e.open, imp) {
+			return true
+		}
+	}
+	return false
 }
 
 // list asks the go command for every package of the module, as built with cgo
 // or without.
 func list(t *testing.T, cgo string) []pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Name,Dir,Doc,Imports,CgoFiles", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Name,Dir,Doc,Imports,CgoFiles,TestImports,XTestImports", "./...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	out, err := cmd.Output()
 	if err != nil {
@@ -185,7 +222,15 @@ func TestTheTableForbids(t *testing.T) {
 		{"and the other way round", pkg{ImportPath: "octet/fp8", Imports: []string{"octet/fsdp"}}, "stop working alone"},
 		{"the model imports a feature", pkg{ImportPath: "octet/models/llama", Imports: []string{"octet/tp"}}, "knows no parallelism"},
 		{"its plan may", pkg{ImportPath: "octet/models/llama/plan", Imports: []string{"octet/fp8", "octet/fsdp", "octet/models/llama"}}, ""},
-		{"a module imports a backend", pkg{ImportPath: "octet/nn", Imports: []string{"octet/device/cpu"}}, "a backend that programs choose"},
+		{"a module imports a backend", pkg{ImportPath: "octet/nn", Imports: []string{"octet/device/cpu"}}, "which package backend chooses"},
+		{"a program too", pkg{ImportPath: "octet/cmd/octet", Imports: []string{"octet/comm/host"}}, "which package backend chooses"},
+		{"it chooses", pkg{ImportPath: "octet/backend", Imports: []string{"octet/comm/host", "octet/device/cpu"}}, ""},
+		{"a test opens a device", pkg{ImportPath: "octet/nn", XTestImports: []string{"octet/device/cpu"}}, "come from octet/test/ranks"},
+		{"a test in the package", pkg{ImportPath: "octet/nn", TestImports: []string{"octet/comm/local"}}, "come from octet/test/ranks"},
+		{"a test has ranks", pkg{ImportPath: "octet/nn", TestImports: []string{"octet/test/ranks"}}, ""},
+		{"a device's own test", pkg{ImportPath: "octet/device/cpu", XTestImports: []string{"octet/device/cpu"}}, ""},
+		{"a transport's own test", pkg{ImportPath: "octet/comm/record", XTestImports: []string{"octet/comm/local"}}, ""},
+		{"a transport's test opens a device", pkg{ImportPath: "octet/comm/local", XTestImports: []string{"octet/device/cpu"}}, "come from octet/test/ranks"},
 		{"a row above", pkg{ImportPath: "octet/dtensor", Imports: []string{"octet/nn"}}, "pure functions"},
 		{"the gang imports a module", pkg{ImportPath: "octet/launcher/gang", Imports: []string{"google.golang.org/grpc"}}, "pure state"},
 		{"the agent may", pkg{ImportPath: "octet/launcher/agent", Imports: []string{"google.golang.org/grpc", "octet/launcher/gang"}}, ""},

@@ -24,19 +24,12 @@ import (
 	"net"
 	"strconv"
 
-	"octet/comm"
 	"octet/internal/auth"
 )
 
 // StoreVar is the environment variable by which octet's launcher tells its ranks
 // where their store is. What is at MASTER_ADDR:MASTER_PORT is for PyTorch's ranks.
 const StoreVar = "OCTET_STORE"
-
-// Rank is what the main function of one rank is given: a value, never a global.
-type Rank struct {
-	Place
-	Comm comm.Comm
-}
 
 // LocalAddrVar tells the ranks of a host the address of --local-addr. Torchrun has
 // no variable for it.

@@ -6,20 +6,16 @@ import (
 	"iter"
 	"testing"
 
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/nn"
 	"octet/nn/nntest"
+	"octet/test/ranks"
 )
 
 // rig runs modules on the portable kernels.
 func rig(t *testing.T) *nntest.Rig {
 	t.Helper()
-	dev, err := cpu.Open(cpu.Options{ISA: "portable"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return nntest.New(t, dev, dtype.Float32)
+	return nntest.New(t, ranks.Device(t, ranks.Options{ISA: "portable"}), dtype.Float32)
 }
 
 func TestBackwardIsTheDerivativeOfForward(t *testing.T) {

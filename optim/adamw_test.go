@@ -10,18 +10,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"octet/checkpoint/safetensors"
-
-	"octet/comm/local"
 	"octet/device"
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/nn"
 	"octet/tensor"
+	"octet/test/ranks"
 )
 
 // rig is one rank with its parameters.
@@ -33,17 +29,10 @@ type rig struct {
 
 func newRig(t *testing.T, isa string) *rig {
 	t.Helper()
-	dev, err := cpu.Open(cpu.Options{ISA: isa})
-	if err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() {
-		if err := dev.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return &rig{dev, dev.NewStream("test"), device.NewPool(dev)}
+	return rigOn(ranks.Device(t, ranks.Options{ISA: isa}))
 }
+
+func rigOn(dev device.Device) *rig { return &rig{dev, dev.NewStream("test"), device.NewPool(dev)} }
 
 // param is a parameter of rows rows and one row of padding, which holds junk.
 func (r *rig) param(name string, rows, cols int) *nn.Param {
@@ -234,26 +223,24 @@ func TestClipIsTheGlobalNorm(t *testing.T) {
 		{"squares beyond float32", [][]float32{{3e19}, {4e19}}, 1, inf, nan},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var wg sync.WaitGroup
-			for rank, g := range local.New(len(tt.shares), local.Options{Timeout: 10 * time.Second}) {
-				r := newRig(t, "portable")
-				share := tt.shares[rank]
+			ranks.Run(t, len(tt.shares), ranks.Options{ISA: "portable"}, func(rank *ranks.Rank) error {
+				r := rigOn(rank.Device)
+				share := tt.shares[rank.Global]
 				p := r.param("w", len(share), 1)
 				r.put(p.LocalGrad(), share)
 				c := NewClipper(r.pool, []*nn.Param{p})
-				wg.Go(func() {
-					c.Measure(r.s, g, tt.max)
-					norm, coef := make([]float32, 1), make([]float32, 1)
-					r.s.Download(device.Float32Bytes(norm), c.Norm)
-					r.s.Download(device.Float32Bytes(coef), c.Coef)
-					if err := r.s.Sync(); err != nil {
-						t.Error(err)
-					} else if !same(norm[0], tt.norm) || !same(coef[0], tt.coef) {
-						t.Errorf("rank %d: norm %v, coefficient %v, want %v and %v", rank, norm[0], coef[0], tt.norm, tt.coef)
-					}
-				})
-			}
-			wg.Wait()
+				c.Measure(r.s, rank.World, tt.max)
+				norm, coef := make([]float32, 1), make([]float32, 1)
+				r.s.Download(device.Float32Bytes(norm), c.Norm)
+				r.s.Download(device.Float32Bytes(coef), c.Coef)
+				if err := r.s.Sync(); err != nil {
+					return err
+				}
+				if !same(norm[0], tt.norm) || !same(coef[0], tt.coef) {
+					return fmt.Errorf("norm %v, coefficient %v, want %v and %v", norm[0], coef[0], tt.norm, tt.coef)
+				}
+				return nil
+			})
 		})
 	}
 }
@@ -286,7 +273,8 @@ func TestNormOfTheGoldenGradients(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer set.Close()
-	r := newRig(t, "portable")
+	rank := ranks.Open(t, 1, ranks.Options{ISA: "portable"})[0]
+	r := rigOn(rank.Device)
 	var params []*nn.Param
 	for _, name := range set.Names() {
 		if !strings.HasPrefix(name, "grad.") {
@@ -301,7 +289,7 @@ func TestNormOfTheGoldenGradients(t *testing.T) {
 		params = append(params, p)
 	}
 	c := NewClipper(r.pool, params)
-	c.Measure(r.s, local.New(1, local.Options{})[0], 1)
+	c.Measure(r.s, rank.World, 1)
 	if got, want := r.get(t, c.Norm)[0], float32(run.Steps[0].GradNorm); len(params) != 21 || math.Abs(float64(got/want-1)) > 1e-6 {
 		t.Errorf("norm of %d gradients %v, want %v", len(params), got, want)
 	}

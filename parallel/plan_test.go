@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"octet/comm/local"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/models/llama"
 	"octet/nn"
 	"octet/parallel"
+	"octet/test/ranks"
 )
 
 func model() nn.Module {
@@ -79,7 +79,7 @@ func TestFloat8ComesBeforeSharding(t *testing.T) {
 	if err := p.Convert(&m); err != nil {
 		t.Fatal(err)
 	}
-	f, err := p.Shard(&m, local.New(1, local.Options{})[0])
+	f, err := p.Shard(&m, ranks.Open(t, 1, ranks.Options{})[0].World)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,27 +21,28 @@ import (
 
 // Check reports everything that would stop a run of cfg on world ranks, local of
 // them on this host, before its first step: the memory it needs and the files it
-// reads and writes among it. It writes nothing. A launcher calls it before any rank
-// starts. Where the hosts have to meet before their ranks can be counted, world is
+// reads and writes among it. memory is the bytes that are free for the local ranks
+// together, of their host or their devices; 0 is not known. It writes nothing. A launcher calls
+// it before any rank starts. Where the hosts have to meet before their ranks can be counted, world is
 // config.AnyWorld, and CheckWorld follows.
-func Check(cfg *config.Config, world, local int) error {
+func Check(cfg *config.Config, world, local int, memory int64) error {
 	if err := plan.Check(cfg, world); err != nil {
 		return err
 	}
-	var memory error
+	var tooLarge error
 	if world != config.AnyWorld {
-		memory = checkMemory(cfg, world, local)
+		tooLarge = checkMemory(cfg, world, local, memory)
 	}
-	return errors.Join(memory, checkData(cfg), checkWeights(cfg), checkOutput(cfg))
+	return errors.Join(tooLarge, checkData(cfg), checkWeights(cfg), checkOutput(cfg))
 }
 
 // CheckWorld is the part of Check that depends on the number of ranks. It reads
 // no files, and is quick.
-func CheckWorld(cfg *config.Config, world, local int) error {
+func CheckWorld(cfg *config.Config, world, local int, memory int64) error {
 	if err := cfg.Validate(world); err != nil {
 		return err
 	}
-	return checkMemory(cfg, world, local)
+	return checkMemory(cfg, world, local, memory)
 }
 
 // checkOutput asks whether the dump folder, or the folder that it would be made

@@ -24,7 +24,7 @@ func checked(t *testing.T, args []string) error {
 	if err != nil {
 		return err
 	}
-	return Check(cfg, 2, 2)
+	return Check(cfg, 2, 2, 64<<30)
 }
 
 // TestBadWeightsAreNamed before any rank starts.
@@ -221,11 +221,7 @@ func TestAModelThatDoesNotFitIsRefused(t *testing.T) {
 		{2, 2, 160 * gib, nil},
 		{1, 1, 0, nil}, // not known
 	} {
-		n, err := memoryNeed(cfg, tt.world)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = n.check("8B", tt.local, tt.memory)
+		err := checkMemory(cfg, tt.world, tt.local, tt.memory)
 		if (err != nil) != (tt.want != nil) {
 			t.Errorf("%d ranks, %d here, %d bytes: error %v", tt.world, tt.local, tt.memory, err)
 		}
@@ -234,6 +230,9 @@ func TestAModelThatDoesNotFitIsRefused(t *testing.T) {
 				t.Errorf("error %v\nwithout %s", err, want)
 			}
 		}
+	}
+	if err := Check(cfg, 1, 1, 64*gib); err == nil || !strings.Contains(err.Error(), "64.0 GiB of memory") {
+		t.Errorf("Check: error %v, want one about the memory", err)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"octet/config"
 	"octet/dtype"
 	"octet/fsdp"
-	"octet/metrics"
 	"octet/models/llama"
 	"octet/models/llama/plan"
 	"octet/nn"
@@ -94,12 +93,12 @@ func layerBytes(a llama.Args, act, cast int) int {
 
 // checkMemory refuses a model that the ranks of this host cannot hold: without
 // it the kernel would kill one of them after minutes.
-func checkMemory(cfg *config.Config, world, local int) error {
+func checkMemory(cfg *config.Config, world, local int, memory int64) error {
 	n, err := memoryNeed(cfg, world)
 	if err != nil {
 		return err
 	}
-	return n.check(cfg.Model.Flavor, local, metrics.FreeMemory())
+	return n.check(cfg.Model.Flavor, local, memory)
 }
 
 // check compares with what is free on a host, in bytes; 0 is not known.

@@ -38,7 +38,7 @@ func TestLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		ranks := c.Int(t, "ranks", 1)
-		if err := Check(cfg, ranks, ranks); err != nil {
+		if err := Check(cfg, ranks, ranks, 0); err != nil {
 			t.Fatal(err)
 		}
 		core, logs := observer.New(zap.DebugLevel)

@@ -34,7 +34,7 @@ func onRanksOf(t *testing.T, ranks int, args []string, change func(rank int, j *
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(cfg, ranks, ranks); err != nil {
+	if err := Check(cfg, ranks, ranks, 0); err != nil {
 		t.Fatal(err)
 	}
 	errs := make([]error, ranks)

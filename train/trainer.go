@@ -4,7 +4,7 @@
 // torchtitan's trainer does it, on one rank of a job.
 //
 //	cfg, err := config.Load(args)
-//	err = train.Check(cfg, world, local)                // before any rank starts
+//	err = train.Check(cfg, world, local, memory)        // before any rank starts
 //	err = train.Run(ctx, train.Job{Config: cfg, Device: dev, World: comm, Log: log})
 //
 // or, to look at every step:

@@ -16,8 +16,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"octet/backend"
 	"octet/device"
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/internal/rng"
 	"octet/tensor"
@@ -61,7 +61,7 @@ func runBench(ctx context.Context, args []string) error {
 		}
 		list = append(list, shape)
 	}
-	return benchMatMul(ctx, os.Stdout, cpu.Options{Threads: *threads, ISA: *isa}, list, *spend)
+	return benchMatMul(ctx, os.Stdout, backend.Options{Threads: *threads, ISA: *isa}, list, *spend)
 }
 
 func parseShape(text string) (shape [3]int, err error) {
@@ -129,13 +129,20 @@ func linearProducts(s device.Stream, pool *device.Pool, t benchType, m, k, n int
 }
 
 // benchMatMul prints a table.
-func benchMatMul(ctx context.Context, w io.Writer, o cpu.Options, shapes [][3]int, spend time.Duration) error {
-	peak, bf16Peak := cpu.MeasurePeak()
-	fmt.Fprintf(w, "peak of a core: f32 FMA %.0f GFLOP/s, bf16 dot %.0f GFLOP/s (0: none)\n", peak/1e9, bf16Peak/1e9)
+func benchMatMul(ctx context.Context, w io.Writer, o backend.Options, shapes [][3]int, spend time.Duration) error {
+	dev, err := backend.OpenDevice(o)
+	if err != nil {
+		return err
+	}
+	peak, cores := dev.Peak(dtype.Float32), float64(o.Threads)
+	fmt.Fprintf(w, "peak of a core: f32 FMA %.0f GFLOP/s, bf16 dot %.0f GFLOP/s (0: none)\n", peak/cores/1e9, dev.Peak(dtype.BFloat16)/cores/1e9)
+	if err := dev.Close(); err != nil {
+		return err
+	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "M\tK\tN\tproduct\ttype\tGFLOP/s\t% of f32 peak\tratio to f32\t")
 	for _, shape := range shapes {
-		if err := benchShape(ctx, table, o, shape, peak*float64(o.Threads), spend); err != nil {
+		if err := benchShape(ctx, table, o, shape, peak, spend); err != nil {
 			return fmt.Errorf("bench: %w", err)
 		}
 	}
@@ -144,8 +151,8 @@ func benchMatMul(ctx context.Context, w io.Writer, o cpu.Options, shapes [][3]in
 
 // benchShape prints the rows of one shape. The types of a product are measured
 // in turns, so that their ratios hold on a machine that does other work as well.
-func benchShape(ctx context.Context, w io.Writer, o cpu.Options, shape [3]int, peak float64, spend time.Duration) (err error) {
-	dev, err := cpu.Open(o)
+func benchShape(ctx context.Context, w io.Writer, o backend.Options, shape [3]int, peak float64, spend time.Duration) (err error) {
+	dev, err := backend.OpenDevice(o)
 	if err != nil {
 		return err
 	}

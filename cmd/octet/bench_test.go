@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"octet/device/cpu"
+	"octet/backend"
 )
 
 func TestBenchMatMulHasARowPerProductAndType(t *testing.T) {
 	var out bytes.Buffer
-	if err := benchMatMul(t.Context(), &out, cpu.Options{Threads: 1}, [][3]int{{48, 32, 64}}, 1); err != nil {
+	if err := benchMatMul(t.Context(), &out, backend.Options{Threads: 1}, [][3]int{{48, 32, 64}}, 1); err != nil {
 		t.Fatal(err)
 	}
 	for _, product := range []string{"output", "grad_input", "grad_weight"} {

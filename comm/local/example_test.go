@@ -6,16 +6,16 @@ import (
 	"fmt"
 	"sync"
 
+	"octet/backend"
 	"octet/comm"
 	"octet/comm/local"
 	"octet/device"
-	"octet/device/cpu"
 	"octet/dtype"
 )
 
 // Two goroutine ranks gather their tensors, each on a stream of its own.
 func ExampleNew() {
-	dev, err := cpu.Open(cpu.Options{Threads: 1})
+	dev, err := backend.OpenDevice(backend.Options{})
 	if err != nil {
 		panic(err)
 	}

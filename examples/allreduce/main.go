@@ -18,10 +18,9 @@ import (
 	"os"
 	"time"
 
+	"octet/backend"
 	"octet/comm"
-	"octet/comm/host"
 	"octet/device"
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/launcher"
 )
@@ -42,29 +41,17 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer) (err er
 	if err != nil {
 		return err
 	}
-	store, closeStore, err := launcher.OpenStore(ctx, place)
+	rank, err := backend.Open(ctx, place, backend.Options{Timeout: timeout})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeStore()) }()
-	world, err := host.Connect(ctx, host.Config{
-		Rank: place.Global, World: place.World, Store: store, RunID: place.RunID, Secret: place.Secret,
-		Address: place.HostAddress(), Source: place.LocalAddr, Timeout: timeout,
-	})
-	if err != nil {
-		return err
-	}
-	dev, err := cpu.Open(cpu.Options{Threads: 1})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, world.(comm.Control).Close(), dev.Close()) }()
+	defer func() { err = errors.Join(err, rank.Close()) }()
 
-	stream := dev.NewStream("main")
-	one := device.NewPool(dev).New(dtype.Float32, 1)
+	stream := rank.Device.NewStream("main")
+	one := device.NewPool(rank.Device).New(dtype.Float32, 1)
 	sum := make([]float32, 1)
 	stream.Upload(one, device.Float32Bytes([]float32{1}))
-	world.AllReduce(stream, comm.T(one), comm.Sum)
+	rank.World.AllReduce(stream, comm.T(one), comm.Sum)
 	stream.Download(device.Float32Bytes(sum), one)
 	if err := stream.Sync(); err != nil {
 		return err

@@ -9,14 +9,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 
+	"octet/backend"
 	"octet/comm"
-	"octet/comm/local"
 	"octet/device"
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -39,28 +39,32 @@ func main() {
 }
 
 func run(out io.Writer) error {
-	world := local.New(ranks, local.Options{})
-	return launcher.Run(context.Background(), ranks, func(_ context.Context, rank int) error {
-		err := train(world[rank], out)
-		if err != nil {
-			world[rank].Abort(err) // or the other rank would wait for this one
-		}
-		return err
-	})
-}
-
-func train(world comm.Comm, out io.Writer) error {
-	dev, err := cpu.Open(cpu.Options{})
+	list, err := backend.Local(ranks, backend.Options{})
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
+	err = launcher.Run(context.Background(), ranks, func(_ context.Context, rank int) error {
+		err := train(list[rank], out)
+		if err != nil {
+			list[rank].World.Abort(err) // or the other rank would wait for this one
+		}
+		return err
+	})
+	for _, rank := range list {
+		err = errors.Join(err, rank.Close())
+	}
+	return err
+}
+
+func train(rank *backend.Rank, out io.Writer) error {
+	dev, world := rank.Device, rank.World
 
 	// Structure: a Llama, its linear layers in float8, its parts as FSDP units.
 	var model nn.Module = llama.New(llama.Args{Dim: 64, Layers: 2, Heads: 4, KVHeads: 2, Vocab: 64, FFNHiddenDim: 128, NormEps: 1e-5, RopeTheta: 1e4}, seq)
 	cfg := fp8.DefaultConfig()
 	cfg.EnableFsdpFloat8AllGather = true
-	if model, err = fp8.ConvertToFloat8Training(model, cfg, fp8.FilterFQNs("output")); err != nil {
+	model, err := fp8.ConvertToFloat8Training(model, cfg, fp8.FilterFQNs("output"))
+	if err != nil {
 		return err
 	}
 	sharded, err := fsdp.New(world, fsdp.Options{Param: dtype.BFloat16})

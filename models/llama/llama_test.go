@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/nn"
 	"octet/nn/nntest"
+	"octet/test/ranks"
 )
 
 // torchtitan's names of a layer, in the order of the state dict.
@@ -133,11 +133,7 @@ func tiny(tied bool) Args {
 
 func rig(t *testing.T) *nntest.Rig {
 	t.Helper()
-	dev, err := cpu.Open(cpu.Options{ISA: "portable"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return nntest.New(t, dev, dtype.Float32)
+	return nntest.New(t, ranks.Device(t, ranks.Options{ISA: "portable"}), dtype.Float32)
 }
 
 func TestBackwardOfTheWholeModel(t *testing.T) {
@@ -169,11 +165,7 @@ func TestFirstLossIsOfGuessing(t *testing.T) {
 				args.Dim = width
 			}
 			args.Layers, args.Vocab = 1, 4096
-			dev, err := cpu.Open(cpu.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := nntest.New(t, dev, dtype.BFloat16)
+			r := nntest.New(t, ranks.Device(t, ranks.Options{}), dtype.BFloat16)
 			m := New(args, seq)
 			r.Load(m, func(p *nn.Param) []float32 {
 				x := make([]float32, p.Numel())

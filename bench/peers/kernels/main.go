@@ -14,8 +14,8 @@ import (
 	"os"
 	"time"
 
+	"octet/backend"
 	"octet/device"
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/internal/rng"
 	"octet/tensor"
@@ -29,13 +29,13 @@ func main() {
 }
 
 func run(out io.Writer) (err error) {
-	dev, err := cpu.Open(cpu.Options{Threads: 1})
+	dev, err := backend.OpenDevice(backend.Options{Threads: 1})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
 	b := &bench{pool: device.NewPool(dev), stream: dev.NewStream("bench"), out: json.NewEncoder(out)}
-	f32, bf16 := cpu.MeasurePeak()
+	f32, bf16 := dev.Peak(dtype.Float32), dev.Peak(dtype.BFloat16)
 	b.say("peak of FMA, or of the dot product", "f32", "GFLOP/s", f32/1e9)
 	if bf16 > 0 {
 		b.say("peak of FMA, or of the dot product", "bf16", "GFLOP/s", bf16/1e9)

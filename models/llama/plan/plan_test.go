@@ -5,13 +5,11 @@ package plan
 import (
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"octet/comm/local"
 	"octet/config"
 	"octet/internal/datadriven"
+	"octet/test/ranks"
 )
 
 // TestPlans runs testdata/*.txt: the input of a case is a command line.
@@ -24,37 +22,31 @@ func TestPlans(t *testing.T) {
 		if err != nil {
 			return err.Error() + "\n"
 		}
-		ranks := c.Int(t, "ranks", 1)
-		if err := Check(cfg, ranks); err != nil {
+		n := c.Int(t, "ranks", 1)
+		if err := Check(cfg, n); err != nil {
 			return err.Error() + "\n"
 		}
 		if c.Cmd == "check" {
 			return "ok\n"
 		}
-		return printed(t, cfg, ranks, c.Int(t, "rank", 0))
+		return printed(t, cfg, n, c.Int(t, "rank", 0))
 	})
 }
 
 // printed is the plan of one rank; making it is a collective of all.
-func printed(t *testing.T, cfg *config.Config, ranks, rank int) string {
-	texts := make([]string, ranks)
-	var wg sync.WaitGroup
-	for i, g := range local.New(ranks, local.Options{Timeout: 10 * time.Second}) {
-		wg.Go(func() {
-			model, p, err := Build(cfg)
-			if err != nil {
-				t.Error(err)
-				g.Abort(err)
-				return
-			}
-			f, err := p.Shard(&model, g)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			texts[i] = fmt.Sprint(p) + f.Plan()
-		})
-	}
-	wg.Wait()
+func printed(t *testing.T, cfg *config.Config, n, rank int) string {
+	texts := make([]string, n)
+	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
+		model, p, err := Build(cfg)
+		if err != nil {
+			return err
+		}
+		f, err := p.Shard(&model, r.World)
+		if err != nil {
+			return err
+		}
+		texts[r.Global] = fmt.Sprint(p) + f.Plan()
+		return nil
+	})
 	return texts[rank]
 }

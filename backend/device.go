@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"octet/device"
+	"octet/device/cpu"
+	"octet/dtype"
+	"octet/metrics"
+)
+
+// ErrNotHere is within the error of a device, or a part of one, that this build
+// knows and this machine has not; the rest of the error says what it needs.
+var ErrNotHere = errors.New("not on this machine")
+
+// kind is a device that this build has.
+type kind struct {
+	name string
+	open func(Options) (*Device, error)
+	// memory is the bytes that are free for the given number of ranks on one host
+	// together; 0 is not known.
+	memory func(ranks int) int64
+}
+
+func kinds() []kind {
+	return []kind{
+		{"cpu", openCPU, func(int) int64 { return metrics.FreeMemory() }},
+	}
+}
+
+// Devices are the names of the devices that this build has.
+func Devices() (names []string) {
+	for _, k := range kinds() {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+func find(name string) (kind, error) {
+	if name == "" {
+		name = "cpu"
+	}
+	for _, k := range kinds() {
+		if k.name == name {
+			return k, nil
+		}
+	}
+	return kind{}, fmt.Errorf("there is no device %q in this build; there is: %s", name, strings.Join(Devices(), ", "))
+}
+
+// Memory is the bytes that are free for the ranks on one host together: of the
+// host or of their devices; 0 is not known.
+func Memory(device string, ranks int) (int64, error) {
+	k, err := find(device)
+	if err != nil {
+		return 0, err
+	}
+	return k.memory(ranks), nil
+}
+
+// OpenDevice opens a device alone; of the options it reads Device, Threads and
+// ISA.
+func OpenDevice(o Options) (*Device, error) {
+	k, err := find(o.Device)
+	if err != nil {
+		return nil, err
+	}
+	return k.open(o)
+}
+
+// Device is an open device, and what a program may ask of its kind.
+type Device struct {
+	device.Device
+	// Peak measures what it multiplies at most with operands of a type, all its
+	// threads together, in FLOP/s; 0 where it has no unit of its own for them.
+	Peak func(operands dtype.Type) float64
+	// Warning says why this device is slower than the machine could be; empty
+	// where it is not.
+	Warning string
+
+	mu      sync.Mutex
+	streams []device.Stream
+}
+
+// NewStream starts a stream, as device.Device says.
+func (d *Device) NewStream(name string) device.Stream {
+	s := d.Device.NewStream(name)
+	d.mu.Lock()
+	d.streams = append(d.streams, s)
+	d.mu.Unlock()
+	return s
+}
+
+// wait returns when all streams are idle, with their errors.
+func (d *Device) wait() error {
+	d.mu.Lock()
+	streams := d.streams
+	d.streams = nil
+	d.mu.Unlock()
+	var errs []error
+	for _, s := range streams {
+		errs = append(errs, s.Sync())
+	}
+	return errors.Join(errs...)
+}
+
+func openCPU(o Options) (*Device, error) {
+	dev, err := cpu.Open(cpu.Options{Threads: o.Threads, ISA: o.ISA})
+	if err != nil {
+		for isa := cpu.Portable; isa <= cpu.AVX512BF16; isa++ {
+			if o.ISA == isa.String() {
+				return nil, fmt.Errorf("%w: %w", ErrNotHere, err)
+			}
+		}
+		return nil, err
+	}
+	d := &Device{Device: dev, Peak: func(operands dtype.Type) float64 {
+		f32, bf16 := cpu.MeasurePeak()
+		switch operands {
+		case dtype.Float32:
+			return f32 * float64(max(1, o.Threads))
+		case dtype.BFloat16:
+			return bf16 * float64(max(1, o.Threads))
+		}
+		return 0
+	}}
+	if portable, why := dev.Portable(); portable {
+		d.Warning = "the portable Go kernels run: " + why + "; with gcc training is many times faster"
+	}
+	return d, nil
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	"octet/backend"
+	"octet/config"
+	"octet/dtype"
+	"octet/internal/auth"
+	"octet/launcher"
+)
+
+// openRank opens the device of a training rank and meets the others.
+func openRank(ctx context.Context, cfg *config.Config, place launcher.Place) (*backend.Rank, error) {
+	threads, err := threadsPerRank(place.LocalWorld)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Comm.Insecure && place.Secret.IsZero() {
+		place.Secret = auth.Public()
+	}
+	rank, err := backend.Open(ctx, place, backend.Options{Threads: threads, Timeout: time.Duration(cfg.Comm.InitTimeoutSeconds) * time.Second})
+	if errors.Is(err, launcher.ErrNoToken) {
+		err = fmt.Errorf("%w; or let anyone join, with comm.insecure = true", err)
+	}
+	return rank, err
+}
+
+// threadsPerRank is OMP_NUM_THREADS, or this rank's part of the cores.
+func threadsPerRank(localWorld int) (int, error) {
+	if v := os.Getenv("OMP_NUM_THREADS"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			return 0, fmt.Errorf("OMP_NUM_THREADS=%q: want a number of threads, 1 or more", v)
+		}
+		return n, nil
+	}
+	return max(1, runtime.NumCPU()/localWorld), nil
+}
+
+// peak is what the rank's device can multiply at most, in the arithmetic that
+// the run uses.
+func peak(cfg *config.Config, dev *backend.Device) float64 {
+	best := dev.Peak(dtype.Float32)
+	if cfg.Training.MixedPrecisionParam == "bfloat16" || cfg.Float8Enabled() {
+		best = max(best, dev.Peak(dtype.BFloat16))
+	}
+	return best
+}
