@@ -31,7 +31,7 @@ func Prepare(e *Env, name string) (call func(), bytes int) {
 	if err != nil {
 		panic(fmt.Sprintf("commtest: benchmark %q", name))
 	}
-	whole, shard := comm.T(New(dtype.Float32, bytes/4)), comm.T(New(dtype.Float32, bytes/4/e.Size()))
+	whole, shard := comm.T(e.New(dtype.Float32, bytes/4)), comm.T(e.New(dtype.Float32, bytes/4/e.Size()))
 	switch kind {
 	case "all-gather":
 		return func() { e.AllGather(e.Stream, whole, shard) }, bytes
@@ -69,11 +69,11 @@ func Follow(e *Env, name string) {
 }
 
 // BenchTogether runs all benchmarks on two ranks of this process.
-func BenchTogether(b *testing.B, open func(b *testing.B) []comm.Comm) {
+func BenchTogether(b *testing.B, open func(b *testing.B) []Rank) {
 	for _, name := range Benchmarks() {
 		b.Run(name, func(b *testing.B) {
-			comms := open(b)
-			Together(comms, func(e *Env) error {
+			ranks := open(b)
+			Together(ranks, func(e *Env) error {
 				if e.Rank() == 0 {
 					Bench(b, e, name)
 				} else {
@@ -81,8 +81,8 @@ func BenchTogether(b *testing.B, open func(b *testing.B) []comm.Comm) {
 				}
 				return nil
 			})
-			for _, c := range comms {
-				c.(comm.Control).Close()
+			for _, r := range ranks {
+				r.Comm.(comm.Control).Close()
 			}
 		})
 	}

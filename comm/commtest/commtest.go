@@ -1,95 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package commtest is the conformance suite of communicators. An
-// implementation's test says how to make n connected ranks:
+// implementation's test says how to make n connected ranks, and on which
+// device:
 //
 //	func TestConformance(t *testing.T) {
-//		commtest.Run(t, []int{1, 2, 3}, func(t *testing.T, n int) []comm.Comm {
-//			return local.New(n, local.Options{})
-//		})
+//		commtest.Run(t, []int{1, 2, 3}, commtest.Suite{Open: func(t *testing.T, n int) []commtest.Rank {
+//			dev := ranks.Device(t, ranks.Options{})
+//			return commtest.On(dev, local.New(n, local.Options{})...)
+//		}})
 //	}
 //
-// Run covers results (bit for bit against a plain oracle), splits, mismatched
-// calls, deadlines and aborts, with all ranks in this process. Results are
-// also exported as cases for tests whose ranks are processes.
+// Run covers results (against a plain oracle, bit for bit unless the Suite has
+// tolerances), splits, the order of calls, mismatched calls, deadlines and
+// aborts, with all ranks in this process. Results are also exported as cases
+// for tests whose ranks are processes.
 package commtest
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"octet/comm"
-	"octet/tensor"
+	"octet/device"
+	"octet/dtype"
 )
 
-// Open makes n connected ranks in this process, in the order of their ranks,
-// with a generous timeout. They implement comm.Control.
-type Open func(t *testing.T, n int) []comm.Comm
-
-// Env is one rank in a case.
-type Env struct {
+// Rank is one rank under test: its communicator, which implements
+// comm.Control, and the device whose streams and memory it is used with.
+type Rank struct {
 	comm.Comm
-	Stream  *Stream
-	streams []*Stream
+	Device device.Device
 }
 
-// NewEnv makes a rank's environment; Close ends its streams.
-func NewEnv(c comm.Comm) *Env {
-	e := &Env{Comm: c}
-	e.Stream = e.NewStream()
-	return e
-}
-
-// NewStream starts another stream.
-func (e *Env) NewStream() *Stream {
-	s := NewStream()
-	e.streams = append(e.streams, s)
-	return s
-}
-
-// Close ends the streams.
-func (e *Env) Close() {
-	for _, s := range e.streams {
-		s.Close()
+// On gives communicators one device, which they share.
+func On(dev device.Device, comms ...comm.Comm) []Rank {
+	ranks := make([]Rank, len(comms))
+	for r, c := range comms {
+		ranks[r] = Rank{c, dev}
 	}
+	return ranks
 }
 
-// equal compares got with the bits of want.
-func equal(what string, got, want *tensor.Tensor) error {
-	g, w := Data(got), Data(want)
-	if bytes.Equal(g, w) {
-		return nil
-	}
-	size := got.Type.Size()
-	for i := range min(len(g), len(w)) / size {
-		if a, b := g[i*size:(i+1)*size], w[i*size:(i+1)*size]; !bytes.Equal(a, b) {
-			return fmt.Errorf("%s: element %d of %v is % x, want % x", what, i, got, a, b)
-		}
-	}
-	return fmt.Errorf("%s: %v, want %v", what, got, want)
+// Suite is what is tested, and what it promises: the zero value promises all
+// that package comm does.
+type Suite struct {
+	// Open makes n connected ranks in this process, in the order of their
+	// ranks, with a generous timeout. The suite closes the communicators; the
+	// devices end with the test.
+	Open func(t *testing.T, n int) []Rank
+	Promises
 }
 
-// concat is the tensors one after the other.
-func concat(ts ...*tensor.Tensor) *tensor.Tensor {
-	n := 0
-	for _, t := range ts {
-		n += t.Numel()
-	}
-	out := New(ts[0].Type, n)
-	b := Data(out)
-	for _, t := range ts {
-		b = b[copy(b, Data(t)):]
-	}
-	return out
-}
-
-// part is part q of n equal parts.
-func part(t *tensor.Tensor, q, n int) *tensor.Tensor {
-	return t.Rows(q*t.Numel()/n, (q+1)*t.Numel()/n)
+// Promises are for communicators that cannot keep all of package comm's.
+type Promises struct {
+	// Tolerance is how far a reduced element of a type may be from its sum in
+	// rank order, relative to the sum of magnitudes; 0: it has the same bits.
+	Tolerance map[dtype.Type]float64
+	// LosesNaN: the maximum of floats may be a number where a rank has NaN.
+	LosesNaN bool
+	// LateMismatch: ranks that make different calls need not be told so.
+	LateMismatch bool
+	// Hold stops a stream until release is called. Without it a stream is held
+	// by a call that waits, if it is a device.HostStream; others are not held,
+	// and what needs it is not tested.
+	Hold func(s device.Stream) (release func())
 }
 
 // Case is a body that every rank of a group runs; it leaves the group usable.
@@ -98,14 +78,27 @@ type Case struct {
 	Run  func(e *Env) error
 }
 
-// Together runs f on every rank and returns the errors by rank.
-func Together(comms []comm.Comm, f func(e *Env) error) []error {
-	errs := make([]error, len(comms))
+// errLeft is the failure of a rank that called runtime.Goexit.
+var errLeft = errors.New("left its goroutine without returning (t.FailNow?)")
+
+// Together runs f on every rank and returns the errors by rank. A rank that
+// fails aborts the others, so that none waits for it.
+func (s Suite) Together(ranks []Rank, f func(e *Env) error) []error {
+	errs := make([]error, len(ranks))
 	var wg sync.WaitGroup
-	for r, c := range comms {
+	for r, rank := range ranks {
 		wg.Go(func() {
-			e := NewEnv(c)
-			defer e.Close()
+			e := NewEnv(rank, s.Promises)
+			errs[r] = errLeft
+			defer func() {
+				if p := recover(); p != nil {
+					errs[r] = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				}
+				if errs[r] != nil {
+					e.Abort(errs[r])
+				}
+				e.Close()
+			}()
 			errs[r] = f(e)
 		})
 	}
@@ -113,16 +106,22 @@ func Together(comms []comm.Comm, f func(e *Env) error) []error {
 	return errs
 }
 
-// Run is the whole suite for groups of the given sizes; faults need at least
+// Together is Suite.Together of a communicator that keeps all promises.
+func Together(ranks []Rank, f func(e *Env) error) []error { return Suite{}.Together(ranks, f) }
+
+// Run runs the whole suite on groups of the given sizes; faults need at least
 // two ranks.
-func Run(t *testing.T, sizes []int, open Open) {
+func Run(t *testing.T, sizes []int, s Suite) {
 	for _, n := range sizes {
 		t.Run(fmt.Sprintf("%d ranks", n), func(t *testing.T) {
 			t.Parallel()
-			comms := opened(t, open, n)
+			ranks := s.opened(t, n)
 			for _, c := range slices.Concat(Results(), Splits()) {
+				if t.Failed() {
+					break // the group was aborted
+				}
 				t.Run(c.Name, func(t *testing.T) {
-					for r, err := range Together(comms, c.Run) {
+					for r, err := range s.Together(ranks, c.Run) {
 						if err != nil {
 							t.Errorf("rank %d: %v", r, err)
 						}
@@ -132,23 +131,23 @@ func Run(t *testing.T, sizes []int, open Open) {
 			if n > 1 {
 				t.Run("faults", func(t *testing.T) {
 					t.Parallel()
-					faults(t, n, open)
+					s.faults(t, n)
 				})
 			}
 		})
 	}
 }
 
-func opened(t *testing.T, open Open, n int) []comm.Comm {
-	comms := open(t, n)
+func (s Suite) opened(t *testing.T, n int) []Rank {
+	ranks := s.Open(t, n)
 	t.Cleanup(func() {
-		for r, c := range comms {
-			if err := c.(comm.Control).Close(); err != nil {
+		for r, c := range ranks {
+			if err := c.Comm.(comm.Control).Close(); err != nil {
 				t.Errorf("closing rank %d: %v", r, err)
 			}
 		}
 	})
-	return comms
+	return ranks
 }
 
 // mentions fails the test unless err has all the words.

@@ -24,12 +24,15 @@ func hurry(e *Env) error {
 }
 
 // faults checks that no mistake hangs and that all ranks are told what it was.
-func faults(t *testing.T, n int, open Open) {
+func (s Suite) faults(t *testing.T, n int) {
 	for _, tt := range mismatches {
 		t.Run("mismatch: "+tt.name, func(t *testing.T) {
-			comms := opened(t, open, n)
+			if s.LateMismatch {
+				t.Skip("calls that differ need not be told")
+			}
+			ranks := s.opened(t, n)
 			last := n - 1
-			errs := Together(comms, func(e *Env) error {
+			errs := s.Together(ranks, func(e *Env) error {
 				e.Barrier(e.Stream)
 				if e.Rank() == last {
 					tt.odd(e)
@@ -44,15 +47,15 @@ func faults(t *testing.T, n int, open Open) {
 		})
 	}
 	t.Run("deadlines", func(t *testing.T) { // at once, since each takes its time
-		whole, split := opened(t, open, n), opened(t, open, n)
+		whole, split := s.opened(t, n), s.opened(t, n)
 		var wg sync.WaitGroup
-		wg.Go(func() { deadline(t, whole) })
-		wg.Go(func() { splitDeadline(t, split) })
+		wg.Go(func() { s.deadline(t, whole) })
+		wg.Go(func() { s.splitDeadline(t, split) })
 		wg.Wait()
 	})
-	t.Run("abort", func(t *testing.T) { abort(t, opened(t, open, n)) })
-	t.Run("abort of a child", func(t *testing.T) { abortChild(t, opened(t, open, n)) })
-	t.Run("abort of a split", func(t *testing.T) { abortSplit(t, opened(t, open, n)) })
+	t.Run("abort", func(t *testing.T) { s.abort(t, s.opened(t, n)) })
+	t.Run("abort of a child", func(t *testing.T) { s.abortChild(t, s.opened(t, n)) })
+	t.Run("abort of a split", func(t *testing.T) { s.abortSplit(t, s.opened(t, n)) })
 }
 
 // mismatches are calls of the last rank that differ from those of the others.
@@ -62,24 +65,24 @@ var mismatches = []struct {
 	says      [2]string
 }{
 	{"operation",
-		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Sum) },
-		func(e *Env) { e.Broadcast(e.Stream, New(dtype.Float32, 8), 0) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(e.New(dtype.Float32, 8)), comm.Sum) },
+		func(e *Env) { e.Broadcast(e.Stream, e.New(dtype.Float32, 8), 0) },
 		[2]string{"all-reduce sum of float32[8]", "broadcast from rank 0 of float32[8]"}},
 	{"size",
-		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Sum) },
-		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 100_000)), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(e.New(dtype.Float32, 8)), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(e.New(dtype.Float32, 100_000)), comm.Sum) },
 		[2]string{"float32[8] (32 bytes)", "float32[100000] (400000 bytes)"}},
 	{"type",
-		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Sum) },
-		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.BFloat16, 16)), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(e.New(dtype.Float32, 8)), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(e.New(dtype.BFloat16, 16)), comm.Sum) },
 		[2]string{"float32[8]", "bfloat16[16]"}},
 	{"op",
-		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Sum) },
-		func(e *Env) { e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Max) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(e.New(dtype.Float32, 8)), comm.Sum) },
+		func(e *Env) { e.AllReduce(e.Stream, comm.T(e.New(dtype.Float32, 8)), comm.Max) },
 		[2]string{"all-reduce sum", "all-reduce max"}},
 	{"root",
-		func(e *Env) { e.Broadcast(e.Stream, New(dtype.Float32, 8), 0) },
-		func(e *Env) { e.Broadcast(e.Stream, New(dtype.Float32, 8), 1) },
+		func(e *Env) { e.Broadcast(e.Stream, e.New(dtype.Float32, 8), 0) },
+		func(e *Env) { e.Broadcast(e.Stream, e.New(dtype.Float32, 8), 1) },
 		[2]string{"broadcast from rank 0", "broadcast from rank 1"}},
 	{"length of the list",
 		func(e *Env) { gatherList(e, 4, 4) },
@@ -107,7 +110,7 @@ var mismatches = []struct {
 func reduceList(e *Env, sizes ...int) {
 	list := comm.T()
 	for _, n := range sizes {
-		list = append(list, New(dtype.Float32, n))
+		list = append(list, e.New(dtype.Float32, n))
 	}
 	e.AllReduce(e.Stream, list, comm.Sum)
 }
@@ -115,7 +118,7 @@ func reduceList(e *Env, sizes ...int) {
 func gatherList(e *Env, sizes ...int) {
 	src, dst := comm.T(), comm.T()
 	for _, n := range sizes {
-		src, dst = append(src, New(dtype.Uint8, n)), append(dst, New(dtype.Uint8, n*e.Size()))
+		src, dst = append(src, e.New(dtype.Uint8, n)), append(dst, e.New(dtype.Uint8, n*e.Size()))
 	}
 	e.AllGather(e.Stream, dst, src)
 }
@@ -124,18 +127,18 @@ func gatherList(e *Env, sizes ...int) {
 func exchangeList(e *Env, types ...dtype.Type) {
 	src, dst := comm.T(), comm.T()
 	for _, t := range types {
-		src, dst = append(src, New(t, e.Size())), append(dst, New(t, e.Size()))
+		src, dst = append(src, e.New(t, e.Size())), append(dst, e.New(t, e.Size()))
 	}
 	e.AllToAll(e.Stream, dst, src)
 }
 
 // deadline: rank 1 makes no call; the others name it.
-func deadline(t *testing.T, comms []comm.Comm) {
+func (s Suite) deadline(t *testing.T, ranks []Rank) {
 	gather := func(e *Env) error {
-		e.AllGather(e.Stream, comm.T(New(dtype.Float32, 100*e.Size())), comm.T(New(dtype.Float32, 100)))
+		e.AllGather(e.Stream, comm.T(e.New(dtype.Float32, 100*e.Size())), comm.T(e.New(dtype.Float32, 100)))
 		return e.Stream.Sync()
 	}
-	errs := Together(comms, func(e *Env) error {
+	errs := s.Together(ranks, func(e *Env) error {
 		e.Comm.(comm.Control).SetName("fsdp")
 		if err := hurry(e); err != nil || e.Rank() == 1 {
 			return err
@@ -143,7 +146,7 @@ func deadline(t *testing.T, comms []comm.Comm) {
 		return gather(e)
 	})
 	here := []string{}
-	for r := range comms {
+	for r := range ranks {
 		if r != 1 {
 			here = append(here, fmt.Sprint(r))
 		}
@@ -153,7 +156,7 @@ func deadline(t *testing.T, comms []comm.Comm) {
 			mentions(t, r, err, `all-gather #2 of group "fsdp" (400 bytes): rank 1 has not arrived after 500ms; arrived: `+strings.Join(here, ", "))
 		}
 	}
-	late := Together(comms[1:2], func(e *Env) (err error) {
+	late := s.Together(ranks[1:2], func(e *Env) (err error) {
 		for err == nil { // the first may find all that it needs
 			err = gather(e)
 		}
@@ -163,8 +166,8 @@ func deadline(t *testing.T, comms []comm.Comm) {
 }
 
 // splitDeadline: rank 0 does not split.
-func splitDeadline(t *testing.T, comms []comm.Comm) {
-	for r, err := range Together(comms, func(e *Env) error {
+func (s Suite) splitDeadline(t *testing.T, ranks []Rank) {
+	for r, err := range s.Together(ranks, func(e *Env) error {
 		if err := hurry(e); err != nil || e.Rank() == 0 {
 			return err
 		}
@@ -180,14 +183,14 @@ func splitDeadline(t *testing.T, comms []comm.Comm) {
 var errLoss = errors.New("loss is NaN")
 
 // abort: the last rank aborts while the others wait; later calls fail too.
-func abort(t *testing.T, comms []comm.Comm) {
-	last := len(comms) - 1
-	for r, err := range Together(comms, func(e *Env) error {
+func (s Suite) abort(t *testing.T, ranks []Rank) {
+	last := len(ranks) - 1
+	for r, err := range s.Together(ranks, func(e *Env) error {
 		if e.Rank() == last {
 			e.Abort(errLoss)
 			e.Abort(errors.New("a later cause"))
 		} else {
-			e.AllReduce(e.Stream, comm.T(New(dtype.Float32, 8)), comm.Sum)
+			e.AllReduce(e.Stream, comm.T(e.New(dtype.Float32, 8)), comm.Sum)
 			if err := e.Stream.Sync(); err == nil {
 				return errors.New("all-reduce went through")
 			}
@@ -205,8 +208,8 @@ func abort(t *testing.T, comms []comm.Comm) {
 
 // abortChild: a group's abort ends the groups it was split from, and others
 // split from those.
-func abortChild(t *testing.T, comms []comm.Comm) {
-	for r, err := range Together(comms, func(e *Env) error {
+func (s Suite) abortChild(t *testing.T, ranks []Rank) {
+	for r, err := range s.Together(ranks, func(e *Env) error {
 		child, err := e.Split(e.Rank()%2, 0)
 		if err != nil {
 			return err
@@ -226,8 +229,8 @@ func abortChild(t *testing.T, comms []comm.Comm) {
 }
 
 // abortSplit: waiting for others to split ends with an abort.
-func abortSplit(t *testing.T, comms []comm.Comm) {
-	for r, err := range Together(comms, func(e *Env) error {
+func (s Suite) abortSplit(t *testing.T, ranks []Rank) {
+	for r, err := range s.Together(ranks, func(e *Env) error {
 		if e.Rank() == 0 {
 			e.Abort(errLoss)
 			return nil

@@ -8,14 +8,18 @@ import (
 
 	"octet/comm"
 	"octet/dtype"
-	"octet/tensor"
 )
 
-// Values makes a tensor of n elements that is a function of type, rank and
-// seed. Magnitudes vary widely, so that sums depend on their order.
-func Values(t dtype.Type, n, rank, seed int) *tensor.Tensor {
-	x := New(t, n)
-	b := Data(x)
+// Values are elements in the memory of the host.
+type Values struct {
+	Type  dtype.Type
+	Bytes []byte
+}
+
+// Draw makes n elements that are a function of type, rank and seed. Magnitudes
+// vary widely, so that sums depend on their order.
+func Draw(t dtype.Type, n, rank, seed int) Values {
+	b := make([]byte, n*t.Size())
 	state := uint64(rank)<<32 ^ uint64(seed)*0x9E3779B97F4A7C15 ^ 0x1234567
 	for i := range n {
 		state = state*6364136223846793005 + 1442695040888963407
@@ -32,53 +36,72 @@ func Values(t dtype.Type, n, rank, seed int) *tensor.Tensor {
 			b[i] = byte(r)
 		}
 	}
-	return x
+	return Values{t, b}
 }
 
-// Reduce is the oracle of reductions: op over xs in their order, the plain way.
-func Reduce(xs []*tensor.Tensor, op comm.Op) *tensor.Tensor {
-	out := New(xs[0].Type, xs[0].Numel())
-	d := Data(out)
-	for i := range out.Numel() {
-		switch out.Type {
-		case dtype.Int32:
-			acc := int32(binary.LittleEndian.Uint32(Data(xs[0])[4*i:]))
-			for _, x := range xs[1:] {
-				v := int32(binary.LittleEndian.Uint32(Data(x)[4*i:]))
-				if op == comm.Max {
-					acc = max(acc, v)
-				} else {
-					acc += v
-				}
-			}
-			binary.LittleEndian.PutUint32(d[4*i:], uint32(acc))
-		default:
-			acc := float(xs[0], i)
-			for _, x := range xs[1:] {
-				if v := float(x, i); op == comm.Max {
-					acc = max(acc, v)
-				} else {
-					acc += v
-				}
-			}
-			if op == comm.Avg {
-				acc /= float32(len(xs))
-			}
-			if out.Type == dtype.BFloat16 {
-				binary.LittleEndian.PutUint16(d[2*i:], uint16(dtype.ToBF16(acc)))
-			} else {
-				binary.LittleEndian.PutUint32(d[4*i:], math.Float32bits(acc))
-			}
-		}
+// Len is the number of elements.
+func (v Values) Len() int { return len(v.Bytes) / v.Type.Size() }
+
+// element is the bytes of element i.
+func (v Values) element(i int) []byte { return v.Bytes[i*v.Type.Size() : (i+1)*v.Type.Size()] }
+
+// part is part q of n equal parts.
+func (v Values) part(q, n int) Values {
+	size := len(v.Bytes) / n
+	return Values{v.Type, v.Bytes[q*size : (q+1)*size]}
+}
+
+// concat is values of one type one after the other.
+func concat(vs ...Values) Values {
+	out := Values{Type: vs[0].Type}
+	for _, v := range vs {
+		out.Bytes = append(out.Bytes, v.Bytes...)
 	}
 	return out
 }
 
-// float is element i of a float32 or bfloat16 tensor.
-func float(x *tensor.Tensor, i int) float32 {
-	b := Data(x)
-	if x.Type == dtype.BFloat16 {
-		return dtype.BF16(binary.LittleEndian.Uint16(b[2*i:])).Float32()
+// float is element i of float32 or bfloat16.
+func (v Values) float(i int) float32 {
+	if v.Type == dtype.BFloat16 {
+		return dtype.BF16(binary.LittleEndian.Uint16(v.Bytes[2*i:])).Float32()
 	}
-	return math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	return math.Float32frombits(binary.LittleEndian.Uint32(v.Bytes[4*i:]))
+}
+
+// Reduce is the oracle of reductions: op over vs in their order, the plain way.
+func Reduce(vs []Values, op comm.Op) Values {
+	out := Values{vs[0].Type, make([]byte, len(vs[0].Bytes))}
+	for i := range out.Len() {
+		switch out.Type {
+		case dtype.Int32:
+			acc := int32(binary.LittleEndian.Uint32(vs[0].element(i)))
+			for _, v := range vs[1:] {
+				x := int32(binary.LittleEndian.Uint32(v.element(i)))
+				if op == comm.Max {
+					acc = max(acc, x)
+				} else {
+					acc += x
+				}
+			}
+			binary.LittleEndian.PutUint32(out.element(i), uint32(acc))
+		default:
+			acc := vs[0].float(i)
+			for _, v := range vs[1:] {
+				if x := v.float(i); op == comm.Max {
+					acc = max(acc, x)
+				} else {
+					acc += x
+				}
+			}
+			if op == comm.Avg {
+				acc /= float32(len(vs))
+			}
+			if out.Type == dtype.BFloat16 {
+				binary.LittleEndian.PutUint16(out.element(i), uint16(dtype.ToBF16(acc)))
+			} else {
+				binary.LittleEndian.PutUint32(out.element(i), math.Float32bits(acc))
+			}
+		}
+	}
+	return out
 }

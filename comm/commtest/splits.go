@@ -20,15 +20,15 @@ func Splits() []Case {
 }
 
 // sum checks an all-reduce of each rank's number over c.
-func (e *Env) sum(c comm.Comm, s *Stream, mine int32, want int32) error {
-	x := New(dtype.Int32, 1)
-	Data(x)[0] = byte(mine)
-	c.AllReduce(s, comm.T(x), comm.Sum)
-	if err := s.Sync(); err != nil {
+func (e *Env) sum(c comm.Comm, mine, want byte) error {
+	x := e.Put(Values{dtype.Int32, []byte{mine, 0, 0, 0}})
+	c.AllReduce(e.Stream, comm.T(x), comm.Sum)
+	got, err := e.Get(x)
+	if err != nil {
 		return err
 	}
-	if got := int32(Data(x)[0]); got != want {
-		return fmt.Errorf("sum over a group of %d is %d, want %d", c.Size(), got, want)
+	if got.Bytes[0] != want {
+		return fmt.Errorf("sum over a group of %d is %d, want %d", c.Size(), got.Bytes[0], want)
 	}
 	return nil
 }
@@ -48,20 +48,20 @@ func rowsAndColumns(e *Env) error {
 	if rows.Rank() != col || cols.Rank() != row {
 		return fmt.Errorf("rank %d is %d in its row and %d in its column", e.Rank(), rows.Rank(), cols.Rank())
 	}
-	wantRow, wantCol := int32(0), int32(0)
+	wantRow, wantCol := byte(0), byte(0)
 	for q := range e.Size() {
 		if q/2 == row {
-			wantRow += int32(q + 1)
+			wantRow += byte(q + 1)
 		}
 		if q%2 == col {
-			wantCol += int32(q + 1)
+			wantCol += byte(q + 1)
 		}
 	}
 	for range 20 {
-		if err := e.sum(rows, e.Stream, int32(e.Rank()+1), wantRow); err != nil {
+		if err := e.sum(rows, byte(e.Rank()+1), wantRow); err != nil {
 			return err
 		}
-		if err := e.sum(cols, e.Stream, int32(e.Rank()+1), wantCol); err != nil {
+		if err := e.sum(cols, byte(e.Rank()+1), wantCol); err != nil {
 			return err
 		}
 	}
@@ -88,7 +88,7 @@ func splitSome(e *Env) error {
 	if c.Size() != size || c.Rank() != size-1-e.Rank() {
 		return fmt.Errorf("rank %d of %d is rank %d of %d in the reversed group", e.Rank(), e.Size(), c.Rank(), c.Size())
 	}
-	return e.sum(c, e.Stream, 1, int32(size))
+	return e.sum(c, 1, byte(size))
 }
 
 // twoStreams: collectives of two groups may be in flight at once, in an order
@@ -99,7 +99,8 @@ func twoStreams(e *Env) error {
 		return err
 	}
 	a, b := e.Stream, e.NewStream()
-	x, y := New(dtype.Float32, 50_000), New(dtype.Float32, 50_000)
+	x, y := e.New(dtype.Float32, 50_000), e.New(dtype.Float32, 50_000)
+	b.Wait(a.Record())
 	for i := range 20 {
 		first := func() { e.AllReduce(a, comm.T(x), comm.Sum) }
 		second := func() { twin.AllReduce(b, comm.T(y), comm.Max) }
@@ -115,17 +116,31 @@ func twoStreams(e *Env) error {
 	return b.Sync()
 }
 
-// oneGroupTwoStreams: calls of a group keep the order in which they were
-// made, whatever their streams.
+// oneGroupTwoStreams: calls of a group keep the order in which they were made,
+// whatever their streams: one that could run waits for an earlier one on a
+// stream that is held. The sum and the maximum would give something else the
+// other way round.
 func oneGroupTwoStreams(e *Env) error {
 	a, b := e.Stream, e.NewStream()
-	x, y := New(dtype.Float32, 100), New(dtype.Int32, 300)
 	for range 50 {
+		x := e.Put(Values{dtype.Int32, []byte{byte(e.Rank() + 1), 0, 0, 0}})
+		b.Wait(a.Record())
+		release := e.Hold(a)
 		e.AllReduce(a, comm.T(x), comm.Sum)
-		e.AllReduce(b, comm.T(y), comm.Max)
+		e.AllReduce(b, comm.T(x), comm.Max)
+		if release != nil {
+			release()
+		}
+		if err := b.Sync(); err != nil {
+			return err
+		}
+		got, err := e.Get(x)
+		if err != nil {
+			return err
+		}
+		if want := byte(e.Size() * (e.Size() + 1) / 2); got.Bytes[0] != want {
+			return fmt.Errorf("the maximum of the sum is %d, want %d", got.Bytes[0], want)
+		}
 	}
-	if err := a.Sync(); err != nil {
-		return err
-	}
-	return b.Sync()
+	return nil
 }

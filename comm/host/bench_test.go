@@ -12,7 +12,7 @@ import (
 func BenchmarkTogether(b *testing.B) {
 	for _, l := range layouts[:2] {
 		b.Run(l.name, func(b *testing.B) {
-			commtest.BenchTogether(b, func(b *testing.B) []comm.Comm { return connect(b, 2, 0, l.hostOf) })
+			commtest.BenchTogether(b, func(b *testing.B) []commtest.Rank { return onDevice(b, connect(b, 2, 0, l.hostOf)) })
 		})
 	}
 }
@@ -23,7 +23,7 @@ func BenchmarkProcesses(b *testing.B) {
 		for _, name := range commtest.Benchmarks() {
 			b.Run(l.name+"/"+name, func(b *testing.B) {
 				c, other := startBeside(b, name, l.hostOf)
-				e := commtest.NewEnv(c)
+				e := commtest.NewEnv(onDevice(b, []comm.Comm{c})[0], commtest.Promises{})
 				commtest.Bench(b, e, name)
 				e.Close()
 				c.(comm.Control).Close()

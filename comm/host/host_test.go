@@ -17,6 +17,7 @@ import (
 	"octet/comm/host"
 	"octet/comm/store"
 	"octet/internal/auth"
+	"octet/test/ranks"
 )
 
 // connect joins n ranks of this process; hostOf gives their hosts.
@@ -43,6 +44,11 @@ func connect(t testing.TB, n, chunk int, hostOf func(rank int) string) []comm.Co
 	return comms
 }
 
+// onDevice gives communicators the device of the tests.
+func onDevice(t testing.TB, comms []comm.Comm) []commtest.Rank {
+	return commtest.On(ranks.Device(t, ranks.Options{}), comms...)
+}
+
 func sharedMemory(int) string { return "" }
 func tcp(rank int) string     { return fmt.Sprint("host ", rank) }
 func pairs(rank int) string   { return fmt.Sprint("host ", rank/2) }
@@ -64,9 +70,9 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			commtest.Run(t, tt.ranks, func(t *testing.T, n int) []comm.Comm {
-				return connect(t, n, tt.chunk, tt.hostOf)
-			})
+			commtest.Run(t, tt.ranks, commtest.Suite{Open: func(t *testing.T, n int) []commtest.Rank {
+				return onDevice(t, connect(t, n, tt.chunk, tt.hostOf))
+			}})
 		})
 	}
 }
@@ -144,7 +150,7 @@ func TestClosedPeer(t *testing.T) {
 			if err := comms[1].(comm.Control).Close(); err != nil {
 				t.Fatal(err)
 			}
-			err := commtest.Together(comms[:1], func(e *commtest.Env) error {
+			err := commtest.Together(onDevice(t, comms[:1]), func(e *commtest.Env) error {
 				e.Barrier(e.Stream)
 				return e.Stream.Sync()
 			})[0]

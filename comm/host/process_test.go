@@ -19,12 +19,14 @@ import (
 	"testing"
 	"time"
 
+	"octet/backend"
 	"octet/comm"
 	"octet/comm/commtest"
 	"octet/comm/host"
 	"octet/comm/store"
 	"octet/dtype"
 	"octet/internal/auth"
+	"octet/test/ranks"
 )
 
 // What a rank that is a process of its own is told.
@@ -52,7 +54,7 @@ var scenarios = map[string]func(e *commtest.Env) error{
 	},
 	// work goes on until something happens to a rank.
 	"work": func(e *commtest.Env) error {
-		x := commtest.New(dtype.Float32, 100_000)
+		x := e.New(dtype.Float32, 100_000)
 		for {
 			for range 10 {
 				e.AllReduce(e.Stream, comm.T(x), comm.Sum)
@@ -85,7 +87,11 @@ func rankMain() int {
 		if err != nil {
 			return err
 		}
-		e := commtest.NewEnv(c)
+		dev, err := backend.OpenDevice(backend.Options{Device: os.Getenv(ranks.DeviceVar)})
+		if err != nil {
+			return err
+		}
+		e := commtest.NewEnv(commtest.Rank{Comm: c, Device: dev}, commtest.Promises{})
 		if name, ok := strings.CutPrefix(os.Getenv(envScenario), "bench "); ok {
 			commtest.Follow(e, name)
 			return nil
@@ -93,6 +99,7 @@ func rankMain() int {
 		if err := scenarios[os.Getenv(envScenario)](e); err != nil {
 			return err
 		}
+		e.Close()
 		return c.(io.Closer).Close()
 	}()
 	if err != nil {

@@ -6,21 +6,23 @@ import (
 	"testing"
 
 	"octet/comm"
-	"octet/comm/commtest"
-	"octet/comm/local"
+	"octet/device"
 	"octet/dtype"
 )
 
 // TestCallsAllocateNothing: beyond what the stream needs for a piece of work.
 func TestCallsAllocateNothing(t *testing.T) {
-	e := commtest.NewEnv(local.New(1, local.Options{})[0])
-	defer e.Close()
-	x := commtest.New(dtype.Float32, 1000)
+	e := alone(t)
+	stream, ok := e.Stream.(device.HostStream)
+	if !ok {
+		t.Skip("needs a device.HostStream")
+	}
+	x := e.New(dtype.Float32, 1000)
 	list := comm.T(x, x)
 	work := func() error { return nil }
 	empty := testing.AllocsPerRun(100, func() {
 		for range 4 {
-			e.Stream.Call("nothing", work)
+			stream.Call("nothing", work)
 		}
 		e.Stream.Sync()
 	})

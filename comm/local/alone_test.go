@@ -30,12 +30,10 @@ func (s *foreign) Copy(dst, src *tensor.Tensor) {
 // TestAGroupOfOneWorksOnAnyDevice: it asks its stream to copy, and only where
 // source and destination are different memory.
 func TestAGroupOfOneWorksOnAnyDevice(t *testing.T) {
-	e := commtest.NewEnv(local.New(1, local.Options{})[0])
-	defer e.Close()
+	e := alone(t)
 	s := &foreign{Stream: e.Stream}
-	x := commtest.Values(dtype.Float32, 12, 0, 1)
-	bits := bytes.Clone(commtest.Data(x))
-	y := commtest.New(dtype.Float32, 3, 4)
+	bits := commtest.Draw(dtype.Float32, 12, 0, 1)
+	x, y := e.Put(bits), e.New(dtype.Float32, 3, 4)
 	for _, tt := range []struct {
 		name   string
 		call   func(dst *tensor.Tensor)
@@ -49,32 +47,29 @@ func TestAGroupOfOneWorksOnAnyDevice(t *testing.T) {
 		{"barrier", func(*tensor.Tensor) { e.Barrier(s) }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			clear(commtest.Data(y))
+			e.Stream.Zero(y)
 			s.copied = 0
 			tt.call(y)
 			tt.call(x)
-			if err := s.Sync(); err != nil {
-				t.Fatal(err)
-			}
 			want := 0
 			if tt.copies {
-				want = len(bits)
-				if !bytes.Equal(commtest.Data(y), bits) {
-					t.Errorf("the result is %x, want %x", commtest.Data(y), bits)
+				want = len(bits.Bytes)
+				if got, err := e.Get(y); err != nil || !bytes.Equal(got.Bytes, bits.Bytes) {
+					t.Errorf("the result is %x (%v), want %x", got.Bytes, err, bits.Bytes)
 				}
 			}
 			if s.copied != want {
 				t.Errorf("into other memory and in place, %d bytes were copied, want %d", s.copied, want)
 			}
-			if !bytes.Equal(commtest.Data(x), bits) {
-				t.Errorf("the source is now %x, want %x", commtest.Data(x), bits)
+			if got, err := e.Get(x); err != nil || !bytes.Equal(got.Bytes, bits.Bytes) {
+				t.Errorf("the source is now %x (%v), want %x", got.Bytes, err, bits.Bytes)
 			}
 		})
 	}
 	for name, call := range map[string]func(){
-		"all-gather":     func() { e.AllGather(s, comm.T(y), comm.T(commtest.New(dtype.Float32, 11))) },
+		"all-gather":     func() { e.AllGather(s, comm.T(y), comm.T(e.New(dtype.Float32, 11))) },
 		"reduce-scatter": func() { e.ReduceScatter(s, comm.T(y), nil, comm.Sum) },
-		"all-reduce":     func() { e.AllReduce(s, comm.T(commtest.New(dtype.Uint8, 1)), comm.Sum) },
+		"all-reduce":     func() { e.AllReduce(s, comm.T(e.New(dtype.Uint8, 1)), comm.Sum) },
 		"broadcast":      func() { e.Broadcast(s, x, 1) },
 	} {
 		t.Run("wrong "+name, func(t *testing.T) {
@@ -90,7 +85,7 @@ func TestAGroupOfOneWorksOnAnyDevice(t *testing.T) {
 
 // TestLargerGroupsSayWhatTheyNeed of a stream.
 func TestLargerGroupsSayWhatTheyNeed(t *testing.T) {
-	e := commtest.NewEnv(local.New(2, local.Options{})[0])
+	e := commtest.NewEnv(open(t, 2, local.Options{})[0], commtest.Promises{})
 	defer e.Close()
 	defer func() {
 		if p, _ := recover().(string); !strings.Contains(p, "barrier among 2 ranks on a *local_test.foreign, which is not a host stream") {

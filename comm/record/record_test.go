@@ -21,30 +21,31 @@ import (
 	"octet/dtype"
 	"octet/internal/auth"
 	"octet/tensor"
+	"octet/test/ranks"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
-	commtest.Run(t, []int{1, 2}, func(t *testing.T, n int) []comm.Comm {
+	commtest.Run(t, []int{1, 2}, commtest.Suite{Open: func(t *testing.T, n int) []commtest.Rank {
 		comms := local.New(n, local.Options{})
 		for r := range comms {
 			comms[r] = record.New(comms[r], &record.Log{Keep: r == 0})
 		}
-		return comms
-	})
+		return commtest.On(ranks.Device(t, ranks.Options{}), comms...)
+	}})
 }
 
 // some are calls of every kind.
 func some(e *commtest.Env) error {
 	e.Comm.(comm.Control).SetName("fsdp")
-	f32 := func(n int) *tensor.Tensor { return commtest.New(dtype.Float32, n) }
-	f8 := func(n int) *tensor.Tensor { return commtest.New(dtype.Float8E4M3, n) }
+	f32 := func(n int) *tensor.Tensor { return e.New(dtype.Float32, n) }
+	f8 := func(n int) *tensor.Tensor { return e.New(dtype.Float8E4M3, n) }
 	e.AllGather(e.Stream, comm.T(f8(2*e.Size()), f32(e.Size())), comm.T(f8(2), f32(1)))
 	e.AllGather(e.Stream, comm.T(f32(0)), comm.T(f32(0)))
 	e.ReduceScatter(e.Stream, comm.T(f32(3)), comm.T(f32(3*e.Size())), comm.Avg)
 	e.AllReduce(e.Stream, comm.T(f32(5), f32(2)), comm.Max)
-	e.Broadcast(e.Stream, commtest.New(dtype.BFloat16, 4), 1)
+	e.Broadcast(e.Stream, e.New(dtype.BFloat16, 4), 1)
 	e.AllToAll(e.Stream, comm.T(f8(e.Size()), f32(0)), comm.T(f8(e.Size()), f32(0)))
 	child, err := e.Split(0, -e.Rank())
 	if err != nil {
@@ -86,7 +87,7 @@ func TestSameRecords(t *testing.T) {
 				logs[r].Keep = true
 				comms[r] = record.New(comms[r], &logs[r])
 			}
-			for r, err := range commtest.Together(comms, some) {
+			for r, err := range commtest.Together(commtest.On(ranks.Device(t, ranks.Options{}), comms...), some) {
 				if err != nil {
 					t.Fatalf("rank %d: %v", r, err)
 				}
@@ -132,9 +133,9 @@ func processes(t *testing.T, hosts ...string) []comm.Comm {
 func TestCounts(t *testing.T) {
 	var log record.Log
 	c := record.New(local.New(1, local.Options{})[0], &log)
-	e := commtest.NewEnv(c)
+	e := commtest.NewEnv(commtest.Rank{Comm: c, Device: ranks.Device(t, ranks.Options{})}, commtest.Promises{})
 	defer e.Close()
-	f32, f8 := commtest.New(dtype.Float32, 8), commtest.New(dtype.Float8E4M3, 8)
+	f32, f8 := e.New(dtype.Float32, 8), e.New(dtype.Float8E4M3, 8)
 	e.AllGather(e.Stream, comm.T(f8, f8, f32), comm.T(f8, f8, f32))
 	e.AllReduce(e.Stream, comm.T(f32), comm.Max)
 	e.AllReduce(e.Stream, comm.T(f32), comm.Max)
@@ -174,8 +175,8 @@ func TestCopiedIsWhatIsNotInPlace(t *testing.T) {
 		{3, 8, 0, 8, 0},
 	} {
 		comms := local.New(tt.ranks, local.Options{})
-		errs := commtest.Together(comms, func(e *commtest.Env) error {
-			f32 := func(n int) *tensor.Tensor { return commtest.New(dtype.Float32, n) }
+		errs := commtest.Together(commtest.On(ranks.Device(t, ranks.Options{}), comms...), func(e *commtest.Env) error {
+			f32 := func(n int) *tensor.Tensor { return e.New(dtype.Float32, n) }
 			log := &record.Log{}
 			c := record.New(e.Comm, log)
 			whole, apart := f32(2*e.Size()), f32(2)
@@ -208,9 +209,9 @@ func TestCopiedIsWhatIsNotInPlace(t *testing.T) {
 
 // TestCountingAllocatesNothing: it is always on.
 func TestCountingAllocatesNothing(t *testing.T) {
-	e := commtest.NewEnv(local.New(1, local.Options{})[0])
+	e := commtest.NewEnv(commtest.On(ranks.Device(t, ranks.Options{}), local.New(1, local.Options{})...)[0], commtest.Promises{})
 	defer e.Close()
-	list := comm.T(commtest.New(dtype.Float32, 8))
+	list := comm.T(e.New(dtype.Float32, 8))
 	calls := func(c comm.Comm) float64 {
 		return testing.AllocsPerRun(100, func() {
 			c.AllGather(e.Stream, list, list)
