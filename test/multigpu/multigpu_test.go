@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package multigpu
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"octet/comm"
+	"octet/comm/record"
+	"octet/config"
+	"octet/dtype"
+	"octet/metrics"
+	"octet/test/ranks"
+	"octet/train"
+)
+
+// integration is a test by name.
+type integration struct {
+	args []string // beside those of every test
+	// near is how far the losses of other numbers of ranks may be from those of
+	// one, relatively: each rank scales its own activations in float8.
+	near float64
+	// weights is the type in which weights travel.
+	weights dtype.Type
+}
+
+func TestFSDP(t *testing.T) {
+	integration{near: 1e-5, weights: dtype.Float32}.run(t)
+}
+
+func TestFSDPFloat8Gather(t *testing.T) {
+	integration{
+		args: []string{
+			"--model.converters=quantize.linear.float8", "--quantize.linear.float8.enable_fsdp_float8_all_gather",
+			"--quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp", "--quantize.linear.float8.filter_fqns=output",
+		},
+		near: 2e-2, weights: dtype.Float8E4M3,
+	}.run(t)
+}
+
+const globalBatch, steps = 6, 8
+
+// flags are those of a run on n ranks.
+func (i integration) flags(t *testing.T, n int, folder string) []string {
+	t.Helper()
+	tokens, err := filepath.Abs("../../testdata/golden/llama_tokens.u16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Concat(strings.Fields(`--model.flavor=debugmodel --model.args.dim=32 --model.args.n_layers=2 --model.args.n_heads=4
+		--model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=64 --model.args.vocab_size=256 --training.seq_len=16
+		--training.mixed_precision_param=float32 --optimizer.lr=1e-2 --lr_scheduler.warmup_steps=2 --training.dataset=tokens`),
+		[]string{
+			"--training.dataset_path=" + tokens, "--job.dump_folder=" + folder, "--training.steps=" + strconv.Itoa(steps),
+			"--training.local_batch_size=" + strconv.Itoa(globalBatch/n), "--training.global_batch_size=" + strconv.Itoa(globalBatch),
+		}, i.args)
+}
+
+// run trains on one, two and three ranks, and on two processes.
+func (i integration) run(t *testing.T) {
+	one := i.goroutines(t, 1)
+	if first, last := one[0].Loss, one[steps-1].Loss; !(last < 0.9*first) {
+		t.Errorf("the loss goes from %v to %v: nothing was learned", first, last)
+	}
+	two := i.goroutines(t, 2)
+	for n, records := range map[int][]metrics.Record{2: two, 3: i.goroutines(t, 3)} {
+		for s, r := range records {
+			if off := math.Abs(r.Loss-one[s].Loss) / one[s].Loss; !(off <= i.near) {
+				t.Errorf("step %d on %d ranks: loss %v, on one %v: off by %.2g, more than %.2g", s+1, n, r.Loss, one[s].Loss, off, i.near)
+			}
+		}
+	}
+	t.Run("processes", func(t *testing.T) {
+		for s, r := range i.processes(t, 2) {
+			if want := two[s]; r.Step != want.Step || r.Loss != want.Loss || r.GradNorm != want.GradNorm || r.CommBytes != want.CommBytes {
+				t.Errorf("step %d: %+v, goroutines had %+v", s+1, r, want)
+			}
+		}
+	})
+}
+
+// goroutines trains on n ranks of this process and returns what each step
+// reported, the same on all ranks.
+func (i integration) goroutines(t *testing.T, n int) []metrics.Record {
+	t.Helper()
+	cfg, err := config.Load(i.flags(t, n, t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := train.Check(cfg, n, n, 0); err != nil {
+		t.Fatal(err)
+	}
+	byRank := make([][]metrics.Record, n)
+	logs := make([]record.Log, n)
+	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
+		trainer, err := train.New(train.Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop(), Record: &logs[r.Global]})
+		if err != nil {
+			return err
+		}
+		for range steps {
+			step, err := trainer.Step()
+			if err != nil {
+				return errors.Join(err, trainer.Close())
+			}
+			byRank[r.Global] = append(byRank[r.Global], step)
+		}
+		return trainer.Close()
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	for rank, records := range byRank {
+		for s, r := range records {
+			if first := byRank[0][s]; r.Loss != first.Loss || r.GradNorm != first.GradNorm {
+				t.Errorf("step %d: rank %d has loss %v and norm %v, rank 0 %v and %v", s+1, rank, r.Loss, r.GradNorm, first.Loss, first.GradNorm)
+			}
+		}
+		for _, ty := range []dtype.Type{dtype.Float32, dtype.Float8E4M3} {
+			// What is in no linear layer travels as float32 all the same.
+			travels := logs[rank].Count(comm.AllGather, ty).Bytes > 0
+			if want := ty == i.weights || ty == dtype.Float32; travels != want {
+				t.Errorf("rank %d of %d gathers %v: %v, want %v", rank, n, ty, travels, want)
+			}
+		}
+	}
+	return byRank[0]
+}
+
+// processes trains on n processes that octet run starts, and returns what rank 0
+// wrote to metrics.jsonl.
+func (i integration) processes(t *testing.T, n int) []metrics.Record {
+	t.Helper()
+	if d := os.Getenv(ranks.DeviceVar); d != "" && d != "cpu" {
+		t.Skipf("%s=%s: ranks that are processes use the device that octet chooses, the CPU", ranks.DeviceVar, d)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	binary, folder := filepath.Join(t.TempDir(), "octet"), t.TempDir()
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "octet/cmd/octet").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	args := append([]string{"run", "--nproc-per-node", strconv.Itoa(n), "train"}, i.flags(t, n, folder)...)
+	if out, err := exec.CommandContext(ctx, binary, args...).CombinedOutput(); err != nil {
+		t.Fatalf("octet %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	text, err := os.ReadFile(filepath.Join(folder, metrics.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var records []metrics.Record
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		var r metrics.Record
+		if err := r.UnmarshalJSON(lines.Bytes()); err != nil {
+			t.Fatalf("%s: %v", lines.Text(), err)
+		}
+		records = append(records, r)
+	}
+	if len(records) != steps {
+		t.Fatalf("%d steps in %s, want %d", len(records), metrics.FileName, steps)
+	}
+	return records
+}
