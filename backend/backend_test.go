@@ -15,6 +15,7 @@ import (
 	"octet/comm"
 	"octet/device"
 	"octet/dtype"
+	"octet/internal/auth"
 	"octet/launcher"
 )
 
@@ -54,9 +55,9 @@ func TestRanksMeetAndClose(t *testing.T) {
 			}
 		}(), 3},
 		{"meeting in a store", func() func(*testing.T, int, int) (*Rank, error) {
-			port := freePort(t)
+			port, secret := freePort(t), auth.NewSecret()
 			return func(t *testing.T, n, rank int) (*Rank, error) {
-				place := launcher.Place{Global: rank, World: n, Local: rank, LocalWorld: n, Groups: 1, MasterAddr: "127.0.0.1", MasterPort: port, RunID: "test"}
+				place := launcher.Place{Global: rank, World: n, Local: rank, LocalWorld: n, Groups: 1, MasterAddr: "127.0.0.1", MasterPort: port, RunID: "test", Secret: secret}
 				return Open(t.Context(), place, Options{Timeout: time.Minute})
 			}
 		}(), 2},
