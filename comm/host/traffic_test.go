@@ -5,6 +5,7 @@ package host_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -60,20 +61,22 @@ type collective struct {
 }
 
 func collectives() []collective {
-	values := func(e *commtest.Env, n int) *tensor.Tensor { return commtest.Values(dtype.Float32, n, e.Rank(), 1) }
+	values := func(e *commtest.Env, n int) *tensor.Tensor {
+		return e.Put(commtest.Draw(dtype.Float32, n, e.Rank(), 1))
+	}
 	return []collective{
 		{"all-gather", 1, func(e *commtest.Env, elems int) list {
-			dst := commtest.New(dtype.Float32, elems)
+			dst := e.New(dtype.Float32, elems)
 			e.AllGather(e.Stream, list{dst}, list{values(e, elems/e.Size())})
 			return list{dst}
 		}},
 		{"reduce-scatter", 1.5, func(e *commtest.Env, elems int) list {
-			dst := commtest.New(dtype.Float32, elems/e.Size())
+			dst := e.New(dtype.Float32, elems/e.Size())
 			e.ReduceScatter(e.Stream, list{dst}, list{values(e, elems)}, comm.Sum)
 			return list{dst}
 		}},
 		{"reduce-scatter avg", 1.5, func(e *commtest.Env, elems int) list {
-			dst := commtest.New(dtype.Float32, elems/e.Size())
+			dst := e.New(dtype.Float32, elems/e.Size())
 			e.ReduceScatter(e.Stream, list{dst}, list{values(e, elems)}, comm.Avg)
 			return list{dst}
 		}},
@@ -95,13 +98,15 @@ func collectives() []collective {
 func results(t *testing.T, comms []comm.Comm, c collective, elems int) [][]byte {
 	t.Helper()
 	out := make([][]byte, len(comms))
-	for r, err := range commtest.Together(comms, func(e *commtest.Env) error {
-		ts := c.run(e, elems)
-		err := e.Stream.Sync()
-		for _, x := range ts {
-			out[e.Rank()] = append(out[e.Rank()], commtest.Data(x)...)
+	for r, err := range commtest.Together(onDevice(t, comms), func(e *commtest.Env) error {
+		for _, x := range c.run(e, elems) {
+			v, err := e.Get(x)
+			if err != nil {
+				return err
+			}
+			out[e.Rank()] = append(out[e.Rank()], v.Bytes...)
 		}
-		return err
+		return nil
 	}) {
 		if err != nil {
 			t.Fatalf("rank %d: %v", r, err)
@@ -187,14 +192,19 @@ func TestLongFatLink(t *testing.T) {
 	for _, local := range locals {
 		way := farAway{delay: 200 * time.Millisecond, rate: 100e6}
 		comms := twoHosts(t, local, &way)
-		src, dst := make(list, 2*local), make(list, 2*local)
-		for r := range src {
-			src[r], dst[r] = commtest.Values(dtype.Float32, elems/len(src), r, 1), commtest.New(dtype.Float32, elems)
-		}
-		start := time.Now()
-		for r, err := range commtest.Together(comms, func(e *commtest.Env) error {
-			e.AllGather(e.Stream, dst[e.Rank():e.Rank()+1], src[e.Rank():e.Rank()+1])
-			return e.Stream.Sync()
+		var ready sync.WaitGroup
+		ready.Add(len(comms))
+		var start time.Time
+		for r, err := range commtest.Together(onDevice(t, comms), func(e *commtest.Env) error {
+			src, dst := e.Put(commtest.Draw(dtype.Float32, elems/e.Size(), e.Rank(), 1)), e.New(dtype.Float32, elems)
+			err := e.Stream.Sync()
+			ready.Done()
+			ready.Wait()
+			if e.Rank() == 0 {
+				start = time.Now()
+			}
+			e.AllGather(e.Stream, list{dst}, list{src})
+			return errors.Join(err, e.Stream.Sync())
 		}) {
 			if err != nil {
 				t.Fatalf("rank %d: %v", r, err)
