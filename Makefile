@@ -4,7 +4,7 @@ CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/.
 VENV          := .venv-peers
 FUZZTIME      := 10m
 
-.PHONY: help train loss test race heavy fuzz digests kills bench bench-peers lint verify generate sz
+.PHONY: help train loss test race heavy fuzz digests kills mutate bench bench-peers lint verify generate sz
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ fuzz: ## whatever strangers can send, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzServer$$' -fuzztime $(FUZZTIME) ./comm/store
 	go test -run '^$$' -fuzz '^FuzzMessages$$' -fuzztime $(FUZZTIME) ./launcher/agent
 	go test -run '^$$' -fuzz '^FuzzGang$$' -fuzztime $(FUZZTIME) ./launcher/gang
+
+mutate: ## plant sixty bugs in the configuration and its wiring (SEED=1 says which) and name those that no test notices: half an hour
+	go run ./test/mutate -seed $(or $(SEED),1) -v
 
 bench: ## speed of kernels, collectives and the training step
 	go test -run '^$$' -bench . -benchtime 200ms ./...

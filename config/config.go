@@ -11,6 +11,7 @@ package config
 //	in       the legal interval, such as [0,1) or [1,inf)
 //	or       one more legal number, outside the interval
 //	later    the feature that a value other than the default asks for, and that octet does not have yet
+//	host     set where hosts of a job may differ: paths
 //	when     the bool key without which this one has no effect
 //	now      the values besides the default that `later` does not cover
 //
@@ -40,7 +41,7 @@ type Config struct {
 // Job is the [job] section.
 type Job struct {
 	ConfigFile     string `toml:"config_file,omitempty" help:"TOML file to read; --config is the same"`
-	DumpFolder     string `toml:"dump_folder" default:"./outputs" help:"root of everything the run writes"`
+	DumpFolder     string `toml:"dump_folder" host:"path" default:"./outputs" help:"root of everything the run writes"`
 	Description    string `toml:"description" default:"default job" help:"printed in the first line of the log"`
 	PrintConfig    bool   `toml:"print_config" help:"log the merged configuration as TOML"`
 	SaveConfigFile string `toml:"save_config_file" help:"file name in dump_folder for the merged configuration as TOML; none if empty"`
@@ -99,7 +100,7 @@ type LRScheduler struct {
 // Training is the [training] section.
 type Training struct {
 	Dataset             string  `toml:"dataset" default:"gosource" enum:"gosource,text,tokens" help:"gosource: the .go files of GOROOT; text: a file or folder; tokens: raw ids, uint16 (.u16) or uint32 (.u32)"`
-	DatasetPath         string  `toml:"dataset_path" help:"file or folder of the dataset; gosource finds its own"`
+	DatasetPath         string  `toml:"dataset_path" host:"path" help:"file or folder of the dataset; gosource finds its own"`
 	LocalBatchSize      int     `toml:"local_batch_size" default:"8" in:"[1,1048576]" help:"sequences per rank and microbatch"`
 	GlobalBatchSize     int     `toml:"global_batch_size" default:"-1" in:"[1,16777216]" or:"-1" help:"sequences per step on all ranks; -1: local_batch_size times the data ranks, no accumulation"`
 	SeqLen              int     `toml:"seq_len" default:"2048" in:"[1,1048576]" help:"tokens per sequence"`
@@ -110,17 +111,17 @@ type Training struct {
 
 // Parallelism is the [parallelism] section.
 type Parallelism struct {
-	DataParallelReplicateDegree int    `toml:"data_parallel_replicate_degree" default:"1" in:"[1,1048576]" later:"replication of shard groups (HSDP, DDP)" help:"copies of the sharded model"`
+	DataParallelReplicateDegree int    `toml:"data_parallel_replicate_degree" default:"1" later:"replication of shard groups (HSDP, DDP)" help:"copies of the sharded model"`
 	DataParallelShardDegree     int    `toml:"data_parallel_shard_degree" default:"-1" in:"[1,1048576]" or:"-1" help:"ranks that share one copy (FSDP); -1: the ranks left over by the other degrees"`
 	FSDPReshardAfterForward     string `toml:"fsdp_reshard_after_forward" default:"default" enum:"default,always,never" help:"free gathered weights after forward; default: all but the last unit"`
-	TensorParallelDegree        int    `toml:"tensor_parallel_degree" default:"1" in:"[1,1048576]" later:"tensor parallelism" help:"ranks that share each matmul"`
-	PipelineParallelDegree      int    `toml:"pipeline_parallel_degree" default:"1" in:"[1,1048576]" later:"pipeline parallelism" help:"stages of the pipeline"`
-	ContextParallelDegree       int    `toml:"context_parallel_degree" default:"1" in:"[1,1048576]" later:"context parallelism" help:"ranks that share each sequence"`
+	TensorParallelDegree        int    `toml:"tensor_parallel_degree" default:"1" later:"tensor parallelism" help:"ranks that share each matmul"`
+	PipelineParallelDegree      int    `toml:"pipeline_parallel_degree" default:"1" later:"pipeline parallelism" help:"stages of the pipeline"`
+	ContextParallelDegree       int    `toml:"context_parallel_degree" default:"1" later:"context parallelism" help:"ranks that share each sequence"`
 }
 
 // Checkpoint is the [checkpoint] section. Initial weights load whether or not saving is enabled.
 type Checkpoint struct {
-	InitialLoadPath string `toml:"initial_load_path" help:"initial weights: a .safetensors file or a folder of them, with torchtitan's tensor names"`
+	InitialLoadPath string `toml:"initial_load_path" host:"path" help:"initial weights: a .safetensors file or a folder of them, with torchtitan's tensor names"`
 }
 
 // Quantize is the [quantize] table, Linear its [quantize.linear].
@@ -146,7 +147,7 @@ type Float8 struct {
 type Validation struct {
 	Enable         bool   `toml:"enable" help:"measure the loss on validation data at step 1 and every freq steps"`
 	Dataset        string `toml:"dataset" when:"validation.enable" default:"gosource" enum:"gosource,text,tokens" help:"gosource: the one file in a hundred that training leaves out; others as training.dataset"`
-	DatasetPath    string `toml:"dataset_path" when:"validation.enable" help:"file or folder of the dataset"`
+	DatasetPath    string `toml:"dataset_path" when:"validation.enable" host:"path" help:"file or folder of the dataset"`
 	LocalBatchSize int    `toml:"local_batch_size" when:"validation.enable" default:"8" in:"[1,1048576]" help:"sequences per rank"`
 	SeqLen         int    `toml:"seq_len" when:"validation.enable" default:"2048" in:"[1,1048576]" help:"tokens per sequence"`
 	Freq           int    `toml:"freq" when:"validation.enable" default:"10" in:"[1,1e9]" help:"steps between validations"`

@@ -42,8 +42,8 @@ lr = 1e-3
 converters = ["quantize.linear.float8"]
 args.rope_theta = 1e4
 `)
-	c, err := config.Load([]string{"--config", path, "--optimizer.lr=3e-3", "--debug.print-plan", "--model.args.dim", "64",
-		"--model.no_print_after_conversion", "--quantize.linear.float8.filter_fqns=output,wk",
+	c, err := config.Load([]string{"--config", path, "--optimizer.lr=3e-3", "--debug.print-plan", "--model.print_after_conversion", "false", "--model.args.dim", "64",
+		"--metrics.no_disable_color_printing", "--quantize.linear.float8.filter_fqns=output,wk",
 		"--quantize.linear.float8.emulate=false", "--metrics.disable_color_printing", "true", "--lr_scheduler.min_lr_factor", "0.5"})
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +124,9 @@ func TestLoadErrors(t *testing.T) {
 		{"right key, wrong section", "[training]\nlr = 3\n", nil, []string{":2: unknown key training.lr; did you mean optimizer.lr?"}},
 		{"unknown section", "\n[trainin]\nsteps = 3\nlr = 1\n", nil, []string{":2: unknown section trainin; did you mean training?"}},
 		{"old float8 section", "[float8]\nemulate = true\n", nil, []string{":2: float8.emulate is now called quantize.linear.float8.emulate"}},
+		{"three of seven letters", "", []string{"--training.dataxyz=1"}, []string{"unknown flag --training.dataxyz; did you mean --training.dataset?"}},
+		{"three of six letters", "", []string{"--optimizer.betxyz=1"}, []string{"unknown flag --optimizer.betxyz; `octet train --help` lists them all"}},
+		{"two of three letters", "", []string{"--optimizer.exx=1"}, []string{"unknown flag --optimizer.exx; `octet train --help` lists them all"}},
 		{"nothing near", "zebra = 3\n", nil, []string{":1: unknown key zebra; `octet train --help` lists them all"}},
 		{"unknown flag", "", []string{"--trainig.steps", "3"}, []string{"unknown flag --trainig.steps; did you mean --training.steps?"}},
 		{"unknown flags, both", "", []string{"--a.b.c=1", "--configs=x"}, []string{"2 problems:", "unknown flag --a.b.c", "unknown flag --configs; did you mean --config?"}},
@@ -147,14 +150,14 @@ func TestLoadErrors(t *testing.T) {
 		{"each of two flags must be right", "", []string{"--training.steps=x", "--training.steps=2"}, []string{`--training.steps: "x" is not an int`}},
 		{"empty element", "[model]\nconverters = [\"quantize.linear.float8\", \"\"]\n", nil, []string{":2: model.converters: element 1 is empty"}},
 		{"too large for an int", "", []string{"--training.steps=9223372036854775808"}, []string{"--training.steps: \"9223372036854775808\" is out of range: must be from 1 to 1000000000"}},
-		{"a file without an end", "", []string{"--config=/dev/zero"}, []string{"--config: /dev/zero has more than the 102400 bytes that a configuration may have"}},
+		{"a file without an end", "", []string{"--config=/dev/zero"}, []string{`--config "/dev/zero": it has more than the 65536 bytes that a configuration may have`}},
 		{"key twice", "[training]\nsteps = 1\nseq_len = 2\nsteps = 3\n", nil, []string{":4: training.steps is given twice, first on line 2"}},
 		{"key twice, two spellings", "[training]\nseq_len = 1\nseq-len = 2\n", nil, []string{":3: training.seq_len is given twice, first on line 2"}},
 		{"key twice, inline", "model = {args = {dim = 1, dim = 2}}\n", nil, []string{":1: model.args.dim is given twice, first on line 1"}},
 		{"table twice", "[training]\n[debug]\n[training]\n", nil, []string{"training"}},
 		{"syntax", "[training]\nsteps = \n", nil, []string{":2:9: toml:"}},
 		{"file names a file", "[job]\nconfig_file = \"b.toml\"\n", nil, []string{":2: job.config_file belongs on the command line"}},
-		{"no such file", "", []string{"--config=nosuch.toml"}, []string{"--config: open nosuch.toml: no such file"}},
+		{"no such file", "", []string{"--config=nosuch.toml"}, []string{`--config "nosuch.toml": no such file`}},
 		{"file and flags", "[training]\nsteps = \"1\"\n", []string{"--debug.seed=x"}, []string{"2 problems:", "training.steps", "--debug.seed"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

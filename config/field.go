@@ -65,6 +65,36 @@ func fields(c *Config) map[string]field {
 	return byName
 }
 
+// Keys are the names of all keys, in the order of their declaration.
+func Keys() (names []string) {
+	for _, s := range sections(Default()) {
+		for _, f := range s.fields {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// Values are all keys with their values in words, to be compared between ranks: those of job are equal on all ranks of a
+// job, those of host, paths, among the ranks of one host.
+func (c *Config) Values() (job, host map[string]string) {
+	job, host = make(map[string]string), make(map[string]string)
+	for name, f := range fields(c) {
+		value := "unset"
+		if _, isSet := f.text(); isSet {
+			value = f.quoted()
+		}
+		switch {
+		case name == configFile: // what was read from it is compared
+		case f.tag.Get("host") != "":
+			host[name] = value
+		default:
+			job[name] = value
+		}
+	}
+	return job, host
+}
+
 // Default returns the configuration of an empty file and an empty command line.
 func Default() *Config {
 	c := &Config{origin: make(map[string]string)}

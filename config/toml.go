@@ -18,8 +18,8 @@ import (
 )
 
 // maxFile is the most bytes of a configuration file: a launcher hands its text to the ranks in a variable of their
-// environment, which Linux limits to 128 KiB.
-const maxFile = 100 << 10
+// environment, which Linux limits to 128 KiB, and in which it may take a third more.
+const maxFile = 64 << 10
 
 // readFile sets the fields that the TOML file gives, whose text may be in read. The error holds every problem, each with
 // file and line.
@@ -28,7 +28,7 @@ func (c *Config) readFile(path string, read []File) error {
 	if at < 0 {
 		text, err := readLimited(path)
 		if err != nil {
-			return fmt.Errorf("--config: %w", err)
+			return fmt.Errorf("--config %s: %w", shorten(path), reason(err))
 		}
 		read, at = []File{{path, text}}, 0
 	}
@@ -44,7 +44,7 @@ func readLimited(path string) (string, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(data) > maxFile {
-		err = fmt.Errorf("%s has more than the %d bytes that a configuration may have", path, maxFile)
+		err = fmt.Errorf("it has more than the %d bytes that a configuration may have", maxFile)
 	}
 	return string(data), err
 }
@@ -97,7 +97,9 @@ type keyIndex struct {
 
 // visit enters a node that has a key, and what is inside it, and returns the key's full name.
 func (k *keyIndex) visit(prefix string, node *unstable.Node) string {
-	name, line, first, seen := prefix, 0, 0, false
+	var line, first int
+	var seen bool
+	name := prefix
 	for key := node.Key(); key.Next(); {
 		line = k.parser.Shape(key.Node().Raw).Start.Line
 		name = join(name, string(key.Node().Data))

@@ -42,10 +42,11 @@ func (c *Config) values() *multierror.Error {
 			v.declared(f)
 		}
 	}
-	v.tokens()
+	v.tokens("training", c.Training.LocalBatchSize, c.Training.SeqLen)
 	v.float8()
 	v.dataset("training", c.Training.Dataset, c.Training.DatasetPath)
 	if c.Validation.Enable {
+		v.tokens("validation", c.Validation.LocalBatchSize, c.Validation.SeqLen)
 		v.dataset("validation", c.Validation.Dataset, c.Validation.DatasetPath)
 	}
 	v.paths()
@@ -96,6 +97,9 @@ func (v *validator) declared(f field) {
 	}
 }
 
+// maxMicrobatches bounds what a step uploads before it begins.
+const maxMicrobatches = 1 << 14
+
 // parallelism checks the degrees against the world size, and the batch against the degrees.
 func (v *validator) parallelism(world int) {
 	const shardDegree, globalBatch = "parallelism.data_parallel_shard_degree", "training.global_batch_size"
@@ -117,17 +121,19 @@ func (v *validator) parallelism(world int) {
 			near = fmt.Sprintf("%d or %d", down, up)
 		}
 		v.problem(globalBatch, "is not a multiple of local_batch_size %d × %d data ranks = %d; use %s", local, c.DataRanks(world), atOnce, near)
+	} else if atOnce > 0 && global/atOnce > maxMicrobatches {
+		v.problem(globalBatch, "is more than %d microbatches of local_batch_size %d on %d data ranks, which a step has in memory; use at most %d",
+			maxMicrobatches, local, c.DataRanks(world), maxMicrobatches*atOnce)
 	}
 }
 
 // maxTokens is the most tokens of a rank's microbatch: below it no size of a tensor overflows, whatever the model.
 const maxTokens = 1 << 28
 
-// tokens checks the size of a microbatch.
-func (v *validator) tokens() {
-	batch, seqLen := v.config.Training.LocalBatchSize, v.config.Training.SeqLen
+// tokens checks the size of a section's microbatches.
+func (v *validator) tokens(section string, batch, seqLen int) {
 	if batch > 0 && seqLen > maxTokens/batch {
-		v.problem("training.seq_len", "× local_batch_size %d is more than the %d tokens that a rank can have in a microbatch", batch, maxTokens)
+		v.problem(section+".seq_len", "× local_batch_size %d is more than the %d tokens that a rank can have in a microbatch", batch, maxTokens)
 	}
 }
 
@@ -185,6 +191,13 @@ func (v *validator) paths() {
 	}
 	if name := v.config.Job.SaveConfigFile; name != "" && !filepath.IsLocal(name) {
 		v.problem("job.save_config_file", "must be a path inside job.dump_folder")
+	} else if name != "" {
+		switch info, err := os.Stat(filepath.Join(v.config.Job.DumpFolder, name)); {
+		case err == nil && info.IsDir():
+			v.problem("job.save_config_file", "is a folder in job.dump_folder; name a file")
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			v.problem("job.save_config_file", "%v", reason(err))
+		}
 	}
 }
 

@@ -62,6 +62,9 @@ func TestValidateErrors(t *testing.T) {
 		{"--training.local_batch_size=4 --training.global_batch_size=16", 2, ""},
 		{"--training.local_batch_size=4 --training.global_batch_size=10", 2, "training.global_batch_size = 10: is not a multiple of local_batch_size 4 × 2 data ranks = 8; use 8 or 16"},
 		{"--training.local_batch_size=4 --training.global_batch_size=3", 2, "use 8"},
+		{"--training.local_batch_size=4 --training.global_batch_size=131080", 2, "training.global_batch_size = 131080: is more than 16384 microbatches of local_batch_size 4 on 2 data ranks, which a step has in memory; use at most 131072"},
+		{"--training.local_batch_size=4 --training.global_batch_size=131072", 2, ""},
+		{"--training.local_batch_size=1 --training.global_batch_size=16385", 1, "use at most 16384"},
 		{"--training.local_batch_size=0", 2, "training.local_batch_size = 0: must be from 1 to 1048576"},
 
 		{"--quantize.linear.float8.emulate", 1, "quantize.linear.float8.emulate = true: has no effect without quantize.linear.float8 in model.converters"},
@@ -82,6 +85,9 @@ func TestValidateErrors(t *testing.T) {
 		{"--checkpoint.initial_load_path=DIR/a.txt", 1, "must be a .safetensors file or a folder of them"},
 		{"--checkpoint.initial_load_path=DIR", 1, ""},
 		{"--job.dump_folder=DIR/a.txt", 1, "is a file; name a folder"},
+		{"--job.dump_folder=DIR --job.save_config_file=folder", 1, `job.save_config_file = "folder": is a folder in job.dump_folder; name a file`},
+		{"--job.dump_folder=DIR --job.save_config_file=a.txt/x", 1, `job.save_config_file = "a.txt/x": not a directory`},
+		{"--job.dump_folder=DIR --job.save_config_file=new/x", 1, ""},
 		{"--job.save_config_file=../x", 1, "must be a path inside job.dump_folder"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
@@ -90,6 +96,9 @@ func TestValidateErrors(t *testing.T) {
 				if err := os.WriteFile(filepath.Join(dir, name), nil, 0o666); err != nil {
 					t.Fatal(err)
 				}
+			}
+			if err := os.Mkdir(filepath.Join(dir, "folder"), 0o777); err != nil {
+				t.Fatal(err)
 			}
 			if err := os.WriteFile(filepath.Join(dir, "comma.toml"), []byte("[model]\nconverters = [\"quantize.linear.float8,\"]\n"), 0o666); err != nil {
 				t.Fatal(err)
@@ -134,6 +143,12 @@ func TestDerivedNumbers(t *testing.T) {
 	if want := (numbers{3, 3, 24, 2, 9}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+	c.Parallelism.DataParallelReplicateDegree = 2
+	got = numbers{c.ShardDegree(4), c.DataRanks(4), c.GlobalBatchSize(4), c.Microbatches(6), c.TotalSteps()}
+	if want := (numbers{2, 4, 24, 1, 9}); got != want {
+		t.Errorf("replicated: got %+v, want %+v", got, want)
+	}
+	c.Parallelism.DataParallelReplicateDegree = 1
 	total := 5
 	c.Training.GlobalBatchSize, c.Parallelism.DataParallelShardDegree, c.LRScheduler.TotalSteps = -1, 2, &total
 	got = numbers{c.ShardDegree(2), c.DataRanks(2), c.GlobalBatchSize(2), c.Microbatches(2), c.TotalSteps()}

@@ -38,8 +38,8 @@ func openRank(ctx context.Context, cfg *config.Config, place launcher.Place) (*b
 func threadsPerRank(localWorld int) (int, error) {
 	if v := os.Getenv("OMP_NUM_THREADS"); v != "" {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 {
-			return 0, fmt.Errorf("OMP_NUM_THREADS=%q: want a number of threads, 1 or more", v)
+		if err != nil || n < 1 || n > 4096 {
+			return 0, fmt.Errorf("OMP_NUM_THREADS=%q: want a number of threads, 1 to 4096", v)
 		}
 		return n, nil
 	}

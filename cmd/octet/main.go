@@ -32,7 +32,8 @@ type command struct {
 
 // prepared is a command line that octet run has read for its ranks.
 type prepared struct {
-	environ []string // gives them what was read
+	environ []string          // gives them what was read
+	asked   map[string]string // what all hosts have to be asked for alike, in place of a command line
 	// check finds, before a rank starts, why the command cannot run on world ranks
 	// now that the hosts have met. It is quick: the host gives no sign of life
 	// meanwhile.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,13 +110,23 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
+// ports counts the ports that freePort has tried.
+var ports atomic.Int32
+
+// freePort is a port of 127.0.0.1 that nobody listens on. No two tests of this
+// process get the same one, and it is none of those that the kernel gives away.
 func freePort(t *testing.T) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	t.Helper()
+	const first, many = 10000, 10000
+	for range many {
+		port := first + (os.Getpid()*64+int(ports.Add(1)))%many
+		if ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			ln.Close()
+			return fmt.Sprint(port)
+		}
 	}
-	defer ln.Close()
-	return fmt.Sprint(ln.Addr().(*net.TCPAddr).Port)
+	t.Fatal("no free port")
+	return ""
 }
 
 func TestUsage(t *testing.T) {

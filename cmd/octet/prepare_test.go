@@ -12,27 +12,30 @@ import (
 )
 
 // tiny is a model of one layer that trains on the golden tokens in no time.
-const tiny = `[model.args]
-dim = 16
+func tiny(t *testing.T) string {
+	return `[model.args]
+dim = 32
 n_layers = 1
 n_heads = 2
 n_kv_heads = 1
 vocab_size = 256
 [training]
 dataset = "tokens"
-dataset_path = "` + goldenDir + `llama_tokens.u16"
+dataset_path = "` + golden(t, "llama_tokens.u16") + `"
 local_batch_size = 2
 seq_len = 16
-steps = 3
+steps = 4
+mixed_precision_param = "float32"
 [lr_scheduler]
 warmup_steps = 1
 `
+}
 
 // tinyFlags are the same as flags.
-func tinyFlags() []string {
+func tinyFlags(t *testing.T) []string {
 	var flags []string
 	section := ""
-	for line := range strings.Lines(tiny) {
+	for line := range strings.Lines(tiny(t)) {
 		line = strings.TrimSpace(line)
 		if key, value, ok := strings.Cut(line, " = "); ok {
 			flags = append(flags, "--"+section+"."+key+"="+strings.Trim(value, `"`))
@@ -47,13 +50,13 @@ func tinyFlags() []string {
 func TestAConfigurationFromAPipeIsReadOnce(t *testing.T) {
 	out := t.TempDir()
 	cmd := octetCommand(t, "run", "--nproc-per-node=2", "--max-restarts=0", "train", "--config", "/dev/stdin", "--job.dump_folder="+out)
-	cmd.Stdin = strings.NewReader(tiny)
+	cmd.Stdin = strings.NewReader(tiny(t))
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	records, err := metrics.Read(filepath.Join(out, metrics.FileName))
-	if err != nil || len(records) != 3 || records[0].Tokens != 2*2*16 {
+	if err != nil || len(records) != 4 || records[0].Tokens != 2*2*16 {
 		t.Errorf("the ranks did not train what was read: %+v, %v\n%s", records, err, text)
 	}
 }
@@ -64,7 +67,7 @@ func unlike(t *testing.T, more ...string) [2]*process {
 	var agents [2]*process
 	for i := range agents {
 		args := []string{"run", "--nnodes=2", "--node-rank", fmt.Sprint(i), "--master-port", port, "--rdzv-id=job", "--nproc-per-node", fmt.Sprint(2 - i), "train"}
-		agents[i] = octetProcess(t, append(append(args, tinyFlags()...), more...)...)
+		agents[i] = octetProcess(t, append(append(args, tinyFlags(t)...), more...)...)
 	}
 	return agents
 }
@@ -81,7 +84,7 @@ func TestHostsNeedNotBeAlike(t *testing.T) {
 		}
 	}
 	records, err := metrics.Read(filepath.Join(out, metrics.FileName))
-	if err != nil || len(records) != 3 || records[0].Tokens != 12*16 {
+	if err != nil || len(records) != 4 || records[0].Tokens != 12*16 {
 		t.Errorf("%+v, %v", records, err)
 	}
 }

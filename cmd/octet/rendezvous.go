@@ -14,6 +14,9 @@ import (
 	"octet/launcher/agent"
 )
 
+// maxCount bounds hosts, and ranks on a host.
+const maxCount = 65536
+
 // maxSeconds bounds what is given in seconds: thirty years.
 const maxSeconds = 1e9
 
@@ -145,8 +148,8 @@ func (f *runFlags) nodes() (int, error) {
 	}
 	a, err1 := strconv.Atoi(lo)
 	b, err2 := strconv.Atoi(hi)
-	if err1 != nil || err2 != nil || a < 1 || a > b {
-		return 0, fmt.Errorf("--nnodes %q: want a number of hosts, 1 or more", f.nnodes)
+	if err1 != nil || err2 != nil || a < 1 || a > b || b > maxCount {
+		return 0, fmt.Errorf("--nnodes %q: want a number of hosts, 1 to %d", f.nnodes, maxCount)
 	}
 	if a < b {
 		return 0, fmt.Errorf("--nnodes %s: a changing number of hosts is not supported yet: give one number", f.nnodes)
@@ -162,8 +165,8 @@ func (f *runFlags) slots() (int, error) {
 		return 0, fmt.Errorf("--nproc-per-node %s: octet has no %s backend yet: give a number, cpu or auto", f.nproc, strings.ToUpper(f.nproc))
 	}
 	n, err := strconv.Atoi(f.nproc)
-	if err != nil || n < 1 {
-		return 0, fmt.Errorf("--nproc-per-node %s: want 1 or more, cpu or auto", f.nproc)
+	if err != nil || n < 1 || n > maxCount {
+		return 0, fmt.Errorf("--nproc-per-node %s: want 1 to %d, cpu or auto", f.nproc, maxCount)
 	}
 	return n, nil
 }

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	osexec "os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -80,7 +82,7 @@ func runRun(ctx context.Context, args []string) error {
 		Argv: program, Environ: os.Environ(), RunID: opts.RunID, Secret: opts.RankSecret(), Role: f.role, MaxRestarts: f.maxRestarts, LocalAddr: f.localAddr,
 		Signals: f.signals, Linger: opts.ShutdownTimeout, Stdin: os.Stdin, Console: console, Logs: logs,
 	}
-	opts.Asked = f.asked(opts, argv)
+	opts.Asked = f.asked(opts, argv, own)
 	if own != nil {
 		opts.Check = own.check
 		opts.Store = agent.NoStore // octet's ranks have one that knows them
@@ -108,19 +110,25 @@ func runRun(ctx context.Context, args []string) error {
 	return nil
 }
 
-// asked is what all hosts have to be started with alike. Ranks compare what they
-// make of it (their configuration) when they connect: this finds, before one
-// starts, what the launcher can see.
-func (f *runFlags) asked(o agent.Options, argv []string) []gang.Asked {
-	return []gang.Asked{
+// asked is what all hosts have to be started with alike, so that what the launcher
+// can see is found before a rank starts. Of octet's own program that is what it
+// makes of its command line: two hosts may have their files in other places.
+func (f *runFlags) asked(o agent.Options, argv []string, own *prepared) []gang.Asked {
+	asked := []gang.Asked{
 		{Key: "the version", Value: version()},
 		{Key: "--nnodes", Value: strconv.Itoa(o.Nodes)},
 		{Key: "--max-restarts", Value: strconv.Itoa(o.MaxRestarts)},
 		{Key: "--role", Value: f.role},
 		{Key: "a host is lost after", Value: o.BeatTimeout.String()},
 		{Key: "the program", Value: argv[0]},
-		{Key: "the command line", Value: strings.Join(argv, " ")},
 	}
+	if own == nil || own.asked == nil {
+		return append(asked, gang.Asked{Key: "the command line", Value: strings.Join(argv, " ")})
+	}
+	for _, key := range slices.Sorted(maps.Keys(own.asked)) {
+		asked = append(asked, gang.Asked{Key: key, Value: own.asked[key]})
+	}
+	return asked
 }
 
 // handle returns the operator's signals. Before it, a signal ends this process, as

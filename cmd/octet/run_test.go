@@ -356,7 +356,7 @@ func TestRunRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{"--nproc-per-node 0 true", 1, "--nproc-per-node 0: want 1 or more, cpu or auto"},
+		{"--nproc-per-node 0 true", 1, "--nproc-per-node 0: want 1 to 65536, cpu or auto"},
 		{"--nproc-per-node gpu true", 1, "octet has no GPU backend yet"},
 		{"--nproc_per_node=x true", 1, "--nproc-per-node x: want"},
 		{"--nnodes 1:2 true", 1, "a changing number of hosts is not supported yet"},

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strings"
 
 	"octet/backend"
 	"octet/comm"
@@ -20,8 +19,11 @@ import (
 // environment that octet run, torchrun or Slurm made; without one it is a job of
 // its own.
 func runTrain(ctx context.Context, args []string) error {
-	read, prepared := readBefore()
-	cfg, err := config.Load(args, read...)
+	given, prepared, err := fromLauncher()
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Load(args, given.file())
 	if errors.Is(err, config.ErrHelp) {
 		return config.Help(os.Stdout)
 	}
@@ -44,7 +46,11 @@ func runTrain(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	return blame(trainRank(ctx, cfg, place), place.Global)
+	contents, err := compared(cfg, place, given)
+	if err != nil {
+		return err
+	}
+	return blame(trainRank(ctx, cfg, place, contents), place.Global)
 }
 
 // blame marks an error that another rank is the cause of, so that the launcher
@@ -58,52 +64,7 @@ func blame(err error, rank int) error {
 	return err
 }
 
-// configVar is the variable by which octet run gives its ranks the configuration
-// that it has read and checked: the path, a newline, and the text of the file;
-// nothing where there is no file.
-const configVar = "OCTET_CONFIG"
-
-// prepareTrain is what octet run asks before it starts ranks of `octet train`
-// with these arguments.
-func prepareTrain(args []string, world, local int) (prepared, error) {
-	cfg, err := config.Load(args)
-	if err != nil {
-		return prepared{}, err
-	}
-	memory, err := backend.Memory("", local)
-	if err != nil {
-		return prepared{}, err
-	}
-	if err := train.Check(cfg, world, local, memory); err != nil {
-		return prepared{}, err
-	}
-	if err := metrics.CheckFolder(cfg.Job.DumpFolder); err != nil {
-		return prepared{}, err
-	}
-	if err := train.Scan(cfg, say); err != nil {
-		return prepared{}, err
-	}
-	text := ""
-	if file, ok := cfg.File(); ok {
-		text = file.Path + "\n" + file.Text
-	}
-	return prepared{
-		environ: []string{configVar + "=" + text},
-		check:   func(world int) error { return train.CheckWorld(cfg, world, local, memory) },
-	}, nil
-}
-
-// readBefore is the configuration file that octet run has read for this rank, if
-// there is one, and whether octet run has prepared it at all.
-func readBefore() (files []config.File, prepared bool) {
-	text, prepared := os.LookupEnv(configVar)
-	if path, text, ok := strings.Cut(text, "\n"); ok {
-		files = []config.File{{Path: path, Text: text}}
-	}
-	return files, prepared
-}
-
-func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) (err error) {
+func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place, contents map[string]string) (err error) {
 	bar := newBar(cfg, place)
 	log := metrics.NewLogger(bar, place.Global)
 	rank, err := openRank(ctx, cfg, place)
@@ -111,6 +72,14 @@ func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, rank.Close()) }()
+	defer func() {
+		if err != nil { // so that no other rank waits for this one
+			rank.World.Abort(err)
+		}
+	}()
+	if err := agreed(cfg, rank, contents); err != nil {
+		return err
+	}
 	job := train.Job{Config: cfg, Device: rank.Device, World: rank.World, Log: log}
 	if place.Global == 0 { // the rank that speaks, and reports mfu
 		if rank.Device.Warning != "" {
@@ -120,7 +89,6 @@ func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place) (e
 	}
 	sink, err := output(job, place, bar)
 	if err != nil {
-		rank.World.Abort(err)
 		return err
 	}
 	return errors.Join(train.Run(ctx, job, sink), sink.Close())

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+
+	"octet/backend"
+	"octet/comm/agree"
+	"octet/config"
+	"octet/launcher"
+	"octet/metrics"
+	"octet/train"
+)
+
+// preparedVar is the variable by which octet run gives its ranks what it has
+// read for them: a handed in JSON. A rank that has it was checked.
+const preparedVar = "OCTET_PREPARED"
+
+// handed is what octet run has read once for all ranks of a host.
+type handed struct {
+	Path, Text []byte            // of the configuration file; empty if there is none
+	Contents   map[string]string // train.Contents, where other hosts have their own files
+}
+
+// prepareTrain is what octet run asks before it starts ranks of `octet train`
+// with these arguments.
+func prepareTrain(args []string, world, local int) (prepared, error) {
+	cfg, err := config.Load(args)
+	if err != nil {
+		return prepared{}, err
+	}
+	memory, err := backend.Memory("", local)
+	if err != nil {
+		return prepared{}, err
+	}
+	if err := train.Check(cfg, world, local, memory); err != nil {
+		return prepared{}, err
+	}
+	if err := metrics.CheckFolder(cfg.Job.DumpFolder); err != nil {
+		return prepared{}, err
+	}
+	if err := train.Scan(cfg, say); err != nil {
+		return prepared{}, err
+	}
+	var h handed
+	if file, ok := cfg.File(); ok {
+		h.Path, h.Text = []byte(file.Path), []byte(file.Text)
+	}
+	if world == config.AnyWorld { // several hosts
+		if h.Contents, err = train.Contents(cfg); err != nil {
+			return prepared{}, err
+		}
+	}
+	text, err := json.Marshal(h)
+	if err != nil {
+		return prepared{}, err
+	}
+	asked, _ := cfg.Values()
+	maps.Copy(asked, h.Contents)
+	return prepared{
+		asked:   asked,
+		environ: []string{preparedVar + "=" + string(text)},
+		check:   func(world int) error { return train.CheckWorld(cfg, world, local, memory) },
+	}, nil
+}
+
+// fromLauncher is what octet run has read for this rank, and whether it has
+// prepared it at all.
+func fromLauncher() (h handed, prepared bool, err error) {
+	text, prepared := os.LookupEnv(preparedVar)
+	if prepared {
+		if err := json.Unmarshal([]byte(text), &h); err != nil {
+			return h, true, fmt.Errorf("%s: %w; it is octet run's to set", preparedVar, err)
+		}
+	}
+	return h, prepared, nil
+}
+
+// file is the configuration file, as config.Load takes it.
+func (h handed) file() config.File { return config.File{Path: string(h.Path), Text: string(h.Text)} }
+
+// agreed compares what the ranks were asked for, now that they have met: the
+// program, every key, and between hosts the contents of the files, of which the
+// first rank of a host speaks.
+func agreed(cfg *config.Config, rank *backend.Rank, contents map[string]string) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	job, onHost := cfg.Values()
+	job["the program"] = version()
+	maps.Copy(job, contents)
+	return agree.Check(rank.Device, rank.World, agree.Claim{Host: host, Group: rank.Group, Job: job, OnHost: onHost})
+}
+
+// compared is what this rank says of the contents of its host's files: nothing
+// where there is one host, or another rank speaks for it. It may read for long,
+// so that it comes before the deadlines of the others begin.
+func compared(cfg *config.Config, place launcher.Place, given handed) (map[string]string, error) {
+	switch {
+	case place.Groups == 1 || place.Local > 0:
+		return nil, nil
+	case given.Contents != nil:
+		return given.Contents, nil
+	}
+	return train.Contents(cfg)
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"octet/comm/local"
+	"octet/config"
+	"octet/device/cpu"
+	"octet/metrics"
+)
+
+// TestAnyValueOfAnyKeyIsTrainedOrRefused: what Check lets through trains a step, or ends with an error; nothing panics,
+// and what is asked to stop stops.
+func TestAnyValueOfAnyKeyIsTrainedOrRefused(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds long")
+	}
+	values := []string{"", "0", "1", "3", "17", "64", "0.5", "1e-30", "1e15", "100000", "inf", "true", "9223372036854775807", "-1", "♥\x1b[31m\x00", strings.Repeat("long", 1<<10)}
+	stop := errors.New("long enough")
+	for _, key := range config.Keys() {
+		if key == "job.config_file" {
+			continue
+		}
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			for _, value := range values {
+				cfg, err := config.Load(small(join(tokens, []string{"--training.steps=1", "--training.local_batch_size=2", "--job.dump_folder=" + t.TempDir(), "--" + key + "=" + value})...))
+				if err == nil {
+					err = Check(cfg, 1, 1)
+				}
+				if err != nil {
+					if strings.Contains(err.Error(), "panic") {
+						t.Errorf("%.40q: %v", value, err)
+					}
+					continue
+				}
+				dev, err := cpu.Open(cpu.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, stop)
+				err = Run(ctx, Job{Config: cfg, Device: dev, World: local.New(1, local.Options{})[0], Log: zap.NewNop()}, metrics.Tee())
+				cancel()
+				if err != nil && strings.Contains(err.Error(), "panic") {
+					t.Errorf("%.40q: %v", value, err)
+				}
+				if err := dev.Close(); err != nil && !errors.Is(err, stop) {
+					t.Logf("%.40q: %v", value, err)
+				}
+			}
+		})
+	}
+}
