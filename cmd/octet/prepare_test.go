@@ -4,7 +4,9 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -110,5 +112,39 @@ func TestAWrongValueIsRefusedBeforeTheHostsMeet(t *testing.T) {
 	start(t, agents[1])
 	if code, stderr := agents[1].exitCode(), agents[1].stderr.String(); code != 1 || !strings.Contains(stderr, "training.steps = 0: must be from 1") {
 		t.Errorf("code %d\n%s", code, stderr)
+	}
+}
+
+// What another process holds, and what only validation would read, is found before a rank starts.
+func TestFilesAreLookedAtBeforeARankStarts(t *testing.T) {
+	t.Parallel()
+	out := t.TempDir()
+	held, err := metrics.OpenFolder(out, metrics.Owner{Job: "another", PID: os.Getpid(), Host: "here"}, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	ids := filepath.Join(t.TempDir(), "bad.u16")
+	if err := os.WriteFile(ids, append(make([]byte, 2000), 44, 1), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ args, want string }{
+		{"--job.dump_folder=" + out, "another"},
+		{"--validation.enable --validation.dataset=tokens --validation.seq_len=16 --job.dump_folder=" + t.TempDir() + " --validation.dataset_path=" + ids, "validation.dataset_path"},
+		{"--validation.enable --validation.dataset=tokens --validation.seq_len=16 --job.dump_folder=" + t.TempDir() + " --validation.dataset_path=" + ids, "id 300 at position 1000"},
+	} {
+		code, stdout, stderr := run(t, append(append([]string{"run", "--nproc-per-node=2", "train"}, tinyFlags(t)...), strings.Fields(tt.args)...)...)
+		if code != 1 || !strings.Contains(stderr, tt.want) || strings.Contains(stdout+stderr, "[default") {
+			t.Errorf("%s: exit code %d, want %q before a rank starts:\n%s%s", tt.args, code, tt.want, stdout, stderr)
+		}
+	}
+}
+
+// The rank that speaks knows its device's peak.
+func TestTheFirstRankReportsItsUtilization(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := run(t, append(append([]string{"run", "--nproc-per-node=2", "train"}, tinyFlags(t)...), "--job.dump_folder="+t.TempDir())...)
+	if code != 0 || !regexp.MustCompile(`mfu: [0-9]`).MatchString(stdout+stderr) {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
