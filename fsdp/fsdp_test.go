@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
+	"octet/comm"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -177,5 +179,56 @@ func TestAnUnusedParameterHasNoGradient(t *testing.T) {
 	}
 	if norm(none) != 0 || len(none) == 0 {
 		t.Errorf("gradient %v of a parameter that no rank uses", none)
+	}
+}
+
+// watched tells when the host enqueues a module's forward, and its backward.
+type watched struct {
+	nn.Module
+	at func(when string)
+}
+
+func (m *watched) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	m.at("forward")
+	y := m.Module.Forward(c, x)
+	c.Tape.Defer(func() { m.at("backward") })
+	return y
+}
+
+// TestTheNextUnitIsGatheredAhead: when a layer is enqueued, forward or backward,
+// the gather of the unit that follows it is under way, and of no other.
+func TestTheNextUnitIsGatheredAhead(t *testing.T) {
+	args := sixteens
+	args.Layers = 4
+	var got []string
+	j := job{ranks: 2, args: args, options: f32, batch: 2, steps: 3}
+	j.before = func(w *worker, step int) {
+		if w.rank != 0 || step != j.steps-1 { // the first step does not know the order yet
+			return
+		}
+		gathered := 0
+		_ = nn.Walk(&w.model, func(path string, m nn.Module) (nn.Module, error) {
+			if !strings.HasSuffix(path, ".feed_forward") {
+				return m, nil
+			}
+			return &watched{m, func(when string) {
+				for _, c := range w.log.Take() {
+					if c.Kind == comm.AllGather {
+						gathered++
+					}
+				}
+				got = append(got, fmt.Sprintf("%s %s: %d gathers", strings.TrimSuffix(path, ".feed_forward"), when, gathered))
+			}}, nil
+		})
+	}
+	run(t, j)
+	// Forward: the embedding, the layer itself and what came before it, and the next; six units in all. Backward: the last
+	// unit is kept, each layer is gathered again, ahead of the one that needs it.
+	want := []string{
+		"layers.0 forward: 3 gathers", "layers.1 forward: 4 gathers", "layers.2 forward: 5 gathers", "layers.3 forward: 6 gathers",
+		"layers.3 backward: 8 gathers", "layers.2 backward: 9 gathers", "layers.1 backward: 10 gathers", "layers.0 backward: 11 gathers",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -5,13 +5,9 @@ package agree
 import (
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"octet/comm"
-	"octet/comm/local"
-	"octet/device/cpu"
+	"octet/test/ranks"
 )
 
 type values = map[string]string
@@ -51,33 +47,27 @@ func TestCompareNamesWhatDiffers(t *testing.T) {
 }
 
 // each runs f on n ranks and returns their errors.
-func each(t *testing.T, n int, f func(world comm.Comm, dev *cpu.Device) error) []error {
+func each(t *testing.T, n int, f func(r *ranks.Rank) error) []error {
 	t.Helper()
 	errs := make([]error, n)
-	var wg sync.WaitGroup
-	for rank, world := range local.New(n, local.Options{Timeout: 10 * time.Second}) {
-		dev, err := cpu.Open(cpu.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer dev.Close() // whose error is one of errs
-		wg.Go(func() { errs[rank] = f(world, dev) })
-	}
-	wg.Wait()
+	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
+		errs[r.Global] = f(r) // no failure of the test's rank, which would abort the others
+		return nil
+	})
 	return errs
 }
 
 func TestAllRanksGetTheSameAnswer(t *testing.T) {
 	for n := 1; n <= 3; n++ {
 		for _, bad := range []int{-1, n - 1} {
-			errs := each(t, n, func(world comm.Comm, dev *cpu.Device) error {
-				rank := world.Rank()
+			errs := each(t, n, func(r *ranks.Rank) error {
+				rank := r.Global
 				// Texts of different lengths, as hosts' names are.
 				c := Claim{Host: strings.Repeat("h", rank+1), Job: values{"lr": "1"}}
 				if rank == bad {
 					c.Job["lr"] = "2"
 				}
-				return Check(dev, world, c)
+				return Check(r.Device, r.World, c)
 			})
 			for rank, err := range errs {
 				want := fmt.Sprintf("lr: 1 on rank 0 (h), but 2 on rank %d (%s)", bad, strings.Repeat("h", bad+1))
@@ -90,12 +80,12 @@ func TestAllRanksGetTheSameAnswer(t *testing.T) {
 }
 
 func TestARankThatHasFailedEndsTheComparison(t *testing.T) {
-	errs := each(t, 2, func(world comm.Comm, dev *cpu.Device) error {
-		if world.Rank() == 1 {
-			world.Abort(fmt.Errorf("the disk is gone"))
+	errs := each(t, 2, func(r *ranks.Rank) error {
+		if r.Global == 1 {
+			r.World.Abort(fmt.Errorf("the disk is gone"))
 			return nil
 		}
-		return Check(dev, world, Claim{Host: "a"})
+		return Check(r.Device, r.World, Claim{Host: "a"})
 	})
 	if err := errs[0]; err == nil || !strings.Contains(err.Error(), "comparing what the ranks were asked for: ") || !strings.Contains(err.Error(), "the disk is gone") {
 		t.Errorf("%v", err)
