@@ -80,3 +80,19 @@ func judge(t *testing.T, name, value string, c *Config, err error) {
 		t.Errorf("%s = %.40q: an error of %d bytes: %.200q", name, value, len(text), text)
 	}
 }
+
+func TestMessagesShowTheBeginningOfALongValue(t *testing.T) {
+	hundred := strings.Repeat("x", 100)
+	if got, want := shorten(hundred), `"`+hundred+`"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := shorten(hundred+"♥"), `"`+hundred+`"… (103 bytes)`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := shorten(hundred[1:]+"♥"), `"`+hundred[1:]+`"… (102 bytes)`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := shorten(hundred+"y"), `"`+hundred+`"… (101 bytes)`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -240,7 +240,7 @@ func TestAModelThatDoesNotFitIsRefused(t *testing.T) {
 func TestADumpFolderThatCannotBeMadeIsRefused(t *testing.T) {
 	file := writeFile(t, "file", nil)
 	err := checked(t, small("--job.dump_folder="+file+"/out"))
-	if err == nil || !strings.Contains(err.Error(), "job.dump_folder = ") {
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("job.dump_folder = %q: ", file+"/out")) {
 		t.Errorf("error %v, want one about job.dump_folder", err)
 	}
 	folder := filepath.Join(t.TempDir(), "a", "b")

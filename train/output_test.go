@@ -27,6 +27,7 @@ import (
 	"octet/dtype"
 	"octet/internal/datadriven"
 	"octet/metrics"
+	"octet/models/llama"
 )
 
 // TestLog runs testdata/*.txt: the input of a case is the end of a command
@@ -62,6 +63,19 @@ func TestLog(t *testing.T) {
 		}
 		return b.String()
 	})
+}
+
+// TestATiedTableIsMultipliedBy: only a table that is looked up alone costs no arithmetic.
+func TestATiedTableIsMultipliedBy(t *testing.T) {
+	args, err := llama.Flavor("1B")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tied := modelSize(args, 8)
+	args.Tied = false
+	if untied := modelSize(args, 8); tied.EmbeddingParams != 0 || untied.EmbeddingParams != 128256*2048 || untied.Params != tied.Params+128256*2048 {
+		t.Errorf("tied %+v, untied %+v", tied, untied)
+	}
 }
 
 // TestMetricsFile has one object a step, with every digit.

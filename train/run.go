@@ -12,6 +12,7 @@ import (
 
 	"octet/comm"
 	"octet/metrics"
+	"octet/models/llama"
 	"octet/models/llama/plan"
 )
 
@@ -101,17 +102,11 @@ func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink
 	if err != nil {
 		return nil, err
 	}
-	lookedUp := args.Embedding()
-	if args.Tied {
-		lookedUp = 0 // the output multiplies by the same table
-	}
 	options := metrics.ConsoleOptions{
-		LogFreq: cfg.Metrics.LogFreq,
-		FLOPsPerToken: metrics.FLOPsPerToken(metrics.ModelSize{
-			Params: args.Params(), EmbeddingParams: lookedUp, Layers: args.Layers, Heads: args.Heads, HeadDim: args.HeadDim(), SeqLen: cfg.Training.SeqLen,
-		}),
-		PeakFLOPS:   j.PeakFLOPS,
-		MemoryTotal: metrics.MachineMemory(),
+		LogFreq:       cfg.Metrics.LogFreq,
+		FLOPsPerToken: metrics.FLOPsPerToken(modelSize(args, cfg.Training.SeqLen)),
+		PeakFLOPS:     j.PeakFLOPS,
+		MemoryTotal:   metrics.MachineMemory(),
 	}
 	if bar.Columns() > 0 {
 		options.Color = !cfg.Metrics.DisableColorPrinting
@@ -119,4 +114,15 @@ func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink
 	}
 	steps := metrics.NewJSONL(file, func(text string) { j.Log.Warn(text) })
 	return metrics.Tee(steps, metrics.NewConsole(j.Log, options), bar), nil
+}
+
+// modelSize is what the arithmetic of a token depends on.
+func modelSize(args llama.Args, seqLen int) metrics.ModelSize {
+	lookedUp := args.Embedding()
+	if args.Tied {
+		lookedUp = 0 // the output multiplies by the same table
+	}
+	return metrics.ModelSize{
+		Params: args.Params(), EmbeddingParams: lookedUp, Layers: args.Layers, Heads: args.Heads, HeadDim: args.HeadDim(), SeqLen: seqLen,
+	}
 }
