@@ -65,6 +65,7 @@ func benchRanks(b *testing.B, world int, args []string) {
 		return
 	}
 	tokens := 4 * 512 * world
+	b.ReportAllocs() // of all ranks together
 	for b.Loop() {
 		each(func(rank int) error {
 			_, err := trainers[rank].Step()
