@@ -33,6 +33,9 @@ type Options struct {
 	Threads int
 	// ISA forces a CPU's instruction set; other devices ignore it.
 	ISA string
+	// Float8TN makes a CPU read float8 operands in one layout only, as GPUs do;
+	// other devices ignore it.
+	Float8TN bool
 	// Timeout is how long ranks wait for one another, at first and, until it is
 	// changed, later; 0 is five minutes.
 	Timeout time.Duration

@@ -110,7 +110,7 @@ func (d *Device) wait() error {
 }
 
 func openCPU(o Options) (*Device, error) {
-	dev, err := cpu.Open(cpu.Options{Threads: o.Threads, ISA: o.ISA})
+	dev, err := cpu.Open(cpu.Options{Threads: o.Threads, ISA: o.ISA, Float8TN: o.Float8TN})
 	if err != nil {
 		for isa := cpu.Portable; isa <= cpu.AVX512BF16; isa++ {
 			if o.ISA == isa.String() {

@@ -39,9 +39,10 @@ type Options struct {
 	// ISA is the instruction set of a CPU that a test's bounds are made for,
 	// such as "portable"; empty is the best. Other devices ignore it. A test
 	// that wants one that this machine has not is skipped.
-	ISA     string
-	Threads int           // of a CPU; 0 is one
-	Timeout time.Duration // 0 is the package's Timeout
+	ISA      string
+	Threads  int           // of a CPU; 0 is one
+	Float8TN bool          // see backend.Options
+	Timeout  time.Duration // 0 is the package's Timeout
 }
 
 // Rank is a rank of a test: Global is its number, World its communicator.
@@ -52,7 +53,7 @@ func (o Options) backend() backend.Options {
 	if o.Timeout == 0 {
 		o.Timeout = Timeout
 	}
-	return backend.Options{Device: os.Getenv(DeviceVar), ISA: o.ISA, Threads: o.Threads, Timeout: o.Timeout}
+	return backend.Options{Device: os.Getenv(DeviceVar), ISA: o.ISA, Threads: o.Threads, Float8TN: o.Float8TN, Timeout: o.Timeout}
 }
 
 // refuse ends the test because a device could not be opened: a name that is
