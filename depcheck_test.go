@@ -82,8 +82,6 @@ var exempt = []struct {
 }{
 	{"comm", transports, "transports are tested as what they are, and recorded; their devices come from test/ranks"},
 	{"device/devicetest", devices, "the suite is proven on a second device, whose arithmetic is the portable one in another order"},
-	{"fp8", slices.Concat(devices, transports), "to be moved to test/ranks"},
-	{"fsdp", slices.Concat(devices, transports), "to be moved to test/ranks"},
 	{"train", slices.Concat(devices, transports), "to be moved to test/ranks"},
 }
 

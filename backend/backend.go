@@ -87,7 +87,7 @@ func Local(n int, o Options) ([]*Rank, error) {
 // communicators go before the device whose memory they use. A rank that closes
 // while another still waits for it, because it failed, must abort World first.
 func (r *Rank) Close() error {
-	return errors.Join(r.Device.wait(), r.disconnect(), r.Device.Close())
+	return errors.Join(r.Device.Wait(), r.disconnect(), r.Device.Close())
 }
 
 // connect makes the communicator of all ranks, and the function that closes it.

@@ -5,6 +5,7 @@ package backend
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -96,11 +97,18 @@ func (d *Device) NewStream(name string) device.Stream {
 	return s
 }
 
-// wait returns when all streams are idle, with their errors.
-func (d *Device) wait() error {
+// Close ends the device and its streams; see device.Device.
+func (d *Device) Close() error {
 	d.mu.Lock()
-	streams := d.streams
 	d.streams = nil
+	d.mu.Unlock()
+	return d.Device.Close()
+}
+
+// Wait returns when all streams are idle, with their errors.
+func (d *Device) Wait() error {
+	d.mu.Lock()
+	streams := slices.Clone(d.streams)
 	d.mu.Unlock()
 	var errs []error
 	for _, s := range streams {

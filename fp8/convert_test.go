@@ -12,6 +12,7 @@ import (
 	"octet/models/llama"
 	"octet/nn"
 	"octet/nn/nntest"
+	"octet/test/ranks"
 )
 
 // args are a model whose attention.wk and wv have 8 rows and whose output has
@@ -176,7 +177,7 @@ func TestBadConfigsAreNamed(t *testing.T) {
 // precision.
 func TestWhatIsOffStaysAsItIs(t *testing.T) {
 	pass := func(change func(*fp8.Float8LinearConfig)) []float32 {
-		r := nntest.New(t, open(t, "portable"), dtype.Float32)
+		r := nntest.New(t, ranks.Device(t, ranks.Options{ISA: "portable"}), dtype.Float32)
 		l := nn.NewLinear(16, 16, nn.LinearOptions{})
 		if change != nil {
 			convert(t, l, change)

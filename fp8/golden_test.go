@@ -8,21 +8,16 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"sync"
 	"testing"
-	"time"
 
 	"octet/checkpoint/safetensors"
-	"octet/comm"
-	"octet/comm/local"
-	"octet/device"
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/nn"
 	"octet/nn/nntest"
 	"octet/tensor"
+	"octet/test/ranks"
 )
 
 // eachISA runs f with the kernels of every instruction set, as OCTET_CPU_ISA
@@ -30,19 +25,10 @@ import (
 func eachISA(t *testing.T, f func(t *testing.T, isa string)) {
 	for _, isa := range []string{"portable", "avx2", "avx512", "avx512bf16", "avx512fp16"} {
 		t.Run(isa, func(t *testing.T) {
-			open(t, isa).Close()
+			ranks.Device(t, ranks.Options{ISA: isa}) // or skip
 			f(t, isa)
 		})
 	}
-}
-
-func open(t *testing.T, isa string) device.Device {
-	t.Helper()
-	dev, err := cpu.Open(cpu.Options{ISA: isa})
-	if err != nil {
-		t.Skip(err)
-	}
-	return dev
 }
 
 // golden reads a file of testdata/golden by tensor.
@@ -121,7 +107,7 @@ func linear(t *testing.T, isa, name string, act dtype.Type, fast bool, change fu
 	t.Helper()
 	const m, k, n = 48, 64, 80
 	get := golden(t, "linear_tensorwise_"+name)
-	r := nntest.New(t, open(t, isa), act)
+	r := nntest.New(t, ranks.Device(t, ranks.Options{ISA: isa}), act)
 	l := nn.NewLinear(k, n, nn.LinearOptions{})
 	change(l)
 	r.Load(l, func(*nn.Param) []float32 { return get("w") })
@@ -258,26 +244,23 @@ func TestGoldenLayer(t *testing.T) {
 	}
 	// run is one rank of a group. Only rank 0 has a gradient, so that the sum
 	// over ranks is its own.
-	run := func(t *testing.T, isa string, g comm.Comm, gather, emulate bool) (dw []byte) {
-		r := nntest.New(t, open(t, isa), dtype.BFloat16)
+	run := func(t *testing.T, isa string, rank *ranks.Rank, gather, emulate bool) (dw []byte, err error) {
+		r := nntest.New(t, rank.Device, dtype.BFloat16)
 		l := nn.NewLinear(k, n, nn.LinearOptions{})
 		convert(t, l, func(c *fp8.Float8LinearConfig) { c.EnableFsdpFloat8AllGather, c.Emulate = gather, emulate })
 		saw := &spy{Caster: l.Caster, rig: r, bytes: map[nn.Role]string{}, scales: map[nn.Role]uint32{}}
 		l.Caster = saw
 		var root nn.Module = l
 		nn.AssignNames(l)
-		f, err := fsdp.New(g, fsdp.Options{Param: dtype.BFloat16})
+		f, err := fsdp.New(rank.World, fsdp.Options{Param: dtype.BFloat16})
 		if err != nil {
-			t.Error(err)
-			return nil
+			return nil, err
 		}
 		if err := f.Wrap(&root, func(string, nn.Module) bool { return false }); err != nil {
-			t.Error(err)
-			return nil
+			return nil, err
 		}
 		if err := f.Allocate(r.Device); err != nil {
-			t.Error(err)
-			return nil
+			return nil, err
 		}
 		p := l.Weight
 		p.Set(r.Ctx.Stream, w[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k])
@@ -291,7 +274,7 @@ func TestGoldenLayer(t *testing.T) {
 			equal(t, "gathered weight", hash(r.Bytes(p.Value().Tensor)), hashQ)
 		}
 		grad := r.Ctx.New(m, n)
-		if g.Rank() == 0 {
+		if rank.Global == 0 {
 			r.Ctx.Stream.Copy(grad, r.Put(dy, m, n))
 		} else {
 			r.Ctx.Stream.Zero(grad)
@@ -299,7 +282,7 @@ func TestGoldenLayer(t *testing.T) {
 		y.SetGrad(grad)
 		r.Ctx.Tape.Backward()
 		f.Finish(r.Ctx)
-		if g.Rank() == 0 {
+		if rank.Global == 0 {
 			equal(t, "dX", hash(r.Bytes(v.Grad().Tensor)), hashDX)
 			if !emulate {
 				equal(t, "bytes of X", saw.bytes[nn.In], hashI)
@@ -313,21 +296,20 @@ func TestGoldenLayer(t *testing.T) {
 				}
 			}
 		}
-		return bf16Bytes(r.Get(p.LocalGrad()))
+		return bf16Bytes(r.Get(p.LocalGrad())), nil
 	}
 	eachISA(t, func(t *testing.T, isa string) {
-		for ranks := 1; ranks <= 4; ranks++ {
+		for n := 1; n <= 4; n++ {
 			for _, kind := range []struct {
 				name            string
 				gather, emulate bool
 			}{{"bf16 wire", false, false}, {"float8 wire", true, false}, {"float8 wire, emulated", true, true}, {"emulated", false, true}} {
-				t.Run(fmt.Sprintf("%d ranks, %s", ranks, kind.name), func(t *testing.T) {
-					parts := make([][]byte, ranks)
-					var wg sync.WaitGroup
-					for rank, g := range local.New(ranks, local.Options{Timeout: 10 * time.Second}) {
-						wg.Go(func() { parts[rank] = run(t, isa, g, kind.gather, kind.emulate) })
-					}
-					wg.Wait()
+				t.Run(fmt.Sprintf("%d ranks, %s", n, kind.name), func(t *testing.T) {
+					parts := make([][]byte, n)
+					ranks.Run(t, n, ranks.Options{ISA: isa}, func(r *ranks.Rank) (err error) {
+						parts[r.Global], err = run(t, isa, r, kind.gather, kind.emulate)
+						return err
+					})
 					var dw []byte
 					for _, part := range parts {
 						dw = append(dw, part...)

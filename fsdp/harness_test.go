@@ -8,15 +8,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"testing"
-	"time"
 
 	"octet/comm"
-	"octet/comm/local"
 	"octet/comm/record"
 	"octet/device"
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -26,6 +22,7 @@ import (
 	"octet/optim"
 	"octet/parallel"
 	"octet/tensor"
+	"octet/test/ranks"
 )
 
 // job is a run of goroutine ranks that train a Llama on random tokens.
@@ -80,25 +77,12 @@ type worker struct {
 func run(t *testing.T, j job) []*worker {
 	t.Helper()
 	workers := make([]*worker, j.ranks)
-	errs := make([]error, j.ranks)
-	var wg sync.WaitGroup
-	for rank, world := range local.New(j.ranks, local.Options{Timeout: 20 * time.Second}) {
-		dev, err := cpu.Open(cpu.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { dev.Close() })
-		w := &worker{job: j, rank: rank, dev: &nntest.Counting{Device: dev}, log: &record.Log{Keep: true}}
-		w.world = record.New(world, w.log)
-		workers[rank] = w
-		wg.Go(func() {
-			if errs[rank] = w.train(); errs[rank] != nil {
-				world.Abort(errs[rank])
-			}
-		})
-	}
-	wg.Wait()
-	for rank, err := range errs {
+	for rank, err := range ranks.Each(ranks.Open(t, j.ranks, ranks.Options{}), func(r *ranks.Rank) error {
+		w := &worker{job: j, rank: r.Global, dev: &nntest.Counting{Device: r.Device}, log: &record.Log{Keep: true}}
+		w.world = record.New(r.World, w.log)
+		workers[r.Global] = w
+		return w.train()
+	}) {
 		if err != nil {
 			t.Fatalf("rank %d: %v", rank, err)
 		}

@@ -4,22 +4,20 @@ package fsdp_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"testing"
-	"time"
 
 	"octet/comm"
-	"octet/comm/local"
 	"octet/comm/record"
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/nn"
 	"octet/nn/nntest"
 	"octet/tensor"
+	"octet/test/ranks"
 )
 
 // float8Wire is tensor-wise float8 with weights that travel as float8.
@@ -280,43 +278,33 @@ func TestGatheredFloat8IsTheCastOfTheWhole(t *testing.T) {
 		for i := range values {
 			values[i] = float32(draw.NormFloat64())
 		}
-		for _, ranks := range []int{1, 2, 3, 5, 7, 20} {
+		for _, n := range []int{1, 2, 3, 5, 7, 20} {
 			for _, precompute := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%d rows, %d ranks, precompute %v", rows, ranks, precompute), func(t *testing.T) {
-					var wg sync.WaitGroup
-					for rank, g := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
-						wg.Go(func() { gatherWhole(t, g, rank, rows, k, values, precompute) })
-					}
-					wg.Wait()
+				t.Run(fmt.Sprintf("%d rows, %d ranks, precompute %v", rows, n, precompute), func(t *testing.T) {
+					ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error { return gatherWhole(t, r, rows, k, values, precompute) })
 				})
 			}
 		}
 	}
 }
 
-func gatherWhole(t *testing.T, g comm.Comm, rank, rows, k int, values []float32, precompute bool) {
-	dev, err := cpu.Open(cpu.Options{})
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	r := nntest.New(t, dev, dtype.BFloat16)
+// gatherWhole compares on one rank.
+func gatherWhole(t *testing.T, rank *ranks.Rank, rows, k int, values []float32, precompute bool) error {
+	r := nntest.New(t, rank.Device, dtype.BFloat16)
 	l := nn.NewLinear(k, rows, nn.LinearOptions{})
-	var root nn.Module = l
-	if root, err = fp8.ConvertToFloat8Training(root, *float8Wire(nil), fp8.FilterFQNs()); err != nil {
-		t.Error(err)
-		return
+	root, err := fp8.ConvertToFloat8Training(l, *float8Wire(nil), fp8.FilterFQNs())
+	if err != nil {
+		return err
 	}
-	f, err := fsdp.New(g, fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever})
+	f, err := fsdp.New(rank.World, fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever})
 	if err == nil {
 		err = f.Wrap(&root, func(string, nn.Module) bool { return false })
 	}
 	if err == nil {
-		err = f.Allocate(dev)
+		err = f.Allocate(rank.Device)
 	}
 	if err != nil {
-		t.Error(err)
-		return
+		return err
 	}
 	p, s := l.Weight, r.Ctx.Stream
 	p.Set(s, values[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k])
@@ -329,6 +317,7 @@ func gatherWhole(t *testing.T, g comm.Comm, rank, rows, k int, values []float32,
 	s.DynamicCast(want, tensor.Operand{}, tensor.Operand{Tensor: r.Put(values, rows, k)}, false)
 	got := p.Value()
 	if !bytes.Equal(r.Bytes(got.Tensor), r.Bytes(want.Tensor)) || !bytes.Equal(r.Bytes(got.Scale), r.Bytes(want.Scale)) || !bytes.Equal(r.Bytes(got.Inv), r.Bytes(want.Inv)) {
-		t.Errorf("rank %d has other bytes or another scale than the whole weight's cast", rank)
+		return errors.New("other bytes or another scale than the whole weight's cast")
 	}
+	return nil
 }

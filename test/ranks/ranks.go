@@ -127,6 +127,7 @@ func Each(list []*Rank, main func(r *Rank) error) []error {
 				}
 				if errs[i] != nil {
 					r.World.Abort(errs[i])
+					_ = r.Device.Wait() // what streams still say comes of the failure
 				}
 			}()
 			errs[i] = main(r)

@@ -51,8 +51,9 @@ func TestOneThatFailsAbortsTheOthers(t *testing.T) {
 				if r.Global == 1 {
 					return tt.fail()
 				}
-				s := r.Device.NewStream("test")
+				s, behind := r.Device.NewStream("test"), r.Device.NewStream("behind")
 				r.World.Barrier(s)
+				behind.Wait(s.Record()) // has the error too, which the test's end does not tell again
 				return s.Sync()
 			})
 			for rank, err := range errs {
