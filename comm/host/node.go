@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 
@@ -139,7 +140,7 @@ func (n *node) meet(ctx context.Context) error {
 			return err
 		}
 	}
-	me := peer{Host: id, Pid: pid(), World: n.cfg.World, Chunk: n.cfg.ChunkBytes}
+	me := peer{Host: id, Pid: os.Getpid(), World: n.cfg.World, Chunk: n.cfg.ChunkBytes}
 	var err error
 	n.peers, err = n.share(ctx, "join", me)
 	if err != nil {

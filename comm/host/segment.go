@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // segment maps memory that the given ranks of this host share. The first of
@@ -20,7 +18,7 @@ func (n *node) segment(ctx context.Context, name string, members []int, bytes in
 		var f *os.File
 		if f, err = makeSegment(bytes); err == nil {
 			defer f.Close() // once all have mapped it
-			path = fmt.Sprintf("/proc/%d/fd/%d", pid(), f.Fd())
+			path = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
 			mem, err = mapFile(f, bytes)
 		}
 		if err != nil {
@@ -46,42 +44,4 @@ func (n *node) segment(ctx context.Context, name string, members []int, bytes in
 		return nil, errors.Join(err, unmap(mem))
 	}
 	return mem, nil
-}
-
-// makeSegment reserves the memory, so that lack of it is an error here and not
-// a fault later.
-func makeSegment(bytes int) (*os.File, error) {
-	fd, err := unix.MemfdCreate("octet", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("memfd_create: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "memfd:octet")
-	if err := unix.Fallocate(fd, 0, 0, int64(bytes)); err != nil {
-		return nil, errors.Join(fmt.Errorf("%d bytes: %w", bytes, err), f.Close())
-	}
-	return f, nil
-}
-
-func openSegment(path string, bytes int) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return mapFile(f, bytes)
-}
-
-func mapFile(f *os.File, bytes int) ([]byte, error) {
-	mem, err := unix.Mmap(int(f.Fd()), 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("%s: mapping %d bytes: %w", f.Name(), bytes, err)
-	}
-	return mem, nil
-}
-
-func unmap(mem []byte) error {
-	if mem == nil {
-		return nil
-	}
-	return unix.Munmap(mem)
 }

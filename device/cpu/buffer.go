@@ -29,8 +29,7 @@ func newBuffer(n int) (*Buffer, error) {
 		return nil, fmt.Errorf("cpu: alloc of %d bytes: %w", n, err)
 	}
 	if n >= hugePage {
-		// Fewer page faults and TLB misses; a refusal costs only speed.
-		_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
+		askForHugePages(mem)
 	}
 	return &Buffer{mem: mem, len: n}, nil
 }

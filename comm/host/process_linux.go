@@ -7,8 +7,6 @@ import (
 	"strings"
 )
 
-func pid() int { return os.Getpid() }
-
 // hostID is equal for processes that can share memory: same boot of the same
 // kernel, same namespace of processes.
 func hostID() (string, error) {
