@@ -38,7 +38,7 @@ func New(c comm.Comm, log *Log) comm.Comm {
 func (r *recorder) add(call Call, ts []*tensor.Tensor) {
 	r.seq++
 	call.Group, call.Seq = r.Name(), r.seq
-	r.log.add(call, ts)
+	r.log.add(call, r.Size(), ts)
 }
 
 func (r *recorder) AllGather(s device.Stream, dst, src []*tensor.Tensor) {

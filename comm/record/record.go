@@ -107,7 +107,8 @@ func (c Call) String() string {
 	return b.String()
 }
 
-// Bytes is the sum over all calls.
+// Bytes is the sum over all calls of groups with more than one rank: alone there
+// is nobody to send to.
 func (l *Log) Bytes() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,8 +153,9 @@ func (l *Log) Take() []Call {
 	return calls
 }
 
-// add enters a call with tensors ts. call is its description but for Parts.
-func (l *Log) add(call Call, ts []*tensor.Tensor) {
+// add enters a call of a group of so many ranks with tensors ts. call is its
+// description but for Parts.
+func (l *Log) add(call Call, ranks int, ts []*tensor.Tensor) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.copied[call.Kind] += call.Copied
@@ -165,7 +167,9 @@ func (l *Log) add(call Call, ts []*tensor.Tensor) {
 			c.Calls++
 		}
 		c.Bytes += int64(t.Bytes())
-		l.bytes += int64(t.Bytes())
+		if ranks > 1 {
+			l.bytes += int64(t.Bytes())
+		}
 	}
 	if len(ts) == 0 {
 		l.counts[call.Kind][dtype.Invalid].Calls++

@@ -152,8 +152,8 @@ func TestCounts(t *testing.T) {
 	if diff := cmp.Diff(want, log.Totals()); diff != "" {
 		t.Errorf("totals (-want +got):\n%s", diff)
 	}
-	if got := log.Bytes(); got != 112 {
-		t.Errorf("%d bytes, want 112", got)
+	if got := log.Bytes(); got != 0 {
+		t.Errorf("%d bytes sent by a rank alone", got)
 	}
 	if got := log.Count(comm.AllReduce, dtype.Float32); got != (record.Count{Calls: 2, Bytes: 64}) {
 		t.Errorf("all-reduce of float32: %+v", got)
@@ -222,5 +222,25 @@ func TestCountingAllocatesNothing(t *testing.T) {
 	}
 	if bare, recorded := calls(e.Comm), calls(record.New(e.Comm, &record.Log{})); recorded > bare {
 		t.Errorf("three recorded calls allocate %v times, without the recorder %v", recorded, bare)
+	}
+}
+
+// TestAloneNothingIsSent: the call counts, its bytes go nowhere.
+func TestAloneNothingIsSent(t *testing.T) {
+	for ranks, want := range map[int]int64{1: 0, 2: 40} {
+		for _, err := range commtest.Together(local.New(ranks, local.Options{}), func(e *commtest.Env) error {
+			log := &record.Log{}
+			c := record.New(e.Comm, log)
+			c.AllReduce(e.Stream, comm.T(commtest.New(dtype.Float32, 8)), comm.Sum)
+			c.Broadcast(e.Stream, commtest.New(dtype.Float32, 2), 0)
+			if n := log.Count(comm.AllReduce, dtype.Float32); n.Calls != 1 || log.Bytes() != want {
+				t.Errorf("%d ranks: %d calls, %d bytes sent, want 1 and %d", ranks, n.Calls, log.Bytes(), want)
+			}
+			return e.Stream.Sync()
+		}) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
