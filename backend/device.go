@@ -77,8 +77,8 @@ func OpenDevice(o Options) (*Device, error) {
 // Device is an open device, and what a program may ask of its kind.
 type Device struct {
 	device.Device
-	// Peak measures what it multiplies at most with operands of a type, all its
-	// threads together, in FLOP/s; 0 where it has no unit of its own for them.
+	// Peak measures what it multiplies at most with operands of a type, in the unit
+	// that it takes for them, all its threads together, in FLOP/s.
 	Peak func(operands dtype.Type) float64
 	// Warning says why this device is slower than the machine could be; empty
 	// where it is not.
@@ -127,16 +127,7 @@ func openCPU(o Options) (*Device, error) {
 		}
 		return nil, err
 	}
-	d := &Device{Device: dev, Peak: func(operands dtype.Type) float64 {
-		f32, bf16 := cpu.MeasurePeak()
-		switch operands {
-		case dtype.Float32:
-			return f32 * float64(max(1, o.Threads))
-		case dtype.BFloat16:
-			return bf16 * float64(max(1, o.Threads))
-		}
-		return 0
-	}}
+	d := &Device{Device: dev, Peak: dev.Peak}
 	if portable, why := dev.Portable(); portable {
 		d.Warning = "the portable Go kernels run: " + why + "; with gcc training is many times faster"
 	}

@@ -46,12 +46,15 @@ func threadsPerRank(localWorld int) (int, error) {
 	return max(1, runtime.NumCPU()/localWorld), nil
 }
 
-// peak is what the rank's device can multiply at most, in the arithmetic that
-// the run uses.
+// peak is what the rank's device can multiply at most, in the fastest of the units
+// that the run uses.
 func peak(cfg *config.Config, dev *backend.Device) float64 {
 	best := dev.Peak(dtype.Float32)
-	if cfg.Training.MixedPrecisionParam == "bfloat16" || cfg.Float8Enabled() {
+	if cfg.Training.MixedPrecisionParam == "bfloat16" {
 		best = max(best, dev.Peak(dtype.BFloat16))
+	}
+	if cfg.Float8Enabled() {
+		best = max(best, dev.Peak(dtype.Float8E4M3))
 	}
 	return best
 }

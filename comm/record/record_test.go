@@ -227,14 +227,14 @@ func TestCountingAllocatesNothing(t *testing.T) {
 
 // TestAloneNothingIsSent: the call counts, its bytes go nowhere.
 func TestAloneNothingIsSent(t *testing.T) {
-	for ranks, want := range map[int]int64{1: 0, 2: 40} {
-		for _, err := range commtest.Together(local.New(ranks, local.Options{}), func(e *commtest.Env) error {
+	for n, want := range map[int]int64{1: 0, 2: 40} {
+		for _, err := range commtest.Together(commtest.On(ranks.Device(t, ranks.Options{}), local.New(n, local.Options{})...), func(e *commtest.Env) error {
 			log := &record.Log{}
 			c := record.New(e.Comm, log)
-			c.AllReduce(e.Stream, comm.T(commtest.New(dtype.Float32, 8)), comm.Sum)
-			c.Broadcast(e.Stream, commtest.New(dtype.Float32, 2), 0)
-			if n := log.Count(comm.AllReduce, dtype.Float32); n.Calls != 1 || log.Bytes() != want {
-				t.Errorf("%d ranks: %d calls, %d bytes sent, want 1 and %d", ranks, n.Calls, log.Bytes(), want)
+			c.AllReduce(e.Stream, comm.T(e.New(dtype.Float32, 8)), comm.Sum)
+			c.Broadcast(e.Stream, e.New(dtype.Float32, 2), 0)
+			if calls := log.Count(comm.AllReduce, dtype.Float32).Calls; calls != 1 || log.Bytes() != want {
+				t.Errorf("%d ranks: %d calls, %d bytes sent, want 1 and %d", n, calls, log.Bytes(), want)
 			}
 			return e.Stream.Sync()
 		}) {

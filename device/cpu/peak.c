@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The loops behind MeasurePeak. They are assembly because a compiler merges
+// The loops behind Peak. They are assembly because a compiler merges
 // sums that hold equal values and then reports more than the processor does.
 
 //go:build cgo && amd64

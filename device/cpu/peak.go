@@ -10,35 +10,13 @@ import (
 
 // Peak measures what all threads of the device together multiply at best, in
 // FLOP/s, in the unit that MatMul takes for operands of a type where it may
-// choose freely. MeasurePeak's remarks hold.
+// choose freely. It takes about 10 ms. A core that is shared with other work gives
+// less, so take ratios within one run.
 func (d *Device) Peak(operands dtype.Type) float64 {
 	spin := map[unit]func(int) int{
 		unitPortable: spinPortable, unitAVX2: spinF32AVX2, unitAVX512: spinF32AVX512, unitBF16Dot: spinBF16, unitFP16: spinFP16,
 	}[unitFor(d.isa, operands, operands, true)]
 	return float64(d.threads) * rate(spin)
-}
-
-// MeasurePeak measures what one core's multipliers do at best, in FLOP/s: f32
-// fused multiply-adds, and bf16 dot products (0 where the processor has none).
-// It takes about 20 ms. A core that is shared with other work gives less, so
-// take ratios within one run.
-func MeasurePeak() (f32, bf16 float64) {
-	has := map[ISA]bool{}
-	for _, isa := range available() {
-		has[isa] = true
-	}
-	switch {
-	case has[AVX512]:
-		f32 = rate(spinF32AVX512)
-	case has[AVX2]:
-		f32 = rate(spinF32AVX2)
-	default:
-		f32 = rate(spinPortable)
-	}
-	if has[AVX512BF16] {
-		bf16 = rate(spinBF16)
-	}
-	return f32, bf16
 }
 
 // rate runs spin, which returns the operations it did, for about 8 ms and
