@@ -158,6 +158,7 @@ func TestLoadErrors(t *testing.T) {
 		{"syntax", "[training]\nsteps = \n", nil, []string{":2:9: toml:"}},
 		{"file names a file", "[job]\nconfig_file = \"b.toml\"\n", nil, []string{":2: job.config_file belongs on the command line"}},
 		{"no such file", "", []string{"--config=nosuch.toml"}, []string{`--config "nosuch.toml": no such file`}},
+		{"a problem and a note", "", []string{"--compile.enable", "--debug.seed=x"}, []string{"1 problem:\n\t--debug.seed: \"x\" is not an int\nand, to know:\n\tcommand line: compile.enable = \"true\" has no effect"}},
 		{"file and flags", "[training]\nsteps = \"1\"\n", []string{"--debug.seed=x"}, []string{"2 problems:", "training.steps", "--debug.seed"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -30,9 +30,9 @@ func leaf(name string) string { return name[strings.LastIndexByte(name, '.')+1:]
 
 // editDistance is Levenshtein's: the least number of bytes to insert, remove or replace.
 func editDistance(a, b string) int {
-	row := make([]int, len(b)+1) // row[j]: distance between the bytes of a read so far and b[:j]
-	for j := range row {
-		row[j] = j
+	row := []int{0} // row[j]: distance between the bytes of a read so far and b[:j]
+	for j := range len(b) {
+		row = append(row, j+1)
 	}
 	for i := range len(a) {
 		diagonal := row[0]
