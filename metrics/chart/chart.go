@@ -13,7 +13,7 @@
 //	}.Write(file, chart.SVG)
 //
 // Each run is a pale line through every step and a strong line through the
-// means of the steps nearby.
+// means of the steps nearby; validations are rings.
 package chart
 
 import (
@@ -131,6 +131,15 @@ func (c Chart) plot() (*plot.Plot, error) {
 	for i, run := range c.Runs {
 		p.Add(strong[i])
 		p.Legend.Add(run.Name, strong[i])
+		if points := validations(run.Records); len(points) > 0 {
+			dots, err := plotter.NewScatter(points)
+			if err != nil {
+				return nil, fmt.Errorf("chart: run %q: %w", run.Name, err)
+			}
+			dots.GlyphStyle = draw.GlyphStyle{Color: colours[i], Radius: vg.Points(2.5), Shape: draw.RingGlyph{}}
+			p.Add(dots)
+			p.Legend.Add(run.Name+", validation", dots)
+		}
 	}
 
 	return p, nil
@@ -220,6 +229,16 @@ func lossOverSteps(records []metrics.Record) plotter.XYs {
 	for _, r := range records {
 		if !math.IsNaN(r.Loss) && !math.IsInf(r.Loss, 0) {
 			points = append(points, plotter.XY{X: float64(r.Step), Y: r.Loss})
+		}
+	}
+	return points
+}
+
+// validations are the losses on data that is not trained on.
+func validations(records []metrics.Record) (points plotter.XYs) {
+	for _, r := range records {
+		if v := r.Validation; v != nil && !math.IsNaN(v.Loss) && !math.IsInf(v.Loss, 0) {
+			points = append(points, plotter.XY{X: float64(r.Step), Y: v.Loss})
 		}
 	}
 	return points

@@ -175,3 +175,27 @@ func TestTheLegendIsBelowTheCurves(t *testing.T) {
 		lowest = last
 	}
 }
+
+// TestValidationsAreDrawn as rings of the run's colour, with a legend of their own;
+// a run without them has neither.
+func TestValidationsAreDrawn(t *testing.T) {
+	draw := func(r Run) string {
+		var svg strings.Builder
+		if err := (Chart{Runs: []Run{r}}).Write(&svg, SVG); err != nil {
+			t.Fatal(err)
+		}
+		return svg.String()
+	}
+	without := run("float8", 5, 4, 3)
+	with := run("float8", 5, 4, 3)
+	with.Records[0].Validation = &metrics.Validation{Loss: 4.5}
+	with.Records[2].Validation = &metrics.Validation{Loss: math.NaN()}
+	plain, rings := draw(without), draw(with)
+	if strings.Contains(plain, "validation") || !strings.Contains(rings, "float8, validation") {
+		t.Error("the legend of validations is there without them, or not there with them")
+	}
+	// One ring in the picture, one in the legend; a loss that is not finite has none.
+	if more := strings.Count(rings, "<path") - strings.Count(plain, "<path"); more != 2 {
+		t.Errorf("%d more paths for one validation, want two rings", more)
+	}
+}
