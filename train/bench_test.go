@@ -4,14 +4,12 @@ package train
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 
 	"go.uber.org/zap"
 
-	"octet/comm/local"
 	"octet/config"
-	"octet/device/cpu"
+	"octet/test/ranks"
 )
 
 // BenchmarkDebugModelStep is a step of configs/debugmodel.toml with a local
@@ -34,41 +32,29 @@ func BenchmarkDebugModelStep(b *testing.B) {
 	}
 }
 
-func benchRanks(b *testing.B, world int, args []string) {
+func benchRanks(b *testing.B, n int, args []string) {
 	cfg, err := config.Load(args)
 	if err != nil {
 		b.Fatal(err)
 	}
-	trainers := make([]*Trainer, world)
-	each := func(f func(rank int) error) {
-		var wg sync.WaitGroup
-		for rank := range world {
-			wg.Go(func() {
-				if err := f(rank); err != nil {
-					b.Error(err)
-				}
-			})
+	list := ranks.Open(b, n, ranks.Options{})
+	trainers := make([]*Trainer, n)
+	each := func(main func(r *ranks.Rank) error) {
+		for rank, err := range ranks.Each(list, main) {
+			if err != nil {
+				b.Fatalf("rank %d: %v", rank, err)
+			}
 		}
-		wg.Wait()
 	}
-	comms := local.New(world, local.Options{})
-	each(func(rank int) (err error) {
-		dev, err := cpu.Open(cpu.Options{})
-		if err != nil {
-			return err
-		}
-		b.Cleanup(func() { dev.Close() })
-		trainers[rank], err = New(Job{Config: cfg, Device: dev, World: comms[rank], Log: zap.NewNop()})
+	each(func(r *ranks.Rank) (err error) {
+		trainers[r.Global], err = New(Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()})
 		return err
 	})
-	if b.Failed() {
-		return
-	}
-	tokens := 4 * 512 * world
+	tokens := 4 * 512 * n
 	b.ReportAllocs() // of all ranks together
 	for b.Loop() {
-		each(func(rank int) error {
-			_, err := trainers[rank].Step()
+		each(func(r *ranks.Rank) error {
+			_, err := trainers[r.Global].Step()
 			return err
 		})
 	}

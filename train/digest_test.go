@@ -11,12 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"octet/device/cpu"
+	"octet/test/ranks"
 )
 
 // digests reads testdata/digests.txt: by configuration, the digest after a number
 // of steps, for this Go, whose source is the data, and an instruction set.
-func digests(t *testing.T, isa cpu.ISA) map[string]map[int]string {
+func digests(t *testing.T, isa string) map[string]map[int]string {
 	t.Helper()
 	text, err := os.ReadFile("../testdata/digests.txt")
 	if err != nil {
@@ -32,7 +32,7 @@ func digests(t *testing.T, isa cpu.ISA) map[string]map[int]string {
 		if _, err := fmt.Sscan(line, &version, &set, &config, &steps, &digest); err != nil {
 			t.Fatalf("testdata/digests.txt: %q: %v", line, err)
 		}
-		if version != runtime.Version() || set != isa.String() {
+		if version != runtime.Version() || set != isa {
 			continue
 		}
 		if all[config] == nil {
@@ -47,20 +47,14 @@ func digests(t *testing.T, isa cpu.ISA) map[string]map[int]string {
 // are those of before, to the last bit. Ordinarily the first three steps; with
 // OCTET_HEAVY all that the table has.
 func TestTheREADMEsRunKeepsItsBits(t *testing.T) {
-	dev, err := cpu.Open(cpu.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	isa := dev.ISA()
-	if err := dev.Close(); err != nil {
-		t.Fatal(err)
-	}
+	dev := ranks.Device(t, ranks.Options{})
+	isa, _, _ := strings.Cut(strings.TrimPrefix(dev.Name(), "cpu ("), ",") // of another device the table has none
 	table := digests(t, isa)
 	for _, config := range []string{"debugmodel", "debugmodel_f32"} {
 		t.Run(config, func(t *testing.T) {
 			want := table[config]
 			if len(want) == 0 {
-				t.Skipf("testdata/digests.txt has no line for %s on %v", runtime.Version(), isa)
+				t.Skipf("testdata/digests.txt has no line for %s on %s", runtime.Version(), dev.Name())
 			}
 			last := 3
 			if os.Getenv("OCTET_HEAVY") != "" {
@@ -94,7 +88,7 @@ func TestTheREADMEsRunKeepsItsBits(t *testing.T) {
 			}
 			for steps := range want {
 				if steps <= last && got[steps] != want[steps] {
-					t.Errorf("not the same bits as before:\n got %s %v %s %d %s\nwant %s", runtime.Version(), isa, config, steps, got[steps], want[steps])
+					t.Errorf("not the same bits as before:\n got %s %s %s %d %s\nwant %s", runtime.Version(), isa, config, steps, got[steps], want[steps])
 				}
 			}
 		})

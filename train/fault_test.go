@@ -11,18 +11,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 
 	"octet/comm"
-	"octet/comm/local"
 	"octet/config"
 	"octet/device"
-	"octet/device/cpu"
 	"octet/metrics"
 	"octet/models/llama/plan"
 	"octet/tensor"
+	"octet/test/ranks"
 )
 
 // faulty is a device whose compute stream does something else in place of one
@@ -62,24 +60,18 @@ func (s *faultyStream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor)
 
 // TestAPanicInForwardStopsAllRanks with that cause, not with a deadline.
 func TestAPanicInForwardStopsAllRanks(t *testing.T) {
-	const ranks, bad, step = 3, 1, 3
+	const n, bad, step = 3, 1, 3
 	cfg, err := config.Load(small(join(tokens, float8, gather, []string{"--training.local_batch_size=2", "--training.steps=10"})...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := plan.Check(cfg, ranks); err != nil {
+	if err := plan.Check(cfg, n); err != nil {
 		t.Fatal(err)
 	}
-	errs, sinks := make([]error, ranks), make([]memory, ranks)
-	var wg sync.WaitGroup
-	for rank, world := range local.New(ranks, local.Options{}) {
-		dev, err := cpu.Open(cpu.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer dev.Close() // whose error is one of errs
-		f := &faulty{Device: dev}
-		if rank == bad {
+	sinks := make([]memory, n)
+	errs := ranks.Each(ranks.Open(t, n, ranks.Options{}), func(r *ranks.Rank) error {
+		f := &faulty{Device: r.Device}
+		if r.Global == bad {
 			calls := 0
 			f.swiglu = func(device.Kernels) {
 				if calls++; calls == 2*(step-1)+1 { // two layers a step
@@ -87,11 +79,8 @@ func TestAPanicInForwardStopsAllRanks(t *testing.T) {
 				}
 			}
 		}
-		wg.Go(func() {
-			errs[rank] = Run(context.Background(), Job{Config: cfg, Device: f, World: world, Log: zap.NewNop()}, &sinks[rank])
-		})
-	}
-	wg.Wait()
+		return Run(context.Background(), Job{Config: cfg, Device: f, World: r.World, Log: zap.NewNop()}, &sinks[r.Global])
+	})
 	for rank, err := range errs {
 		if err == nil || !strings.Contains(err.Error(), "panic: the roof is on fire") {
 			t.Errorf("rank %d ended with %v, want the panic", rank, err)
@@ -201,27 +190,16 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 // TestRanksOfOtherModelsAreFound: a rank that was given another size is named
 // with both, not waited for.
 func TestRanksOfOtherModelsAreFound(t *testing.T) {
-	errs := make([]error, 2)
-	var wg sync.WaitGroup
-	for rank, world := range local.New(2, local.Options{}) {
-		cfg, err := config.Load(append(goldenArgs("4"), fmt.Sprintf("--debug.seed=%d", rank)))
+	for rank, err := range ranks.Each(ranks.Open(t, 2, ranks.Options{}), func(r *ranks.Rank) error {
+		cfg, err := config.Load(append(goldenArgs("4"), fmt.Sprintf("--debug.seed=%d", r.Global)))
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		cfg.Checkpoint.InitialLoadPath = ""
-		hidden := 192 + 64*rank
+		hidden := 192 + 64*r.Global
 		cfg.Model.Args.FFNHiddenDim = &hidden
-		dev, err := cpu.Open(cpu.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer dev.Close()
-		wg.Go(func() {
-			errs[rank] = Run(context.Background(), Job{Config: cfg, Device: dev, World: world, Log: zap.NewNop()}, &memory{})
-		})
-	}
-	wg.Wait()
-	for rank, err := range errs {
+		return Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, &memory{})
+	}) {
 		for _, want := range []string{`group "fsdp"`, "rank 0 calls all-gather of 9 tensors", "(49280 bytes)", "rank 1 calls all-gather of 9 tensors", "(61568 bytes)"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("rank %d: error %v\nwithout %q", rank, err, want)
@@ -232,33 +210,21 @@ func TestRanksOfOtherModelsAreFound(t *testing.T) {
 
 // TestCancelStopsAllRanks: the context of any rank ends the job with its cause.
 func TestCancelStopsAllRanks(t *testing.T) {
-	const ranks = 2
 	cfg, err := config.Load(small(join(tokens, []string{"--training.local_batch_size=1", "--training.steps=10"})...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	cause := errors.New("interrupted by the user")
-	errs := make([]error, ranks)
-	var wg sync.WaitGroup
-	for rank, world := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
-		dev, err := cpu.Open(cpu.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer dev.Close()
+	for rank, err := range ranks.Each(ranks.Open(t, 2, ranks.Options{}), func(r *ranks.Rank) error {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		defer cancel(nil)
-		w := &announced{Comm: world, aborted: make(chan struct{})}
+		w := &announced{Comm: r.World, aborted: make(chan struct{})}
 		var sink metrics.Sink = &memory{}
-		if rank == 0 {
+		if r.Global == 0 {
 			sink = &canceler{at: 2, cancel: func() { cancel(cause); <-w.aborted }}
 		}
-		wg.Go(func() {
-			errs[rank] = Run(ctx, Job{Config: cfg, Device: dev, World: w, Log: zap.NewNop()}, sink)
-		})
-	}
-	wg.Wait()
-	for rank, err := range errs {
+		return Run(ctx, Job{Config: cfg, Device: r.Device, World: w, Log: zap.NewNop()}, sink)
+	}) {
 		if !errors.Is(err, cause) {
 			t.Errorf("rank %d ended with %v, want %v", rank, err, cause)
 		}

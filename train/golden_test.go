@@ -10,19 +10,16 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"go.uber.org/zap"
 
 	"octet/checkpoint/safetensors"
-	"octet/comm"
-	"octet/comm/local"
 	"octet/config"
-	"octet/device/cpu"
 	"octet/metrics"
 	"octet/models/llama/plan"
 	"octet/nn"
+	"octet/test/ranks"
 )
 
 const golden = "../testdata/golden/"
@@ -63,9 +60,9 @@ func (m *memory) Step(r metrics.Record) { m.records = append(m.records, r) }
 func (m *memory) Close() error          { return nil }
 
 // runRanks trains on goroutine ranks and returns rank 0's records.
-func runRanks(t *testing.T, world int, args []string) []metrics.Record {
+func runRanks(t *testing.T, n int, args []string) []metrics.Record {
 	t.Helper()
-	records, errs := tryRanks(t, local.New(world, local.Options{}), args)
+	records, errs := tryRanks(t, ranks.Open(t, n, ranks.Options{}), args)
 	for rank, err := range errs {
 		if err != nil {
 			t.Fatalf("rank %d: %v", rank, err)
@@ -74,30 +71,19 @@ func runRanks(t *testing.T, world int, args []string) []metrics.Record {
 	return records
 }
 
-func tryRanks(t *testing.T, world []comm.Comm, args []string) ([]metrics.Record, []error) {
+func tryRanks(t *testing.T, list []*ranks.Rank, args []string) ([]metrics.Record, []error) {
 	t.Helper()
 	cfg, err := config.Load(args)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := plan.Check(cfg, len(world)); err != nil {
+	if err := plan.Check(cfg, len(list)); err != nil {
 		t.Fatal(err)
 	}
-	sinks, errs := make([]memory, len(world)), make([]error, len(world))
-	var wg sync.WaitGroup
-	for rank, c := range world {
-		wg.Go(func() {
-			dev, err := cpu.Open(cpu.Options{})
-			if err != nil {
-				errs[rank] = err
-				c.Abort(err)
-				return
-			}
-			defer dev.Close()
-			errs[rank] = Run(context.Background(), Job{Config: cfg, Device: dev, World: c, Log: zap.NewNop()}, &sinks[rank])
-		})
-	}
-	wg.Wait()
+	sinks := make([]memory, len(list))
+	errs := ranks.Each(list, func(r *ranks.Rank) error {
+		return Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, &sinks[r.Global])
+	})
 	return sinks[0].records, errs
 }
 

@@ -18,6 +18,7 @@ import (
 	"octet/data"
 	"octet/internal/auth"
 	"octet/metrics"
+	"octet/test/ranks"
 )
 
 // small are the flags of a model that trains in a moment, whose sizes 3 does
@@ -174,8 +175,7 @@ func TestTransportsChangeNoBit(t *testing.T) {
 	want := runRanks(t, 3, args)
 	for name, hosts := range map[string][]string{"shared memory": {"a", "a", "a"}, "TCP": {"a", "b", "c"}, "both": {"a", "a", "b"}} {
 		t.Run(name, func(t *testing.T) {
-			world := connect(t, hosts...)
-			records, errs := tryRanks(t, world, args)
+			records, errs := tryRanks(t, connect(t, hosts...), args)
 			for rank, err := range errs {
 				if err != nil {
 					t.Fatalf("rank %d: %v", rank, err)
@@ -190,33 +190,30 @@ func TestTransportsChangeNoBit(t *testing.T) {
 	}
 }
 
-// connect makes the communicators of ranks on the given hosts.
-func connect(t *testing.T, hosts ...string) []comm.Comm {
+// connect opens ranks that take one another to be on the given hosts.
+func connect(t *testing.T, hosts ...string) []*ranks.Rank {
 	t.Helper()
+	list := ranks.Open(t, len(hosts), ranks.Options{})
 	mem := store.NewMemory()
-	world := make([]comm.Comm, len(hosts))
-	var wg sync.WaitGroup
-	for rank, name := range hosts {
-		wg.Go(func() {
-			var err error
-			world[rank], err = host.Connect(context.Background(), host.Config{
-				Rank: rank, World: len(hosts), Store: mem, HostID: name, Address: "127.0.0.1", Secret: auth.Public(),
-			})
-			if err != nil {
-				t.Error(err)
-			}
+	for rank, err := range ranks.Each(list, func(r *ranks.Rank) error {
+		c, err := host.Connect(context.Background(), host.Config{
+			Rank: r.Global, World: r.World.Size(), Store: mem, HostID: hosts[r.Global], Address: "127.0.0.1", Secret: auth.Public(),
 		})
-	}
-	wg.Wait()
-	if t.Failed() {
-		t.FailNow()
+		if err == nil {
+			r.World = c
+		}
+		return err
+	}) {
+		if err != nil {
+			t.Fatalf("rank %d: %v", rank, err)
+		}
 	}
 	t.Cleanup(func() {
-		for _, c := range world {
-			if err := c.(comm.Control).Close(); err != nil {
+		for _, r := range list {
+			if err := r.World.(comm.Control).Close(); err != nil {
 				t.Error(err)
 			}
 		}
 	})
-	return world
+	return list
 }

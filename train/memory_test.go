@@ -8,10 +8,9 @@ import (
 
 	"go.uber.org/zap"
 
-	"octet/comm/local"
 	"octet/config"
-	"octet/device/cpu"
 	"octet/nn/nntest"
+	"octet/test/ranks"
 )
 
 // TestMemoryIsEstimatedFromAbove compares the estimate with all that a run takes
@@ -38,13 +37,9 @@ func TestMemoryIsEstimatedFromAbove(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			dev, err := cpu.Open(cpu.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer dev.Close()
-			counting := &nntest.Counting{Device: dev}
-			tr, err := New(Job{Config: cfg, Device: counting, World: local.New(1, local.Options{})[0], Log: zap.NewNop()})
+			r := ranks.Open(t, 1, ranks.Options{})[0]
+			counting := &nntest.Counting{Device: r.Device}
+			tr, err := New(Job{Config: cfg, Device: counting, World: r.World, Log: zap.NewNop()})
 			if err != nil {
 				t.Fatal(err)
 			}

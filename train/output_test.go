@@ -6,28 +6,26 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	"octet/comm"
-	"octet/comm/local"
 	"octet/comm/record"
 	"octet/config"
-	"octet/device/cpu"
 	"octet/dtype"
 	"octet/internal/datadriven"
 	"octet/metrics"
 	"octet/models/llama"
+	"octet/test/ranks"
 )
 
 // TestLog runs testdata/*.txt: the input of a case is the end of a command
@@ -38,25 +36,14 @@ func TestLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ranks := c.Int(t, "ranks", 1)
-		if err := Check(cfg, ranks, ranks, 0); err != nil {
+		n := c.Int(t, "ranks", 1)
+		if err := Check(cfg, n, n, 0); err != nil {
 			t.Fatal(err)
 		}
 		core, logs := observer.New(zap.DebugLevel)
-		var wg sync.WaitGroup
-		for _, world := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
-			dev, err := cpu.Open(cpu.Options{ISA: "portable"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer dev.Close()
-			wg.Go(func() {
-				if err := Run(context.Background(), Job{Config: cfg, Device: dev, World: world, Log: zap.New(core)}, metrics.Tee()); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
+		ranks.Run(t, n, ranks.Options{ISA: "portable"}, func(r *ranks.Rank) error {
+			return Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.New(core)}, metrics.Tee())
+		})
 		var b strings.Builder
 		for _, entry := range logs.All() {
 			fmt.Fprintf(&b, "%-5s %s\n", entry.Level.CapitalString(), entry.Message)
@@ -85,38 +72,23 @@ func TestMetricsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const ranks = 2
 	dump, err := metrics.OpenFolder(folder, metrics.Owner{}, func(text string) { t.Error(text) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dump.Close()
 	var kept memory
-	var wg sync.WaitGroup
-	for rank, world := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
-		dev, err := cpu.Open(cpu.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer dev.Close()
-		job := Job{Config: cfg, Device: dev, World: world, Log: zap.NewNop()}
+	ranks.Run(t, 2, ranks.Options{}, func(r *ranks.Rank) error {
+		job := Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}
 		sink, err := NewSink(job, dump, metrics.NewProgress(&bytes.Buffer{}, 3, 0))
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		if rank == 0 {
+		if r.Global == 0 {
 			sink = metrics.Tee(sink, &kept)
 		}
-		wg.Go(func() {
-			if err := Run(context.Background(), job, sink); err != nil {
-				t.Error(err)
-			}
-			if err := sink.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
+		return errors.Join(Run(context.Background(), job, sink), sink.Close())
+	})
 	text, err := os.ReadFile(filepath.Join(folder, "metrics.jsonl"))
 	if err != nil {
 		t.Fatal(err)
@@ -158,65 +130,51 @@ func TestMetricsFile(t *testing.T) {
 // and compares their bytes with those of the metrics and of the plan.
 func TestCollectivesOfAStep(t *testing.T) {
 	args := small(join(tokens, float8, gather, []string{"--training.local_batch_size=2", "--training.steps=3"})...)
-	cfg, err := config.Load(args)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const ranks = 2
-	logs := make([]record.Log, ranks)
-	var wg sync.WaitGroup
-	for rank, world := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
-		dev, err := cpu.Open(cpu.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer dev.Close()
+	logs := make([]record.Log, 2)
+	for rank, err := range onRanksOf(t, 2, args, func(rank int, j *Job) {
 		logs[rank].Keep = true
-		wg.Go(func() {
-			tr, err := New(Job{Config: cfg, Device: dev, World: world, Log: zap.NewNop(), Record: &logs[rank]})
+		j.Record = &logs[rank]
+	}, func(rank int, tr *Trainer) error {
+		logs[rank].Take() // of the scales of the first weights
+		for range 3 {
+			r, err := tr.Step()
 			if err != nil {
-				t.Error(err)
-				return
+				return err
 			}
-			defer tr.Close()
-			logs[rank].Take() // of the scales of the first weights
-			for range 3 {
-				r, err := tr.Step()
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				var bytes int64
-				var others []string
-				calls := map[comm.Kind]int{}
-				for _, c := range logs[rank].Take() {
-					bytes += c.Bytes()
-					calls[c.Kind]++
-					if c.Kind == comm.AllReduce {
-						_, what, _ := strings.Cut(c.String(), "all-reduce ")
-						others = append(others, what)
-					}
-				}
-				if bytes != r.CommBytes {
-					t.Errorf("rank %d, step %d: %d bytes sent, the record says %d", rank, r.Step, bytes, r.CommBytes)
-				}
-				traffic := tr.sharded.Traffic()
-				planned := traffic.ReduceScatter + 4*14 + 4*3
-				for _, n := range traffic.AllGather {
-					planned += n
-				}
-				if int64(planned) != bytes || traffic.AllGather[dtype.Float8E4M3] == 0 {
-					t.Errorf("rank %d, step %d: %d bytes sent, %d planned", rank, r.Step, bytes, planned)
-				}
-				if diff := cmp.Diff(map[comm.Kind]int{comm.AllGather: 7, comm.ReduceScatter: 4, comm.AllReduce: 4}, calls); diff != "" {
-					t.Errorf("rank %d, step %d (-want +got):\n%s", rank, r.Step, diff)
-				}
-				// The tokens, the norm, the loss, and the scales of 14 weights.
-				if diff := cmp.Diff([]string{"sum int32[1], 4 bytes", "sum float32[1], 4 bytes", "sum float32[1], 4 bytes", "max int32[14], 56 bytes"}, others); diff != "" {
-					t.Errorf("rank %d, step %d (-want +got):\n%s", rank, r.Step, diff)
+			var bytes int64
+			var others []string
+			calls := map[comm.Kind]int{}
+			for _, c := range logs[rank].Take() {
+				bytes += c.Bytes()
+				calls[c.Kind]++
+				if c.Kind == comm.AllReduce {
+					_, what, _ := strings.Cut(c.String(), "all-reduce ")
+					others = append(others, what)
 				}
 			}
-		})
+			if bytes != r.CommBytes {
+				t.Errorf("rank %d, step %d: %d bytes sent, the record says %d", rank, r.Step, bytes, r.CommBytes)
+			}
+			traffic := tr.sharded.Traffic()
+			planned := traffic.ReduceScatter + 4*14 + 4*3
+			for _, n := range traffic.AllGather {
+				planned += n
+			}
+			if int64(planned) != bytes || traffic.AllGather[dtype.Float8E4M3] == 0 {
+				t.Errorf("rank %d, step %d: %d bytes sent, %d planned", rank, r.Step, bytes, planned)
+			}
+			if diff := cmp.Diff(map[comm.Kind]int{comm.AllGather: 7, comm.ReduceScatter: 4, comm.AllReduce: 4}, calls); diff != "" {
+				t.Errorf("rank %d, step %d (-want +got):\n%s", rank, r.Step, diff)
+			}
+			// The tokens, the norm, the loss, and the scales of 14 weights.
+			if diff := cmp.Diff([]string{"sum int32[1], 4 bytes", "sum float32[1], 4 bytes", "sum float32[1], 4 bytes", "max int32[14], 56 bytes"}, others); diff != "" {
+				t.Errorf("rank %d, step %d (-want +got):\n%s", rank, r.Step, diff)
+			}
+		}
+		return nil
+	}) {
+		if err != nil {
+			t.Errorf("rank %d: %v", rank, err)
+		}
 	}
-	wg.Wait()
 }

@@ -6,59 +6,43 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 
 	"octet/checkpoint/safetensors"
-	"octet/comm/local"
 	"octet/config"
-	"octet/device/cpu"
 	"octet/nn"
 	"octet/tensor"
+	"octet/test/ranks"
 )
 
 // onRanks runs f on the Trainer of each rank, all at once, and returns their
 // errors.
-func onRanks(t *testing.T, ranks int, args []string, f func(rank int, tr *Trainer) error) []error {
+func onRanks(t *testing.T, n int, args []string, f func(rank int, tr *Trainer) error) []error {
 	t.Helper()
-	return onRanksOf(t, ranks, args, func(int, *Job) {}, f)
+	return onRanksOf(t, n, args, func(int, *Job) {}, f)
 }
 
 // onRanksOf is onRanks of jobs that change has changed.
-func onRanksOf(t *testing.T, ranks int, args []string, change func(rank int, j *Job), f func(rank int, tr *Trainer) error) []error {
+func onRanksOf(t *testing.T, n int, args []string, change func(rank int, j *Job), f func(rank int, tr *Trainer) error) []error {
 	t.Helper()
 	cfg, err := config.Load(args)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(cfg, ranks, ranks, 0); err != nil {
+	if err := Check(cfg, n, n, 0); err != nil {
 		t.Fatal(err)
 	}
-	errs := make([]error, ranks)
-	var wg sync.WaitGroup
-	for rank, world := range local.New(ranks, local.Options{Timeout: 20 * time.Second}) {
-		dev, err := cpu.Open(cpu.Options{})
+	return ranks.Each(ranks.Open(t, n, ranks.Options{}), func(r *ranks.Rank) error {
+		j := Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}
+		change(r.Global, &j)
+		tr, err := New(j)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		t.Cleanup(func() { dev.Close() }) // whose error is one of errs
-		wg.Go(func() {
-			j := Job{Config: cfg, Device: dev, World: world, Log: zap.NewNop()}
-			change(rank, &j)
-			tr, err := New(j)
-			if err == nil {
-				err = errors.Join(f(rank, tr), tr.Close())
-			}
-			if errs[rank] = err; err != nil {
-				world.Abort(err)
-			}
-		})
-	}
-	wg.Wait()
-	return errs
+		return errors.Join(f(r.Global, tr), tr.Close())
+	})
 }
 
 // alone runs f on the Trainer of a single rank.

@@ -5,16 +5,16 @@ package train
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
 
-	"octet/comm/local"
 	"octet/config"
-	"octet/device/cpu"
 	"octet/metrics"
+	"octet/test/ranks"
 )
 
 // TestAnyValueOfAnyKeyIsTrainedOrRefused: what Check lets through trains a step, or ends with an error; nothing panics,
@@ -42,19 +42,17 @@ func TestAnyValueOfAnyKeyIsTrainedOrRefused(t *testing.T) {
 					}
 					continue
 				}
-				dev, err := cpu.Open(cpu.Options{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, stop)
-				err = Run(ctx, Job{Config: cfg, Device: dev, World: local.New(1, local.Options{})[0], Log: zap.NewNop()}, metrics.Tee())
-				cancel()
-				if err != nil && strings.Contains(err.Error(), "panic") {
-					t.Errorf("%.40q: %v", value, err)
-				}
-				if err := dev.Close(); err != nil && !errors.Is(err, stop) {
-					t.Logf("%.40q: %v", value, err)
-				}
+				// Each in a test of its own, whose end frees the memory.
+				t.Run(fmt.Sprintf("%.40q", value), func(t *testing.T) {
+					ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, stop)
+					defer cancel()
+					err := ranks.Each(ranks.Open(t, 1, ranks.Options{}), func(r *ranks.Rank) error {
+						return Run(ctx, Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, metrics.Tee())
+					})[0]
+					if err != nil && strings.Contains(err.Error(), "panic") {
+						t.Error(err)
+					}
+				})
 			}
 		})
 	}

@@ -13,9 +13,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"octet/checkpoint/safetensors"
-	"octet/comm/local"
 	"octet/config"
-	"octet/device/cpu"
+	"octet/test/ranks"
 )
 
 const oddWeights = "../testdata/weights/"
@@ -96,16 +95,12 @@ func TestWeightsThatDifferAreNotTied(t *testing.T) {
 // TestWhatTheModelDoesNotHaveIsTold once, by name.
 func TestWhatTheModelDoesNotHaveIsTold(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
-	dev, err := cpu.Open(cpu.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dev.Close()
+	r := ranks.Open(t, 1, ranks.Options{})[0]
 	cfg, err := config.Load(oddArgs(oddWeights + "more.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := New(Job{Config: cfg, Device: dev, World: local.New(1, local.Options{})[0], Log: zap.New(core)})
+	tr, err := New(Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}
