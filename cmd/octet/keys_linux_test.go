@@ -164,16 +164,6 @@ func proofs(t *testing.T) []proof {
 	}
 }
 
-// golden is the path of a golden file, from any folder.
-func golden(t *testing.T, name string) string {
-	t.Helper()
-	path, err := filepath.Abs(goldenDir + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // outcome is all that a run shows.
 type outcome struct {
 	code  int

@@ -24,6 +24,16 @@ import (
 
 const goldenDir = "../../testdata/golden/"
 
+// golden is the path of a golden file, from any folder.
+func golden(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(goldenDir + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // goldenRun is the golden command line of two ranks with out as dump folder, and
 // more flags on top.
 func goldenRun(out string, more ...string) []string {
