@@ -244,6 +244,19 @@ func TestStopEndsLingering(t *testing.T) {
 	<-g.Done()
 }
 
+// A stop that comes when the ranks have ended, but supervise has not yet seen it,
+// is not lost: nothing lingers after it.
+func TestAStopIsNotLostAtTheEnd(t *testing.T) {
+	g := &Group{stops: make(chan stop), done: make(chan struct{})}
+	ended, stopped := make(chan struct{}), make(chan bool)
+	go func() { stopped <- g.supervise(ended) }()
+	g.Stop(syscall.SIGTERM, time.Hour) // taken before ended is closed
+	close(ended)
+	if !<-stopped {
+		t.Error("supervise has seen no stop")
+	}
+}
+
 // A guard whose launcher dies leaves no folder.
 func TestGuardRemovesTheFolder(t *testing.T) {
 	dir := t.TempDir() + "/run"

@@ -105,8 +105,7 @@ func (g *Group) run() {
 		close(ended)
 	}()
 	go func() {
-		g.supervise(ended)
-		if !failed.Load() {
+		if stopped := g.supervise(ended); !stopped && !failed.Load() {
 			g.letFinish()
 		}
 		killDescendants(g.host.guard.pid(), true)
@@ -118,14 +117,16 @@ func (g *Group) run() {
 	}()
 }
 
-// supervise performs stops until every rank has ended.
-func (g *Group) supervise(ended <-chan struct{}) {
+// supervise performs stops until every rank has ended, and reports whether there
+// was one: it may come when the last rank has just ended.
+func (g *Group) supervise(ended <-chan struct{}) (stopped bool) {
 	var kill <-chan time.Time
 	for {
 		select {
 		case <-ended:
-			return
+			return stopped
 		case s := <-g.stops:
+			stopped = true
 			for _, w := range g.workers {
 				w.stop(s.signal)
 			}
