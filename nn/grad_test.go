@@ -51,8 +51,8 @@ func TestBackwardIsTheDerivativeOfForward(t *testing.T) {
 			a: linear(6, 6, false), b: &nn.Sequential{Names: []string{"0", "1"}, Modules: []nn.Module{linear(6, 6, false), linear(6, 6, false)}},
 		}, []int{4, 6}, 4 * 6},
 		{"a sum whose first term is used again after it", &again{a: linear(6, 6, false), b: linear(6, 6, false)}, []int{4, 6}, 4 * 6},
-		{"a sum of a value with itself", &double{linear(6, 6, false)}, []int{4, 6}, 4 * 6},
-		{"FeedForward whose gate remembers its output", &nn.FeedForward{W1: &double{linear(6, 10, false)}, W2: linear(10, 6, false), W3: &squares{linear(6, 10, false)}}, []int{2, 3, 6}, 2 * 3 * 6},
+		{"a sum of a value with itself", &double{inner: linear(6, 6, false)}, []int{4, 6}, 4 * 6},
+		{"FeedForward whose gate remembers its output", &nn.FeedForward{W1: &double{inner: linear(6, 10, false)}, W2: linear(10, 6, false), W3: &squares{inner: linear(6, 10, false)}}, []int{2, 3, 6}, 2 * 3 * 6},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := rig(t)
@@ -143,9 +143,11 @@ func (m *again) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 }
 
 // double is inner(x) + inner(x), one value twice.
-type double struct{ inner nn.Module }
+type double struct {
+	nn.NoParams
+	inner nn.Module
+}
 
-func (m *double) Params() iter.Seq2[string, *nn.Param] { return nn.NoParams{}.Params() }
 func (m *double) Children() iter.Seq2[string, *nn.Module] {
 	return nn.Slots(nn.Slot{Name: "inner", At: &m.inner})
 }
@@ -155,11 +157,12 @@ func (m *double) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	return nn.Add(c, y, y)
 }
 
-// squares is silu(y)·y for y = inner(x), an operation of this test's own whose
-// backward reads its output.
-type squares struct{ inner nn.Module }
+// squares is silu(y)·y for y = inner(x), an operation of this test's own.
+type squares struct {
+	nn.NoParams
+	inner nn.Module
+}
 
-func (m *squares) Params() iter.Seq2[string, *nn.Param] { return nn.NoParams{}.Params() }
 func (m *squares) Children() iter.Seq2[string, *nn.Module] {
 	return nn.Slots(nn.Slot{Name: "inner", At: &m.inner})
 }
@@ -167,7 +170,6 @@ func (m *squares) Children() iter.Seq2[string, *nn.Module] {
 func (m *squares) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	y := m.inner.Forward(c, x)
 	z := c.Op(func(z *nn.Var) {
-		// With y kept in z's own value: z = silu(y)·y is recomputed to be read.
 		gate, up := c.New(y.Shape()...), c.New(y.Shape()...)
 		c.Stream.SwiGLUGrad(gate, up, z.Grad().Tensor, y.Value.Tensor, y.Value.Tensor)
 		c.Stream.Add(gate, gate, up)
@@ -181,7 +183,7 @@ func (m *squares) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 		c.Pool.Free(up)
 	}, y.Shape()...)
 	c.Stream.SwiGLU(z.Value.Tensor, y.Keep(), y.Value.Tensor)
-	z.Keep() // as an operation would whose backward reads its output
+	z.Keep() // as an operation would whose backward reads its output; see TestAKeptValueIsThereInBackward
 	return z
 }
 
