@@ -76,7 +76,7 @@ func Local(n int, o Options) ([]*Rank, error) {
 			return nil, err
 		}
 		ranks = append(ranks, &Rank{
-			Place:  launcher.Place{Global: i, World: n, Local: i, LocalWorld: n, Groups: 1, Source: "local"},
+			Place:  launcher.Place{Rank: i, WorldSize: n, LocalRank: i, LocalWorldSize: n, GroupWorldSize: 1, Source: "local"},
 			Device: dev, World: c, disconnect: c.(comm.Control).Close,
 		})
 	}
@@ -92,7 +92,7 @@ func (r *Rank) Close() error {
 
 // connect makes the communicator of all ranks, and the function that closes it.
 func connect(ctx context.Context, place launcher.Place, timeout time.Duration) (comm.Comm, func() error, error) {
-	if place.World == 1 {
+	if place.WorldSize == 1 {
 		c := local.New(1, local.Options{Timeout: timeout})[0]
 		return c, c.(comm.Control).Close, nil
 	}
@@ -106,7 +106,7 @@ func connect(ctx context.Context, place launcher.Place, timeout time.Duration) (
 		return nil, nil, err
 	}
 	c, err := host.Connect(ctx, host.Config{
-		Rank: place.Global, World: place.World, Store: store, Timeout: timeout, Address: place.HostAddress(), Source: place.LocalAddr,
+		Rank: place.Rank, World: place.WorldSize, Store: store, Timeout: timeout, Address: place.HostAddress(), Source: place.LocalAddr,
 		RunID: place.Job(), Secret: place.Secret,
 	})
 	if err != nil {

@@ -57,12 +57,12 @@ func TestRanksMeetAndClose(t *testing.T) {
 		{"meeting in a store", func() func(*testing.T, int, int) (*Rank, error) {
 			port, secret := freePort(t), auth.NewSecret()
 			return func(t *testing.T, n, rank int) (*Rank, error) {
-				place := launcher.Place{Global: rank, World: n, Local: rank, LocalWorld: n, Groups: 1, MasterAddr: "127.0.0.1", MasterPort: port, RunID: "test", Secret: secret}
+				place := launcher.Place{Rank: rank, WorldSize: n, LocalRank: rank, LocalWorldSize: n, GroupWorldSize: 1, MasterAddr: "127.0.0.1", MasterPort: port, RunID: "test", Secret: secret}
 				return Open(t.Context(), place, Options{Timeout: time.Minute})
 			}
 		}(), 2},
 		{"alone", func(t *testing.T, n, rank int) (*Rank, error) {
-			return Open(t.Context(), launcher.Place{World: 1, LocalWorld: 1}, Options{})
+			return Open(t.Context(), launcher.Place{WorldSize: 1, LocalWorldSize: 1}, Options{})
 		}, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestRanksMeetAndClose(t *testing.T) {
 						return
 					}
 					got, err := sum(r)
-					if want := float32(tt.n); err != nil || got != want || r.Global != i || r.World.Rank() != i {
+					if want := float32(tt.n); err != nil || got != want || r.Rank != i || r.World.Rank() != i {
 						t.Errorf("rank %d: the sum is %v (%v), want %v; it is rank %d, its place %+v", i, got, err, want, r.World.Rank(), r.Place)
 					}
 					if err := r.Close(); err != nil {
@@ -148,7 +148,7 @@ func TestAnUnknownDeviceNamesThoseThereAre(t *testing.T) {
 	if _, err := Memory("abacus", 1); err == nil {
 		t.Error("an unknown device has memory")
 	}
-	if _, err := Open(t.Context(), launcher.Place{World: 1}, Options{Device: "abacus"}); err == nil {
+	if _, err := Open(t.Context(), launcher.Place{WorldSize: 1}, Options{Device: "abacus"}); err == nil {
 		t.Error("an unknown device was opened for a rank")
 	}
 	if _, err := Local(2, Options{Device: "abacus"}); err == nil {

@@ -274,7 +274,7 @@ func TestGoldenLayer(t *testing.T) {
 			equal(t, "gathered weight", hash(r.Bytes(p.Value().Tensor)), hashQ)
 		}
 		grad := r.Ctx.New(m, n)
-		if rank.Global == 0 {
+		if rank.Rank == 0 {
 			r.Ctx.Stream.Copy(grad, r.Put(dy, m, n))
 		} else {
 			r.Ctx.Stream.Zero(grad)
@@ -282,7 +282,7 @@ func TestGoldenLayer(t *testing.T) {
 		y.SetGrad(grad)
 		r.Ctx.Tape.Backward()
 		f.Finish(r.Ctx)
-		if rank.Global == 0 {
+		if rank.Rank == 0 {
 			equal(t, "dX", hash(r.Bytes(v.Grad().Tensor)), hashDX)
 			if !emulate {
 				equal(t, "bytes of X", saw.bytes[nn.In], hashI)
@@ -307,7 +307,7 @@ func TestGoldenLayer(t *testing.T) {
 				t.Run(fmt.Sprintf("%d ranks, %s", n, kind.name), func(t *testing.T) {
 					parts := make([][]byte, n)
 					ranks.Run(t, n, ranks.Options{ISA: isa}, func(r *ranks.Rank) (err error) {
-						parts[r.Global], err = run(t, isa, r, kind.gather, kind.emulate)
+						parts[r.Rank], err = run(t, isa, r, kind.gather, kind.emulate)
 						return err
 					})
 					var dw []byte

@@ -78,9 +78,9 @@ func run(t *testing.T, j job) []*worker {
 	t.Helper()
 	workers := make([]*worker, j.ranks)
 	for rank, err := range ranks.Each(ranks.Open(t, j.ranks, ranks.Options{}), func(r *ranks.Rank) error {
-		w := &worker{job: j, rank: r.Global, dev: &nntest.Counting{Device: r.Device}, log: &record.Log{Keep: true}}
+		w := &worker{job: j, rank: r.Rank, dev: &nntest.Counting{Device: r.Device}, log: &record.Log{Keep: true}}
 		w.world = record.New(r.World, w.log)
-		workers[r.Global] = w
+		workers[r.Rank] = w
 		return w.train()
 	}) {
 		if err != nil {

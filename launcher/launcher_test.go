@@ -43,8 +43,8 @@ func TestFromEnv(t *testing.T) {
 			return err.Error()
 		}
 		s := fmt.Sprintf("rank %d of %d, local %d of %d, host %d of %d, from %s",
-			p.Global, p.World, p.Local, p.LocalWorld, p.Group, p.Groups, p.Source)
-		if p.World > 1 {
+			p.Rank, p.WorldSize, p.LocalRank, p.LocalWorldSize, p.GroupRank, p.GroupWorldSize, p.Source)
+		if p.WorldSize > 1 {
 			s += fmt.Sprintf(", store %s of %s", p.Endpoint(), map[bool]string{true: "the agent", false: "rank 0"}[p.AgentStore])
 		}
 		if p.RunID != "" {
@@ -95,7 +95,7 @@ func TestOpenStoreOfRank0(t *testing.T) {
 	met.Add(2)
 	for rank := range 2 {
 		ranks.Go(func() {
-			p := Place{Global: rank, World: 2, MasterAddr: "localhost", MasterPort: port, Secret: auth.Public()}
+			p := Place{Rank: rank, WorldSize: 2, MasterAddr: "localhost", MasterPort: port, Secret: auth.Public()}
 			st, done, err := OpenStore(t.Context(), p)
 			if err == nil {
 				err = st.Set(t.Context(), fmt.Sprint(rank), nil)
@@ -118,7 +118,7 @@ func TestOpenStoreOfRank0(t *testing.T) {
 }
 
 func TestOpenStoreAlone(t *testing.T) {
-	st, done, err := OpenStore(t.Context(), Place{World: 1})
+	st, done, err := OpenStore(t.Context(), Place{WorldSize: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,14 +134,14 @@ func TestOpenStoreAlone(t *testing.T) {
 func TestOpenStoreWithoutServer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	_, _, err := OpenStore(ctx, Place{Global: 1, World: 2, MasterAddr: "localhost", MasterPort: freePort(t), Secret: auth.Public()})
+	_, _, err := OpenStore(ctx, Place{Rank: 1, WorldSize: 2, MasterAddr: "localhost", MasterPort: freePort(t), Secret: auth.Public()})
 	if err == nil || !strings.Contains(err.Error(), "rank 1 of 2: store: no server at localhost:") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestOpenStoreWantsAToken(t *testing.T) {
-	_, _, err := OpenStore(t.Context(), Place{Global: 1, World: 2, MasterAddr: "localhost", MasterPort: freePort(t)})
+	_, _, err := OpenStore(t.Context(), Place{Rank: 1, WorldSize: 2, MasterAddr: "localhost", MasterPort: freePort(t)})
 	if err == nil || !strings.Contains(err.Error(), "rank 1 of 2: OCTET_JOB_TOKEN is not set") {
 		t.Errorf("got %v", err)
 	}
@@ -156,13 +156,13 @@ func TestOpenStoreUnderTorchrun(t *testing.T) {
 	}
 	srv := store.ServeAnyone(ln)
 	defer srv.Close()
-	p := Place{World: 2, MasterAddr: "localhost", MasterPort: ln.Addr().(*net.TCPAddr).Port, AgentStore: true, RunID: "job", Secret: auth.NewSecret()}
+	p := Place{WorldSize: 2, MasterAddr: "localhost", MasterPort: ln.Addr().(*net.TCPAddr).Port, AgentStore: true, RunID: "job", Secret: auth.NewSecret()}
 	st, done, err := OpenStore(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer done()
-	p.Global = 1
+	p.Rank = 1
 	other, doneOther, err := OpenStore(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)

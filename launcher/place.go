@@ -37,9 +37,9 @@ const LocalAddrVar = "OCTET_LOCAL_ADDR"
 
 // Place is where a process stands in its job.
 type Place struct {
-	Global, World     int // rank and number of ranks in the job
-	Local, LocalWorld int // the same among the ranks of this host
-	Group, Groups     int // number of this host and number of hosts
+	Rank, WorldSize           int // number of this rank, and of ranks in the job
+	LocalRank, LocalWorldSize int // the same among the ranks of this host
+	GroupRank, GroupWorldSize int // number of this host, and of hosts
 
 	// MasterAddr and MasterPort are where the store is served; empty and 0 for a
 	// job of one rank.
@@ -107,7 +107,7 @@ func FromEnv(getenv func(string) string) (Place, error) {
 	case getenv("SLURM_PROCID") != "" && getenv("SLURM_NTASKS") != "":
 		p = v.slurm()
 	default: // it has nobody to prove anything to
-		return Place{World: 1, LocalWorld: 1, Groups: 1, Source: "alone"}, nil
+		return Place{WorldSize: 1, LocalWorldSize: 1, GroupWorldSize: 1, Source: "alone"}, nil
 	}
 	p.Store = getenv(StoreVar)
 	var err error
@@ -160,19 +160,19 @@ const maxRanks = 1 << 20
 
 func (v *vars) torchrun() Place {
 	p := Place{Source: "torchrun", RunID: v.getenv("TORCHELASTIC_RUN_ID")}
-	p.World = v.int("WORLD_SIZE", 1, maxRanks)
-	p.Global = v.int("RANK", 0, p.World)
-	p.LocalWorld = v.int("LOCAL_WORLD_SIZE", 1, p.World+1)
-	p.Local = v.int("LOCAL_RANK", 0, p.LocalWorld)
-	if p.Local > p.Global {
-		v.fail("LOCAL_RANK=%d is more than RANK=%d", p.Local, p.Global)
+	p.WorldSize = v.int("WORLD_SIZE", 1, maxRanks)
+	p.Rank = v.int("RANK", 0, p.WorldSize)
+	p.LocalWorldSize = v.int("LOCAL_WORLD_SIZE", 1, p.WorldSize+1)
+	p.LocalRank = v.int("LOCAL_RANK", 0, p.LocalWorldSize)
+	if p.LocalRank > p.Rank {
+		v.fail("LOCAL_RANK=%d is more than RANK=%d", p.LocalRank, p.Rank)
 	}
-	p.Groups = v.intOr("GROUP_WORLD_SIZE", (p.World+p.LocalWorld-1)/p.LocalWorld, 1, p.World+1)
-	p.Group = v.intOr("GROUP_RANK", (p.Global-p.Local)/p.LocalWorld, 0, p.Groups)
+	p.GroupWorldSize = v.intOr("GROUP_WORLD_SIZE", (p.WorldSize+p.LocalWorldSize-1)/p.LocalWorldSize, 1, p.WorldSize+1)
+	p.GroupRank = v.intOr("GROUP_RANK", (p.Rank-p.LocalRank)/p.LocalWorldSize, 0, p.GroupWorldSize)
 	p.Attempt = v.intOr("TORCHELASTIC_RESTART_COUNT", 0, 0, maxRanks)
 	p.LocalAddr = v.getenv(LocalAddrVar)
 	p.AgentStore = v.getenv("TORCHELASTIC_USE_AGENT_STORE") == "True"
-	if p.World > 1 {
+	if p.WorldSize > 1 {
 		p.MasterPort = v.int("MASTER_PORT", 1, 1<<16)
 		if p.MasterAddr = v.getenv("MASTER_ADDR"); p.MasterAddr == "" {
 			v.fail("MASTER_ADDR is not set: want the address of rank 0's host")

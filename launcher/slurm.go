@@ -13,14 +13,14 @@ import (
 // gives out ephemeral ports. MASTER_ADDR and MASTER_PORT overrule.
 func (v *vars) slurm() Place {
 	p := Place{Source: "slurm", RunID: v.getenv("SLURM_JOB_ID")}
-	p.World = v.int("SLURM_NTASKS", 1, maxRanks)
-	p.Global = v.int("SLURM_PROCID", 0, p.World)
-	p.Group = v.intOr("SLURM_NODEID", 0, 0, maxRanks)
-	p.LocalWorld = v.slurmTasks(p)
-	p.Local = v.intOr("SLURM_LOCALID", 0, 0, p.LocalWorld)
-	p.Groups = v.intOr("SLURM_NNODES", max(p.Group+1, (p.World+p.LocalWorld-1)/p.LocalWorld), p.Group+1, maxRanks)
+	p.WorldSize = v.int("SLURM_NTASKS", 1, maxRanks)
+	p.Rank = v.int("SLURM_PROCID", 0, p.WorldSize)
+	p.GroupRank = v.intOr("SLURM_NODEID", 0, 0, maxRanks)
+	p.LocalWorldSize = v.slurmTasks(p)
+	p.LocalRank = v.intOr("SLURM_LOCALID", 0, 0, p.LocalWorldSize)
+	p.GroupWorldSize = v.intOr("SLURM_NNODES", max(p.GroupRank+1, (p.WorldSize+p.LocalWorldSize-1)/p.LocalWorldSize), p.GroupRank+1, maxRanks)
 	p.Attempt = v.intOr("SLURM_RESTART_COUNT", 0, 0, maxRanks)
-	if p.World == 1 {
+	if p.WorldSize == 1 {
 		return p
 	}
 	p.MasterAddr = v.slurmMaster()
@@ -33,18 +33,18 @@ func (v *vars) slurm() Place {
 // slurmTasks is the number of tasks on this node.
 func (v *vars) slurmTasks(p Place) int {
 	if list := v.getenv("SLURM_STEP_TASKS_PER_NODE"); list != "" {
-		n, err := tasksOfNode(list, p.Group)
-		if err != nil || n > p.World {
-			v.fail("SLURM_STEP_TASKS_PER_NODE=%q: no number of tasks for SLURM_NODEID=%d of SLURM_NTASKS=%d", list, p.Group, p.World)
+		n, err := tasksOfNode(list, p.GroupRank)
+		if err != nil || n > p.WorldSize {
+			v.fail("SLURM_STEP_TASKS_PER_NODE=%q: no number of tasks for SLURM_NODEID=%d of SLURM_NTASKS=%d", list, p.GroupRank, p.WorldSize)
 			return 1
 		}
 		return n
 	}
-	if v.getenv("SLURM_NTASKS_PER_NODE") == "" && p.World > 1 {
+	if v.getenv("SLURM_NTASKS_PER_NODE") == "" && p.WorldSize > 1 {
 		v.fail("neither SLURM_STEP_TASKS_PER_NODE nor SLURM_NTASKS_PER_NODE is set: start ranks with srun --ntasks-per-node")
 		return 1
 	}
-	return v.intOr("SLURM_NTASKS_PER_NODE", 1, 1, p.World+1)
+	return v.intOr("SLURM_NTASKS_PER_NODE", 1, 1, p.WorldSize+1)
 }
 
 // slurmMaster is the host of rank 0: the first of the step. The launch node is

@@ -21,11 +21,11 @@ var ErrNoToken = errors.New(auth.TokenVar + " is not set: give all ranks the sam
 // there each value carries one. A job of one rank gets a store in memory, and no
 // port is opened.
 func OpenStore(ctx context.Context, p Place) (store.Store, func() error, error) {
-	if p.World == 1 {
+	if p.WorldSize == 1 {
 		return store.NewMemory(), func() error { return nil }, nil
 	}
 	fail := func(err error) (store.Store, func() error, error) {
-		return nil, nil, fmt.Errorf("rank %d of %d: %w", p.Global, p.World, err)
+		return nil, nil, fmt.Errorf("rank %d of %d: %w", p.Rank, p.WorldSize, err)
 	}
 	if p.Secret.IsZero() {
 		return fail(ErrNoToken)
@@ -42,7 +42,7 @@ func OpenStore(ctx context.Context, p Place) (store.Store, func() error, error) 
 	closeServer := func() error { return nil }
 	if addr == "" {
 		addr = p.Endpoint()
-		if p.Global == 0 {
+		if p.Rank == 0 {
 			ln, err := Listen(p.MasterAddr, p.MasterPort)
 			if err != nil {
 				return fail(fmt.Errorf("store (MASTER_ADDR, MASTER_PORT): %w", err))

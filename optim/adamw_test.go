@@ -225,7 +225,7 @@ func TestClipIsTheGlobalNorm(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ranks.Run(t, len(tt.shares), ranks.Options{ISA: "portable"}, func(rank *ranks.Rank) error {
 				r := rigOn(rank.Device)
-				share := tt.shares[rank.Global]
+				share := tt.shares[rank.Rank]
 				p := r.param("w", len(share), 1)
 				r.put(p.LocalGrad(), share)
 				c := NewClipper(r.pool, []*nn.Param{p})

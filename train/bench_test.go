@@ -47,14 +47,14 @@ func benchRanks(b *testing.B, n int, args []string) {
 		}
 	}
 	each(func(r *ranks.Rank) (err error) {
-		trainers[r.Global], err = New(Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()})
+		trainers[r.Rank], err = New(Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()})
 		return err
 	})
 	tokens := 4 * 512 * n
 	b.ReportAllocs() // of all ranks together
 	for b.Loop() {
 		each(func(r *ranks.Rank) error {
-			_, err := trainers[r.Global].Step()
+			_, err := trainers[r.Rank].Step()
 			return err
 		})
 	}

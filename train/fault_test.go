@@ -71,7 +71,7 @@ func TestAPanicInForwardStopsAllRanks(t *testing.T) {
 	sinks := make([]memory, n)
 	errs := ranks.Each(ranks.Open(t, n, ranks.Options{}), func(r *ranks.Rank) error {
 		f := &faulty{Device: r.Device}
-		if r.Global == bad {
+		if r.Rank == bad {
 			calls := 0
 			f.swiglu = func(device.Kernels) {
 				if calls++; calls == 2*(step-1)+1 { // two layers a step
@@ -79,7 +79,7 @@ func TestAPanicInForwardStopsAllRanks(t *testing.T) {
 				}
 			}
 		}
-		return Run(context.Background(), Job{Config: cfg, Device: f, World: r.World, Log: zap.NewNop()}, &sinks[r.Global])
+		return Run(context.Background(), Job{Config: cfg, Device: f, World: r.World, Log: zap.NewNop()}, &sinks[r.Rank])
 	})
 	for rank, err := range errs {
 		if err == nil || !strings.Contains(err.Error(), "panic: the roof is on fire") {
@@ -191,12 +191,12 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 // with both, not waited for.
 func TestRanksOfOtherModelsAreFound(t *testing.T) {
 	for rank, err := range ranks.Each(ranks.Open(t, 2, ranks.Options{}), func(r *ranks.Rank) error {
-		cfg, err := config.Load(append(goldenArgs("4"), fmt.Sprintf("--debug.seed=%d", r.Global)))
+		cfg, err := config.Load(append(goldenArgs("4"), fmt.Sprintf("--debug.seed=%d", r.Rank)))
 		if err != nil {
 			return err
 		}
 		cfg.Checkpoint.InitialLoadPath = ""
-		hidden := 192 + 64*r.Global
+		hidden := 192 + 64*r.Rank
 		cfg.Model.Args.FFNHiddenDim = &hidden
 		return Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, &memory{})
 	}) {
@@ -220,7 +220,7 @@ func TestCancelStopsAllRanks(t *testing.T) {
 		defer cancel(nil)
 		w := &announced{Comm: r.World, aborted: make(chan struct{})}
 		var sink metrics.Sink = &memory{}
-		if r.Global == 0 {
+		if r.Rank == 0 {
 			sink = &canceler{at: 2, cancel: func() { cancel(cause); <-w.aborted }}
 		}
 		return Run(ctx, Job{Config: cfg, Device: r.Device, World: w, Log: zap.NewNop()}, sink)

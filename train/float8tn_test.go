@@ -36,7 +36,7 @@ func TestADeviceOfOneLayoutTrainsToTheSameBits(t *testing.T) {
 					}
 					sink := &memory{}
 					err := Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, sink)
-					if r.Global == 0 {
+					if r.Rank == 0 {
 						records = *sink
 					}
 					return err

@@ -82,7 +82,7 @@ func tryRanks(t *testing.T, list []*ranks.Rank, args []string) ([]metrics.Record
 	}
 	sinks := make([]memory, len(list))
 	errs := ranks.Each(list, func(r *ranks.Rank) error {
-		return Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, &sinks[r.Global])
+		return Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, &sinks[r.Rank])
 	})
 	return sinks[0].records, errs
 }

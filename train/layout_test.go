@@ -197,7 +197,7 @@ func connect(t *testing.T, hosts ...string) []*ranks.Rank {
 	mem := store.NewMemory()
 	for rank, err := range ranks.Each(list, func(r *ranks.Rank) error {
 		c, err := host.Connect(context.Background(), host.Config{
-			Rank: r.Global, World: r.World.Size(), Store: mem, HostID: hosts[r.Global], Address: "127.0.0.1", Secret: auth.Public(),
+			Rank: r.Rank, World: r.World.Size(), Store: mem, HostID: hosts[r.Rank], Address: "127.0.0.1", Secret: auth.Public(),
 		})
 		if err == nil {
 			r.World = c

@@ -84,7 +84,7 @@ func TestMetricsFile(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if r.Global == 0 {
+		if r.Rank == 0 {
 			sink = metrics.Tee(sink, &kept)
 		}
 		return errors.Join(Run(context.Background(), job, sink), sink.Close())

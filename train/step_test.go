@@ -36,12 +36,12 @@ func onRanksOf(t *testing.T, n int, args []string, change func(rank int, j *Job)
 	}
 	return ranks.Each(ranks.Open(t, n, ranks.Options{}), func(r *ranks.Rank) error {
 		j := Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}
-		change(r.Global, &j)
+		change(r.Rank, &j)
 		tr, err := New(j)
 		if err != nil {
 			return err
 		}
-		return errors.Join(f(r.Global, tr), tr.Close())
+		return errors.Join(f(r.Rank, tr), tr.Close())
 	})
 }
 

@@ -20,7 +20,7 @@ import (
 
 // openRank opens the device of a training rank and meets the others.
 func openRank(ctx context.Context, cfg *config.Config, place launcher.Place) (*backend.Rank, error) {
-	threads, err := threadsPerRank(place.LocalWorld)
+	threads, err := threadsPerRank(place.LocalWorldSize)
 	if err != nil {
 		return nil, err
 	}

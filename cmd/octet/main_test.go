@@ -51,15 +51,15 @@ func meet() int {
 			return err
 		}
 		defer done()
-		if err := st.Set(ctx, fmt.Sprint(place.Global), nil); err != nil {
+		if err := st.Set(ctx, fmt.Sprint(place.Rank), nil); err != nil {
 			return err
 		}
-		for r := range place.World {
+		for r := range place.WorldSize {
 			if _, err := st.Get(ctx, fmt.Sprint(r)); err != nil {
 				return err
 			}
 		}
-		fmt.Printf("rank %d met all %d\n", place.Global, place.World)
+		fmt.Printf("rank %d met all %d\n", place.Rank, place.WorldSize)
 		return nil
 	}()
 	if err != nil {

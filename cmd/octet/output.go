@@ -19,7 +19,7 @@ import (
 // newBar is the progress bar of a rank; rank 0 has one, where there is a terminal.
 func newBar(cfg *config.Config, place launcher.Place) *metrics.Progress {
 	columns := 0
-	if place.Global == 0 {
+	if place.Rank == 0 {
 		columns, _ = strconv.Atoi(os.Getenv(terminalVar)) // octet run's, where it has a terminal
 	}
 	return metrics.NewProgress(os.Stderr, cfg.Training.Steps, columns)
@@ -28,7 +28,7 @@ func newBar(cfg *config.Config, place launcher.Place) *metrics.Progress {
 // output is what rank 0 writes of a run, in a dump folder that it holds until
 // Close: the configuration, and what train.NewSink has. Other ranks write nothing.
 func output(job train.Job, place launcher.Place, bar *metrics.Progress) (metrics.Sink, error) {
-	if place.Global != 0 {
+	if place.Rank != 0 {
 		return train.NewSink(job, nil, bar)
 	}
 	host, err := os.Hostname()

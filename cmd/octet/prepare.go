@@ -94,7 +94,7 @@ func agreed(cfg *config.Config, rank *backend.Rank, contents map[string]string) 
 	job, onHost := cfg.Values()
 	job["the program"] = version()
 	maps.Copy(job, contents)
-	return agree.Check(rank.Device, rank.World, agree.Claim{Host: host, Group: rank.Group, Job: job, OnHost: onHost})
+	return agree.Check(rank.Device, rank.World, agree.Claim{Host: host, Group: rank.GroupRank, Job: job, OnHost: onHost})
 }
 
 // compared is what this rank says of the contents of its host's files: nothing
@@ -102,7 +102,7 @@ func agreed(cfg *config.Config, rank *backend.Rank, contents map[string]string) 
 // so that it comes before the deadlines of the others begin.
 func compared(cfg *config.Config, place launcher.Place, given handed) (map[string]string, error) {
 	switch {
-	case place.Groups == 1 || place.Local > 0:
+	case place.GroupWorldSize == 1 || place.LocalRank > 0:
 		return nil, nil
 	case given.Contents != nil:
 		return given.Contents, nil

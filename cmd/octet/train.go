@@ -34,14 +34,14 @@ func runTrain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	memory, err := backend.Memory("", place.LocalWorld)
+	memory, err := backend.Memory("", place.LocalWorldSize)
 	if err != nil {
 		return err
 	}
-	if err := train.Check(cfg, place.World, place.LocalWorld, memory); err != nil {
+	if err := train.Check(cfg, place.WorldSize, place.LocalWorldSize, memory); err != nil {
 		return err
 	}
-	if place.Local == 0 && !prepared {
+	if place.LocalRank == 0 && !prepared {
 		if err := train.Scan(cfg, say); err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func runTrain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return blame(trainRank(ctx, cfg, place, contents), place.Global)
+	return blame(trainRank(ctx, cfg, place, contents), place.Rank)
 }
 
 // blame marks an error that another rank is the cause of, so that the launcher
@@ -66,7 +66,7 @@ func blame(err error, rank int) error {
 
 func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place, contents map[string]string) (err error) {
 	bar := newBar(cfg, place)
-	log := metrics.NewLogger(bar, place.Global)
+	log := metrics.NewLogger(bar, place.Rank)
 	rank, err := openRank(ctx, cfg, place)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place, co
 		return err
 	}
 	job := train.Job{Config: cfg, Device: rank.Device, World: rank.World, Log: log}
-	if place.Global == 0 { // the rank that speaks, and reports mfu
+	if place.Rank == 0 { // the rank that speaks, and reports mfu
 		if rank.Device.Warning != "" {
 			log.Warn(rank.Device.Warning)
 		}

@@ -51,7 +51,7 @@ func each(t *testing.T, n int, f func(r *ranks.Rank) error) []error {
 	t.Helper()
 	errs := make([]error, n)
 	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
-		errs[r.Global] = f(r) // no failure of the test's rank, which would abort the others
+		errs[r.Rank] = f(r) // no failure of the test's rank, which would abort the others
 		return nil
 	})
 	return errs
@@ -61,7 +61,7 @@ func TestAllRanksGetTheSameAnswer(t *testing.T) {
 	for n := 1; n <= 3; n++ {
 		for _, bad := range []int{-1, n - 1} {
 			errs := each(t, n, func(r *ranks.Rank) error {
-				rank := r.Global
+				rank := r.Rank
 				// Texts of different lengths, as hosts' names are.
 				c := Claim{Host: strings.Repeat("h", rank+1), Job: values{"lr": "1"}}
 				if rank == bad {
@@ -81,7 +81,7 @@ func TestAllRanksGetTheSameAnswer(t *testing.T) {
 
 func TestARankThatHasFailedEndsTheComparison(t *testing.T) {
 	errs := each(t, 2, func(r *ranks.Rank) error {
-		if r.Global == 1 {
+		if r.Rank == 1 {
 			r.World.Abort(fmt.Errorf("the disk is gone"))
 			return nil
 		}

@@ -56,11 +56,11 @@ func run(ctx context.Context, getenv func(string) string, out io.Writer) (err er
 	if err := stream.Sync(); err != nil {
 		return err
 	}
-	if sum[0] != float32(place.World) {
-		return fmt.Errorf("rank %d: the sum of %d ones is %v", place.Global, place.World, sum[0])
+	if sum[0] != float32(place.WorldSize) {
+		return fmt.Errorf("rank %d: the sum of %d ones is %v", place.Rank, place.WorldSize, sum[0])
 	}
-	if place.Global == 0 {
-		fmt.Fprintf(out, "%d ranks, sum %v\n", place.World, sum[0])
+	if place.Rank == 0 {
+		fmt.Fprintf(out, "%d ranks, sum %v\n", place.WorldSize, sum[0])
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func (i integration) goroutines(t *testing.T, n int) []metrics.Record {
 	byRank := make([][]metrics.Record, n)
 	logs := make([]record.Log, n)
 	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
-		trainer, err := train.New(train.Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop(), Record: &logs[r.Global]})
+		trainer, err := train.New(train.Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop(), Record: &logs[r.Rank]})
 		if err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ func (i integration) goroutines(t *testing.T, n int) []metrics.Record {
 			if err != nil {
 				return errors.Join(err, trainer.Close())
 			}
-			byRank[r.Global] = append(byRank[r.Global], step)
+			byRank[r.Rank] = append(byRank[r.Rank], step)
 		}
 		return trainer.Close()
 	})

@@ -45,7 +45,7 @@ type Options struct {
 	Timeout  time.Duration // 0 is the package's Timeout
 }
 
-// Rank is a rank of a test: Global is its number, World its communicator.
+// Rank is a rank of a test: Rank is its number, World its communicator.
 type Rank = backend.Rank
 
 // backend is what the options and the environment ask for.
@@ -91,7 +91,7 @@ func Open(t testing.TB, n int, o Options) []*Rank {
 	t.Cleanup(func() {
 		for _, r := range list {
 			if err := r.Close(); err != nil && !t.Failed() {
-				t.Errorf("closing rank %d: %v", r.Global, err)
+				t.Errorf("closing rank %d: %v", r.Rank, err)
 			}
 		}
 	})

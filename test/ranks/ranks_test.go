@@ -20,7 +20,7 @@ func TestRanksComputeTogether(t *testing.T) {
 	Run(t, 3, Options{}, func(r *Rank) error {
 		s := r.Device.NewStream("test")
 		x := device.NewPool(r.Device).New(dtype.Float32, 1)
-		s.Upload(x, device.Float32Bytes([]float32{float32(r.Global)}))
+		s.Upload(x, device.Float32Bytes([]float32{float32(r.Rank)}))
 		r.World.AllReduce(s, comm.T(x), comm.Sum)
 		var got [1]float32
 		s.Download(device.Float32Bytes(got[:]), x)
@@ -48,7 +48,7 @@ func TestOneThatFailsAbortsTheOthers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			start := time.Now()
 			errs := Each(Open(t, 3, Options{Timeout: time.Hour}), func(r *Rank) error {
-				if r.Global == 1 {
+				if r.Rank == 1 {
 					return tt.fail()
 				}
 				s, behind := r.Device.NewStream("test"), r.Device.NewStream("behind")
@@ -101,7 +101,7 @@ func watch(t *testing.T, body func(t testing.TB)) *failures {
 func TestRunReportsEachRank(t *testing.T) {
 	f := watch(t, func(t testing.TB) {
 		Run(t, 2, Options{}, func(r *Rank) error {
-			if r.Global == 0 {
+			if r.Rank == 0 {
 				return nil
 			}
 			return errors.New("odd")

@@ -45,7 +45,7 @@ func printed(t *testing.T, cfg *config.Config, n, rank int) string {
 		if err != nil {
 			return err
 		}
-		texts[r.Global] = fmt.Sprint(p) + f.Plan()
+		texts[r.Rank] = fmt.Sprint(p) + f.Plan()
 		return nil
 	})
 	return texts[rank]
