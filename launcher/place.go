@@ -5,17 +5,9 @@
 // world and OpenStore for the store in which it meets the others; a rank that
 // fails leaves the reason with WriteErrorFile.
 //
-// The launcher itself is in the packages below: gang is its logic without any
-// I/O, exec starts the processes of one host, agent connects the hosts over
-// gRPC, local runs ranks as goroutines in tests.
-//
-//	place, err := launcher.FromEnv(os.Getenv) // torchrun's or Slurm's variables, or alone
-//	st, closeStore, err := launcher.OpenStore(ctx, place)
-//	defer closeStore()
-//	err = train(ctx, place, st)
-//	if err != nil {
-//		launcher.WriteErrorFile(err)
-//	}
+// The launcher itself is in the packages below: torchrun reads its command line,
+// gang is its logic without any I/O, workers starts the processes of one host, agent
+// connects the hosts over gRPC, local runs ranks as goroutines in tests.
 package launcher
 
 import (

@@ -22,7 +22,7 @@ import (
 
 	"octet/internal/auth"
 	"octet/launcher/agent"
-	"octet/proto"
+	"octet/proto/gangpb"
 )
 
 // attacks is what strangers try: first without any knowledge of the token, then
@@ -120,28 +120,28 @@ func noSecretInArguments(secrets ...auth.Secret) func(*victim, string) error {
 }
 
 // messages has one of each message of the protocol.
-func messages() map[string]*proto.FromAgent {
-	return map[string]*proto.FromAgent{
-		"hello":         anotherHello(),
-		"started":       {Body: &proto.FromAgent_Started{Started: &proto.Started{}}},
-		"beat":          {Body: &proto.FromAgent_Beat{Beat: &proto.Beat{UnixNanos: -1}}},
-		"rank exit":     {Body: &proto.FromAgent_RankExit{RankExit: &proto.RankExit{Rank: 1, Code: 1, Message: "your loss is NaN"}}},
-		"stopped":       {Body: &proto.FromAgent_Stopped{Stopped: &proto.Stopped{}}},
-		"fault":         {Body: &proto.FromAgent_Fault{Fault: &proto.Fault{Code: 1, Why: "no reason"}}},
-		"signal":        {Body: &proto.FromAgent_Signal{Signal: &proto.Signal{Number: 15}}},
-		"signal 0":      {Body: &proto.FromAgent_Signal{Signal: &proto.Signal{}}},
-		"no body":       {},
-		"another epoch": {Epoch: -1, Body: &proto.FromAgent_Signal{Signal: &proto.Signal{Number: 9}}},
+func messages() map[string]*gangpb.FromAgent {
+	return map[string]*gangpb.FromAgent{
+		"hello":           anotherHello(),
+		"started":         {Body: &gangpb.FromAgent_Started{Started: &gangpb.Started{}}},
+		"beat":            {Body: &gangpb.FromAgent_Beat{Beat: &gangpb.Beat{UnixNanos: -1}}},
+		"rank exit":       {Body: &gangpb.FromAgent_RankExit{RankExit: &gangpb.RankExit{Rank: 1, Code: 1, Message: "your loss is NaN"}}},
+		"stopped":         {Body: &gangpb.FromAgent_Stopped{Stopped: &gangpb.Stopped{}}},
+		"fault":           {Body: &gangpb.FromAgent_Fault{Fault: &gangpb.Fault{Code: 1, Why: "no reason"}}},
+		"signal":          {Body: &gangpb.FromAgent_Signal{Signal: &gangpb.Signal{Number: 15}}},
+		"signal 0":        {Body: &gangpb.FromAgent_Signal{Signal: &gangpb.Signal{}}},
+		"no body":         {},
+		"another attempt": {Attempt: -1, Body: &gangpb.FromAgent_Signal{Signal: &gangpb.Signal{Number: 9}}},
 	}
 }
 
-func anotherHello() *proto.FromAgent {
-	return &proto.FromAgent{Body: &proto.FromAgent_Hello{Hello: &proto.Hello{Host: "stranger", NodeRank: 1, Slots: -5, Nodes: 2, Version: 2}}}
+func anotherHello() *gangpb.FromAgent {
+	return &gangpb.FromAgent{Body: &gangpb.FromAgent_Hello{Hello: &gangpb.Hello{Host: "stranger", NodeRank: 1, LocalWorldSize: -5, Version: 2}}}
 }
 
 // says joins as an agent and says what it is given; the stream must end without
 // anything but a refusal.
-func says(id *auth.Identity, msgs ...*proto.FromAgent) func(*victim, string) error {
+func says(id *auth.Identity, msgs ...*gangpb.FromAgent) func(*victim, string) error {
 	return func(_ *victim, addr string) error {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -156,7 +156,7 @@ func says(id *auth.Identity, msgs ...*proto.FromAgent) func(*victim, string) err
 			return err
 		}
 		defer client.Close()
-		stream, err := proto.NewGangClient(client).Join(ctx)
+		stream, err := gangpb.NewGangClient(client).Join(ctx)
 		if err != nil {
 			return nil
 		}

@@ -12,58 +12,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
+	"github.com/spf13/pflag"
+
 	"octet/launcher"
-	"octet/launcher/exec"
 )
-
-// command is a line of octet's table of subcommands.
-type command struct {
-	name, help string // without help it is not listed
-	run        func(ctx context.Context, args []string) error
-	// prepare, where there is one, reads the arguments once for all ranks of the
-	// command that `octet run` starts, and finds what is wrong with them on world
-	// ranks, local of them on this host; world is config.AnyWorld where hosts have
-	// to meet before it is known.
-	prepare func(args []string, world, local int) (prepared, error)
-}
-
-// prepared is a command line that octet run has read for its ranks.
-type prepared struct {
-	environ []string          // gives them what was read
-	asked   map[string]string // what all hosts have to be asked for alike, in place of a command line
-	// check finds, before a rank starts, why the command cannot run on world ranks
-	// now that the hosts have met. It is quick: the host gives no sign of life
-	// meanwhile.
-	check func(world int) error
-}
-
-func commands() []command {
-	return []command{
-		{name: "run", help: "start ranks of a program, here and on other hosts (torchrun's flags)", run: runRun},
-		{name: "train", help: "train a Llama: one rank of a job", run: runTrain, prepare: prepareTrain},
-		{name: "plot", help: "draw the loss curves of runs, from their metrics.jsonl", run: runPlot},
-		{name: "bench", help: "measure the matrix products against this processor's peak", run: runBench},
-		{name: "version", help: "what was built, from which commit", run: runVersion},
-		{name: "guard", run: runGuard},
-	}
-}
 
 func main() { os.Exit(octet(os.Args[1:])) }
 
 // octet runs a subcommand and returns the exit code.
 func octet(args []string) int {
-	if len(args) == 2 && args[0] == "help" {
-		args = []string{args[1], "--help"}
+	flags := pflag.NewFlagSet("octet", pflag.ContinueOnError)
+	flags.SetInterspersed(false) // what follows a command belongs to it
+	flags.Usage = func() {}
+	version := flags.Bool("version", false, "")
+	err := flags.Parse(args)
+	if err == nil {
+		args = flags.Args()
 	}
-	if len(args) == 1 && args[0] == "--version" {
+	switch {
+	case *version:
 		args = []string{"version"}
-	}
-	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+	case errors.Is(err, pflag.ErrHelp) || len(args) == 0 || args[0] == "help" && len(args) != 2:
 		usage(os.Stdout)
 		return 0
+	case args[0] == "help":
+		args = []string{args[1], "--help"}
 	}
 	c := lookup(args[0])
 	if c == nil {
@@ -72,45 +47,29 @@ func octet(args []string) int {
 		return 2
 	}
 	limitIsAnError()
-	err := c.run(context.Background(), args[1:])
+	return report(c, c.run(context.Background(), args[1:]))
+}
+
+// report tells of a command's error, also the launcher, and returns the exit code.
+func report(c *command, err error) int {
 	if err == nil {
 		return 0
 	}
-	var silent exitCode
-	if errors.As(err, &silent) {
+	if silent, ok := errors.AsType[exitCode](err); ok {
 		return int(silent)
 	}
-	var bad usageError
-	if errors.As(err, &bad) {
+	_, unread := errors.AsType[usageError](err)
+	if unread {
 		fmt.Fprintf(os.Stderr, "usage: octet %s [flags] …; octet %s --help lists them\n", c.name, c.name)
 	}
 	fmt.Fprintf(os.Stderr, "octet: %v\n", err)
 	if e := launcher.WriteErrorFile(err); e != nil {
 		fmt.Fprintf(os.Stderr, "octet: %v\n", e)
 	}
-	if bad.error != nil {
+	if unread {
 		return 2
 	}
 	return 1
-}
-
-// lookup returns the command of a name, nil if there is none.
-func lookup(name string) *command {
-	for _, c := range commands() {
-		if c.name == name {
-			return &c
-		}
-	}
-	return nil
-}
-
-func usage(w io.Writer) {
-	fmt.Fprint(w, "octet trains Llama models in float8 on many ranks.\n\nusage: octet <command> [flags], octet <command> --help\n\n")
-	for _, c := range commands() {
-		if c.help != "" {
-			fmt.Fprintf(w, "  %-10s %s\n", c.name, c.help)
-		}
-	}
 }
 
 // exitCode is an error that has been reported already.
@@ -122,10 +81,3 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
-
-// runGuard is the process that sees to it that nothing of a job outlives its
-// launcher. `octet run` starts it; nobody else has a use for it.
-func runGuard(context.Context, []string) error {
-	exec.Guard(os.Stdin)
-	return nil
-}

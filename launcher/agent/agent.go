@@ -3,21 +3,12 @@
 // Package agent runs a job's ranks on the hosts it is given: one agent a host,
 // each with a gRPC stream to the coordinator, which the agent of node 0 runs
 // beside itself. The coordinator performs what package gang decides; an agent
-// does what it is told with package exec. One host is the same with one agent.
+// does what it is told with package workers. One host is the same with one agent.
 //
 // One port serves the job's members, agents and octet's ranks: each connection
 // proves that it is one (package auth) and says which service it wants, before
 // anything else. PyTorch's ranks cannot prove anything; where the program may be
 // PyTorch's, they get a store on a port of its own, or by relay (StoreMode).
-//
-//	host, err := exec.NewHost([]string{"octet", "guard"})
-//	defer host.Close()
-//	result, err := agent.Run(ctx, agent.Options{
-//		RunID: "job", Nodes: 2, NodeRank: 0, Slots: 8,
-//		Addr: "10.0.0.1", Port: 29500, Coordinator: agent.Always,
-//		Host: host, Job: job, Signals: signals, Say: say,
-//	})
-//	os.Exit(result.Code)
 package agent
 
 import (
@@ -32,18 +23,18 @@ import (
 
 	"octet/internal/auth"
 	"octet/launcher"
-	"octet/launcher/exec"
 	"octet/launcher/gang"
-	"octet/proto"
+	"octet/launcher/workers"
+	"octet/proto/gangpb"
 )
 
 // Options says what an agent runs and where it finds the others.
 type Options struct {
-	RunID    string      // the same on all nodes
-	Secret   auth.Secret // the same on all nodes
-	Nodes    int
-	NodeRank int // -1: the coordinator chooses
-	Slots    int // number of ranks on this host
+	RunID          string      // the same on all nodes
+	Secret         auth.Secret // the same on all nodes
+	Nodes          int
+	NodeRank       int // -1: the coordinator chooses
+	LocalWorldSize int // number of ranks on this host
 
 	Addr        string // of the coordinator
 	Port        int    // of the coordinator; 0: any, for one node
@@ -66,8 +57,10 @@ type Options struct {
 	// run on world ranks. It is quick: the agent gives no sign of life meanwhile.
 	Check func(world int) error
 
-	Host    *exec.Host
-	Job     exec.Job
+	Host *workers.Host
+	// Job is what the ranks run. The agent fills in what it knows itself: RunID, Secret,
+	// MaxRestarts, LocalAddr, and where ranks meet.
+	Job     workers.Job
 	Signals <-chan os.Signal // each is the operator's wish to stop
 	Say     func(text string)
 }
@@ -144,7 +137,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	defer client.Close()
 	streamCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := proto.NewGangClient(client).Join(streamCtx)
+	stream, err := gangpb.NewGangClient(client).Join(streamCtx)
 	if err != nil {
 		return Result{}, notOctet(o.endpoint(), err)
 	}

@@ -16,13 +16,13 @@ import (
 
 	"octet/internal/auth"
 	"octet/launcher/gang"
-	"octet/proto"
+	"octet/proto/gangpb"
 )
 
 // coordinator is the shell around a gang: it turns messages into events, performs
 // the actions, and keeps the time.
 type coordinator struct {
-	proto.UnimplementedGangServer
+	gangpb.UnimplementedGangServer
 	opts   Options
 	door   *door
 	server *grpc.Server
@@ -46,7 +46,7 @@ type event struct {
 // node is the stream of one agent.
 type node struct {
 	id  string
-	out chan *proto.FromCoordinator // closed by the loop at the end
+	out chan *gangpb.FromCoordinator // closed by the loop at the end
 }
 
 // outQueue is more messages than a gang has for a node at once; a node that lets
@@ -67,7 +67,7 @@ func startCoordinator(o Options, d *door) *coordinator {
 		server: grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(1), grpc.MaxHeaderListSize(maxHeader)),
 		events: make(chan event), ctx: ctx, cancel: cancel, nodes: map[string]*node{},
 	}
-	proto.RegisterGangServer(c.server, c)
+	gangpb.RegisterGangServer(c.server, c)
 	c.wg.Go(func() { _ = c.server.Serve(c.door) }) // ends with Stop
 	c.wg.Go(c.loop)
 	return c
@@ -102,7 +102,7 @@ func (c *coordinator) loop() {
 		case ev = <-c.events:
 		case <-deadline.C:
 		case <-beats.C:
-			c.broadcast(0, &proto.FromCoordinator{Body: &proto.FromCoordinator_Beat{Beat: &proto.Beat{}}})
+			c.broadcast(&gangpb.FromCoordinator{Body: &gangpb.FromCoordinator_Beat{Beat: &gangpb.Beat{}}})
 		case <-c.ctx.Done():
 			for _, n := range c.nodes {
 				close(n.out)
@@ -135,35 +135,25 @@ func (c *coordinator) step(g *gang.Gang, now time.Time, ev gang.Event) {
 func (c *coordinator) perform(a gang.Action) {
 	switch a := a.(type) {
 	case gang.Start:
-		c.door.begin(a.Epoch)
-		for _, p := range a.Places {
-			c.send(p.Node, &proto.FromCoordinator{RunId: c.opts.RunID, Epoch: int32(a.Epoch), Body: &proto.FromCoordinator_World{World: &proto.World{
-				World: int32(a.World), Base: int32(p.Base), Group: int32(p.Group), Groups: int32(len(a.Places)),
-				TorchPort: int32(c.door.torchPort()),
-			}}})
+		c.door.begin(a.Attempt)
+		for node, w := range a.Worlds {
+			c.send(node, fromWorld(w, c.door.torchPort()))
 		}
-	case gang.Stop:
-		c.broadcast(a.Epoch, &proto.FromCoordinator{Body: &proto.FromCoordinator_Abort{Abort: &proto.Abort{
-			Cause: a.Cause, Signal: int32(a.Signal), GraceNanos: int64(a.Grace),
-		}}})
 	case gang.Reject:
-		c.send(a.Node, &proto.FromCoordinator{RunId: c.opts.RunID, Body: &proto.FromCoordinator_Reject{Reject: &proto.Reject{Why: a.Why}}})
+		c.send(a.Node, fromAction(a))
 		c.drop(a.Node)
-	case gang.Say:
-		c.broadcast(0, &proto.FromCoordinator{Body: &proto.FromCoordinator_Notice{Notice: &proto.Notice{Text: a.Text}}})
-	case gang.Finish:
-		c.broadcast(0, &proto.FromCoordinator{Body: &proto.FromCoordinator_Bye{Bye: &proto.Bye{Code: int32(a.Code), Report: a.Report}}})
+	default:
+		c.broadcast(fromAction(a))
 	}
 }
 
-func (c *coordinator) broadcast(epoch int, msg *proto.FromCoordinator) {
-	msg.RunId, msg.Epoch = c.opts.RunID, int32(epoch)
+func (c *coordinator) broadcast(msg *gangpb.FromCoordinator) {
 	for id := range c.nodes {
 		c.send(id, msg)
 	}
 }
 
-func (c *coordinator) send(id string, msg *proto.FromCoordinator) {
+func (c *coordinator) send(id string, msg *gangpb.FromCoordinator) {
 	n := c.nodes[id]
 	if n == nil {
 		return
@@ -194,21 +184,18 @@ func (c *coordinator) post(ev event) bool {
 }
 
 // Join serves the stream of one agent.
-func (c *coordinator) Join(stream grpc.BidiStreamingServer[proto.FromAgent, proto.FromCoordinator]) error {
+func (c *coordinator) Join(stream grpc.BidiStreamingServer[gangpb.FromAgent, gangpb.FromCoordinator]) error {
 	first, err := c.first(stream)
 	if err != nil {
 		return err
 	}
 	hello := first.GetHello()
 	if why := c.refuse(first, hello); why != "" {
-		return stream.Send(&proto.FromCoordinator{Body: &proto.FromCoordinator_Reject{Reject: &proto.Reject{Why: why}}})
+		return stream.Send(fromAction(gang.Reject{Why: why}))
 	}
 	// The coordinator names the nodes: no agent speaks for another.
-	n := &node{id: fmt.Sprintf("%s#%d", hello.Host, c.joins.Add(1)), out: make(chan *proto.FromCoordinator, outQueue)}
-	join := gang.Join{Node: n.id, Host: hello.Host, Addr: hello.Addr, Rank: int(hello.NodeRank), Slots: int(hello.Slots)}
-	for _, a := range hello.Asked {
-		join.Asked = append(join.Asked, gang.Asked{Key: a.Key, Value: a.Value})
-	}
+	n := &node{id: fmt.Sprintf("%s#%d", hello.Host, c.joins.Add(1)), out: make(chan *gangpb.FromCoordinator, outQueue)}
+	join := toJoin(n.id, hello)
 	if p, ok := peer.FromContext(stream.Context()); ok {
 		join.First = isOwn(p.Addr)
 		if join.Addr == "" && join.First {
@@ -241,9 +228,9 @@ func (c *coordinator) Join(stream grpc.BidiStreamingServer[proto.FromAgent, prot
 }
 
 // first receives an agent's first message, for which nobody waits long.
-func (c *coordinator) first(stream grpc.BidiStreamingServer[proto.FromAgent, proto.FromCoordinator]) (*proto.FromAgent, error) {
+func (c *coordinator) first(stream grpc.BidiStreamingServer[gangpb.FromAgent, gangpb.FromCoordinator]) (*gangpb.FromAgent, error) {
 	type result struct {
-		msg *proto.FromAgent
+		msg *gangpb.FromAgent
 		err error
 	}
 	received := make(chan result, 1)
@@ -262,7 +249,7 @@ func (c *coordinator) first(stream grpc.BidiStreamingServer[proto.FromAgent, pro
 }
 
 // refuse says why an agent does not belong here, or "".
-func (c *coordinator) refuse(msg *proto.FromAgent, hello *proto.Hello) string {
+func (c *coordinator) refuse(msg *gangpb.FromAgent, hello *gangpb.Hello) string {
 	switch {
 	case hello == nil:
 		return "its first message is not a hello"
@@ -275,7 +262,7 @@ func (c *coordinator) refuse(msg *proto.FromAgent, hello *proto.Hello) string {
 }
 
 // receive turns an agent's messages into events until the stream ends.
-func (c *coordinator) receive(id string, stream grpc.BidiStreamingServer[proto.FromAgent, proto.FromCoordinator]) error {
+func (c *coordinator) receive(id string, stream grpc.BidiStreamingServer[gangpb.FromAgent, gangpb.FromCoordinator]) error {
 	clock := clock{}
 	for {
 		msg, err := stream.Recv()
@@ -289,31 +276,6 @@ func (c *coordinator) receive(id string, stream grpc.BidiStreamingServer[proto.F
 			return nil
 		}
 	}
-}
-
-func toEvent(id string, msg *proto.FromAgent, clock *clock) gang.Event {
-	epoch := int(msg.Epoch)
-	switch body := msg.Body.(type) {
-	case *proto.FromAgent_Started:
-		return gang.Started{Node: id, Epoch: epoch}
-	case *proto.FromAgent_Beat:
-		clock.beat(time.Now(), time.Unix(0, body.Beat.UnixNanos))
-		return gang.Beat{Node: id}
-	case *proto.FromAgent_RankExit:
-		e := body.RankExit
-		return gang.Exit{
-			Node: id, Epoch: epoch, Rank: int(e.Rank), Local: int(e.Local), PID: int(e.Pid),
-			Code: int(e.Code), Signal: int(e.Signal), At: clock.here(time.Unix(0, e.UnixNanos)),
-			Message: e.Message, Victim: e.Victim, Killed: e.Killed, Frozen: e.Frozen, Tail: e.Tail,
-		}
-	case *proto.FromAgent_Stopped:
-		return gang.Stopped{Node: id, Epoch: epoch}
-	case *proto.FromAgent_Fault:
-		return gang.Fault{Node: id, Code: int(body.Fault.Code), Why: body.Fault.Why}
-	case *proto.FromAgent_Signal:
-		return gang.Signal{Node: id, Number: int(body.Signal.Number)}
-	}
-	return nil
 }
 
 // clock converts times of an agent to the coordinator's clock. The difference of

@@ -23,10 +23,10 @@ import (
 // signalError is the operator's signal while nothing runs yet.
 type signalError struct{ syscall.Signal }
 
-func (e signalError) Error() string { return "stopped by " + gang.SignalName(int(e.Signal)) }
+func (e signalError) Error() string { return "stopped by " + gang.SignalName(e.Signal) }
 
 func interrupted(sig syscall.Signal) Result {
-	return Result{Code: 128 + int(sig), Report: []string{"stopped by " + gang.SignalName(int(sig))}}
+	return Result{Code: 128 + int(sig), Report: []string{"stopped by " + gang.SignalName(sig)}}
 }
 
 // reach makes one attempt to connect to the coordinator, for a service of its door.

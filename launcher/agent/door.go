@@ -35,8 +35,8 @@ type door struct {
 	closing sync.Once
 	closed  chan struct{}
 
-	mu    sync.Mutex
-	epoch int
+	mu      sync.Mutex
+	attempt int
 	// stores of the current attempt, nil between attempts: of octet's ranks and of
 	// PyTorch's.
 	members, others *store.Server
@@ -100,7 +100,7 @@ func (d *door) find(job, service string, secure bool) (auth.Identity, error) {
 	if service == store.Service {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		return auth.Only(auth.Identity{Job: d.attempt(), Service: service, Secret: d.opts.RankSecret()})(job, service)
+		return auth.Only(auth.Identity{Job: d.job(), Service: service, Secret: d.opts.RankSecret()})(job, service)
 	}
 	if service != serviceControl && service != serviceRelay {
 		return auth.Identity{}, auth.ErrService
@@ -111,13 +111,13 @@ func (d *door) find(job, service string, secure bool) (auth.Identity, error) {
 	return auth.Only(auth.Identity{Job: d.opts.RunID, Service: service, Secret: d.opts.Secret})(job, service)
 }
 
-// attempt is the job's name to ranks of this attempt. The caller holds mu.
-func (d *door) attempt() string { return launcher.Place{RunID: d.opts.RunID, Attempt: d.epoch}.Job() }
+// job is the job's name to ranks of this attempt. The caller holds mu.
+func (d *door) job() string { return launcher.Place{RunID: d.opts.RunID, Attempt: d.attempt}.Job() }
 
 func (d *door) serveMember(conn net.Conn, job string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.members == nil || job != d.attempt() {
+	if d.members == nil || job != d.job() {
 		conn.Close()
 		return
 	}
@@ -144,11 +144,11 @@ func (d *door) hand(conn net.Conn) {
 }
 
 // begin begins an attempt with empty stores, and ends the old ones.
-func (d *door) begin(epoch int) {
+func (d *door) begin(attempt int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.end()
-	d.epoch, d.members = epoch, store.NewServer()
+	d.attempt, d.members = attempt, store.NewServer()
 	if d.opts.Store != NoStore {
 		d.others = store.NewServer()
 	}

@@ -6,28 +6,28 @@ import (
 	"testing"
 	"time"
 
-	pb "google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/proto"
 
 	"octet/launcher/gang"
-	"octet/proto"
+	"octet/proto/gangpb"
 )
 
 // FuzzMessages lets an agent say anything: its bytes are read as a message and
 // go to a gang that trains, as that of a member and then as a stranger's. The gang
 // still ends by itself, and a stranger's message does nothing at all.
 func FuzzMessages(f *testing.F) {
-	for _, m := range []*proto.FromAgent{
-		{Body: &proto.FromAgent_Hello{Hello: &proto.Hello{Slots: -5, NodeRank: 1}}},
-		{Body: &proto.FromAgent_Started{Started: &proto.Started{}}},
-		{Body: &proto.FromAgent_Beat{Beat: &proto.Beat{UnixNanos: 1 << 62}}},
-		{Body: &proto.FromAgent_RankExit{RankExit: &proto.RankExit{Rank: 1, Code: 1, UnixNanos: -1 << 63, Tail: []string{"x"}}}},
-		{Body: &proto.FromAgent_RankExit{RankExit: &proto.RankExit{Rank: -1, Signal: 1000}}},
-		{Body: &proto.FromAgent_Stopped{Stopped: &proto.Stopped{}}},
-		{Body: &proto.FromAgent_Fault{Fault: &proto.Fault{Why: "x"}}},
-		{Body: &proto.FromAgent_Signal{Signal: &proto.Signal{}}},
-		{Epoch: -1, Body: &proto.FromAgent_Signal{Signal: &proto.Signal{Number: 15}}},
+	for _, m := range []*gangpb.FromAgent{
+		{Body: &gangpb.FromAgent_Hello{Hello: &gangpb.Hello{LocalWorldSize: -5, NodeRank: 1}}},
+		{Body: &gangpb.FromAgent_Started{Started: &gangpb.Started{}}},
+		{Body: &gangpb.FromAgent_Beat{Beat: &gangpb.Beat{UnixNanos: 1 << 62}}},
+		{Body: &gangpb.FromAgent_RankExit{RankExit: &gangpb.RankExit{Rank: 1, Code: 1, UnixNanos: -1 << 63, Tail: []string{"x"}}}},
+		{Body: &gangpb.FromAgent_RankExit{RankExit: &gangpb.RankExit{Rank: -1, Signal: 1000}}},
+		{Body: &gangpb.FromAgent_Stopped{Stopped: &gangpb.Stopped{}}},
+		{Body: &gangpb.FromAgent_Fault{Fault: &gangpb.Fault{Why: "x"}}},
+		{Body: &gangpb.FromAgent_Signal{Signal: &gangpb.Signal{}}},
+		{Attempt: -1, Body: &gangpb.FromAgent_Signal{Signal: &gangpb.Signal{Number: 15}}},
 	} {
-		b, err := pb.Marshal(m)
+		b, err := proto.Marshal(m)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -38,7 +38,7 @@ func FuzzMessages(f *testing.F) {
 		g := gang.New(gang.Config{Nodes: 2, JoinTimeout: time.Minute, StartTimeout: time.Minute,
 			BeatTimeout: 5 * time.Second, FailGrace: time.Second, SignalGrace: time.Second}, start)
 		for rank, node := range []string{"a", "b"} {
-			g.Step(start, gang.Join{Node: node, Rank: rank, Slots: 1})
+			g.Step(start, gang.Join{Node: node, NodeRank: rank, LocalWorldSize: 1})
 		}
 		for _, node := range []string{"a", "b"} {
 			g.Step(start, gang.Started{Node: node})
@@ -46,8 +46,8 @@ func FuzzMessages(f *testing.F) {
 		return g
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var msg proto.FromAgent
-		if pb.Unmarshal(b, &msg) != nil {
+		var msg gangpb.FromAgent
+		if proto.Unmarshal(b, &msg) != nil {
 			return
 		}
 		g, c := training(), clock{}

@@ -11,28 +11,28 @@ import (
 
 	"google.golang.org/grpc"
 
-	"octet/launcher/exec"
 	"octet/launcher/gang"
-	"octet/proto"
+	"octet/launcher/workers"
+	"octet/proto/gangpb"
 )
 
 // agent is the loop of one host. Only run touches its fields.
 type agent struct {
 	Options
-	stream grpc.BidiStreamingClient[proto.FromAgent, proto.FromCoordinator]
+	stream grpc.BidiStreamingClient[gangpb.FromAgent, gangpb.FromCoordinator]
 	in     chan received
 
 	heard    bool // anything from the coordinator
-	epoch    int
-	relay    *relay      // of PyTorch's store; nil: none
-	group    *exec.Group // nil: nothing of ours runs
-	exits    <-chan exec.Exit
+	attempt  int
+	relay    *relay         // of PyTorch's store; nil: none
+	group    *workers.Group // nil: nothing of ours runs
+	exits    <-chan gang.Exit
 	done     <-chan struct{}
 	aborting bool
 }
 
 type received struct {
-	msg *proto.FromCoordinator
+	msg *gangpb.FromCoordinator
 	err error
 }
 
@@ -53,16 +53,13 @@ func (a *agent) receive(ctx context.Context) {
 // run answers the coordinator until it says bye or is lost.
 func (a *agent) run(first bool) Result {
 	host, _ := os.Hostname()
-	a.send(&proto.FromAgent{Body: &proto.FromAgent_Hello{Hello: &proto.Hello{
-		Host: host, Addr: a.LocalAddr, NodeRank: int32(a.NodeRank), Slots: int32(a.Slots), Nodes: int32(a.Nodes), Version: protocolVersion,
-		Asked: asked(a.Asked),
-	}}})
+	a.send(gang.Join{Host: host, Addr: a.LocalAddr, NodeRank: a.NodeRank, LocalWorldSize: a.LocalWorldSize, Asked: a.Asked})
 	var beats, silent <-chan time.Time // none in the coordinator's own process
 	silence := time.NewTimer(a.BeatTimeout)
 	defer silence.Stop()
 	coordinator := newVigil(time.Now(), a.BeatEvery, a.BeatTimeout)
 	if !first {
-		a.beat()
+		a.send(gang.Beat{})
 		ticker := time.NewTicker(a.BeatEvery)
 		defer ticker.Stop()
 		beats, silent = ticker.C, silence.C
@@ -80,17 +77,16 @@ func (a *agent) run(first bool) Result {
 			}
 		case e, ok := <-a.exits:
 			if ok {
-				a.sendExit(e)
+				a.send(gang.Exited{Exit: e})
 			} else {
 				a.exits = nil
 			}
 		case <-a.done:
 			a.finished()
 		case sig := <-a.Signals:
-			n := sig.(syscall.Signal)
-			a.send(&proto.FromAgent{Body: &proto.FromAgent_Signal{Signal: &proto.Signal{Number: int32(n)}}})
+			a.send(gang.Signal{Number: sig.(syscall.Signal)})
 		case <-beats:
-			a.beat()
+			a.send(gang.Beat{})
 		case <-silent:
 		}
 		left := coordinator.left(time.Now())
@@ -101,79 +97,68 @@ func (a *agent) run(first bool) Result {
 	}
 }
 
-func asked(all []gang.Asked) []*proto.Asked {
-	out := make([]*proto.Asked, len(all))
-	for i, a := range all {
-		out[i] = &proto.Asked{Key: a.Key, Value: a.Value}
-	}
-	return out
-}
-
 // handle performs a message; a result ends the job.
-func (a *agent) handle(msg *proto.FromCoordinator) *Result {
-	switch body := msg.Body.(type) {
-	case *proto.FromCoordinator_World:
-		a.start(int(msg.Epoch), body.World)
-	case *proto.FromCoordinator_Abort:
-		if int(msg.Epoch) != a.epoch {
+func (a *agent) handle(msg *gangpb.FromCoordinator) *Result {
+	if w := msg.GetWorld(); w != nil {
+		a.start(toWorld(msg.Attempt, w, a.LocalWorldSize), int(w.TorchPort))
+		return nil
+	}
+	switch do := toAction(msg).(type) {
+	case gang.Stop:
+		if do.Attempt != a.attempt {
 			break
 		}
 		a.aborting = true
 		if a.group == nil {
-			a.sendStopped()
+			a.send(gang.Stopped{})
 			break
 		}
-		a.group.Stop(syscall.Signal(body.Abort.Signal), time.Duration(body.Abort.GraceNanos))
-	case *proto.FromCoordinator_Notice:
-		a.Say(body.Notice.Text)
-	case *proto.FromCoordinator_Reject:
-		return &Result{Code: 1, Report: []string{fmt.Sprintf("the coordinator at %s refused this node: %s", a.endpoint(), body.Reject.Why)}}
-	case *proto.FromCoordinator_Bye:
-		if body.Bye.Code == 0 {
+		a.group.Stop(do.Signal, do.Grace)
+	case gang.Say:
+		a.Say(do.Text)
+	case gang.Reject:
+		return &Result{Code: 1, Report: []string{fmt.Sprintf("the coordinator at %s refused this node: %s", a.endpoint(), do.Why)}}
+	case gang.Finish:
+		if do.Code == 0 {
 			a.leave()
 		} else {
 			a.stop(syscall.SIGKILL, 0) // nothing, but for ranks that the coordinator gave up on
 		}
-		return &Result{Code: int(body.Bye.Code), Report: body.Bye.Report}
+		return &Result{Code: do.Code, Report: do.Report}
 	}
 	return nil
 }
 
 // start starts this host's ranks of an attempt.
-func (a *agent) start(epoch int, w *proto.World) {
-	a.epoch, a.aborting = epoch, false
+func (a *agent) start(w gang.World, torchPort int) {
+	a.attempt, a.aborting = w.Attempt, false
 	if a.Check != nil {
-		if err := a.Check(int(w.World)); err != nil {
-			a.fault(1, err)
+		if err := a.Check(w.WorldSize); err != nil {
+			a.send(gang.Fault{Code: 1, Why: err.Error()})
 			return
 		}
 	}
-	addr, port := a.master(w)
-	group, err := a.Host.Start(a.Job, exec.World{
-		Epoch: epoch, World: int(w.World), Base: int(w.Base), Local: a.Slots,
-		Group: int(w.Group), Groups: int(w.Groups), Store: a.endpoint(), MasterAddr: addr, MasterPort: port,
-	})
+	job := a.Job
+	job.RunID, job.Secret, job.MaxRestarts, job.LocalAddr = a.RunID, a.RankSecret(), a.MaxRestarts, a.LocalAddr
+	job.Store = a.endpoint()
+	job.MasterAddr, job.MasterPort = a.master(torchPort)
+	group, err := a.Host.Start(job, w)
 	if err != nil {
-		a.fault(exec.ExitCode(err), err)
+		a.send(gang.Fault{Code: workers.ExitCode(err), Why: err.Error()})
 		return
 	}
 	a.group, a.exits, a.done = group, group.Exits(), group.Done()
-	a.send(&proto.FromAgent{Body: &proto.FromAgent_Started{Started: &proto.Started{}}})
-}
-
-// fault says why the ranks of this host cannot run.
-func (a *agent) fault(code int, err error) {
-	a.send(&proto.FromAgent{Body: &proto.FromAgent_Fault{Fault: &proto.Fault{Code: int32(code), Why: err.Error()}}})
+	a.send(gang.Started{})
 }
 
 // master is what this host's ranks get as MASTER_ADDR and MASTER_PORT: PyTorch's
 // store, if there is one, else the coordinator, who answers no TCPStore client.
-func (a *agent) master(w *proto.World) (addr string, port int) {
+func (a *agent) master(torchPort int) (addr string, port int) {
 	switch {
 	case a.relay != nil:
 		return relayHost, a.relay.port()
-	case w.TorchPort != 0:
-		return a.Addr, int(w.TorchPort)
+	case torchPort != 0:
+		return a.Addr, torchPort
 	}
 	return a.Addr, a.Port
 }
@@ -181,11 +166,11 @@ func (a *agent) master(w *proto.World) (addr string, port int) {
 // finished follows the end of the last process of the group.
 func (a *agent) finished() {
 	for e := range a.group.Exits() { // those that run has not sent yet
-		a.sendExit(e)
+		a.send(gang.Exited{Exit: e})
 	}
 	a.group, a.exits, a.done = nil, nil, nil
 	if a.aborting {
-		a.sendStopped()
+		a.send(gang.Stopped{})
 	}
 }
 
@@ -200,7 +185,7 @@ func (a *agent) stop(sig syscall.Signal, grace time.Duration) {
 }
 
 // leave follows the good end of all ranks: what they have left may end by itself
-// (see exec.Job.Linger), unless the operator does not want to wait.
+// (see workers.Job.Linger), unless the operator does not want to wait.
 func (a *agent) leave() {
 	if a.group == nil {
 		return
@@ -232,24 +217,10 @@ func (a *agent) lost(err error) Result {
 	return Result{Code: 1, Report: []string{text}}
 }
 
-// send ignores errors: those of the stream come out of Recv.
-func (a *agent) send(msg *proto.FromAgent) {
-	msg.RunId, msg.Epoch = a.RunID, int32(a.epoch)
+// send tells the coordinator what has happened here. It ignores errors: those of the
+// stream come out of Recv.
+func (a *agent) send(ev gang.Event) {
+	msg := fromEvent(ev)
+	msg.RunId, msg.Attempt = a.RunID, int32(a.attempt)
 	_ = a.stream.Send(msg)
-}
-
-func (a *agent) beat() {
-	a.send(&proto.FromAgent{Body: &proto.FromAgent_Beat{Beat: &proto.Beat{UnixNanos: time.Now().UnixNano()}}})
-}
-
-func (a *agent) sendStopped() {
-	a.send(&proto.FromAgent{Body: &proto.FromAgent_Stopped{Stopped: &proto.Stopped{}}})
-}
-
-func (a *agent) sendExit(e exec.Exit) {
-	a.send(&proto.FromAgent{Body: &proto.FromAgent_RankExit{RankExit: &proto.RankExit{
-		Rank: int32(e.Rank), Local: int32(e.Local), Pid: int32(e.PID), Code: int32(e.Code), Signal: int32(e.Signal),
-		UnixNanos: e.At.UnixNano(), Message: e.Failure.Message, Victim: e.Failure.Victim,
-		Killed: e.Killed, Frozen: e.Frozen, Tail: e.Tail,
-	}}})
 }

@@ -2,20 +2,23 @@
 
 package gang
 
-import "time"
+import (
+	"syscall"
+	"time"
+)
 
 // Event is something that happened: a message of a node, a signal, or time.
 type Event interface{ event() }
 
 // Join is a node that offers to run ranks.
 type Join struct {
-	Node  string // unique id of the node's agent
-	Host  string // its host's name, for people
-	Addr  string // address that others reach it by
-	Rank  int    // node rank asked for, -1 for any
-	Slots int    // number of ranks that it runs
-	First bool   // the coordinator's own node: in its process, so its life needs no sign
-	Asked []Asked
+	Node           string // unique id of the node's agent
+	Host           string // its host's name, for people
+	Addr           string // address that others reach it by
+	NodeRank       int    // asked for, -1 for any
+	LocalWorldSize int    // number of ranks that it runs
+	First          bool   // the coordinator's own node: in its process, so its life needs no sign
+	Asked          []Asked
 }
 
 // Asked is one thing that the operator asked for and that all nodes have to have
@@ -24,23 +27,32 @@ type Asked struct{ Key, Value string }
 
 // Started says that a node's ranks have been started.
 type Started struct {
-	Node  string
-	Epoch int
+	Node    string
+	Attempt int
 }
 
 // Beat is a sign of life.
 type Beat struct{ Node string }
 
-// Exit is a rank that ended.
+// Exited says that a rank of a node has ended.
+type Exited struct {
+	Node    string
+	Attempt int
+	Exit
+
+	host string // the node's, which Step fills in
+}
+
+// Exit is how a rank ended.
 type Exit struct {
-	Node   string
-	Epoch  int
-	Rank   int
-	Local  int
-	PID    int
-	Code   int       // exit status, where no signal ended it
-	Signal int       // number of the signal that ended it, else 0
-	At     time.Time // when it failed, on the coordinator's clock
+	Rank      int
+	LocalRank int
+	PID       int
+	Code      int            // exit status, where no signal ended it
+	Signal    syscall.Signal // that ended it, else 0
+	// At is when the rank failed: when it wrote its error file, else when it
+	// ended; on the clock of whoever has the Exit.
+	At time.Time
 	// Message is the reason that the rank left in its error file.
 	Message string
 	// Victim says that the rank blames another for its failure.
@@ -49,16 +61,15 @@ type Exit struct {
 	Killed bool
 	// Frozen says that the rank was stopped (SIGSTOP) when it was told so.
 	Frozen bool
-	// Tail is the end of the rank's stderr.
+	// Tail is the end of its stderr, or the beginning of a crash of the Go runtime;
+	// 20 lines at most.
 	Tail []string
-
-	host string
 }
 
 // Stopped says that nothing of the node's ranks is left.
 type Stopped struct {
-	Node  string
-	Epoch int
+	Node    string
+	Attempt int
 }
 
 // Lost is a node whose connection ended.
@@ -78,7 +89,7 @@ type Fault struct {
 // Signal is the operator who stops the job, at the agent of Node.
 type Signal struct {
 	Node   string
-	Number int
+	Number syscall.Signal
 }
 
 // Paused says that the coordinator itself was stopped for a time, which ended just
@@ -91,7 +102,7 @@ type Tick struct{}
 func (Join) event()    {}
 func (Started) event() {}
 func (Beat) event()    {}
-func (Exit) event()    {}
+func (Exited) event()  {}
 func (Stopped) event() {}
 func (Lost) event()    {}
 func (Fault) event()   {}
@@ -102,28 +113,30 @@ func (Tick) event()    {}
 // Action is something to be done by the shell around the gang.
 type Action interface{ action() }
 
-// Start tells every node to start its ranks, after a fresh store for this epoch
+// Start tells every node to start its ranks, after a fresh store for this attempt
 // has been opened.
 type Start struct {
-	Epoch  int
-	World  int // number of ranks
-	Places []Place
+	Attempt int
+	Worlds  map[string]World // by node
 }
 
-// Place is a node's part of the world: ranks Base to Base+Local-1.
-type Place struct {
-	Node  string
-	Group int // node rank
-	Base  int
-	Local int
+// World is the ranks of an attempt as one node sees them: its own are FirstRank to
+// FirstRank+LocalWorldSize-1.
+type World struct {
+	Attempt        int // how many there were before (torchrun: the restart count)
+	WorldSize      int // number of ranks of all nodes
+	FirstRank      int
+	LocalWorldSize int // number of ranks of this node
+	GroupRank      int // number of this node
+	GroupWorldSize int // number of nodes
 }
 
 // Stop tells every node to end its ranks: Signal to each, SIGKILL after Grace.
 type Stop struct {
-	Epoch  int
-	Cause  string
-	Signal int
-	Grace  time.Duration
+	Attempt int
+	Cause   string
+	Signal  syscall.Signal
+	Grace   time.Duration
 }
 
 // Reject refuses a node that wanted to join.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// maxSlots bounds the ranks of a node.
-const maxSlots = 1 << 16
+// maxLocalWorldSize bounds the ranks of a node.
+const maxLocalWorldSize = 1 << 16
 
 func (g *Gang) join(now time.Time, j Join) {
 	if why := g.refuse(j); why != "" {
@@ -28,22 +28,22 @@ func (g *Gang) refuse(j Join) string {
 	switch {
 	case g.node(j.Node) != nil:
 		return "it has joined already"
-	case j.Slots < 1 || j.Slots > maxSlots:
-		return fmt.Sprintf("it offers %d ranks: want 1 to %d", j.Slots, maxSlots)
-	case j.Rank < -1:
-		return fmt.Sprintf("--node-rank %d: want 0 to %d", j.Rank, g.cfg.Nodes-1)
-	case j.Rank >= g.cfg.Nodes:
-		return fmt.Sprintf("--node-rank %d: with --nnodes %d it must be less", j.Rank, g.cfg.Nodes)
+	case j.LocalWorldSize < 1 || j.LocalWorldSize > maxLocalWorldSize:
+		return fmt.Sprintf("it offers %d ranks: want 1 to %d", j.LocalWorldSize, maxLocalWorldSize)
+	case j.NodeRank < -1:
+		return fmt.Sprintf("--node-rank %d: want 0 to %d", j.NodeRank, g.cfg.Nodes-1)
+	case j.NodeRank >= g.cfg.Nodes:
+		return fmt.Sprintf("--node-rank %d: with --nnodes %d it must be less", j.NodeRank, g.cfg.Nodes)
 	}
 	if why := g.differs(j); why != "" {
 		return why
 	}
 	for _, n := range g.nodes {
-		if (j.Rank < 0) != (n.Rank < 0) {
+		if (j.NodeRank < 0) != (n.NodeRank < 0) {
 			return "some nodes have a --node-rank and some have none: use the same --rdzv-backend on all"
 		}
-		if j.Rank >= 0 && n.Rank == j.Rank {
-			return fmt.Sprintf("--node-rank %d: host %s (%s) has joined with it already", j.Rank, n.Host, n.Addr)
+		if j.NodeRank >= 0 && n.NodeRank == j.NodeRank {
+			return fmt.Sprintf("--node-rank %d: host %s (%s) has joined with it already", j.NodeRank, n.Host, n.Addr)
 		}
 	}
 	if len(g.nodes) == g.cfg.Nodes {
@@ -98,9 +98,9 @@ func (g *Gang) waiting(now time.Time) string {
 		have = "have: " + strings.Join(hosts, ", ")
 	}
 	var need []string
-	if slices.ContainsFunc(g.nodes, func(n *node) bool { return n.Rank >= 0 }) {
+	if slices.ContainsFunc(g.nodes, func(n *node) bool { return n.NodeRank >= 0 }) {
 		for r := range g.cfg.Nodes {
-			if !slices.ContainsFunc(g.nodes, func(n *node) bool { return n.Rank == r }) {
+			if !slices.ContainsFunc(g.nodes, func(n *node) bool { return n.NodeRank == r }) {
 				need = append(need, fmt.Sprint(r))
 			}
 		}

@@ -4,13 +4,14 @@ package gang
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 )
 
 // digest is all of a gang that an event can change.
 func (g *Gang) digest() string {
-	s := fmt.Sprintf("%v %d %v %d %v %d %v %v %v %v %v", g.state, g.epoch, g.signal, g.world, g.final, len(g.failures), g.since, g.notBefore, g.nextSay, g.grace, g.exits)
+	s := fmt.Sprintf("%v %d %v %d %v %d %v %v %v %v %v", g.state, g.attempt, g.signal, g.worldSize, g.final, len(g.failures), g.since, g.notBefore, g.nextSay, g.grace, g.exits)
 	for _, n := range g.nodes {
 		s += fmt.Sprintf("; %+v", *n)
 	}
@@ -25,7 +26,7 @@ func FuzzGang(f *testing.F) {
 	f.Add([]byte{0, 16, 1, 17, 3, 4, 20, 1, 17, 48, 0})
 	f.Add([]byte{32, 39, 38, 36, 37, 0, 16, 32, 39, 1, 17, 39, 38, 36})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		now := epochStart
+		now := start
 		g := New(Config{Nodes: 2, MaxRestarts: 1, JoinTimeout: time.Minute, StartTimeout: time.Minute,
 			BeatTimeout: 5 * time.Second, FailGrace: time.Second, SignalGrace: time.Second}, now)
 		finished := 0
@@ -37,8 +38,10 @@ func FuzzGang(f *testing.F) {
 						t.Fatalf("code %d in %v", a.Code, g.State())
 					}
 				case Start:
-					if a.World < 1 {
-						t.Fatalf("a world of %d ranks", a.World)
+					for node, w := range a.Worlds {
+						if w.WorldSize < 1 || w.LocalWorldSize < 1 || w.FirstRank+w.LocalWorldSize > w.WorldSize {
+							t.Fatalf("the world of node %s is %+v", node, w)
+						}
 					}
 				}
 			}
@@ -59,26 +62,26 @@ func FuzzGang(f *testing.F) {
 			}
 		}
 		for _, b := range script {
-			// Four bits choose the event, the others a node, a rank or an epoch.
+			// Four bits choose the event, the others a node, a rank or an attempt.
 			n := int(b >> 4)
 			node := fmt.Sprint(n % 3)
 			switch b & 15 {
 			case 0:
-				step(Join{Node: node, Rank: n%4 - 1, Slots: n % 3, First: n == 0})
+				step(Join{Node: node, NodeRank: n%4 - 1, LocalWorldSize: n % 3, First: n == 0})
 			case 1:
-				says(node, Started{Node: node, Epoch: g.Epoch()})
+				says(node, Started{Node: node, Attempt: g.Attempt()})
 			case 2:
-				says(node, Stopped{Node: node, Epoch: g.Epoch()})
+				says(node, Stopped{Node: node, Attempt: g.Attempt()})
 			case 3:
-				says(node, Exit{Node: node, Epoch: g.Epoch(), Rank: n / 3, At: now})
+				says(node, Exited{Node: node, Attempt: g.Attempt(), Exit: Exit{Rank: n / 3, At: now}})
 			case 4:
-				says(node, Exit{Node: node, Epoch: n & 1, Rank: n - 2, Code: n, At: now, Killed: n&2 != 0, Victim: n&4 != 0, Frozen: n&8 != 0})
+				says(node, Exited{Node: node, Attempt: n & 1, Exit: Exit{Rank: n - 2, Code: n, At: now, Killed: n&2 != 0, Victim: n&4 != 0, Frozen: n&8 != 0}})
 			case 5:
 				says(node, Lost{Node: node})
 			case 6:
 				says(node, Fault{Node: node, Code: n - 3})
 			case 7:
-				says(node, Signal{Node: node, Number: 15 * (n - 3)})
+				says(node, Signal{Node: node, Number: syscall.Signal(15 * (n - 3))})
 			case 8:
 				says(node, Beat{Node: node})
 			case 9:

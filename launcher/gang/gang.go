@@ -12,20 +12,13 @@
 //	   │                                                                ▼
 //	   └── restarts left ── Stopping ◀── rank failed, node lost, signal
 //	                           └── none left ──▶ Failed
-//
-//	g := gang.New(gang.Config{Nodes: 2}, time.Now())
-//	for g.State() < gang.Done {
-//		ev := next(g.Deadline()) // a message, or Tick at the deadline
-//		for _, a := range g.Step(time.Now(), ev) {
-//			perform(a)
-//		}
-//	}
 package gang
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -72,28 +65,29 @@ const sayEvery = 5 * time.Second
 type Gang struct {
 	cfg   Config
 	state State
-	epoch int // attempts before this one; every message about ranks carries it
 	nodes []*node
-	world int // ranks of this epoch
+
+	attempt   int // how many there were before; every message about ranks carries it
+	worldSize int // ranks of this attempt
 
 	since     time.Time // of the state
 	notBefore time.Time // in Forming: the end of the back-off
 	nextSay   time.Time // in Forming
 
-	exits    []Exit
-	failures []failure // of this epoch or, in Forming, of the one before
-	signal   int       // the operator's, 0 if none
-	final    bool      // in Stopping: no restart follows
+	exits    []Exited
+	failures []failure      // of this attempt or, in Forming, of the one before
+	signal   syscall.Signal // the operator's, 0 if none
+	final    bool           // in Stopping: no restart follows
 	grace    time.Duration
 	out      []Action
 }
 
 type node struct {
 	Join
-	base    int // its first rank of this epoch
-	seen    time.Time
-	started bool
-	stopped bool
+	firstRank int // of this attempt
+	seen      time.Time
+	started   bool
+	stopped   bool
 }
 
 // New returns a gang in Forming.
@@ -104,11 +98,11 @@ func New(cfg Config, now time.Time) *Gang {
 // State returns the gang's state.
 func (g *Gang) State() State { return g.state }
 
-// Epoch returns how many attempts there were before this one.
-func (g *Gang) Epoch() int { return g.epoch }
+// Attempt returns how many attempts there were before this one.
+func (g *Gang) Attempt() int { return g.attempt }
 
 // Step takes an event that happened at now and returns what is to be done.
-// Events of other epochs, of nodes that have not joined, and such as cannot be
+// Events of other attempts, of nodes that have not joined, and such as cannot be
 // true change nothing, whatever the shell let through.
 func (g *Gang) Step(now time.Time, ev Event) []Action {
 	g.out = nil
@@ -119,7 +113,7 @@ func (g *Gang) Step(now time.Time, ev Event) []Action {
 	case Join:
 		g.join(now, ev)
 	case Started:
-		if n := g.node(ev.Node); n != nil && ev.Epoch == g.epoch && g.state == Starting {
+		if n := g.node(ev.Node); n != nil && ev.Attempt == g.attempt && g.state == Starting {
 			n.seen, n.started = now, true
 			g.running(now)
 		}
@@ -127,14 +121,14 @@ func (g *Gang) Step(now time.Time, ev Event) []Action {
 		if n := g.node(ev.Node); n != nil {
 			n.seen = now
 		}
-	case Exit:
-		if n := g.node(ev.Node); n != nil && ev.Epoch == g.epoch && g.state != Forming && g.expected(n, ev) {
+	case Exited:
+		if n := g.node(ev.Node); n != nil && ev.Attempt == g.attempt && g.state != Forming && g.expected(n, ev) {
 			n.seen = now
 			ev.host = n.Host
 			g.exit(now, ev)
 		}
 	case Stopped:
-		if n := g.node(ev.Node); n != nil && ev.Epoch == g.epoch && g.state == Stopping {
+		if n := g.node(ev.Node); n != nil && ev.Attempt == g.attempt && g.state == Stopping {
 			n.seen, n.stopped = now, true
 		}
 	case Lost:
@@ -211,19 +205,20 @@ func (g *Gang) expire(now time.Time) {
 // for, nodes that asked for none by address after the coordinator's own.
 func (g *Gang) start(now time.Time) {
 	slices.SortStableFunc(g.nodes, func(a, b *node) int {
-		return cmp.Or(cmp.Compare(a.Rank, b.Rank), boolCompare(b.First, a.First), cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Node, b.Node))
+		return cmp.Or(cmp.Compare(a.NodeRank, b.NodeRank), boolCompare(b.First, a.First), cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Node, b.Node))
 	})
-	g.world = 0
-	var places []Place
+	g.worldSize = 0
+	for _, n := range g.nodes {
+		n.firstRank, n.started, n.stopped = g.worldSize, false, false
+		g.worldSize += n.LocalWorldSize
+	}
+	worlds := map[string]World{}
 	for i, n := range g.nodes {
-		places = append(places, Place{Node: n.Node, Group: i, Base: g.world, Local: n.Slots})
-		n.base = g.world
-		g.world += n.Slots
-		n.started, n.stopped = false, false
+		worlds[n.Node] = World{Attempt: g.attempt, WorldSize: g.worldSize, FirstRank: n.firstRank, LocalWorldSize: n.LocalWorldSize, GroupRank: i, GroupWorldSize: len(g.nodes)}
 	}
 	g.exits, g.failures, g.final = nil, nil, false
 	g.state, g.since = Starting, now
-	g.out = append(g.out, Start{Epoch: g.epoch, World: g.world, Places: places})
+	g.out = append(g.out, Start{Attempt: g.attempt, Worlds: worlds})
 }
 
 func (g *Gang) running(now time.Time) {
@@ -232,17 +227,20 @@ func (g *Gang) running(now time.Time) {
 	}
 }
 
+// maxSignal is the highest number of a signal.
+const maxSignal = 64
+
 // expected reports whether an exit can be true: of a rank of the node that has not
 // ended yet, with a status that the system gives.
-func (g *Gang) expected(n *node, e Exit) bool {
-	return e.Rank >= n.base && e.Rank < n.base+n.Slots && e.Code >= 0 && e.Code <= 255 && e.Signal >= 0 && e.Signal <= maxSignal &&
-		!slices.ContainsFunc(g.exits, func(other Exit) bool { return other.Rank == e.Rank })
+func (g *Gang) expected(n *node, e Exited) bool {
+	return e.Rank >= n.firstRank && e.Rank < n.firstRank+n.LocalWorldSize && e.Code >= 0 && e.Code <= 255 && e.Signal >= 0 && e.Signal <= maxSignal &&
+		!slices.ContainsFunc(g.exits, func(other Exited) bool { return other.Rank == e.Rank })
 }
 
-func (g *Gang) exit(now time.Time, e Exit) {
+func (g *Gang) exit(now time.Time, e Exited) {
 	g.exits = append(g.exits, e)
 	if e.Code == 0 && e.Signal == 0 || e.Killed {
-		if len(g.exits) == g.world && g.state == Running {
+		if len(g.exits) == g.worldSize && g.state == Running {
 			g.state = Done
 			g.out = append(g.out, Finish{Code: 0})
 		}

@@ -5,8 +5,11 @@ package gang
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +24,7 @@ type harness struct {
 	now time.Duration
 }
 
-var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func TestScenarios(t *testing.T) {
 	var h harness
@@ -32,13 +35,13 @@ func TestScenarios(t *testing.T) {
 				JoinTimeout: 600 * time.Second, StartTimeout: time.Minute, BeatTimeout: 5 * time.Second,
 				FailGrace: 5 * time.Second, SignalGrace: 30 * time.Second,
 				Asked: []Asked{{"--max-restarts", fmt.Sprint(c.Int(t, "restarts", 0))}, {"program", "train"}}, Host: "host-1",
-			}, epochStart)}
+			}, start)}
 			return h.state()
 		}
 		var out strings.Builder
 		for line := range strings.Lines(c.Input) {
 			ev := h.event(t, c.Pos, strings.Fields(line))
-			for _, a := range h.g.Step(epochStart.Add(h.now), ev) {
+			for _, a := range h.g.Step(start.Add(h.now), ev) {
 				out.WriteString(show(a))
 			}
 		}
@@ -47,16 +50,16 @@ func TestScenarios(t *testing.T) {
 }
 
 func (h *harness) state() string {
-	s := fmt.Sprintf("%v epoch %d at %v", h.g.State(), h.g.Epoch(), h.now)
+	s := fmt.Sprintf("%v attempt %d at %v", h.g.State(), h.g.Attempt(), h.now)
 	if d := h.g.Deadline(); !d.IsZero() {
-		s += fmt.Sprintf(", deadline %v", d.Sub(epochStart))
+		s += fmt.Sprintf(", deadline %v", d.Sub(start))
 	}
 	return s + "\n"
 }
 
 func (h *harness) event(t *testing.T, pos string, words []string) Event {
 	t.Helper()
-	vals := map[string]string{"rank": "-1", "epoch": fmt.Sprint(h.g.Epoch()), "slots": "1"}
+	vals := map[string]string{"rank": "-1", "attempt": fmt.Sprint(h.g.Attempt()), "nproc": "1"}
 	for _, w := range words[1:] {
 		k, v, _ := strings.Cut(w, "=")
 		vals[k] = v
@@ -84,10 +87,10 @@ func (h *harness) event(t *testing.T, pos string, words []string) Event {
 	}
 	switch words[0] {
 	case "join":
-		return Join{Node: node, Host: "host-" + node, Addr: "10.0.0." + node, Rank: num("rank"), Slots: num("slots"), First: vals["first"] != "",
+		return Join{Node: node, Host: "host-" + node, Addr: "10.0.0." + node, NodeRank: num("rank"), LocalWorldSize: num("nproc"), First: vals["first"] != "",
 			Asked: []Asked{{"--max-restarts", cmp.Or(vals["restarts"], fmt.Sprint(h.g.cfg.MaxRestarts))}, {"program", cmp.Or(vals["program"], "train")}}}
 	case "started":
-		return Started{node, num("epoch")}
+		return Started{node, num("attempt")}
 	case "beat":
 		return Beat{node}
 	case "exit":
@@ -95,21 +98,21 @@ func (h *harness) event(t *testing.T, pos string, words []string) Event {
 		if vals["time"] != "" {
 			at = seconds("time")
 		}
-		e := Exit{Node: node, Epoch: num("epoch"), Rank: num("rank"), PID: 100 + num("rank"), Code: num("code"),
-			Signal: num("signal"), At: epochStart.Add(at), Message: strings.ReplaceAll(vals["message"], "_", " "),
+		e := Exit{Rank: num("rank"), PID: 100 + num("rank"), Code: num("code"),
+			Signal: syscall.Signal(num("signal")), At: start.Add(at), Message: strings.ReplaceAll(vals["message"], "_", " "),
 			Victim: vals["victim"] != "", Killed: vals["killed"] != "", Frozen: vals["frozen"] != ""}
 		if vals["stderr"] != "" {
 			e.Tail = []string{vals["stderr"]}
 		}
-		return e
+		return Exited{Node: node, Attempt: num("attempt"), Exit: e}
 	case "stopped":
-		return Stopped{node, num("epoch")}
+		return Stopped{node, num("attempt")}
 	case "lost":
 		return Lost{node, "connection closed"}
 	case "fault":
 		return Fault{node, 127, "no such program"}
 	case "signal":
-		return Signal{node, num("number")}
+		return Signal{node, syscall.Signal(num("number"))}
 	case "pause":
 		return Paused{seconds("for")}
 	case "tick":
@@ -122,13 +125,15 @@ func (h *harness) event(t *testing.T, pos string, words []string) Event {
 func show(a Action) string {
 	switch a := a.(type) {
 	case Start:
-		s := fmt.Sprintf("start epoch %d, world %d:", a.Epoch, a.World)
-		for _, p := range a.Places {
-			s += fmt.Sprintf(" %s=node %d ranks %d-%d", p.Node, p.Group, p.Base, p.Base+p.Local-1)
+		nodes := slices.SortedFunc(maps.Keys(a.Worlds), func(m, n string) int { return cmp.Compare(a.Worlds[m].GroupRank, a.Worlds[n].GroupRank) })
+		s := fmt.Sprintf("start attempt %d, world %d:", a.Attempt, a.Worlds[nodes[0]].WorldSize)
+		for _, n := range nodes {
+			w := a.Worlds[n]
+			s += fmt.Sprintf(" %s=node %d ranks %d-%d", n, w.GroupRank, w.FirstRank, w.FirstRank+w.LocalWorldSize-1)
 		}
 		return s + "\n"
 	case Stop:
-		return fmt.Sprintf("stop epoch %d by %s, grace %v: %s\n", a.Epoch, SignalName(a.Signal), a.Grace, a.Cause)
+		return fmt.Sprintf("stop attempt %d by %s, grace %v: %s\n", a.Attempt, SignalName(a.Signal), a.Grace, a.Cause)
 	case Reject:
 		return fmt.Sprintf("reject %s: %s\n", a.Node, a.Why)
 	case Say:

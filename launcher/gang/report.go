@@ -6,17 +6,20 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// failure is one thing that went wrong in an epoch.
+// failure is one thing that went wrong in an attempt.
 type failure struct {
 	at    time.Time
 	class int // see Exit.class
 	code  int // what the launcher exits with if this is the root
 	what  string
 	why   string
-	exit  *Exit // nil if no rank's exit
+	exit  *Exited // nil if no rank's exit
 }
 
 func (f failure) String() string { return f.what + ": " + f.why }
@@ -40,7 +43,7 @@ func (e Exit) class() int {
 // for a rank that a signal ended.
 func (e Exit) ExitCode() int {
 	if e.Signal != 0 {
-		return 128 + e.Signal
+		return 128 + int(e.Signal)
 	}
 	return e.Code
 }
@@ -55,13 +58,18 @@ func (e Exit) why() string {
 	return fmt.Sprintf("exit code %d", e.Code)
 }
 
-func rankName(e Exit) string { return fmt.Sprintf("rank %d on %s", e.Rank, e.host) }
+// SignalName is as "SIGTERM", or "signal 40" where a signal has no name.
+func SignalName(s syscall.Signal) string {
+	return cmp.Or(unix.SignalName(s), fmt.Sprintf("signal %d", int(s)))
+}
+
+func rankName(e Exited) string { return fmt.Sprintf("rank %d on %s", e.Rank, e.host) }
 
 func nodeName(n *node) string {
-	if n.Rank < 0 {
+	if n.NodeRank < 0 {
 		return "node " + n.Host
 	}
-	return fmt.Sprintf("node %d (%s)", n.Rank, n.Host)
+	return fmt.Sprintf("node %d (%s)", n.NodeRank, n.Host)
 }
 
 // root returns the failure that caused the others.
@@ -69,8 +77,8 @@ func (g *Gang) root() failure {
 	all := slices.Clone(g.failures)
 	for _, e := range g.exits {
 		if e.Frozen {
-			all = append(all, failure{at: e.At, class: frozen, code: 128 + sigSTOP, what: rankName(e),
-				why: fmt.Sprintf("did not answer: it was stopped by SIGSTOP (exit code %d)", 128+sigSTOP), exit: &e})
+			all = append(all, failure{at: e.At, class: frozen, code: 128 + int(syscall.SIGSTOP), what: rankName(e),
+				why: fmt.Sprintf("did not answer: it was stopped by SIGSTOP (exit code %d)", 128+int(syscall.SIGSTOP)), exit: &e})
 		}
 	}
 	return slices.MinFunc(all, func(a, b failure) int {
@@ -84,11 +92,11 @@ const maxListed = 16
 // report returns the exit code of the job and what to tell the operator.
 func (g *Gang) report() (code int, lines []string) {
 	if g.signal != 0 {
-		return 128 + g.signal, []string{"stopped by " + SignalName(g.signal)}
+		return 128 + int(g.signal), []string{"stopped by " + SignalName(g.signal)}
 	}
 	root := g.root()
 	if len(g.exits) > 0 {
-		lines = append(lines, fmt.Sprintf("attempt %d of %d failed:", g.epoch+1, g.cfg.MaxRestarts+1))
+		lines = append(lines, fmt.Sprintf("attempt %d of %d failed:", g.attempt+1, g.cfg.MaxRestarts+1))
 		lines = append(lines, g.listExits(root)...)
 	}
 	if root.exit != nil && len(root.exit.Tail) > 0 {
@@ -106,23 +114,23 @@ func (g *Gang) report() (code int, lines []string) {
 
 // early returns the ranks that exited 0 before the root failed, in their order:
 // others may have waited for them.
-func (g *Gang) early(root failure) []Exit {
-	left := slices.DeleteFunc(slices.Clone(g.exits), func(e Exit) bool {
+func (g *Gang) early(root failure) []Exited {
+	left := slices.DeleteFunc(slices.Clone(g.exits), func(e Exited) bool {
 		return e.ExitCode() != 0 || e.Killed || !e.At.Before(root.at)
 	})
-	slices.SortStableFunc(left, func(a, b Exit) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(left, func(a, b Exited) int { return a.At.Compare(b.At) })
 	return left
 }
 
 // listExits has a line for each rank but those that went on to a good end:
 // failures in their order, ranks that had left before, ranks that were stopped.
 func (g *Gang) listExits(root failure) []string {
-	exits := slices.DeleteFunc(slices.Clone(g.exits), func(e Exit) bool { return e.ExitCode() == 0 && !e.Frozen })
-	slices.SortStableFunc(exits, func(a, b Exit) int {
+	exits := slices.DeleteFunc(slices.Clone(g.exits), func(e Exited) bool { return e.ExitCode() == 0 && !e.Frozen })
+	slices.SortStableFunc(exits, func(a, b Exited) int {
 		return cmp.Or(boolCompare(a.Killed, b.Killed), a.At.Compare(b.At), cmp.Compare(a.Rank, b.Rank))
 	})
 	stopped := len(exits)
-	if i := slices.IndexFunc(exits, func(e Exit) bool { return e.Killed }); i >= 0 {
+	if i := slices.IndexFunc(exits, func(e Exited) bool { return e.Killed }); i >= 0 {
 		stopped = i
 	}
 	exits = slices.Insert(exits, stopped, g.early(root)...)
@@ -146,7 +154,7 @@ func (g *Gang) listExits(root failure) []string {
 		if d := e.At.Sub(root.at).Round(time.Millisecond); d > 0 && !e.Killed {
 			what += fmt.Sprintf(", %v after the first", d)
 		}
-		lines = append(lines, fmt.Sprintf("  %s (local rank %d, pid %d): %s", rankName(e), e.Local, e.PID, what))
+		lines = append(lines, fmt.Sprintf("  %s (local rank %d, pid %d): %s", rankName(e), e.LocalRank, e.PID, what))
 	}
 	return lines
 }

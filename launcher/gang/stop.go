@@ -5,6 +5,7 @@ package gang
 import (
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -13,7 +14,7 @@ import (
 // reports that failure.
 func (g *Gang) interrupt(now time.Time, n *node, s Signal) {
 	if g.signal != 0 {
-		g.stop(now, "stopped by a second "+SignalName(s.Number), sigKILL, 0)
+		g.stop(now, "stopped by a second "+SignalName(s.Number), syscall.SIGKILL, 0)
 		return
 	}
 	g.final = true
@@ -45,15 +46,15 @@ func (g *Gang) fail(now time.Time, f failure) {
 		g.finish()
 		return
 	}
-	g.stop(now, f.String(), sigTERM, g.cfg.FailGrace)
+	g.stop(now, f.String(), syscall.SIGTERM, g.cfg.FailGrace)
 }
 
-func (g *Gang) stop(now time.Time, cause string, signal int, grace time.Duration) {
+func (g *Gang) stop(now time.Time, cause string, signal syscall.Signal, grace time.Duration) {
 	if g.state != Stopping {
 		g.state, g.since = Stopping, now
 	}
 	g.grace = grace
-	g.out = append(g.out, Stop{Epoch: g.epoch, Cause: cause, Signal: signal, Grace: grace})
+	g.out = append(g.out, Stop{Attempt: g.attempt, Cause: cause, Signal: signal, Grace: grace})
 }
 
 // stopDeadline leaves a node the time to kill its ranks after the grace and to
@@ -68,14 +69,14 @@ func (g *Gang) stopping(now time.Time) {
 	for _, n := range busy {
 		g.out = append(g.out, Say{fmt.Sprintf("%s did not report that its ranks are gone", nodeName(n))})
 	}
-	if g.final || g.epoch == g.cfg.MaxRestarts {
+	if g.final || g.attempt == g.cfg.MaxRestarts {
 		g.finish()
 		return
 	}
-	pause := min(time.Second<<min(g.epoch, 6), time.Minute)
+	pause := min(time.Second<<min(g.attempt, 6), time.Minute)
 	g.out = append(g.out, Say{fmt.Sprintf("attempt %d of %d failed: %s; starting again in %v",
-		g.epoch+1, g.cfg.MaxRestarts+1, g.root(), pause)})
-	g.epoch++
+		g.attempt+1, g.cfg.MaxRestarts+1, g.root(), pause)})
+	g.attempt++
 	g.exits = nil
 	g.state, g.since, g.notBefore, g.nextSay = Forming, now, now.Add(pause), now.Add(sayEvery+pause)
 }
