@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"github.com/hashicorp/go-multierror"
 )
 
 // Lost keeps what went wrong when output of the ranks was written: a full disk does
@@ -17,11 +19,14 @@ type Lost struct {
 
 	mu    sync.Mutex
 	files map[string]bool // that have lost output
-	errs  []error
+	errs  *multierror.Error
 }
 
 // NewLost returns a Lost that says each file's first error with say.
-func NewLost(say func(string)) *Lost { return &Lost{say: say, files: map[string]bool{}} }
+func NewLost(say func(string)) *Lost {
+	oneALine := func(errs []error) string { return errors.Join(errs...).Error() }
+	return &Lost{say: say, files: map[string]bool{}, errs: &multierror.Error{ErrorFormat: oneALine}}
+}
 
 // write is f.Write whose error is kept. A console that is gone (a closed pipe) is
 // somebody's wish.
@@ -34,7 +39,7 @@ func (l *Lost) write(f interface{ Write([]byte) (int, error) }, name string, tex
 	known := l.files[name]
 	l.files[name] = true
 	if !known {
-		l.errs = append(l.errs, fmt.Errorf("%s: %w", name, cause(err)))
+		l.errs = multierror.Append(l.errs, fmt.Errorf("%s: %w", name, cause(err)))
 	}
 	l.mu.Unlock()
 	if !known {
@@ -54,5 +59,5 @@ func cause(err error) error {
 func (l *Lost) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return errors.Join(l.errs...)
+	return l.errs.ErrorOrNil()
 }
