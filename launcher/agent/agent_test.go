@@ -12,10 +12,19 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"octet/launcher/workers"
 )
 
-// Jobs with real processes are tested in cmd/octet.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Jobs with real processes are tested in cmd/octet; the Example is one, and has this
+// binary as its guard.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "guard" {
+		workers.Guard(os.Stdin)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestClockTakesTheQuickestBeat(t *testing.T) {
 	here := time.Unix(1000, 0)
