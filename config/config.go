@@ -1,5 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package config holds everything a training run can be told: one struct tree, with torchtitan's section and field
+// names (its last version with TOML files), read from a TOML file and from flags.
+//
+// The command line wins over the file, the file over the defaults. A field is declared once, in config.go: its Go
+// type, its key, its default, its legal values and its documentation stand in one struct tag, and reading, checking,
+// `octet train --help` and the printed configuration are all made from that tag. What is not declared there is
+// refused with the nearest known name. What torchtitan has beside that is a table, torchtitan.go: a key that would change
+// numbers, layout or files is refused by name unless it asks for what octet does anyway, and one that has no effect here is
+// told once. Nothing that a user writes is ignored.
+//
+// Load reads a command line, Default is where a test starts that wants a Config to change, and Validate comes before any
+// rank starts. After it a Config is read-only and may be shared by any number of goroutines.
 package config
 
 // Config is one training run. The tags of its fields are the only declaration of each key:

@@ -2,10 +2,10 @@
 
 package data
 
-import "octet/internal/rng"
-
-// Ignored is the target of a place that has none: a cross-entropy leaves it out.
-const Ignored = -100
+import (
+	"octet/device"
+	"octet/internal/rng"
+)
 
 // State is a place in the data: all that a run needs to go on from it, on any number of ranks.
 type State struct {
@@ -16,8 +16,8 @@ type State struct {
 // Batch is what one rank reads in one microbatch.
 type Batch struct {
 	Inputs  []int32 // [LocalBatch, SeqLen] ids
-	Targets []int32 // [LocalBatch, SeqLen] the id that follows each, or Ignored
-	Valid   int     // targets that are not Ignored
+	Targets []int32 // [LocalBatch, SeqLen] the id that follows each, or device.Ignored
+	Valid   int     // targets that are not device.Ignored
 }
 
 // Loader makes one rank's batches. It must not be used from several goroutines at once.
@@ -98,7 +98,7 @@ func (l *Loader) read(inputs, targets []int32, window uint64) (int, error) {
 	}
 	clear(inputs[copy(inputs, ids):])
 	for i := copy(targets, ids[1:]); i < len(targets); i++ {
-		targets[i] = Ignored
+		targets[i] = device.Ignored
 	}
 	return len(ids) - 1, nil
 }

@@ -7,6 +7,10 @@ import (
 	"octet/tensor"
 )
 
+// Ignored is the target of a position that has none, as torch's ignore_index: it
+// has no loss and no gradient.
+const Ignored = -100
+
 // Kernels is the arithmetic a device offers. Destinations come first and the
 // caller owns all memory. Unless a method says otherwise a destination must
 // not overlap a source, "high precision" is float32 or bfloat16 (each tensor on
@@ -96,8 +100,8 @@ type Kernels interface {
 
 	// CrossEntropy adds scale·Σ_t -log softmax(logits[t])[targets[t]] to loss
 	// (float32 [1]; nil: to nothing) and overwrites logits [T,V] with their
-	// gradient, scale·(softmax - onehot). targets int32 [T]; -100 is ignored: no
-	// loss, a zero gradient. Any other target outside [0,V) is an error of the
+	// gradient, scale·(softmax - onehot). targets int32 [T], of which some may
+	// be Ignored. Any other target outside [0,V) is an error of the
 	// stream. scale is float32 [1]. It is the two phases below in one, whose sums
 	// need not be rounded in between.
 	CrossEntropy(loss, logits, targets, scale *tensor.Tensor)
@@ -115,7 +119,7 @@ type Kernels interface {
 	//	AllReduce(target, Sum)
 	//
 	// and passes whole, sum and target to the second phase. A target outside
-	// [0,vocab) that is not -100 is an error of the stream.
+	// [0,vocab) that is not Ignored is an error of the stream.
 	CrossEntropyStats(max, sum, target, logits, targets *tensor.Tensor, offset, vocab int)
 	// RescaleSum is sum·= exp(from - to): a sum of exponentials relative to from
 	// becomes one relative to to; all float32 [T].

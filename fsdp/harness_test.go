@@ -3,7 +3,6 @@
 package fsdp_test
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -197,14 +196,10 @@ func (w *worker) tokens(step, first, n int) (in, out []int32) {
 
 // get waits for all streams and reads a float32 tensor.
 func (w *worker) get(x *tensor.Tensor) ([]float32, error) {
-	raw := make([]byte, x.Bytes())
-	w.c.Stream.Download(raw, x)
+	out := make([]float32, x.Numel())
+	w.c.Stream.Download(device.Float32Bytes(out), x)
 	if err := w.c.Stream.Sync(); err != nil {
 		return nil, err
-	}
-	out := make([]float32, x.Numel())
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
 	}
 	return out, w.f.Sync()
 }

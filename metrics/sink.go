@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package metrics reports a training run: the line on the console, metrics.jsonl, the progress bar, and the log.
+//
+// The step loop knows one interface, Sink, and hands it one Record a step; what becomes of it is put together once, by
+// Tee. Tee() of nothing is the Sink of a rank that reports nothing. A dump folder (OpenFolder) is held by one process
+// alone, and what an earlier job left there is renamed. The log is written through the progress bar, so that its lines
+// go around that. Read gives back what a JSONL wrote, for tests and plots.
 package metrics
 
 import "errors"

@@ -36,7 +36,7 @@ func (f *FeedForward) Forward(c *Ctx, x *Var) *Var {
 // CrossEntropy adds scale·Σ -log softmax(logits)[target] to loss (float32 [1])
 // and starts the backward: logits' gradient takes the place of their values
 // where no backward reads those. It is the last use of the logits. logits
-// [..., V], targets int32, -100 ignored, scale float32 [1].
+// [..., V], targets int32 or device.Ignored, scale float32 [1].
 func CrossEntropy(c *Ctx, loss *tensor.Tensor, logits *Var, targets, scale *tensor.Tensor) {
 	t, v := logits.Rows(), logits.Value.Dim(-1)
 	g := logits.gradFrom(c, 0)

@@ -3,7 +3,6 @@
 package optim
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -57,14 +56,10 @@ func (r *rig) put(t *tensor.Tensor, x []float32) { r.s.Upload(t, device.Float32B
 
 func (r *rig) get(t *testing.T, x *tensor.Tensor) []float32 {
 	t.Helper()
-	raw := make([]byte, x.Bytes())
-	r.s.Download(raw, x)
+	out := make([]float32, x.Numel())
+	r.s.Download(device.Float32Bytes(out), x)
 	if err := r.s.Sync(); err != nil {
 		t.Fatal(err)
-	}
-	out := make([]float32, x.Numel())
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
 	}
 	return out
 }

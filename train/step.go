@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"octet/comm"
-	"octet/data"
 	"octet/device"
 	"octet/metrics"
 	"octet/nn"
@@ -101,7 +100,7 @@ func (r *results) check() error {
 	loss, norm := float64(r.loss[0]), float64(r.norm[0])
 	switch {
 	case r.count[0] == 0:
-		return fmt.Errorf("no rank has a token to train on: every target is %d", data.Ignored)
+		return fmt.Errorf("no rank has a token to train on: every target is %d", device.Ignored)
 	case math.IsNaN(norm) || math.IsInf(norm, 0):
 		return fmt.Errorf("the gradient norm is %v (loss %v); the weights are those of the step before", norm, loss)
 	}

@@ -30,9 +30,6 @@ type Info struct {
 	begin, end int // its bytes, counted from the end of the header
 }
 
-// Bytes is the number of bytes of the tensor's data.
-func (i Info) Bytes() int { return i.end - i.begin }
-
 // header is what a file says of itself.
 type header struct {
 	metadata map[string]string

@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package safetensors reads and writes safetensors files: a length, a JSON header that names each tensor with its dtype, shape and
+// bytes, then the bytes themselves, little-endian, row-major, without gaps.
+//
+// [Open] maps a file, or every *.safetensors file of a folder as one set, so that reading some rows of a tensor touches only their pages.
+// Every header is checked before a tensor is handed out: what is overlapping, out of range, misshaped or cut short is an error that
+// names the file, the tensor and the numbers. [Write] writes one file, complete or not at all.
+//
+// The format: https://huggingface.co/docs/safetensors, section "Format".
 package safetensors
 
 import (

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unsafe"
 
 	"github.com/spf13/pflag"
 
@@ -109,7 +108,7 @@ func linearProducts(s device.Stream, pool *device.Pool, t benchType, m, k, n int
 		normal := make([]float32, rows*cols)
 		rng.New(0, name).Normal(normal, 0, 0, 1)
 		src := pool.New(dtype.Float32, rows, cols)
-		s.Upload(src, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(normal))), 4*len(normal)))
+		s.Upload(src, device.Float32Bytes(normal))
 		o := tensor.Operand{Tensor: pool.New(typ, rows, cols)}
 		if typ.IsFloat8() {
 			o.Scale, o.Inv = pool.New(dtype.Float32), pool.New(dtype.Float32)

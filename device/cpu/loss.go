@@ -7,12 +7,10 @@ import (
 	"math"
 	"slices"
 
+	"octet/device"
 	"octet/dtype"
 	"octet/tensor"
 )
-
-// ignored is the target that has no loss.
-const ignored = -100
 
 // lossRow is what the gradient needs to know of a row of logits: the maximum,
 // Σ exp(logit - max), and the target's logit. The gradient leaves the loss.
@@ -123,7 +121,7 @@ func checkLoss(want string, logits, targets *tensor.Tensor, stats []*tensor.Tens
 
 func checkTargets(targets []int32, vocab int) error {
 	for t, c := range targets {
-		if c != ignored && (c < 0 || int(c) >= vocab) {
+		if c != device.Ignored && (c < 0 || int(c) >= vocab) {
 			return fmt.Errorf("target %d at position %d is outside the vocabulary of %d", c, t, vocab)
 		}
 	}
@@ -142,7 +140,7 @@ func lossStatsGo(rows []lossRow, logits vec, targets []int32, offset int) {
 	width := logits.n / len(rows)
 	for t, target := range targets {
 		rows[t] = lossRow{}
-		if target == ignored {
+		if target == device.Ignored {
 			continue
 		}
 		row := logits.part(t*width, (t+1)*width)
@@ -169,7 +167,7 @@ func lossGradGo(rows []lossRow, logits vec, targets []int32, offset int, scale f
 	width := logits.n / len(rows)
 	for t, target := range targets {
 		r, row := &rows[t], logits.part(t*width, (t+1)*width)
-		if target == ignored {
+		if target == device.Ignored {
 			clear(row.bytes())
 			r.loss = 0
 			continue

@@ -4,13 +4,15 @@
 // for the sum of exponentials, then for the gradient; an exponential computed
 // twice costs less than one stored.
 
+enum { IGNORED = -100 }; // device.Ignored
+
 INLINE void loss_stats_as(const int type, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset)
 {
 	logits = pin(type, logits);
 	long width = logits.n / n, size = logits.type == SIMD_F32 ? 4 : 2;
 	for (long r = 0; r < n; r++) {
 		rows[r] = (struct loss_row){0};
-		if (targets[r] == -100)
+		if (targets[r] == IGNORED)
 			continue;
 		struct vec x = {(char *)logits.p + r * width * size, width, logits.type};
 		long whole = width / W * W, rest = width - whole, at = targets[r] - offset;
@@ -46,7 +48,7 @@ INLINE void loss_grad_as(const int type, struct loss_row *rows, int64_t n, struc
 	for (long r = 0; r < n; r++) {
 		struct vec x = {(char *)logits.p + r * width * size, width, logits.type};
 		rows[r].loss = 0;
-		if (targets[r] == -100) {
+		if (targets[r] == IGNORED) {
 			memset(x.p, 0, width * size);
 			continue;
 		}

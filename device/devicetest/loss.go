@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"octet/device"
 	"octet/dtype"
 	"octet/tensor"
 )
@@ -15,7 +16,7 @@ import (
 func crossEntropy(x, targets []float64, vocab int) float64 {
 	var loss float64
 	for t, target := range targets {
-		if target == -100 {
+		if target == device.Ignored {
 			continue
 		}
 		row := x[t*vocab : (t+1)*vocab]
@@ -35,7 +36,7 @@ func crossEntropy(x, targets []float64, vocab int) float64 {
 func crossEntropyGrad(x, targets []float64, vocab int) []float64 {
 	grad := make([]float64, len(x))
 	for t, target := range targets {
-		if target == -100 {
+		if target == device.Ignored {
 			continue
 		}
 		row := x[t*vocab : (t+1)*vocab]
@@ -63,7 +64,7 @@ func lossCases() []kernelCase {
 			for _, ty := range both {
 				x, targets := h.normal(ty, rows, vocab), h.ints(vocab, rows)
 				if rows > 4 {
-					targets.v[3] = -100
+					targets.v[3] = device.Ignored
 					targets = h.put(dtype.Int32, targets.v, rows)
 				}
 				again := h.put(ty, x.v, rows, vocab)
@@ -114,7 +115,7 @@ func slicesCase() kernelCase {
 			}
 			x = h.put(ty, x.v, rows, vocab)
 			// Targets in every slice and at their ends.
-			targets := h.put(dtype.Int32, []float64{0, 16, 17, 39, 40, 5, 60, -100, 41}, rows)
+			targets := h.put(dtype.Int32, []float64{0, 16, 17, 39, 40, 5, 60, device.Ignored, 41}, rows)
 			whole, loss := h.put(ty, x.v, rows, vocab), h.one(0)
 			h.CrossEntropy(loss, whole.Tensor, targets.Tensor, h.one(scale))
 			want := []float64{scale * crossEntropy(x.v, targets.v, vocab)}

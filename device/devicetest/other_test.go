@@ -83,7 +83,7 @@ func (s *otherStream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor) 
 		mem := s.host.Bytes(targets)
 		for i := 0; i < len(mem); i += 4 {
 			target := int32(binary.LittleEndian.Uint32(mem[i:]))
-			if target != -100 && (target < 0 || int(target) >= vocab) {
+			if target != device.Ignored && (target < 0 || int(target) >= vocab) {
 				s.late = fmt.Errorf("target %d is not in a vocabulary of %d", target, vocab)
 				binary.LittleEndian.PutUint32(mem[i:], 0)
 			}

@@ -1,16 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package chart draws the loss of one or more runs over their steps, as SVG or
-// PNG.
-// It serves the pictures of the documentation; a run in progress is followed
-// by package metrics.
-//
-//	run, err := metrics.Read("out/metrics.jsonl")
-//	...
-//	err = chart.Chart{
-//		Title: "Llama debug model on Go's source",
-//		Runs:  []chart.Run{{Name: "float8", Records: run}},
-//	}.Write(file, chart.SVG)
+// PNG, from what package metrics wrote down.
 //
 // Each run is a pale line through every step and a strong line through the
 // means of the steps nearby; validations are rings.
