@@ -11,45 +11,41 @@
 //	           dot are left out and counted, and so are files that are not UTF-8 or have a zero byte in them
 //	tokens     raw little-endian ids, 2 bytes (.u16) or 4 (.u32), a file or a folder of them
 //
-// A link is the file or folder that it points to. Bytes are ids as package tokenizer's Bytes has them. The windows of gosource and text
-// come in a random order that depends on the seed, those of tokens in the order of the file; each comes once an epoch, and then the next
-// epoch begins. [Source.Scan] finds what could not be read before training begins, and [Source.Fingerprint] tells two data sets apart.
-//
-//	loader, err := data.Open(data.Config{Dataset: "gosource", SeqLen: 512, LocalBatch: 8, Rank: rank, Ranks: ranks, VocabSize: 2048, Seed: 42})
-//	if err != nil {
-//		return err
-//	}
-//	defer loader.Close()
-//	batch := loader.NewBatch()
-//	for range steps {
-//		if err := loader.Next(batch); err != nil {
-//			return err
-//		}
-//		loss += train(batch.Inputs, batch.Targets) // [LocalBatch, SeqLen] each
-//	}
+// A link is the file or folder that it points to. Of gosource and text the ids are the bytes, and the windows come in a random order that
+// depends on the seed; those of tokens come in the order of the file. Each comes once an epoch, and then the next epoch begins.
+// [Source.Scan] finds what could not be read before training begins, and [Source.Fingerprint] tells two data sets apart.
 package data
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
+
+// Section is a section of the user's configuration that names data.
+type Section string
+
+// The sections.
+const (
+	Training   Section = "training"
+	Validation Section = "validation"
+)
 
 // Config says what to read, and which part of it.
 type Config struct {
-	Dataset    string // gosource, text or tokens
-	Path       string // file or folder; empty for gosource: the source tree of the Go that is installed
-	Validation bool   // of gosource the files kept for validation, not the others; messages name validation's fields
-	SeqLen     int    // ids in a window
-	LocalBatch int    // windows in a batch of one rank
-	Rank       int    // of this process among those that read different data
-	Ranks      int    // that read different data
-	VocabSize  int    // of the model: every id must be below it
-	Seed       uint64 // of the order of windows
+	Section    Section // whose fields messages name; of gosource validation has files of its own; empty: Training
+	Dataset    string  // gosource, text or tokens
+	Path       string  // file or folder; empty for gosource: the source tree of the Go that is installed
+	SeqLen     int     // ids in a window
+	LocalBatch int     // windows in a batch of one rank
+	Rank       int     // of this process among those that read different data
+	Ranks      int     // that read different data
+	VocabSize  int     // of the model: every id must be below it
+	Seed       uint64  // of the order of windows
 }
 
 // field is the name of a field of the user's configuration.
 func (c Config) field(name string) string {
-	if c.Validation {
-		return "validation." + name
-	}
-	return "training." + name
+	return fmt.Sprintf("%s.%s", cmp.Or(c.Section, Training), name)
 }
 
 // Open finds the data and checks that at least one window is there.

@@ -209,7 +209,7 @@ func TestPlacesBeyondTheEndAreIgnored(t *testing.T) {
 func TestGoSourceIsTheInstalledGo(t *testing.T) {
 	c := Config{Dataset: "gosource", SeqLen: 64, LocalBatch: 1, Ranks: 1, VocabSize: 256}
 	training := open(t, c).source
-	c.Validation = true
+	c.Section = Validation
 	validation := open(t, c).source
 	held := make(map[string]bool)
 	for _, f := range validation.files {
@@ -340,7 +340,7 @@ func TestBadInputIsNamed(t *testing.T) {
 	unknown := text
 	unknown.Dataset = "c4"
 	validation := at(text, dir+"/none")
-	validation.Validation = true
+	validation.Section = Validation
 	for _, tt := range []struct {
 		name string
 		c    Config

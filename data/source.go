@@ -58,7 +58,7 @@ func OpenSource(c Config) (*Source, error) {
 	case "tokens":
 		find, kind = listing{keep: tokenFiles, hidden: true}, ".u16 or .u32 file"
 	case "gosource":
-		find, kind = listing{keep: goFiles(c.Validation), hidden: true}, ".go file"
+		find, kind = listing{keep: goFiles(c.Section == Validation), hidden: true}, ".go file"
 		if c.Path == "" {
 			var err error
 			if s.root, err = goSourceTree(); err != nil {

@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"octet/config"
 	"octet/test/ranks"
 )
 
@@ -33,10 +32,7 @@ func BenchmarkDebugModelStep(b *testing.B) {
 }
 
 func benchRanks(b *testing.B, n int, args []string) {
-	cfg, err := config.Load(args)
-	if err != nil {
-		b.Fatal(err)
-	}
+	run := resolved(b, n, args)
 	list := ranks.Open(b, n, ranks.Options{})
 	trainers := make([]*Trainer, n)
 	each := func(main func(r *ranks.Rank) error) {
@@ -47,7 +43,7 @@ func benchRanks(b *testing.B, n int, args []string) {
 		}
 	}
 	each(func(r *ranks.Rank) (err error) {
-		trainers[r.Rank], err = New(Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()})
+		trainers[r.Rank], err = New(Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()})
 		return err
 	})
 	tokens := 4 * 512 * n

@@ -61,13 +61,7 @@ func (s *faultyStream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor)
 // TestAPanicInForwardStopsAllRanks with that cause, not with a deadline.
 func TestAPanicInForwardStopsAllRanks(t *testing.T) {
 	const n, bad, step = 3, 1, 3
-	cfg, err := config.Load(small(join(tokens, float8, gather, []string{"--training.local_batch_size=2", "--training.steps=10"})...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := plan.Check(cfg, n); err != nil {
-		t.Fatal(err)
-	}
+	run := resolved(t, n, small(join(tokens, float8, gather, []string{"--training.local_batch_size=2", "--training.steps=10"})...))
 	sinks := make([]memory, n)
 	errs := ranks.Each(ranks.Open(t, n, ranks.Options{}), func(r *ranks.Rank) error {
 		f := &faulty{Device: r.Device}
@@ -79,7 +73,7 @@ func TestAPanicInForwardStopsAllRanks(t *testing.T) {
 				}
 			}
 		}
-		return Run(context.Background(), Job{Config: cfg, Device: f, World: r.World, Log: zap.NewNop()}, &sinks[r.Rank])
+		return Run(context.Background(), Job{Run: run, Device: f, World: r.World, Log: zap.NewNop()}, &sinks[r.Rank])
 	})
 	for rank, err := range errs {
 		if err == nil || !strings.Contains(err.Error(), "panic: the roof is on fire") {
@@ -198,7 +192,11 @@ func TestRanksOfOtherModelsAreFound(t *testing.T) {
 		cfg.Checkpoint.InitialLoadPath = ""
 		hidden := 192 + 64*r.Rank
 		cfg.Model.Args.FFNHiddenDim = &hidden
-		return Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, &memory{})
+		run, err := plan.Resolve(cfg, 2)
+		if err != nil {
+			return err
+		}
+		return Run(context.Background(), Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()}, &memory{})
 	}) {
 		for _, want := range []string{`group "fsdp"`, "rank 0 calls all-gather of 9 tensors", "(49280 bytes)", "rank 1 calls all-gather of 9 tensors", "(61568 bytes)"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
@@ -210,10 +208,7 @@ func TestRanksOfOtherModelsAreFound(t *testing.T) {
 
 // TestCancelStopsAllRanks: the context of any rank ends the job with its cause.
 func TestCancelStopsAllRanks(t *testing.T) {
-	cfg, err := config.Load(small(join(tokens, []string{"--training.local_batch_size=1", "--training.steps=10"})...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	run := resolved(t, 2, small(join(tokens, []string{"--training.local_batch_size=1", "--training.steps=10"})...))
 	cause := errors.New("interrupted by the user")
 	for rank, err := range ranks.Each(ranks.Open(t, 2, ranks.Options{}), func(r *ranks.Rank) error {
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -223,7 +218,7 @@ func TestCancelStopsAllRanks(t *testing.T) {
 		if r.Rank == 0 {
 			sink = &canceler{at: 2, cancel: func() { cancel(cause); <-w.aborted }}
 		}
-		return Run(ctx, Job{Config: cfg, Device: r.Device, World: w, Log: zap.NewNop()}, sink)
+		return Run(ctx, Job{Run: run, Device: r.Device, World: w, Log: zap.NewNop()}, sink)
 	}) {
 		if !errors.Is(err, cause) {
 			t.Errorf("rank %d ended with %v, want %v", rank, err, cause)

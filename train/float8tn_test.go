@@ -9,7 +9,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"octet/config"
 	"octet/test/ranks"
 )
 
@@ -24,10 +23,7 @@ func TestADeviceOfOneLayoutTrainsToTheSameBits(t *testing.T) {
 		"no float8":           nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg, err := config.Load(goldenArgs("4", args...))
-			if err != nil {
-				t.Fatal(err)
-			}
+			run := resolved(t, 2, goldenArgs("4", args...))
 			train := func(strict bool) (losses, norms []float64) {
 				var records memory
 				ranks.Run(t, 2, ranks.Options{Float8TN: strict}, func(r *ranks.Rank) error {
@@ -35,7 +31,7 @@ func TestADeviceOfOneLayoutTrainsToTheSameBits(t *testing.T) {
 						t.Errorf("the device reads float8 in one layout only: %v, want %v", got, strict)
 					}
 					sink := &memory{}
-					err := Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, sink)
+					err := Run(context.Background(), Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()}, sink)
 					if r.Rank == 0 {
 						records = *sink
 					}

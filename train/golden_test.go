@@ -15,9 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"octet/checkpoint/safetensors"
-	"octet/config"
 	"octet/metrics"
-	"octet/models/llama/plan"
 	"octet/nn"
 	"octet/test/ranks"
 )
@@ -73,16 +71,10 @@ func runRanks(t *testing.T, n int, args []string) []metrics.Record {
 
 func tryRanks(t *testing.T, list []*ranks.Rank, args []string) ([]metrics.Record, []error) {
 	t.Helper()
-	cfg, err := config.Load(args)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := plan.Check(cfg, len(list)); err != nil {
-		t.Fatal(err)
-	}
+	run := resolved(t, len(list), args)
 	sinks := make([]memory, len(list))
 	errs := ranks.Each(list, func(r *ranks.Rank) error {
-		return Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, &sinks[r.Rank])
+		return Run(context.Background(), Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()}, &sinks[r.Rank])
 	})
 	return sinks[0].records, errs
 }

@@ -20,7 +20,6 @@ import (
 
 	"octet/comm"
 	"octet/comm/record"
-	"octet/config"
 	"octet/dtype"
 	"octet/internal/datadriven"
 	"octet/metrics"
@@ -32,17 +31,11 @@ import (
 // line, the output all that the ranks log before the first step.
 func TestLog(t *testing.T) {
 	datadriven.Run(t, "testdata/*.txt", func(t *testing.T, c *datadriven.Case) string {
-		cfg, err := config.Load(small(join(tokens, strings.Fields(c.Input))...))
-		if err != nil {
-			t.Fatal(err)
-		}
 		n := c.Int(t, "ranks", 1)
-		if err := Check(cfg, n, n, 0); err != nil {
-			t.Fatal(err)
-		}
+		run := resolved(t, n, small(join(tokens, strings.Fields(c.Input))...))
 		core, logs := observer.New(zap.DebugLevel)
 		ranks.Run(t, n, ranks.Options{ISA: "portable"}, func(r *ranks.Rank) error {
-			return Run(context.Background(), Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.New(core)}, metrics.Tee())
+			return Run(context.Background(), Job{Run: run, Device: r.Device, World: r.World, Log: zap.New(core)}, metrics.Tee())
 		})
 		var b strings.Builder
 		for _, entry := range logs.All() {
@@ -68,10 +61,7 @@ func TestATiedTableIsMultipliedBy(t *testing.T) {
 // TestMetricsFile has one object a step, with every digit.
 func TestMetricsFile(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "a", "b")
-	cfg, err := config.Load(small(join(tokens, []string{"--training.local_batch_size=2", "--training.steps=3", "--job.dump_folder=" + folder})...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	run := resolved(t, 2, small(join(tokens, []string{"--training.local_batch_size=2", "--training.steps=3", "--job.dump_folder=" + folder})...))
 	dump, err := metrics.OpenFolder(folder, metrics.Owner{}, func(text string) { t.Error(text) })
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +69,7 @@ func TestMetricsFile(t *testing.T) {
 	defer dump.Close()
 	var kept memory
 	ranks.Run(t, 2, ranks.Options{}, func(r *ranks.Rank) error {
-		job := Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}
+		job := Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()}
 		sink, err := NewSink(job, dump, metrics.NewProgress(&bytes.Buffer{}, 3, 0))
 		if err != nil {
 			return err

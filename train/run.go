@@ -13,7 +13,6 @@ import (
 	"octet/comm"
 	"octet/metrics"
 	"octet/models/llama"
-	"octet/models/llama/plan"
 )
 
 // Run trains for the configured number of steps. Whatever ends it early, an
@@ -31,14 +30,14 @@ func Run(ctx context.Context, j Job, sink metrics.Sink) (err error) {
 	stop := context.AfterFunc(ctx, func() { j.World.Abort(context.Cause(ctx)) })
 	defer stop()
 
-	deadline(j.World, j.Config.Comm.InitTimeoutSeconds)
+	deadline(j.World, j.Run.Config.Comm.InitTimeoutSeconds)
 	t, err := New(j)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	t.describe(j)
-	for step := range j.Config.Training.Steps {
+	for step := range j.Run.Config.Training.Steps {
 		record, err := t.Step()
 		if err != nil {
 			return err
@@ -50,7 +49,7 @@ func Run(ctx context.Context, j Job, sink metrics.Sink) (err error) {
 		}
 		sink.Step(record)
 		if step == 0 {
-			deadline(j.World, j.Config.Comm.TrainTimeoutSeconds)
+			deadline(j.World, j.Run.Config.Comm.TrainTimeoutSeconds)
 		}
 	}
 	return t.sync()
@@ -70,11 +69,10 @@ func (t *Trainer) describe(j Job) {
 	for _, note := range t.cfg.Notes {
 		t.log.Warn(note)
 	}
-	args, _ := plan.Args(t.cfg)
 	world := t.comm.Size()
 	c := t.cfg.Training
 	t.log.Info(fmt.Sprintf("%s: %s %s, %d parameters, on %d ranks of %s",
-		t.cfg.Job.Description, t.cfg.Model.Name, t.cfg.Model.Flavor, args.Params(), world, j.Device.Name()))
+		t.cfg.Job.Description, t.cfg.Model.Name, t.cfg.Model.Flavor, j.Run.Args.Params(), world, j.Device.Name()))
 	t.log.Info(fmt.Sprintf("local batch %d, global batch %d, %d microbatches, sequence %d, %d steps, %s",
 		c.LocalBatchSize, t.cfg.GlobalBatchSize(world), t.cfg.Microbatches(world), c.SeqLen, c.Steps, c.Dataset))
 	t.log.Info(fmt.Sprintf("data: %s; the run reads it %.3g times", t.loader.Summary(), t.loader.Epochs(c.Steps*len(t.micro))))
@@ -93,18 +91,14 @@ func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink
 	if j.World.Rank() != 0 {
 		return metrics.Tee(), nil
 	}
-	cfg := j.Config
-	args, err := plan.Args(cfg)
-	if err != nil {
-		return nil, err
-	}
+	cfg := j.Run.Config
 	file, err := folder.Append(metrics.FileName)
 	if err != nil {
 		return nil, err
 	}
 	options := metrics.ConsoleOptions{
 		LogFreq:       cfg.Metrics.LogFreq,
-		FLOPsPerToken: metrics.FLOPsPerToken(modelSize(args, cfg.Training.SeqLen)),
+		FLOPsPerToken: metrics.FLOPsPerToken(modelSize(j.Run.Args, cfg.Training.SeqLen)),
 		PeakFLOPS:     j.PeakFLOPS,
 		MemoryTotal:   metrics.MachineMemory(),
 	}

@@ -3,19 +3,36 @@
 package train
 
 import (
-	"encoding/binary"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"go.uber.org/zap"
 
 	"octet/checkpoint/safetensors"
 	"octet/config"
+	"octet/device"
+	"octet/models/llama/plan"
 	"octet/nn"
 	"octet/tensor"
 	"octet/test/ranks"
+	"octet/train/preflight"
 )
+
+// resolved is the run of a command line on n ranks.
+func resolved(t testing.TB, n int, args []string) *plan.Run {
+	t.Helper()
+	cfg, err := config.Load(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := preflight.Check(cfg, n, n, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
 
 // onRanks runs f on the Trainer of each rank, all at once, and returns their
 // errors.
@@ -27,15 +44,9 @@ func onRanks(t *testing.T, n int, args []string, f func(rank int, tr *Trainer) e
 // onRanksOf is onRanks of jobs that change has changed.
 func onRanksOf(t *testing.T, n int, args []string, change func(rank int, j *Job), f func(rank int, tr *Trainer) error) []error {
 	t.Helper()
-	cfg, err := config.Load(args)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Check(cfg, n, n, 0); err != nil {
-		t.Fatal(err)
-	}
+	run := resolved(t, n, args)
 	return ranks.Each(ranks.Open(t, n, ranks.Options{}), func(r *ranks.Rank) error {
-		j := Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}
+		j := Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()}
 		change(r.Rank, &j)
 		tr, err := New(j)
 		if err != nil {
@@ -55,14 +66,9 @@ func alone(t *testing.T, args []string, f func(tr *Trainer)) {
 
 // read waits and reads a float32 tensor.
 func read(t *Trainer, x *tensor.Tensor) ([]float32, error) {
-	raw := make([]byte, x.Bytes())
-	t.ctx.Stream.Download(raw, x)
-	err := t.sync()
 	out := make([]float32, x.Numel())
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
-	return out, err
+	t.ctx.Stream.Download(device.Float32Bytes(out), x)
+	return out, t.sync()
 }
 
 // holds fails unless got is the golden tensor called name, within a bound
@@ -147,4 +153,13 @@ func TestTwentyStepsGivePyTorchsWeights(t *testing.T) {
 			holds(t, tr, p.Name, p.Shard, set, p.Name, 3e-5)
 		}
 	})
+}
+
+// TestARunIsOfAsManyRanksAsItWasResolvedFor: its batches and shards follow from that number.
+func TestARunIsOfAsManyRanksAsItWasResolvedFor(t *testing.T) {
+	r := ranks.Open(t, 1, ranks.Options{})[0]
+	_, err := New(Job{Run: resolved(t, 2, goldenArgs("4")), Device: r.Device, World: r.World, Log: zap.NewNop()})
+	if want := "resolved for 2 ranks, the communicator has 1"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
 }

@@ -14,7 +14,9 @@ import (
 
 	"octet/config"
 	"octet/metrics"
+	"octet/models/llama/plan"
 	"octet/test/ranks"
+	"octet/train/preflight"
 )
 
 // TestAnyValueOfAnyKeyIsTrainedOrRefused: what Check lets through trains a step, or ends with an error; nothing panics,
@@ -32,9 +34,10 @@ func TestAnyValueOfAnyKeyIsTrainedOrRefused(t *testing.T) {
 		t.Run(key, func(t *testing.T) {
 			t.Parallel()
 			for _, value := range values {
+				var run *plan.Run
 				cfg, err := config.Load(small(join(tokens, []string{"--training.steps=1", "--training.local_batch_size=2", "--job.dump_folder=" + t.TempDir(), "--" + key + "=" + value})...))
 				if err == nil {
-					err = Check(cfg, 1, 1, 4<<30)
+					run, err = preflight.Check(cfg, 1, 1, 4<<30)
 				}
 				if err != nil {
 					if strings.Contains(err.Error(), "panic") {
@@ -47,7 +50,7 @@ func TestAnyValueOfAnyKeyIsTrainedOrRefused(t *testing.T) {
 					ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, stop)
 					defer cancel()
 					err := ranks.Each(ranks.Open(t, 1, ranks.Options{}), func(r *ranks.Rank) error {
-						return Run(ctx, Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop()}, metrics.Tee())
+						return Run(ctx, Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()}, metrics.Tee())
 					})[0]
 					if err != nil && strings.Contains(err.Error(), "panic") {
 						t.Error(err)

@@ -2,18 +2,8 @@
 
 // Package train is the step loop: forward, backward, clip, update, report, as
 // torchtitan's trainer does it, on one rank of a job.
-//
-//	cfg, err := config.Load(args)
-//	err = train.Check(cfg, world, local, memory)        // before any rank starts
-//	err = train.Run(ctx, train.Job{Config: cfg, Device: dev, World: comm, Log: log})
-//
-// or, to look at every step:
-//
-//	t, err := train.New(train.Job{…})
-//	defer t.Close()
-//	for range cfg.Training.Steps {
-//		record, err := t.Step()
-//	}
+// Package preflight checks and resolves the run before it. Run trains to the end;
+// a Trainer is for those who want to look at every step.
 package train
 
 import (
@@ -40,7 +30,7 @@ import (
 
 // Job is one rank's part of a run.
 type Job struct {
-	Config *config.Config // valid for the size of World
+	Run    *plan.Run // resolved for the size of World
 	Device device.Device
 	World  comm.Comm
 	Log    *zap.Logger
@@ -94,8 +84,11 @@ type results struct {
 // New builds the model, shards it and gives it its first weights. All ranks of
 // the job must call it.
 func New(j Job) (*Trainer, error) {
-	cfg := j.Config
+	cfg := j.Run.Config
 	world := j.World.Size()
+	if world != j.Run.Ranks {
+		return nil, fmt.Errorf("train: the run is resolved for %d ranks, the communicator has %d", j.Run.Ranks, world)
+	}
 	mesh, err := dtensor.NewMesh(world, dtensor.Axis{Name: "fsdp", Size: cfg.ShardDegree(world)})
 	if err != nil {
 		return nil, err
@@ -104,8 +97,8 @@ func New(j Job) (*Trainer, error) {
 	if sent == nil {
 		sent = &record.Log{}
 	}
-	t := &Trainer{cfg: cfg, log: j.Log, comm: record.New(j.World, sent), sent: sent}
-	if t.model, t.plan, err = plan.Build(cfg); err != nil {
+	t := &Trainer{cfg: cfg, log: j.Log, comm: record.New(j.World, sent), sent: sent, plan: j.Run.Plan}
+	if t.model, err = j.Run.Build(); err != nil {
 		return nil, err
 	}
 	_, color, key := mesh.Group(j.World.Rank(), "fsdp")
@@ -120,7 +113,7 @@ func New(j Job) (*Trainer, error) {
 		return nil, err
 	}
 	t.scales = fp8.ScalesOf(t.model)
-	if t.loader, err = openData(cfg, j.World.Rank(), world); err != nil {
+	if t.loader, err = j.Run.OpenData(data.Training, j.World.Rank()); err != nil {
 		return nil, err
 	}
 	t.next = newReading(t.loader, cfg.Microbatches(world))
@@ -128,11 +121,11 @@ func New(j Job) (*Trainer, error) {
 		return nil, err
 	}
 	if cfg.Validation.Enable {
-		if t.validation, err = newValidator(cfg, j.World.Rank(), world, t.ctx.Pool); err != nil {
+		if t.validation, err = newValidator(j.Run, j.World.Rank(), t.ctx.Pool); err != nil {
 			return nil, err
 		}
 	}
-	if err := t.initWeights(); err != nil {
+	if err := t.initWeights(j.Run); err != nil {
 		return nil, err
 	}
 	return t, nil

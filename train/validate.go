@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"octet/comm"
-	"octet/config"
 	"octet/data"
 	"octet/device"
 	"octet/dtype"
 	"octet/metrics"
+	"octet/models/llama/plan"
 	"octet/nn"
 	"octet/tensor"
 )
@@ -30,19 +30,20 @@ type validator struct {
 	bytes  bool           // ids are bytes
 }
 
-func newValidator(cfg *config.Config, rank, world int, pool *device.Pool) (*validator, error) {
-	loader, err := openValidation(cfg, rank, world)
+func newValidator(run *plan.Run, rank int, pool *device.Pool) (*validator, error) {
+	loader, err := run.OpenData(data.Validation, rank)
 	if err != nil {
 		return nil, err
 	}
-	steps := cfg.Validation.Steps
+	v := run.Config.Validation
+	steps := v.Steps
 	if steps < 0 { // all the data
 		steps = max(1, loader.Batches())
 	}
 	return &validator{
 		loader: loader, start: loader.State(), steps: steps, batch: loader.NewBatch(),
-		micro: newMicrobatch(pool, cfg.Validation.LocalBatchSize, cfg.Validation.SeqLen),
-		one:   pool.New(dtype.Float32, 1), bytes: cfg.Validation.Dataset != "tokens",
+		micro: newMicrobatch(pool, v.LocalBatchSize, v.SeqLen),
+		one:   pool.New(dtype.Float32, 1), bytes: v.Dataset != "tokens",
 	}, nil
 }
 

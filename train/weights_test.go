@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"octet/checkpoint/safetensors"
-	"octet/config"
 	"octet/test/ranks"
 )
 
@@ -44,9 +43,6 @@ func TestOddButValidWeightsLoad(t *testing.T) {
 				tied = []string{"--model.args.enable_weight_tying"}
 			}
 			args := oddArgs(path, tied...)
-			if err := checked(t, args); err != nil {
-				t.Fatal(err)
-			}
 			for rank, err := range onRanks(t, 2, args, func(_ int, tr *Trainer) error {
 				for _, p := range tr.Params() {
 					name := p.Name
@@ -80,27 +76,12 @@ func TestOddButValidWeightsLoad(t *testing.T) {
 	}
 }
 
-// TestWeightsThatDifferAreNotTied: which of the two would be right?
-func TestWeightsThatDifferAreNotTied(t *testing.T) {
-	err := checked(t, oddArgs(oddWeights+"more.safetensors", "--model.args.enable_weight_tying"))
-	if want := "tok_embeddings.weight and output.weight differ, but the model has one weight for both: set model.args.enable_weight_tying = false"; err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("error %v, want %q", err, want)
-	}
-	err = checked(t, oddArgs(oddWeights+"tied_output.safetensors"))
-	if want := "tok_embeddings.weight [256 16] is missing"; err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("error %v, want %q", err, want)
-	}
-}
-
 // TestWhatTheModelDoesNotHaveIsTold once, by name.
 func TestWhatTheModelDoesNotHaveIsTold(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	r := ranks.Open(t, 1, ranks.Options{})[0]
-	cfg, err := config.Load(oddArgs(oddWeights + "more.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr, err := New(Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.New(core)})
+	run := resolved(t, 1, oddArgs(oddWeights+"more.safetensors"))
+	tr, err := New(Job{Run: run, Device: r.Device, World: r.World, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func output(job train.Job, place launcher.Place, bar *metrics.Progress) (metrics
 	if err != nil {
 		return nil, err
 	}
-	folder, err := metrics.OpenFolder(job.Config.Job.DumpFolder, metrics.Owner{
+	folder, err := metrics.OpenFolder(job.Run.Config.Job.DumpFolder, metrics.Owner{
 		// All attempts of a job have the same launcher.
 		Job:     fmt.Sprintf("%s of process %d on %s", place.RunID, os.Getppid(), host),
 		Attempt: place.Attempt, PID: os.Getpid(), Host: host, Since: time.Now(),
@@ -69,7 +69,7 @@ func (r *results) Step(record metrics.Record) {
 
 func (r *results) Close() error {
 	err := errors.Join(r.Sink.Close(), r.folder.Close())
-	if err == nil && r.step == r.job.Config.Training.Steps {
+	if err == nil && r.step == r.job.Run.Config.Training.Steps {
 		r.job.Log.Info("results: " + strings.Join(r.files, ", "))
 	}
 	return err
@@ -77,7 +77,7 @@ func (r *results) Close() error {
 
 // writeConfig prints and saves the merged configuration where that is asked for.
 func (r *results) writeConfig() error {
-	cfg := r.job.Config
+	cfg := r.job.Run.Config
 	if cfg.Job.PrintConfig {
 		if err := cfg.Write(os.Stdout); err != nil {
 			return err

@@ -5,7 +5,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 
 	"octet/backend"
@@ -13,7 +12,8 @@ import (
 	"octet/config"
 	"octet/launcher"
 	"octet/metrics"
-	"octet/train"
+	"octet/models/llama/plan"
+	"octet/train/preflight"
 )
 
 // preparedVar is the variable by which octet run gives its ranks what it has
@@ -23,7 +23,7 @@ const preparedVar = "OCTET_PREPARED"
 // handed is what octet run has read once for all ranks of a host.
 type handed struct {
 	Path, Text []byte            // of the configuration file; empty if there is none
-	Contents   map[string]string // train.Contents, where other hosts have their own files
+	Contents   map[string]string // preflight.Contents, where other hosts have their own files
 }
 
 // prepareTrain is what octet run asks before it starts ranks of `octet train`
@@ -37,13 +37,14 @@ func prepareTrain(args []string, world, local int) (prepared, error) {
 	if err != nil {
 		return prepared{}, err
 	}
-	if err := train.Check(cfg, world, local, memory); err != nil {
+	run, err := preflight.Check(cfg, world, local, memory)
+	if err != nil {
 		return prepared{}, err
 	}
 	if err := metrics.CheckFolder(cfg.Job.DumpFolder); err != nil {
 		return prepared{}, err
 	}
-	if err := train.Scan(cfg, say); err != nil {
+	if err := preflight.Scan(run, say); err != nil {
 		return prepared{}, err
 	}
 	var h handed
@@ -51,7 +52,7 @@ func prepareTrain(args []string, world, local int) (prepared, error) {
 		h.Path, h.Text = []byte(file.Path), []byte(file.Text)
 	}
 	if world == config.AnyWorld { // several hosts
-		if h.Contents, err = train.Contents(cfg); err != nil {
+		if h.Contents, err = preflight.Contents(run); err != nil {
 			return prepared{}, err
 		}
 	}
@@ -59,12 +60,11 @@ func prepareTrain(args []string, world, local int) (prepared, error) {
 	if err != nil {
 		return prepared{}, err
 	}
-	asked, _ := cfg.Values()
-	maps.Copy(asked, h.Contents)
+	asked, _ := preflight.Asked(cfg, h.Contents)
 	return prepared{
 		asked:   asked,
 		environ: []string{preparedVar + "=" + string(text)},
-		check:   func(world int) error { return train.CheckWorld(cfg, world, local, memory) },
+		check:   func(world int) error { return preflight.CheckWorld(run, world, local, memory) },
 	}, nil
 }
 
@@ -91,21 +91,20 @@ func agreed(cfg *config.Config, rank *backend.Rank, contents map[string]string) 
 	if err != nil {
 		return err
 	}
-	job, onHost := cfg.Values()
+	job, onHost := preflight.Asked(cfg, contents)
 	job["the program"] = version()
-	maps.Copy(job, contents)
 	return agree.Check(rank.Device, rank.World, agree.Claim{Host: host, Group: rank.GroupRank, Job: job, OnHost: onHost})
 }
 
 // compared is what this rank says of the contents of its host's files: nothing
 // where there is one host, or another rank speaks for it. It may read for long,
 // so that it comes before the deadlines of the others begin.
-func compared(cfg *config.Config, place launcher.Place, given handed) (map[string]string, error) {
+func compared(run *plan.Run, place launcher.Place, given handed) (map[string]string, error) {
 	switch {
 	case place.GroupWorldSize == 1 || place.LocalRank > 0:
 		return nil, nil
 	case given.Contents != nil:
 		return given.Contents, nil
 	}
-	return train.Contents(cfg)
+	return preflight.Contents(run)
 }

@@ -12,7 +12,9 @@ import (
 	"octet/config"
 	"octet/launcher"
 	"octet/metrics"
+	"octet/models/llama/plan"
 	"octet/train"
+	"octet/train/preflight"
 )
 
 // runTrain is `octet train`: one rank of a job. Its place comes from the
@@ -38,19 +40,20 @@ func runTrain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := train.Check(cfg, place.WorldSize, place.LocalWorldSize, memory); err != nil {
-		return err
-	}
-	if place.LocalRank == 0 && !prepared {
-		if err := train.Scan(cfg, say); err != nil {
-			return err
-		}
-	}
-	contents, err := compared(cfg, place, given)
+	run, err := preflight.Check(cfg, place.WorldSize, place.LocalWorldSize, memory)
 	if err != nil {
 		return err
 	}
-	return blame(trainRank(ctx, cfg, place, contents), place.Rank)
+	if place.LocalRank == 0 && !prepared {
+		if err := preflight.Scan(run, say); err != nil {
+			return err
+		}
+	}
+	contents, err := compared(run, place, given)
+	if err != nil {
+		return err
+	}
+	return blame(trainRank(ctx, run, place, contents), place.Rank)
 }
 
 // blame marks an error that another rank is the cause of, so that the launcher
@@ -64,10 +67,10 @@ func blame(err error, rank int) error {
 	return err
 }
 
-func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place, contents map[string]string) (err error) {
-	bar := newBar(cfg, place)
+func trainRank(ctx context.Context, run *plan.Run, place launcher.Place, contents map[string]string) (err error) {
+	bar := newBar(run.Config, place)
 	log := metrics.NewLogger(bar, place.Rank)
-	rank, err := openRank(ctx, cfg, place)
+	rank, err := openRank(ctx, run.Config, place)
 	if err != nil {
 		return err
 	}
@@ -77,15 +80,15 @@ func trainRank(ctx context.Context, cfg *config.Config, place launcher.Place, co
 			rank.World.Abort(err)
 		}
 	}()
-	if err := agreed(cfg, rank, contents); err != nil {
+	if err := agreed(run.Config, rank, contents); err != nil {
 		return err
 	}
-	job := train.Job{Config: cfg, Device: rank.Device, World: rank.World, Log: log}
+	job := train.Job{Run: run, Device: rank.Device, World: rank.World, Log: log}
 	if place.Rank == 0 { // the rank that speaks, and reports mfu
 		if rank.Device.Warning != "" {
 			log.Warn(rank.Device.Warning)
 		}
-		job.PeakFLOPS = peak(cfg, rank.Device)
+		job.PeakFLOPS = peak(run.Config, rank.Device)
 	}
 	sink, err := output(job, place, bar)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"octet/backend"
 	"octet/metrics"
 )
 
@@ -309,4 +310,31 @@ func runOctet(t *testing.T, args ...string) (output string, code int) {
 		t.Fatal(err)
 	}
 	return string(text), cmd.ProcessState.ExitCode()
+}
+
+// TestTheDevicesWarningIsToldOnce, by the first of the ranks, and not where there is none.
+func TestTheDevicesWarningIsToldOnce(t *testing.T) {
+	dev, err := backend.OpenDevice(backend.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	warning := dev.Warning
+	if err := dev.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for isa, want := range map[string]string{"portable": "the portable Go kernels run", os.Getenv("OCTET_CPU_ISA"): warning} {
+		cmd := octetCommand(t, append([]string{"run", "--nproc-per-node=2"}, smallest(t.TempDir(), "--lr_scheduler.warmup_steps=1")...)...)
+		cmd.Env = append(cmd.Env, "OCTET_CPU_ISA="+isa)
+		text, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		lines := 0
+		if want != "" {
+			lines = 1
+		}
+		if n := strings.Count(string(text), " WARN "); n != lines || !strings.Contains(string(text), want) {
+			t.Errorf("OCTET_CPU_ISA=%s: %d warnings, want %d with %q:\n%s", isa, n, lines, want, text)
+		}
+	}
 }

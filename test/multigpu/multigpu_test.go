@@ -26,6 +26,7 @@ import (
 	"octet/metrics"
 	"octet/test/ranks"
 	"octet/train"
+	"octet/train/preflight"
 )
 
 // integration is a test by name.
@@ -101,13 +102,14 @@ func (i integration) goroutines(t *testing.T, n int) []metrics.Record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := train.Check(cfg, n, n, 0); err != nil {
+	run, err := preflight.Check(cfg, n, n, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
 	byRank := make([][]metrics.Record, n)
 	logs := make([]record.Log, n)
 	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
-		trainer, err := train.New(train.Job{Config: cfg, Device: r.Device, World: r.World, Log: zap.NewNop(), Record: &logs[r.Rank]})
+		trainer, err := train.New(train.Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop(), Record: &logs[r.Rank]})
 		if err != nil {
 			return err
 		}

@@ -51,7 +51,10 @@ func (p *parsed) bugs(names []string) []bug {
 		if err != nil {
 			panic(err) // it has just been parsed
 		}
-		s := &scan{parsed: p, path: path, text: text, skip: map[ast.Node]bool{}}
+		s := &scan{parsed: p, path: path, text: text, body: p.fset.Position(f.Name.End()).Offset, skip: map[ast.Node]bool{}}
+		if p.folder != "config" && !slices.ContainsFunc(f.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == strconv.Quote(configPackage) }) {
+			s.importConfig = fmt.Sprintf("; import %q", configPackage)
+		}
 		ast.Inspect(f, s.visit)
 		all = append(all, s.bugs...)
 	}
@@ -63,8 +66,11 @@ type scan struct {
 	*parsed
 	path string
 	text []byte
-	skip map[ast.Node]bool // what is written to, or has no value
-	bugs []bug
+	body int // where the package clause ends
+	// importConfig is what a file lacks that is to name defaults.
+	importConfig string
+	skip         map[ast.Node]bool // what is written to, or has no value
+	bugs         []bug
 }
 
 // plant adds the bug that node is replaced by to.
@@ -75,7 +81,11 @@ func (s *scan) plant(operator string, node ast.Node, to string) {
 func (s *scan) replace(operator string, pos, end token.Pos, to string) {
 	at := s.fset.Position(pos)
 	from, until := at.Offset, s.fset.Position(end).Offset
-	changed := slices.Concat(s.text[:from], []byte(to), s.text[until:])
+	imports := ""
+	if operator == toDefault {
+		imports = s.importConfig
+	}
+	changed := slices.Concat(s.text[:s.body], []byte(imports), s.text[s.body:from], []byte(to), s.text[until:])
 	was := strings.Join(strings.Fields(string(s.text[from:until])), " ")
 	s.bugs = append(s.bugs, bug{operator, s.path, changed, fmt.Sprintf("%s/%s:%d", s.folder, filepath.Base(s.path), at.Line), was, to})
 }

@@ -37,8 +37,9 @@ type target struct {
 func targets() []target {
 	return []target{
 		{"config", nil, []string{"config", "models/llama/plan", "cmd/octet"}},
-		{"models/llama/plan", nil, []string{"models/llama/plan", "train", "cmd/octet"}},
-		{"train", []string{"trainer.go", "run.go", "check.go", "contents.go"}, []string{"train", "cmd/octet"}},
+		{"models/llama/plan", nil, []string{"models/llama/plan", "train/preflight", "train", "cmd/octet"}},
+		{"train/preflight", []string{"preflight.go", "files.go"}, []string{"train/preflight", "train", "cmd/octet"}},
+		{"train", []string{"trainer.go", "run.go"}, []string{"train", "cmd/octet"}},
 		{"comm/agree", nil, []string{"comm/agree", "cmd/octet"}},
 		{"cmd/octet", []string{"backend.go", "prepare.go", "train.go"}, []string{"cmd/octet"}},
 	}

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package train
+package preflight
 
 import (
 	"fmt"
 
-	"octet/config"
 	"octet/dtype"
 	"octet/fsdp"
 	"octet/models/llama"
@@ -36,25 +35,19 @@ func (n need) total() int {
 	return n.state + (n.units+n.activations+n.logits)*slackNum/slackDen + n.batches + process
 }
 
-// memoryNeed follows from the plan, without allocating anything.
-func memoryNeed(cfg *config.Config, world int) (need, error) {
-	model, p, err := plan.Build(cfg)
-	if err != nil {
-		return need{}, err
-	}
-	args, err := plan.Args(cfg)
-	if err != nil {
-		return need{}, err
-	}
-	n := need{params: args.Params(), ranks: cfg.ShardDegree(world)}
+// needOf is the need of each rank of a run.
+func needOf(run *plan.Run) need {
+	cfg, args, shard := run.Config, run.Args, run.Plan.FSDP
+	microbatches := cfg.Microbatches(run.Ranks)
+	n := need{params: args.Params(), ranks: cfg.ShardDegree(run.Ranks)}
 	n.state = 4 * dtype.Float32.Size() * n.params / n.ranks
 	all, last, largest, grad := 0, 0, 0, 0
-	for _, unit := range model.Children() {
+	for _, unit := range run.Model.Children() {
 		gathered, grads := 0, 0
 		for _, param := range nn.Parameters(*unit) {
 			grads += param.Numel() * dtype.Float32.Size()
 			if param.Wire == nil {
-				gathered += param.Numel() * p.FSDP.Param.Size()
+				gathered += param.Numel() * shard.Param.Size()
 				continue
 			}
 			for _, spec := range param.Wire.Sends(param.Shape) {
@@ -64,23 +57,23 @@ func memoryNeed(cfg *config.Config, world int) (need, error) {
 		all, last, largest, grad = all+gathered, gathered, max(largest, gathered+grads), max(grad, grads)
 	}
 	n.units = 2 * largest
-	if cfg.Microbatches(world) > 1 { // a gradient that is added to that of the microbatches before
+	if microbatches > 1 { // a gradient that is added to that of the microbatches before
 		n.units += grad / n.ranks
 	}
-	switch p.FSDP.Reshard {
+	switch shard.Reshard {
 	case fsdp.ReshardNever:
 		n.units += all
 	case fsdp.ReshardDefault:
 		n.units += last
 	}
-	tokens, act, cast := cfg.Training.LocalBatchSize*cfg.Training.SeqLen, p.FSDP.Param.Size(), 0
+	tokens, act, cast := cfg.Training.LocalBatchSize*cfg.Training.SeqLen, shard.Param.Size(), 0
 	if cfg.Float8Enabled() {
 		cast = dtype.Float8E4M3.Size()
 	}
 	n.activations = tokens * (args.Dim*act + (args.Layers+1)*layerBytes(args, act, cast))
 	n.logits = tokens * args.Vocab * (act + cast)
-	n.batches = 2 * 2 * dtype.Int32.Size() * tokens * cfg.Microbatches(world)
-	return n, nil
+	n.batches = 2 * 2 * dtype.Int32.Size() * tokens * microbatches
+	return n
 }
 
 // layerBytes is what the backward of a layer keeps for a token: both norms and
@@ -93,12 +86,8 @@ func layerBytes(a llama.Args, act, cast int) int {
 
 // checkMemory refuses a model that the ranks of this host cannot hold: without
 // it the kernel would kill one of them after minutes.
-func checkMemory(cfg *config.Config, world, local int, memory int64) error {
-	n, err := memoryNeed(cfg, world)
-	if err != nil {
-		return err
-	}
-	return n.check(cfg.Model.Flavor, local, memory)
+func checkMemory(run *plan.Run, local int, memory int64) error {
+	return needOf(run).check(run.Config.Model.Flavor, local, memory)
 }
 
 // check compares with what is free on a host, in bytes; 0 is not known.

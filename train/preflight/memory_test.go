@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package train
+package preflight
 
 import (
 	"strings"
@@ -11,6 +11,7 @@ import (
 	"octet/config"
 	"octet/nn/nntest"
 	"octet/test/ranks"
+	"octet/train"
 )
 
 // TestMemoryIsEstimatedFromAbove compares the estimate with all that a run takes
@@ -29,17 +30,18 @@ func TestMemoryIsEstimatedFromAbove(t *testing.T) {
 			if !strings.Contains(more, "vocab_size") {
 				args = append(args, "--model.args.vocab_size=512")
 			}
-			cfg, err := config.Load(join(args, tokens))
+			cfg, err := config.Load(append(args, "--training.dataset=tokens", dataset+"="+golden+"llama_tokens.u16"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			n, err := memoryNeed(cfg, 1)
+			run, err := Check(cfg, 1, 1, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
+			n := needOf(run)
 			r := ranks.Open(t, 1, ranks.Options{})[0]
 			counting := &nntest.Counting{Device: r.Device}
-			tr, err := New(Job{Config: cfg, Device: counting, World: r.World, Log: zap.NewNop()})
+			tr, err := train.New(train.Job{Run: run, Device: counting, World: r.World, Log: zap.NewNop()})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package plan makes a training run of a Llama out of a configuration: with
+// package parallel the one place that knows the model together with everything
+// that is done to it. Resolve does it once; what is checked before a rank
+// starts and what every rank trains is the same Run.
+package plan
+
+import (
+	"errors"
+
+	"octet/config"
+	"octet/data"
+	"octet/fp8"
+	"octet/internal/problems"
+	"octet/models/llama"
+	"octet/nn"
+	"octet/parallel"
+)
+
+// Run is a configuration made definite for a number of ranks. It is only read,
+// and any number of goroutines may share it.
+type Run struct {
+	Config *config.Config
+	Ranks  int           // of the job; config.AnyWorld while its hosts have yet to meet
+	Args   llama.Args    // the flavor with [model.args] on top
+	Plan   parallel.Plan // float8 and FSDP as a table
+	// Model is the converted model, not sharded: names, shapes and wires to look
+	// at. What a rank trains it builds itself.
+	Model nn.Module
+}
+
+// Resolve makes the run of cfg on that many ranks. Its error names everything
+// about cfg that cannot work.
+func Resolve(cfg *config.Config, ranks int) (*Run, error) {
+	if err := cfg.Validate(ranks); err != nil {
+		return nil, err
+	}
+	r := &Run{Config: cfg, Ranks: ranks}
+	var err error
+	if r.Args, err = sizes(cfg); err != nil {
+		return nil, err
+	}
+	if r.Plan, err = table(cfg); err != nil {
+		return nil, err
+	}
+	r.Model, err = r.Build()
+	if err := problems.Lines(err, r.checkTied()); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// On is the run on another number of ranks. Its error is what of the
+// configuration does not fit that number.
+func (r *Run) On(ranks int) (*Run, error) {
+	if err := r.Config.Validate(ranks); err != nil {
+		return nil, err
+	}
+	on := *r
+	on.Ranks = ranks
+	return &on, nil
+}
+
+// Build makes a model like Model: structure without memory, for one rank to
+// shard and train.
+func (r *Run) Build() (nn.Module, error) {
+	var model nn.Module = llama.New(r.Args, r.Config.LongestSequence())
+	err := r.Plan.Convert(&model)
+	return model, err
+}
+
+// checkTied refuses to send a weight that is also the embedding as float8.
+func (r *Run) checkTied() error {
+	f := r.Plan.Float8
+	if !r.Args.Tied || f == nil || !f.Config.EnableFsdpFloat8AllGather || !fp8.FilterFQNs(f.Skip...)(nil, "output") {
+		return nil
+	}
+	return errors.New(`tok_embeddings and output share one weight; float8 all-gather would round the embedding too: set quantize.linear.float8.filter_fqns = ["output"] or model.args.enable_weight_tying = false`)
+}
+
+// Sections are those that name data which the run reads.
+func (r *Run) Sections() []data.Section {
+	if r.Config.Validation.Enable {
+		return []data.Section{data.Training, data.Validation}
+	}
+	return []data.Section{data.Training}
+}
+
+// Data is the data of a section, all of it for one reader.
+func (r *Run) Data(s data.Section) data.Config {
+	t, v := r.Config.Training, r.Config.Validation
+	c := data.Config{
+		Section: s, Dataset: t.Dataset, Path: t.DatasetPath, SeqLen: t.SeqLen, LocalBatch: t.LocalBatchSize,
+		Ranks: 1, VocabSize: r.Args.Vocab, Seed: uint64(r.Config.Debug.Seed),
+	}
+	if s == data.Validation {
+		c.Dataset, c.Path, c.SeqLen, c.LocalBatch = v.Dataset, v.DatasetPath, v.SeqLen, v.LocalBatchSize
+	}
+	return c
+}
+
+// OpenData opens a rank's part of the data of a section.
+func (r *Run) OpenData(s data.Section, rank int) (*data.Loader, error) {
+	c := r.Data(s)
+	c.Rank, c.Ranks = rank, r.Config.DataRanks(r.Ranks)
+	return data.Open(c)
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package preflight
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"octet/checkpoint"
+	"octet/data"
+	"octet/models/llama/plan"
+)
+
+// Scan opens every file of the data and reads what may hold wrong ids, so that
+// no run ends at them. It says now and then how far it is. One process on each
+// host calls it before any rank starts.
+func Scan(run *plan.Run, say func(string)) error {
+	for _, s := range run.Sections() {
+		source, err := data.OpenSource(run.Data(s))
+		if err != nil {
+			return err
+		}
+		if err := source.Scan(every(2*time.Second, func(read, all int64) {
+			say(fmt.Sprintf("%s.dataset_path: %s of %s checked", s, gib(int(read)), gib(int(all))))
+		})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// every is say, but not more often than once in d, nor before d has passed.
+func every(d time.Duration, say func(read, all int64)) func(read, all int64) {
+	var mu sync.Mutex
+	last := time.Now()
+	return func(read, all int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(last) >= d {
+			say(read, all)
+			last = time.Now()
+		}
+	}
+}
+
+// Contents names what the run reads from files, by fingerprints that are equal
+// where the contents are, whatever the paths: the data, and the first weights
+// if they are loaded. It reads every byte.
+func Contents(run *plan.Run) (map[string]string, error) {
+	contents := map[string]string{}
+	for _, s := range run.Sections() {
+		source, err := data.OpenSource(run.Data(s))
+		if err != nil {
+			return nil, err
+		}
+		sum, err := source.Fingerprint()
+		if err != nil {
+			return nil, err
+		}
+		contents[fmt.Sprintf("the %s data", s)] = fmt.Sprintf("%d tokens with the fingerprint %s", source.Len(), sum)
+	}
+	if path := run.Config.Checkpoint.InitialLoadPath; path != "" {
+		sum, err := checkpoint.Fingerprint(path)
+		if err != nil {
+			return nil, err
+		}
+		contents["the initial weights"] = sum
+	}
+	return contents, nil
+}
