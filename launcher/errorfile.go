@@ -60,27 +60,20 @@ func WriteErrorFile(failure error) error {
 		return nil
 	}
 	var v interface{ Victim() bool }
-	m := errorMessage{Message: failure.Error(), ExtraInfo: extraInfo{
-		Timestamp: strconv.FormatInt(time.Now().Unix(), 10),
-		Victim:    errors.As(failure, &v) && v.Victim(),
-	}}
-	inner, err := json.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("launcher: error file: %w", err)
-	}
-	text, err := json.Marshal(errorFile{Message: inner})
-	if err != nil {
-		return fmt.Errorf("launcher: error file: %w", err)
+	text, err := json.Marshal(map[string]errorMessage{"message": {failure.Error(), extraInfo{
+		Timestamp: strconv.FormatInt(time.Now().Unix(), 10), Victim: errors.As(failure, &v) && v.Victim(),
+	}}})
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o755)
 	}
 	// Written beside and renamed, so the launcher never reads half of it.
-	tmp := path + ".tmp"
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("launcher: error file: %w", err)
+	if err == nil {
+		err = os.WriteFile(path+".tmp", text, 0o644)
 	}
-	if err := os.WriteFile(tmp, text, 0o644); err != nil {
-		return fmt.Errorf("launcher: error file: %w", err)
+	if err == nil {
+		err = os.Rename(path+".tmp", path)
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err != nil {
 		return fmt.Errorf("launcher: error file: %w", err)
 	}
 	return nil

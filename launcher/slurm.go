@@ -4,6 +4,7 @@ package launcher
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -90,23 +91,12 @@ func tasksOfNode(list string, node int) (int, error) {
 // firstHost returns the first name of Slurm's host list: "n[007-009,12],m" has
 // n007.
 func firstHost(list string) string {
-	var host strings.Builder
-	for list != "" {
-		open := strings.IndexAny(list, "[,")
-		if open < 0 || list[open] == ',' {
-			if open >= 0 {
-				list = list[:open]
-			}
-			host.WriteString(list)
-			break
-		}
-		host.WriteString(list[:open])
-		first, rest, _ := strings.Cut(list[open+1:], "]")
-		if end := strings.IndexAny(first, "-,"); end >= 0 {
-			first = first[:end]
-		}
-		host.WriteString(first)
-		list = rest
-	}
-	return host.String()
+	first := slurmName.FindString(list)
+	return slurmRange.ReplaceAllString(first, "$1")
 }
+
+// slurmName is a name or a pattern of names, slurmRange one of its brackets.
+var (
+	slurmName  = regexp.MustCompile(`^(?:[^,[]|\[[^]]*\]?)*`)
+	slurmRange = regexp.MustCompile(`\[([^],-]*)[^]]*\]?`)
+)

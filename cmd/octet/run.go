@@ -14,6 +14,7 @@ import (
 
 	"octet/config"
 	"octet/launcher/agent"
+	"octet/launcher/gang"
 	"octet/launcher/torchrun"
 	"octet/launcher/workers"
 )
@@ -59,7 +60,7 @@ func runRun(ctx context.Context, args []string) error {
 }
 
 // runRanks runs this host's ranks, of a program of octet's own or any other.
-func runRanks(ctx context.Context, flags *torchrun.Flags, opts agent.Options, own bool) (result agent.Result, err error) {
+func runRanks(ctx context.Context, flags *torchrun.Flags, opts agent.Options, own bool) (result gang.Finish, err error) {
 	// Until here a signal has ended this process, as it does any other.
 	signals := make(chan os.Signal, 8)
 	notify(signals, flags.Signals)

@@ -90,12 +90,6 @@ const (
 	RelayStore                  // on each host's loopback, relayed by the agents
 )
 
-// Result is how the job ended. The last line of Report says why.
-type Result struct {
-	Code   int
-	Report []string
-}
-
 // Times of the protocol.
 const (
 	sayEvery     = 5 * time.Second  // what an agent waits for
@@ -109,11 +103,11 @@ const (
 const protocolVersion = 2
 
 // Run runs this host's part of the job and returns when nothing of it is left. An
-// error means that it did not begin; failures of ranks and nodes are a Result.
-func Run(ctx context.Context, o Options) (Result, error) {
+// error means that it did not begin; failures of ranks and nodes are in how it ended.
+func Run(ctx context.Context, o Options) (gang.Finish, error) {
 	door, err := open(o)
 	if err != nil {
-		return Result{}, err
+		return gang.Finish{}, err
 	}
 	dialer := func(ctx context.Context) (net.Conn, error) { return dial(ctx, o) }
 	if door != nil {
@@ -123,28 +117,27 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		dialer = func(context.Context) (net.Conn, error) { return door.own(), nil }
 	}
 	conn, err := dialer(ctx)
-	var sig signalError
-	if errors.As(err, &sig) {
-		return interrupted(sig.Signal), nil
+	if sig, ok := errors.AsType[signalError](err); ok {
+		return gang.Finish{Code: 128 + int(sig.Signal), Report: []string{sig.Error()}}, nil
 	}
 	if err != nil {
-		return Result{}, err
+		return gang.Finish{}, err
 	}
 	client, err := newClient(conn)
 	if err != nil {
-		return Result{}, err
+		return gang.Finish{}, err
 	}
 	defer client.Close()
 	streamCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := gangpb.NewGangClient(client).Join(streamCtx)
 	if err != nil {
-		return Result{}, notOctet(o.endpoint(), err)
+		return gang.Finish{}, notOctet(o.endpoint(), err)
 	}
 	a := &agent{Options: o, stream: stream, in: make(chan received, 1)}
 	if o.Store == RelayStore {
 		if a.relay, err = startRelay(func(ctx context.Context) (net.Conn, error) { return o.reach(ctx, serviceRelay) }); err != nil {
-			return Result{}, err
+			return gang.Finish{}, err
 		}
 		defer a.relay.close()
 	}

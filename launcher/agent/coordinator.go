@@ -126,24 +126,21 @@ func (c *coordinator) loop() {
 	}
 }
 
+// step gives the gang an event and performs what it answers.
 func (c *coordinator) step(g *gang.Gang, now time.Time, ev gang.Event) {
 	for _, a := range g.Step(now, ev) {
-		c.perform(a)
-	}
-}
-
-func (c *coordinator) perform(a gang.Action) {
-	switch a := a.(type) {
-	case gang.Start:
-		c.door.begin(a.Attempt)
-		for node, w := range a.Worlds {
-			c.send(node, fromWorld(w, c.door.torchPort()))
+		switch a := a.(type) {
+		case gang.Start:
+			c.door.begin(a.Attempt)
+			for node, w := range a.Worlds {
+				c.send(node, fromWorld(w, c.door.torchPort()))
+			}
+		case gang.Reject:
+			c.send(a.Node, fromAction(a))
+			c.drop(a.Node)
+		default:
+			c.broadcast(fromAction(a))
 		}
-	case gang.Reject:
-		c.send(a.Node, fromAction(a))
-		c.drop(a.Node)
-	default:
-		c.broadcast(fromAction(a))
 	}
 }
 

@@ -25,10 +25,6 @@ type signalError struct{ syscall.Signal }
 
 func (e signalError) Error() string { return "stopped by " + gang.SignalName(e.Signal) }
 
-func interrupted(sig syscall.Signal) Result {
-	return Result{Code: 128 + int(sig), Report: []string{"stopped by " + gang.SignalName(sig)}}
-}
-
 // reach makes one attempt to connect to the coordinator, for a service of its door.
 func (o Options) reach(ctx context.Context, service string) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: sayEvery}).DialContext(ctx, "tcp", o.endpoint())

@@ -51,7 +51,7 @@ func (a *agent) receive(ctx context.Context) {
 }
 
 // run answers the coordinator until it says bye or is lost.
-func (a *agent) run(first bool) Result {
+func (a *agent) run(first bool) gang.Finish {
 	host, _ := os.Hostname()
 	a.send(gang.Join{Host: host, Addr: a.LocalAddr, NodeRank: a.NodeRank, LocalWorldSize: a.LocalWorldSize, Asked: a.Asked})
 	var beats, silent <-chan time.Time // none in the coordinator's own process
@@ -98,7 +98,7 @@ func (a *agent) run(first bool) Result {
 }
 
 // handle performs a message; a result ends the job.
-func (a *agent) handle(msg *gangpb.FromCoordinator) *Result {
+func (a *agent) handle(msg *gangpb.FromCoordinator) *gang.Finish {
 	if w := msg.GetWorld(); w != nil {
 		a.start(toWorld(msg.Attempt, w, a.LocalWorldSize), int(w.TorchPort))
 		return nil
@@ -117,14 +117,14 @@ func (a *agent) handle(msg *gangpb.FromCoordinator) *Result {
 	case gang.Say:
 		a.Say(do.Text)
 	case gang.Reject:
-		return &Result{Code: 1, Report: []string{fmt.Sprintf("the coordinator at %s refused this node: %s", a.endpoint(), do.Why)}}
+		return &gang.Finish{Code: 1, Report: []string{fmt.Sprintf("the coordinator at %s refused this node: %s", a.endpoint(), do.Why)}}
 	case gang.Finish:
 		if do.Code == 0 {
 			a.leave()
 		} else {
 			a.stop(syscall.SIGKILL, 0) // nothing, but for ranks that the coordinator gave up on
 		}
-		return &Result{Code: do.Code, Report: do.Report}
+		return &do
 	}
 	return nil
 }
@@ -204,9 +204,9 @@ func (a *agent) leave() {
 }
 
 // lost follows the loss of the coordinator: without it the ranks must not go on.
-func (a *agent) lost(err error) Result {
+func (a *agent) lost(err error) gang.Finish {
 	if !a.heard {
-		return Result{Code: 1, Report: []string{notOctet(a.endpoint(), err).Error()}}
+		return gang.Finish{Code: 1, Report: []string{notOctet(a.endpoint(), err).Error()}}
 	}
 	ran := a.group != nil
 	a.stop(syscall.SIGTERM, min(lostGrace, a.ShutdownTimeout))
@@ -214,7 +214,7 @@ func (a *agent) lost(err error) Result {
 	if ran {
 		text += "; the ranks of this host were stopped"
 	}
-	return Result{Code: 1, Report: []string{text}}
+	return gang.Finish{Code: 1, Report: []string{text}}
 }
 
 // send tells the coordinator what has happened here. It ignores errors: those of the

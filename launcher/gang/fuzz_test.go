@@ -69,11 +69,11 @@ func FuzzGang(f *testing.F) {
 			case 0:
 				step(Join{Node: node, NodeRank: n%4 - 1, LocalWorldSize: n % 3, First: n == 0})
 			case 1:
-				says(node, Started{Node: node, Attempt: g.Attempt()})
+				says(node, Started{Node: node, Attempt: g.attempt})
 			case 2:
-				says(node, Stopped{Node: node, Attempt: g.Attempt()})
+				says(node, Stopped{Node: node, Attempt: g.attempt})
 			case 3:
-				says(node, Exited{Node: node, Attempt: g.Attempt(), Exit: Exit{Rank: n / 3, At: now}})
+				says(node, Exited{Node: node, Attempt: g.attempt, Exit: Exit{Rank: n / 3, At: now}})
 			case 4:
 				says(node, Exited{Node: node, Attempt: n & 1, Exit: Exit{Rank: n - 2, Code: n, At: now, Killed: n&2 != 0, Victim: n&4 != 0, Frozen: n&8 != 0}})
 			case 5:

@@ -98,9 +98,6 @@ func New(cfg Config, now time.Time) *Gang {
 // State returns the gang's state.
 func (g *Gang) State() State { return g.state }
 
-// Attempt returns how many attempts there were before this one.
-func (g *Gang) Attempt() int { return g.attempt }
-
 // Step takes an event that happened at now and returns what is to be done.
 // Events of other attempts, of nodes that have not joined, and such as cannot be
 // true change nothing, whatever the shell let through.

@@ -50,7 +50,7 @@ func TestScenarios(t *testing.T) {
 }
 
 func (h *harness) state() string {
-	s := fmt.Sprintf("%v attempt %d at %v", h.g.State(), h.g.Attempt(), h.now)
+	s := fmt.Sprintf("%v attempt %d at %v", h.g.State(), h.g.attempt, h.now)
 	if d := h.g.Deadline(); !d.IsZero() {
 		s += fmt.Sprintf(", deadline %v", d.Sub(start))
 	}
@@ -59,7 +59,7 @@ func (h *harness) state() string {
 
 func (h *harness) event(t *testing.T, pos string, words []string) Event {
 	t.Helper()
-	vals := map[string]string{"rank": "-1", "attempt": fmt.Sprint(h.g.Attempt()), "nproc": "1"}
+	vals := map[string]string{"rank": "-1", "attempt": fmt.Sprint(h.g.attempt), "nproc": "1"}
 	for _, w := range words[1:] {
 		k, v, _ := strings.Cut(w, "=")
 		vals[k] = v

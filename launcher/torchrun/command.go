@@ -32,12 +32,9 @@ func (f *Flags) Command() ([]string, error) {
 // --log-dir, their error files go to scratch, a folder of this run, and logs into
 // one that stays.
 func (f *Flags) Logs(o agent.Options, scratch string) (logs workers.Logs, err error) {
-	logs = workers.Logs{Prefix: f.linePrefix, ConsoleFilter: f.ranksFilter, StdoutFilters: f.stdoutFilters, StderrFilters: f.stderrFilters,
-		Redirects: f.redirects, Tee: f.tee}
-	if logs.Hostname, err = os.Hostname(); err != nil {
-		return logs, err
-	}
-	files := f.redirects.Any() || f.tee.Any() || len(f.stdoutFilters)+len(f.stderrFilters) > 0
+	logs = f.logs
+	streams := logs.Redirects.Any() || logs.Tee.Any()
+	files := streams || len(logs.StdoutFilters)+len(logs.StderrFilters) > 0
 	name := strings.ReplaceAll(o.RunID, string(filepath.Separator), "_") + "_*"
 	switch {
 	case f.logDir == os.DevNull:
@@ -54,7 +51,7 @@ func (f *Flags) Logs(o agent.Options, scratch string) (logs workers.Logs, err er
 		}
 		return logs, err
 	}
-	if !f.redirects.Any() && !f.tee.Any() { // who asks for a directory wants the output in it
+	if !streams { // who asks for a directory wants the output in it
 		logs.Tee = workers.Streams{All: workers.Stdout | workers.Stderr}
 	}
 	dir, err := filepath.Abs(f.logDir)

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"octet/internal/auth"
 	"octet/launcher/agent"
 	"octet/launcher/gang"
-	"octet/launcher/workers"
 )
 
 // maxCount bounds hosts, and ranks on a host.
@@ -28,13 +28,10 @@ const maxSeconds = 1e9
 //
 // It is for the caller to add Host and Signals, to Job the program and where its
 // output goes, and to Asked what it knows of the program.
-func (f *Flags) Options(say func(text string)) (agent.Options, error) {
-	grace := time.Duration(f.shutdownTimeout * float64(time.Second))
-	o := agent.Options{
-		RunID: f.rdzvID, LocalAddr: f.localAddr, NodeRank: -1, MaxRestarts: f.maxRestarts, ShutdownTimeout: grace, Say: say,
-		Job: workers.Job{Role: f.role, Signals: f.signalsToHandle, Linger: grace},
-	}
-	var err error
+func (f *Flags) Options(say func(text string)) (o agent.Options, err error) {
+	o = f.opts
+	o.Say, o.ShutdownTimeout = say, time.Duration(f.shutdownTimeout*float64(time.Second))
+	o.Job.Linger = o.ShutdownTimeout
 	if o.Nodes, err = f.nodes(); err != nil {
 		return o, err
 	}
@@ -42,8 +39,8 @@ func (f *Flags) Options(say func(text string)) (agent.Options, error) {
 		return o, err
 	}
 	switch {
-	case f.maxRestarts < 0:
-		return o, fmt.Errorf("--max-restarts %d: want 0 or more", f.maxRestarts)
+	case o.MaxRestarts < 0:
+		return o, fmt.Errorf("--max-restarts %d: want 0 or more", o.MaxRestarts)
 	case !(f.shutdownTimeout >= 0 && f.shutdownTimeout <= maxSeconds):
 		return o, fmt.Errorf("--shutdown-timeout %v: want 0 to %.0g seconds", f.shutdownTimeout, maxSeconds)
 	case f.monitorInterval <= 0:
@@ -58,7 +55,7 @@ func (f *Flags) Options(say func(text string)) (agent.Options, error) {
 	}
 	o.JoinTimeout, o.BeatEvery, o.BeatTimeout = conf.joinTimeout, conf.beatEvery, time.Duration(conf.beats)*conf.beatEvery
 	if f.rdzvBackend == "static" && !f.standalone && f.set.Changed("node-rank") && !f.set.Changed("nnodes") {
-		return o, fmt.Errorf("--node-rank %d without --nnodes: this host would be a job of its own", f.nodeRank)
+		return o, fmt.Errorf("--node-rank %d without --nnodes: this host would be a job of its own", o.NodeRank)
 	}
 	if err := f.meet(&o, conf); err != nil {
 		return o, err
@@ -69,10 +66,11 @@ func (f *Flags) Options(say func(text string)) (agent.Options, error) {
 	o.Asked = []gang.Asked{
 		{Key: "--nnodes", Value: strconv.Itoa(o.Nodes)},
 		{Key: "--max-restarts", Value: strconv.Itoa(o.MaxRestarts)},
-		{Key: "--role", Value: f.role},
+		{Key: "--role", Value: o.Job.Role},
 		{Key: "a host is lost after", Value: o.BeatTimeout.String()},
 	}
-	return o, conf.apply(&o)
+	err = conf.apply(&o)
+	return o, err
 }
 
 // meet finds where the hosts meet, and who listens there.
@@ -84,7 +82,7 @@ func (f *Flags) meet(o *agent.Options, conf rdzvConf) error {
 			return fmt.Errorf("--standalone is one host, but --nnodes is %s", f.nnodes)
 		}
 		// A free port, so that two jobs on a host do not meet.
-		o.Addr, o.Coordinator, o.NodeRank = "localhost", agent.Always, 0
+		o.Addr, o.Port, o.Coordinator, o.NodeRank = "localhost", 0, agent.Always, 0
 		if f.standalone || !f.set.Changed("rdzv-id") {
 			o.RunID = rand.Text()
 		}
@@ -98,18 +96,16 @@ func (f *Flags) meet(o *agent.Options, conf rdzvConf) error {
 }
 
 // static: hosts have numbers, host 0 listens.
-func (f *Flags) static(o *agent.Options) error {
-	o.Addr, o.Port, o.NodeRank, o.Coordinator = f.masterAddr, f.masterPort, f.nodeRank, agent.Never
+func (f *Flags) static(o *agent.Options) (err error) {
 	if f.rdzvEndpoint != "" {
-		var err error
 		if o.Addr, o.Port, err = endpoint(f.rdzvEndpoint, 29500); err != nil {
 			return err
 		}
 	}
-	if f.nodeRank < 0 || f.nodeRank >= o.Nodes {
-		return fmt.Errorf("--node-rank %d: with --nnodes %d want 0 to %d", f.nodeRank, o.Nodes, o.Nodes-1)
+	if o.NodeRank < 0 || o.NodeRank >= o.Nodes {
+		return fmt.Errorf("--node-rank %d: with --nnodes %d want 0 to %d", o.NodeRank, o.Nodes, o.Nodes-1)
 	}
-	if f.nodeRank == 0 {
+	if o.NodeRank == 0 {
 		o.Coordinator = agent.Always
 	}
 	if o.Port < 0 || o.Port > 65535 || o.Port == 0 && o.Nodes > 1 {
@@ -120,21 +116,20 @@ func (f *Flags) static(o *agent.Options) error {
 
 // c10d: the host that has the endpoint's address listens, and numbers the others.
 func (f *Flags) c10d(o *agent.Options, conf rdzvConf) (err error) {
+	o.NodeRank = -1
 	if o.Addr, o.Port, err = endpoint(f.rdzvEndpoint, 29400); err != nil {
 		return err
 	}
 	if f.set.Changed("node-rank") {
 		o.Say("--node-rank is ignored: with --rdzv-backend c10d hosts are numbered by address")
 	}
-	o.Coordinator = agent.IfLocal
-	if o.Nodes == 1 {
-		o.Coordinator = agent.Always
-	}
-	if conf.isHost != nil {
+	switch {
+	case conf.isHost != nil && !*conf.isHost:
 		o.Coordinator = agent.Never
-		if *conf.isHost {
-			o.Coordinator = agent.Always
-		}
+	case conf.isHost != nil || o.Nodes == 1:
+		o.Coordinator = agent.Always
+	default:
+		o.Coordinator = agent.IfLocal
 	}
 	return nil
 }
@@ -153,6 +148,36 @@ func endpoint(text string, port int) (string, int, error) {
 	}
 	return host, port, nil
 }
+
+// secret is what the members of the job prove to each other that they know: from
+// a file or OCTET_JOB_TOKEN, or, where all of them come from this process, drawn
+// at random.
+func (f *Flags) secret(o agent.Options, conf rdzvConf) (auth.Secret, error) {
+	if conf.tokenFile != "" {
+		s, err := auth.ReadSecret(conf.tokenFile)
+		if err != nil {
+			err = fmt.Errorf("--rdzv-conf token_file: %w", err)
+		}
+		return s, err
+	}
+	s, err := auth.ParseSecret(f.token)
+	switch {
+	case err != nil:
+		return s, fmt.Errorf("%s: %w", auth.TokenVar, err)
+	case !s.IsZero():
+		return s, nil
+	case o.Nodes == 1:
+		return auth.NewSecret(), nil
+	case !f.insecure && !loopback(o.Addr):
+		return s, fmt.Errorf("--nnodes %d at %s: give every host the same token, so that nobody else can join: in %s or --rdzv-conf token_file=FILE "+
+			"(`openssl rand -hex 32` makes one); or let anyone on the network join, with --insecure", o.Nodes, o.Addr, auth.TokenVar)
+	case f.insecure:
+		o.Say("--insecure: anyone who reaches " + o.Addr + " can join, read and stop this job")
+	}
+	return auth.Public(), nil
+}
+
+func loopback(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }
 
 // nodes reads N or N:N; a range of hosts is elastic, which octet is not yet.
 func (f *Flags) nodes() (int, error) {

@@ -30,9 +30,9 @@ func NewConsole(out, err io.Writer, width func() int, lost *Lost) *Console {
 // clearLine moves to the first column and erases the line.
 const clearLine = "\r\x1b[K"
 
-// Line writes text and the end of a line to stderr (fd 2) or stdout (fd 1), with
+// line writes text and the end of a line to stderr (fd 2) or stdout (fd 1), with
 // one write, so that processes which share the console do not mix lines.
-func (c *Console) Line(fd int, prefix string, text []byte) {
+func (c *Console) line(fd int, prefix string, text []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.buf = c.buf[:0]
@@ -46,8 +46,8 @@ func (c *Console) Line(fd int, prefix string, text []byte) {
 	c.lost.write(c.fd(fd), stdNames[fd-1], c.buf)
 }
 
-// Status shows an unfinished line; on anything but a terminal it shows nothing.
-func (c *Console) Status(fd int, prefix string, text []byte) {
+// showStatus shows an unfinished line; on anything but a terminal it shows nothing.
+func (c *Console) showStatus(fd int, prefix string, text []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.width == nil {

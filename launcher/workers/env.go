@@ -13,9 +13,9 @@ import (
 	"octet/launcher/gang"
 )
 
-// Env returns the environment of a rank: the launcher's own and the variables
+// env returns the environment of a rank: the launcher's own and the variables
 // that torchrun sets, under the same names and with the same meanings.
-func Env(job Job, w gang.World, local int) []string {
+func env(job Job, w gang.World, local int) []string {
 	rank, worldSize := strconv.Itoa(w.FirstRank+local), strconv.Itoa(w.WorldSize)
 	set := [][2]string{
 		{"RANK", rank},

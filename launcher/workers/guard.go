@@ -9,10 +9,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // guard is the launcher's side of the guard process: a pipe on which it says
@@ -88,18 +88,9 @@ func Guard(r io.Reader) {
 
 // killAll kills the chosen processes, this one apart, until none is left.
 func killAll(chosen func(process) bool) {
-	for start := time.Now(); time.Since(start) < abandonAfter; time.Sleep(5 * time.Millisecond) {
-		left := false
-		for _, p := range processes() {
-			if p.state != 'Z' && p.pid != os.Getpid() && chosen(p) {
-				_ = syscall.Kill(p.pid, syscall.SIGKILL)
-				left = true
-			}
-		}
-		if !left {
-			return
-		}
-	}
+	killUntilGone(func() []process {
+		return slices.DeleteFunc(processes(), func(p process) bool { return p.state == 'Z' || p.pid == os.Getpid() || !chosen(p) })
+	})
 }
 
 // marked reports whether a process was started in the run of a folder.

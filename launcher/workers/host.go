@@ -37,7 +37,7 @@ type Job struct {
 	Signals     string      // the list of --signals-to-handle, for the ranks to read
 	Stdin       *os.File    // the launcher's, which ranks share, as torchrun's do; nil: none
 
-	Store      string // address of the store of octet's ranks; empty: they have none
+	Store      string // address of the store of octet's ranks; empty: theirs is PyTorch's
 	MasterAddr string // and of PyTorch's
 	MasterPort int
 
@@ -154,7 +154,7 @@ func (g *Group) startWorker(job Job, w gang.World, local int) (*worker, error) {
 	}
 	cmd := exec.Command(job.Argv[0])
 	cmd.Args = expand(job.Argv, local)
-	cmd.Env = append(Env(job, w, local), runDirVar+"="+g.host.Dir())
+	cmd.Env = append(env(job, w, local), runDirVar+"="+g.host.Dir())
 	cmd.Stdout, cmd.Stderr = theirs[0], theirs[1]
 	if job.Stdin != nil {
 		cmd.Stdin = job.Stdin

@@ -67,7 +67,7 @@ func (s *sink) split(buf []byte) []byte {
 		} else if len(text) > 0 {
 			s.status = append(s.status[:0], text...)
 			if s.console != nil {
-				s.console.Status(s.fd, s.prefix, text)
+				s.console.showStatus(s.fd, s.prefix, text)
 			}
 		}
 		rest = rest[i+1:]
@@ -82,11 +82,11 @@ func (s *sink) line(text []byte) {
 			text = s.status
 		}
 		if s.console != nil {
-			s.console.Status(s.fd, "", nil)
+			s.console.showStatus(s.fd, "", nil)
 		}
 	}
 	if s.console != nil {
-		s.console.Line(s.fd, s.prefix, text)
+		s.console.line(s.fd, s.prefix, text)
 	}
 	if s.tail != nil {
 		s.tail.add(strings.ToValidUTF8(string(text), "?"))

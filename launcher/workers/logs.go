@@ -55,8 +55,8 @@ func ParseStreams(text string) (Streams, error) {
 	return s, nil
 }
 
-// Of returns the streams chosen for a local rank.
-func (s Streams) Of(local int) Std {
+// of returns the streams chosen for a local rank.
+func (s Streams) of(local int) Std {
 	if std, ok := s.Local[local]; ok {
 		return std
 	}
@@ -73,7 +73,6 @@ type Logs struct {
 	Tee       Streams // to the file and the console
 
 	Prefix        string       // template of a line's mark on the console, as DefaultPrefix
-	Hostname      string       // for ${hostname} in it
 	ConsoleFilter map[int]bool // local ranks that the console shows; nil: all
 
 	// Lines with one of these words also go to attempt_<n>/filtered_stdout.log
@@ -93,8 +92,9 @@ type prefixNames struct {
 }
 
 func (l Logs) prefix(n prefixNames) string {
+	hostname, _ := os.Hostname()
 	return strings.NewReplacer("${role_name}", n.role, "${local_rank}", strconv.Itoa(n.local),
-		"${rank}", strconv.Itoa(n.rank), "${hostname}", l.Hostname).Replace(l.Prefix)
+		"${rank}", strconv.Itoa(n.rank), "${hostname}", hostname).Replace(l.Prefix)
 }
 
 // MarkWidth is how many columns of rank 0's lines are their mark.
@@ -152,7 +152,7 @@ var stdNames = [2]string{"stdout", "stderr"}
 // sinks makes the two sinks of a rank.
 func (l Logs) sinks(files *logFiles, attempt int, names prefixNames, console *Console) ([2]*sink, error) {
 	var sinks [2]*sink
-	tee, redirect := l.Tee.Of(names.local), l.Redirects.Of(names.local)
+	tee, redirect := l.Tee.of(names.local), l.Redirects.of(names.local)
 	dir := filepath.Join(l.attemptDir(attempt), strconv.Itoa(names.local))
 	if l.Dir != "" {
 		if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -25,8 +25,13 @@ const abandonAfter = 3 * time.Second
 // returns when none is left. With reap, it also waits for our children: after the
 // ranks, orphans that were given to us.
 func killDescendants(spare int, reap bool) {
+	killUntilGone(func() []process { return living(spare, reap) })
+}
+
+// killUntilGone kills what find finds until that is nothing.
+func killUntilGone(find func() []process) {
 	for start := time.Now(); time.Since(start) < abandonAfter; time.Sleep(2 * time.Millisecond) {
-		left := living(spare, reap)
+		left := find()
 		for _, p := range left {
 			_ = syscall.Kill(p.pid, syscall.SIGKILL)
 		}

@@ -79,10 +79,10 @@ func TestWholeLines(t *testing.T) {
 func TestStatusLine(t *testing.T) {
 	var out bytes.Buffer
 	c := NewConsole(&out, &out, func() int { return 12 }, nil)
-	c.Status(2, "[0]:", []byte("10% ▓▓▓▓▓▓"))
-	c.Line(1, "[1]:", []byte("hello"))
-	c.Status(2, "[0]:", nil)
-	c.Line(1, "[1]:", []byte("end"))
+	c.showStatus(2, "[0]:", []byte("10% ▓▓▓▓▓▓"))
+	c.line(1, "[1]:", []byte("hello"))
+	c.showStatus(2, "[0]:", nil)
+	c.line(1, "[1]:", []byte("end"))
 	const clear = "\r\x1b[K"
 	want := clear + "[0]:10% ▓▓▓" + clear + "[1]:hello\n[0]:10% ▓▓▓" + clear + "[1]:end\n"
 	if out.String() != want {
@@ -147,7 +147,7 @@ func TestParseStreams(t *testing.T) {
 		if (err != nil) != tt.bad {
 			t.Errorf("%q: error %v", tt.text, err)
 		}
-		if got := [3]Std{s.Of(0), s.Of(1), s.Of(2)}; err == nil && got != tt.of {
+		if got := [3]Std{s.of(0), s.of(1), s.of(2)}; err == nil && got != tt.of {
 			t.Errorf("%q: got %v, want %v", tt.text, got, tt.of)
 		}
 	}

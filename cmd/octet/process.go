@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build unix
-
 package main
 
 import (
@@ -9,7 +7,30 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+
+	"golang.org/x/term"
+
+	"octet/launcher/workers"
 )
+
+// terminalVar tells octet's own ranks that the console is a terminal, and how many
+// columns a line of rank 0 has there.
+const terminalVar = "OCTET_TERMINAL"
+
+// newConsole returns the console of the ranks, and its columns if it is a terminal.
+func newConsole(lost *workers.Lost) (*workers.Console, int) {
+	if !term.IsTerminal(int(os.Stdout.Fd())) || !term.IsTerminal(int(os.Stderr.Fd())) {
+		return workers.NewConsole(os.Stdout, os.Stderr, nil, lost), 0
+	}
+	width := func() int {
+		w, _, err := term.GetSize(int(os.Stderr.Fd()))
+		if err != nil || w == 0 { // a terminal that does not tell
+			return 80
+		}
+		return w
+	}
+	return workers.NewConsole(os.Stdout, os.Stderr, width, lost), width()
+}
 
 // limitIsAnError makes a file that would grow beyond the process's limit an error
 // of the write, as on a full disk, where it would be the end of the process.
