@@ -3,31 +3,9 @@
 package main
 
 import (
-	"bytes"
 	"strings"
 	"testing"
-
-	"octet/backend"
 )
-
-func TestBenchMatMulHasARowPerProductAndType(t *testing.T) {
-	var out bytes.Buffer
-	if err := benchMatMul(t.Context(), &out, backend.Options{Threads: 1}, [][3]int{{48, 32, 64}}, 1); err != nil {
-		t.Fatal(err)
-	}
-	for _, product := range []string{"output", "grad_input", "grad_weight"} {
-		for _, typ := range benchTypes {
-			found := false
-			for line := range strings.Lines(out.String()) {
-				f := strings.Fields(line)
-				found = found || len(f) == 8 && f[3] == product && f[4] == typ.name
-			}
-			if !found {
-				t.Errorf("no row for %s, %s in\n%s", product, typ.name, &out)
-			}
-		}
-	}
-}
 
 func TestBenchNamesTheMistake(t *testing.T) {
 	for _, tt := range []struct {
