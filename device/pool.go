@@ -21,7 +21,6 @@ type Pool struct {
 	free    map[int][]tensor.Buffer
 	live    int // bytes handed out
 	peak    int
-	held    int               // bytes taken from the device
 	scopes  [][]tensor.Buffer // what each open scope has handed out, the innermost last
 	lasting *Pool
 }
@@ -59,7 +58,6 @@ func (p *Pool) New(t dtype.Type, shape ...int) *tensor.Tensor {
 		if buf, err = p.dev.Alloc(class); err != nil {
 			panic(fmt.Sprintf("device: %s: %d bytes for %v%v, %d in use: %v", p.dev.Name(), class, t, shape, p.live, err))
 		}
-		p.held += class
 	}
 	if open := len(p.scopes); open > 0 {
 		p.scopes[open-1] = append(p.scopes[open-1], buf)

@@ -4,27 +4,8 @@ package dtype
 
 import "math"
 
-// E4M3 and E5M2 are 8-bit floats as OCP and arXiv 2209.05433 define them: E4M3
-// has no infinities, E5M2 follows IEEE 754.
-type (
-	E4M3 uint8
-	E5M2 uint8
-)
-
-// ToE4M3 encodes f with saturation at ±448.
-func ToE4M3(f float32) E4M3 { return E4M3(E4M3FN.Encode(f)) }
-
-// ToE5M2 encodes f with saturation at ±57344.
-func ToE5M2(f float32) E5M2 { return E5M2(E5M2FN.Encode(f)) }
-
-// Float32 widens exactly.
-func (v E4M3) Float32() float32 { return E4M3FN.Decode(byte(v)) }
-
-// Float32 widens exactly.
-func (v E5M2) Float32() float32 { return E5M2FN.Decode(byte(v)) }
-
-// Format is the arithmetic of one 8-bit float: sign, exponent with Bias,
-// ManBits of mantissa.
+// Format is the arithmetic of one 8-bit float, as OCP (FN, E5M2) and
+// arXiv 2206.02915 (FNUZ) define them: sign, exponent with Bias, ManBits of mantissa.
 type Format struct {
 	Name    string
 	Bias    int
@@ -34,10 +15,11 @@ type Format struct {
 	IEEE    bool    // the top exponent holds infinities and NaN
 }
 
-// The four formats. E5M2FN is the IEEE-like e5m2.
+// The four formats, by their names in PyTorch: FN has no infinities, and UZ no
+// -0 either; E5M2 follows IEEE 754.
 var (
 	E4M3FN   = Format{Name: "e4m3fn", Bias: 7, ManBits: 3, Max: 448}
-	E5M2FN   = Format{Name: "e5m2", Bias: 15, ManBits: 2, Max: 57344, IEEE: true}
+	E5M2     = Format{Name: "e5m2", Bias: 15, ManBits: 2, Max: 57344, IEEE: true}
 	E4M3FNUZ = Format{Name: "e4m3fnuz", Bias: 8, ManBits: 3, Max: 240, UZ: true}
 	E5M2FNUZ = Format{Name: "e5m2fnuz", Bias: 16, ManBits: 2, Max: 57344, UZ: true}
 )

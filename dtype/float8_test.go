@@ -14,7 +14,7 @@ import (
 	"octet/dtype"
 )
 
-var formats = []dtype.Format{dtype.E4M3FN, dtype.E5M2FN, dtype.E4M3FNUZ, dtype.E5M2FNUZ}
+var formats = []dtype.Format{dtype.E4M3FN, dtype.E5M2, dtype.E4M3FNUZ, dtype.E5M2FNUZ}
 
 // canonical makes every NaN code the format's own.
 func canonical(f dtype.Format, code byte) byte {
@@ -31,7 +31,7 @@ func TestEncodeTable(t *testing.T) {
 		codes  string
 	}{
 		{dtype.E4M3FN, "008038b82a383a585a7e7e0100010801fe7f"},
-		{dtype.E5M2FN, "00803cbc353c3d4c4d5f7b1814162414fb7f"},
+		{dtype.E5M2, "00803cbc353c3d4c4d5f7b1814162414fb7f"},
 		{dtype.E4M3FNUZ, "000040c032404260627f7f0201021001ff80"},
 		{dtype.E5M2FNUZ, "000040c03940415051637f1c181a2818ff80"},
 	} {
@@ -79,7 +79,7 @@ func TestScaleHashesOfAllBF16(t *testing.T) {
 		plain, pow2 string
 	}{
 		{dtype.E4M3FN, "9cdc5b3ee4b6b58cf5894372156b644557d813faae14d3fd730e5cc0799b3c79", "9149c49d9798f79c6227633982f32f6f37f95713bac69abbfe162985fc4de1e0"},
-		{dtype.E5M2FN, "57fd0d29c9303d4d39ca45ab153defbdb3577fa1bad24e9cbb840a25aa5d31c9", "ac79aafb68b52b38f89295d015aa2da0b2ccb1805663d7d70959ec732bd1c244"},
+		{dtype.E5M2, "57fd0d29c9303d4d39ca45ab153defbdb3577fa1bad24e9cbb840a25aa5d31c9", "ac79aafb68b52b38f89295d015aa2da0b2ccb1805663d7d70959ec732bd1c244"},
 		{dtype.E4M3FNUZ, "f9091c83f7f79b1faac02bbafdf58fb55a0da296560b7992e7d8fc790b24575e", "f36b2ca478008f06d9692c0d975a51dd7a73cd6d9bf07aa81740196021b34c62"},
 	} {
 		for pow2, want := range map[bool]string{false: c.plain, true: c.pow2} {
@@ -107,7 +107,7 @@ func TestScaleSpecials(t *testing.T) {
 			format dtype.Format
 			pow2   bool
 			scale  float64
-		}{{dtype.E4M3FN, false, c.e4m3}, {dtype.E4M3FN, true, c.e4m3pow2}, {dtype.E5M2FN, false, c.e5m2}, {dtype.E5M2FN, true, c.e5m2pow2}} {
+		}{{dtype.E4M3FN, false, c.e4m3}, {dtype.E4M3FN, true, c.e4m3pow2}, {dtype.E5M2, false, c.e5m2}, {dtype.E5M2, true, c.e5m2pow2}} {
 			if got := want.format.Scale(float32(c.amax), want.pow2); got != float32(want.scale) {
 				t.Errorf("%s scale of %v, power of two %v: %v, want %v", want.format.Name, c.amax, want.pow2, got, want.scale)
 			}

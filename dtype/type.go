@@ -5,9 +5,9 @@
 // (with their FNUZ variants). Every conversion to a narrow type rounds to
 // nearest, ties to even; conversions to 8 bits saturate.
 //
-// Use Type where the type is data (a tensor's element type), the value types
-// BF16, E4M3, E5M2 where it is known, and Format for the arithmetic of an
-// 8-bit format (limits, encode, decode):
+// Use Type where the type is data (a tensor's element type), BF16 for a value of
+// that type, and Format for the arithmetic of an 8-bit format (limits, encode,
+// decode):
 //
 //	b := dtype.ToBF16(3.14159)          // 0x4049
 //	f := b.Float32()                    // 3.140625
@@ -70,7 +70,7 @@ func (t Type) Format() Format {
 	case Float8E4M3:
 		return E4M3FN
 	case Float8E5M2:
-		return E5M2FN
+		return E5M2
 	}
 	panic("dtype: " + t.String() + " is not an 8-bit float")
 }

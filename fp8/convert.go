@@ -40,22 +40,22 @@ func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleF
 	if err != nil {
 		return m, err
 	}
-	var layers []Layer
+	var linears []NamedLinear
 	var errs []error
-	for _, l := range Layers(m) {
+	for _, l := range Linears(m) {
 		if filter(l.Linear, l.FQN) {
-			layers = append(layers, l)
+			linears = append(linears, l)
 			errs = append(errs, l.check())
 		}
 	}
-	if len(layers) == 0 {
+	if len(linears) == 0 {
 		return m, errors.New("float8: every linear layer is filtered out: remove the converter, or the entries of quantize.linear.float8.filter_fqns that exclude all")
 	}
 	if err := errors.Join(errs...); err != nil {
 		return m, err
 	}
 	all := &scales{}
-	for _, l := range layers {
+	for _, l := range linears {
 		k := &site{recipe: &recipe, weight: l.Linear.Weight}
 		l.Linear.Caster = k
 		if _, travels := k.weight.Wire.(*Wire); cfg.EnableFsdpFloat8AllGather && !travels { // a weight of two layers travels once
@@ -66,26 +66,26 @@ func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleF
 	return m, nil
 }
 
-// Layer is a Linear and its fully qualified name.
-type Layer struct {
+// NamedLinear is a Linear and its fully qualified name.
+type NamedLinear struct {
 	FQN    string
 	Linear *nn.Linear
 }
 
-// Layers lists the Linears below m.
-func Layers(m nn.Module) []Layer {
-	var layers []Layer
+// Linears lists the Linears below m.
+func Linears(m nn.Module) []NamedLinear {
+	var linears []NamedLinear
 	// Nothing is replaced, so the walk cannot fail.
 	_ = nn.Walk(&m, func(fqn string, m nn.Module) (nn.Module, error) {
 		if l, ok := nn.Base(m).(*nn.Linear); ok {
-			layers = append(layers, Layer{fqn, l})
+			linears = append(linears, NamedLinear{fqn, l})
 		}
 		return m, nil
 	})
-	return layers
+	return linears
 }
 
-func (l Layer) check() error {
+func (l NamedLinear) check() error {
 	for i, side := range []string{"out_features", "in_features"} {
 		if n := l.Linear.Weight.Shape[i]; n%alignment != 0 {
 			return fmt.Errorf("%s: %s %d is not a multiple of %d (float8 matmul); add %q to quantize.linear.float8.filter_fqns or change the model's sizes",
@@ -108,7 +108,7 @@ func shortName(fqn string) string {
 // Report is the table of Linears: name, shape [out, in], and how each computes.
 func Report(m nn.Module) string {
 	var b strings.Builder
-	for _, l := range Layers(m) {
+	for _, l := range Linears(m) {
 		fmt.Fprintf(&b, "%-32s %-14s %v\n", l.FQN, fmt.Sprint(l.Linear.Weight.Shape), l.Linear.Caster)
 	}
 	return b.String()

@@ -22,7 +22,7 @@ var args = llama.Args{Dim: 32, Layers: 2, Heads: 4, KVHeads: 1, Vocab: 50, FFNHi
 func isFloat8(l *nn.Linear) bool { return l.Caster != nn.HighPrecision{} }
 
 func converted(m nn.Module) (names []string) {
-	for _, l := range fp8.Layers(m) {
+	for _, l := range fp8.Linears(m) {
 		if isFloat8(l.Linear) {
 			names = append(names, l.FQN)
 		}
@@ -32,7 +32,7 @@ func converted(m nn.Module) (names []string) {
 
 func TestConversionTakesWhatPassesTheFilter(t *testing.T) {
 	m := llama.New(args, 8)
-	weight := fp8.Layers(m)[0].Linear.Weight
+	weight := fp8.Linears(m)[0].Linear.Weight
 	cfg := fp8.DefaultConfig()
 	cfg.EnableFsdpFloat8AllGather = true
 	got, err := fp8.ConvertToFloat8Training(m, cfg, fp8.FilterFQNs("output", "attention.wk", "wv", ""))
@@ -47,7 +47,7 @@ func TestConversionTakesWhatPassesTheFilter(t *testing.T) {
 	if names := strings.Join(converted(m), " "); names != want {
 		t.Errorf("converted %s, want %s", names, want)
 	}
-	layers := fp8.Layers(m)
+	layers := fp8.Linears(m)
 	if layers[0].Linear.Weight != weight || weight.Wire == nil || weight.Wire.Sends([]int{1})[0].Type != dtype.Float8E4M3 {
 		t.Error("the weight is another one, or does not travel as float8")
 	}

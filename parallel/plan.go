@@ -75,7 +75,7 @@ func (p Plan) Convert(root *nn.Module) error {
 func (f Float8) checkSkip(root nn.Module) error {
 	var errs []error
 	for _, s := range f.Skip {
-		if !slices.ContainsFunc(fp8.Layers(root), func(l fp8.Layer) bool { return strings.Contains(l.FQN, s) }) {
+		if !slices.ContainsFunc(fp8.Linears(root), func(l fp8.NamedLinear) bool { return strings.Contains(l.FQN, s) }) {
 			errs = append(errs, fmt.Errorf("quantize.linear.float8.filter_fqns: %q is part of no linear layer's name", s))
 		}
 	}

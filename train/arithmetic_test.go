@@ -74,7 +74,7 @@ func configured(change func(*fp8.Float8LinearConfig)) func(nn.Module) error {
 // casters wraps the Caster of every Linear but the last.
 func casters(wrap func(nn.Caster) nn.Caster) func(nn.Module) error {
 	return func(m nn.Module) error {
-		for _, l := range fp8.Layers(m) {
+		for _, l := range fp8.Linears(m) {
 			if !strings.Contains(l.FQN, "output") {
 				l.Linear.Caster = wrap(l.Linear.Caster)
 			}

@@ -46,7 +46,7 @@ struct codes {
 		return func(f float32) uint16 { return toFP16(f * scale) }
 	}
 	bf16 := func(f float32) uint16 { return uint16(dtype.ToBF16(f)) }
-	formats := []dtype.Format{dtype.E4M3FN, dtype.E5M2FN}
+	formats := []dtype.Format{dtype.E4M3FN, dtype.E5M2}
 	for _, t := range []struct {
 		name    string
 		convert []func(float32) uint16
