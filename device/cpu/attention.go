@@ -40,7 +40,7 @@ func (s *Stream) Attention(o, lse, q, k, v, qpos, kpos *tensor.Tensor) {
 	shape := checkAttention("Attention(o, lse float32 [B,H,Sq], q [B,Sq,H,hd], k, v [B,Sk,KV,hd], qpos int32 [Sq], kpos int32 [Sk])",
 		lse, qpos, kpos, []*tensor.Tensor{q, o}, []*tensor.Tensor{k, v})
 	s.Call("attention", func() error {
-		a := &attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse), seen: scratchIn[int32](s, 1, shape.sq)}
+		a := &attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse), seen: scratchOf[int32](s, slotSeen, shape.sq)}
 		if err := countSeen(a.seen, qpos, kpos, shape.sk); err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func (s *Stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tens
 		lse, qpos, kpos, []*tensor.Tensor{q, o, do, dq}, []*tensor.Tensor{k, v, dk, dv})
 	s.Call("attention gradient", func() error {
 		a := &attentionGrad{
-			attention: attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse), seen: scratchIn[int32](s, 1, shape.sq)},
+			attention: attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse), seen: scratchOf[int32](s, slotSeen, shape.sq)},
 			dq:        vecOf(dq), dk: vecOf(dk), dv: vecOf(dv), do: vecOf(do),
 		}
 		if err := countSeen(a.seen, qpos, kpos, shape.sk); err != nil {
@@ -103,7 +103,7 @@ func checkAscends(of string, pos *tensor.Tensor) error {
 // and its gradient is summed in one order.
 func (s *Stream) eachKeyHead(a attnShape, copies int, f func(b, kv int, mem []float32)) {
 	size := copies * count(a.sk, attnTile) * attnTile * count(a.hd, attnPad) * attnPad
-	all := scratchOf[float32](s, s.workers.threads*size)
+	all := scratchOf[float32](s, slotPieces, s.workers.threads*size)
 	idle := make(chan []float32, s.workers.threads)
 	for i := range cap(idle) {
 		idle <- all[i*size : (i+1)*size]

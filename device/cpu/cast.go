@@ -51,7 +51,7 @@ func piecesOf(ts []*tensor.Tensor) []tensorPiece {
 // amax works on the bits of the absolute values: their integer order is the
 // numeric order, and NaN is above infinity.
 func (s *Stream) amax(dst []uint32, list []tensorPiece) {
-	found := scratchOf[uint32](s, len(list))
+	found := scratchOf[uint32](s, slotPieces, len(list))
 	s.workers.run(len(list), func(i int) { found[i] = s.dev.table.amax(list[i].x) })
 	clear(dst)
 	for i, p := range list {

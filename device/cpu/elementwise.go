@@ -87,7 +87,7 @@ const maxChunks = 32
 func (s *Stream) sumChunks(dst []float32, rows int, f func(partial []float32, lo, hi int)) {
 	size := max(16, count(rows, maxChunks))
 	n, cols := count(rows, size), len(dst)
-	partials := scratchOf[float32](s, n*cols)
+	partials := scratchOf[float32](s, slotPieces, n*cols)
 	s.pieces(rows, size, func(lo, hi int) {
 		i := lo / size
 		f(partials[i*cols:(i+1)*cols], lo, hi)

@@ -28,7 +28,7 @@ func (s *Stream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor) {
 		if err := checkTargets(target, vocab); err != nil {
 			return err
 		}
-		all := scratchOf[lossRow](s, rows)
+		all := scratchOf[lossRow](s, slotPieces, rows)
 		s.pieces(rows, rowsPerPiece(vocab), func(lo, hi int) {
 			s.dev.table.crossEntropy(all[lo:hi], x.part(lo*vocab, hi*vocab), target[lo:hi], by)
 		})
@@ -48,7 +48,7 @@ func (s *Stream) CrossEntropyStats(most, sum, target, logits, targets *tensor.Te
 		if err := checkTargets(labels, vocab); err != nil {
 			return err
 		}
-		all := scratchOf[lossRow](s, rows)
+		all := scratchOf[lossRow](s, slotPieces, rows)
 		s.pieces(rows, rowsPerPiece(width), func(lo, hi int) {
 			s.dev.table.lossStats(all[lo:hi], x.part(lo*width, hi*width), labels[lo:hi], offset)
 		})
@@ -77,7 +77,7 @@ func (s *Stream) CrossEntropyGrad(loss, logits, most, sum, target, targets *tens
 		logits, targets, []*tensor.Tensor{most, sum, target}, loss, scale)
 	s.do(func() {
 		x, labels, by := vecOf(logits), i32s(targets), f32s(scale)[0]
-		all := scratchOf[lossRow](s, rows)
+		all := scratchOf[lossRow](s, slotPieces, rows)
 		for t := range all {
 			all[t] = lossRow{max: f32s(most)[t], sum: float64(f32s(sum)[t]), target: f32s(target)[t]}
 		}

@@ -15,7 +15,6 @@
 #include "matmul.h"
 
 static int64_t min(int64_t x, int64_t y) { return x < y ? x : y; }
-static int64_t size_of(int32_t type) { return type == F32 ? 4 : type == BF16 ? 2 : 1; }
 
 // Assembly, because gcc takes a function of __builtin_prefetch alone for one
 // without effects and drops the call.
@@ -25,7 +24,8 @@ static inline void prefetch_to_write(const void *p) { __asm__ volatile("prefetch
 // Memory to ask for: a number of rows of cache lines, ld bytes apart.
 struct ahead {
 	const char *row;
-	int64_t ld, rows, lines, line;
+	int64_t ld, rows, lines; // of a row
+	int64_t line;            // the next
 };
 
 // What the strip of op(a) at lane0 will be packed from.
@@ -34,8 +34,8 @@ static struct ahead strip_ahead(const struct matmul_source *s, int64_t lane0, in
 	const int64_t size = size_of(s->type), ld = s->ld * size;
 	const char *data = s->data;
 	if (s->k_contiguous)
-		return (struct ahead){data + lane0 * ld + k0 * size, ld, lanes, (n * size + 63) / 64, 0};
-	return (struct ahead){data + k0 * ld + lane0 * size, ld, n, 1, 0};
+		return (struct ahead){.row = data + lane0 * ld + k0 * size, .ld = ld, .rows = lanes, .lines = (n * size + 63) / 64};
+	return (struct ahead){.row = data + k0 * ld + lane0 * size, .ld = ld, .rows = n, .lines = 1};
 }
 
 // Asks for some lines more. The processor drops requests that come too many at
@@ -61,7 +61,7 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 
 	const int64_t k = p->a.k, block_k = (int64_t)TILE_STEPS * u->k_per_word;
 	const int block = u->mr * u->nr;
-	const struct strides by = p->a.k_contiguous ? (struct strides){TILE_STEPS, 1} : (struct strides){1, STRIP};
+	const struct strides by = p->a.k_contiguous ? (struct strides){.row = TILE_STEPS, .step = 1} : (struct strides){.row = 1, .step = STRIP};
 	const int64_t kernels = (cols + u->nr - 1) / u->nr * (u->a_lanes / u->mr); // of a strip of op(a)
 	const float bias = u->bias(p->a.type) * u->bias(p->b.type);
 

@@ -150,9 +150,6 @@ const (
 // tile, the last rows of which may be padding.
 const workspaceBytes = 4 * (rowAlign*tileSteps + tileCols*tileSteps + (tileRows+rowAlign)*tileCols)
 
-// workspaceSlot is the stream's scratch slot of MatMul.
-const workspaceSlot = 7
-
 type tile struct{ row, rows, col, cols int }
 
 // grid cuts dst into equal tiles, more of them for more threads.
@@ -185,7 +182,7 @@ func (p *product) run(s *Stream) {
 	threads := s.workers.threads
 	g := newGrid(p.m, p.n, threads)
 	threads = min(threads, g.tiles())
-	memory := s.scratch.get(workspaceSlot, s.workers.threads*workspaceBytes).mem
+	memory := s.scratch.get(slotTiles, s.workers.threads*workspaceBytes).mem
 	if threads == 1 { // without the closure
 		for i := range g.tiles() {
 			p.tile(g.tile(i), memory[:workspaceBytes])

@@ -5,10 +5,7 @@
 #ifndef OCTET_MATMUL_H
 #define OCTET_MATMUL_H
 
-#include <stdint.h>
-
-// Element types, with the values of dtype.Type.
-enum { F32 = 1, BF16 = 2, E4M3 = 3, E5M2 = 4 };
+#include "types.h"
 
 // A matrix seen along its panel axis ("lanes": rows of op(a), columns of
 // op(b)) and along k. One of the two is contiguous; ld elements separate
@@ -29,6 +26,12 @@ static inline float inv_of(const struct matmul_source *s, int64_t lane)
 	return !s->inv ? 1 : s->inv[s->invs ? lane : 0];
 }
 
+// at is element (row, column) of an operand as it lies in memory.
+static inline const void *at(int type, const struct matmul_source *s, int64_t row, int64_t column)
+{
+	return (const char *)s->data + (row * s->ld + column) * size_of(type);
+}
+
 // One product, the same for all its tiles.
 struct matmul {
 	struct matmul_source a, b;
@@ -44,6 +47,9 @@ enum { STRIP = 16 }; // rows of op(a), or words of op(b), side by side in a stri
 struct strides {
 	int64_t row, step;
 };
+
+// Which of the two operands is packed.
+enum side { SIDE_A, SIDE_B };
 
 // How one arithmetic unit multiplies. Operands are packed as strips of 32-bit
 // words. A word holds k_per_word elements of one row of op(a) or column of
@@ -69,6 +75,9 @@ struct matmul_unit {
 	// What undoes the factor that the packing of a type has put in.
 	float (*bias)(int32_t type);
 };
+
+// no_bias is the bias of a unit whose packing keeps every value.
+static inline float no_bias(int32_t type) { return 1; }
 
 const struct matmul_unit *octet_matmul_unit_avx2(void);
 const struct matmul_unit *octet_matmul_unit_avx512(void);

@@ -11,7 +11,18 @@
 
 enum { ROWS = 8, STRIPS = 2 };
 
-AVX512 static void kernel_f32(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block, int add)
+// to[32] = (add ? to : 0) + 32 sums.
+INLINE void put(float *to, __m512 low, __m512 high, int add)
+{
+	if (add) {
+		low = _mm512_add_ps(_mm512_load_ps(to), low);
+		high = _mm512_add_ps(_mm512_load_ps(to + 16), high);
+	}
+	_mm512_store_ps(to, low);
+	_mm512_store_ps(to + 16, high);
+}
+
+static void kernel_f32(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block, int add)
 {
 	const float *b0 = (const float *)b, *b1 = b0 + steps * STRIP;
 	__m512 sum[ROWS][STRIPS];
@@ -25,17 +36,11 @@ AVX512 static void kernel_f32(int64_t steps, const uint32_t *a, struct strides b
 			sum[i][1] = _mm512_fmadd_ps(va, vb1, sum[i][1]);
 		}
 	}
-	UNROLL for (int i = 0; i < ROWS; i++, block += 32) {
-		if (add) {
-			sum[i][0] = _mm512_add_ps(_mm512_load_ps(block), sum[i][0]);
-			sum[i][1] = _mm512_add_ps(_mm512_load_ps(block + 16), sum[i][1]);
-		}
-		_mm512_store_ps(block, sum[i][0]);
-		_mm512_store_ps(block + 16, sum[i][1]);
-	}
+	UNROLL for (int i = 0; i < ROWS; i++)
+		put(block + 32 * i, sum[i][0], sum[i][1], add);
 }
 
-__attribute__((target(AVX512_FEATURES ",avx512bf16")))
+__attribute__((target("avx512bf16")))
 static void kernel_bf16dot(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block, int add)
 {
 	const uint32_t *b0 = b, *b1 = b + steps * STRIP;
@@ -50,14 +55,8 @@ static void kernel_bf16dot(int64_t steps, const uint32_t *a, struct strides by, 
 			sum[i][1] = _mm512_dpbf16_ps(sum[i][1], va, vb1);
 		}
 	}
-	UNROLL for (int i = 0; i < ROWS; i++, block += 32) {
-		if (add) {
-			sum[i][0] = _mm512_add_ps(_mm512_load_ps(block), sum[i][0]);
-			sum[i][1] = _mm512_add_ps(_mm512_load_ps(block + 16), sum[i][1]);
-		}
-		_mm512_store_ps(block, sum[i][0]);
-		_mm512_store_ps(block + 16, sum[i][1]);
-	}
+	UNROLL for (int i = 0; i < ROWS; i++)
+		put(block + 32 * i, sum[i][0], sum[i][1], add);
 }
 
 // Sums fp16 over FP16_CHUNK elements of k, then adds them to f32. A value is at
@@ -65,44 +64,32 @@ static void kernel_bf16dot(int64_t steps, const uint32_t *a, struct strides by, 
 // 50176, in the range of fp16. multiply_add is the instruction or its emulation.
 enum { FP16_CHUNK = 64 };
 
-#define FP16_KERNEL(name, features, multiply_add)                                                               \
-	__attribute__((target(features)))                                                                       \
-	static void name(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block,  \
-			 int add)                                                                               \
-	{                                                                                                       \
-		const uint32_t *b0 = b, *b1 = b + steps * STRIP;                                                \
-		for (int64_t first = 0; first == 0 || first < steps; first += FP16_CHUNK, add = 1) {            \
-			const int64_t end = first + FP16_CHUNK < steps ? first + FP16_CHUNK : steps;            \
-			__m512i sum[ROWS][STRIPS];                                                              \
-			UNROLL for (int i = 0; i < ROWS; i++)                                                   \
-				sum[i][0] = sum[i][1] = _mm512_setzero_si512();                                 \
-			for (int64_t s = first * STRIP; s < end * STRIP; s += STRIP, a += by.step) {            \
-				__m512i vb0 = _mm512_load_si512(b0 + s), vb1 = _mm512_load_si512(b1 + s);       \
-				UNROLL for (int i = 0; i < ROWS; i++) {                                         \
-					__m512i va = _mm512_set1_epi32(a[i * by.row]);                          \
-					sum[i][0] = multiply_add(va, vb0, sum[i][0]);                           \
-					sum[i][1] = multiply_add(va, vb1, sum[i][1]);                           \
-				}                                                                               \
-			}                                                                                       \
-			UNROLL for (int i = 0; i < ROWS * STRIPS; i++)                                          \
-				add_fp16(block + 32 * i, sum[i / STRIPS][i % STRIPS], add);                     \
-		}                                                                                               \
+#define FP16_KERNEL(name, target, multiply_add)                                                                                 \
+	target static void name(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block, int add)  \
+	{                                                                                                                       \
+		const uint32_t *b0 = b, *b1 = b + steps * STRIP;                                                                \
+		for (int64_t first = 0; first == 0 || first < steps; first += FP16_CHUNK, add = 1) {                            \
+			const int64_t end = first + FP16_CHUNK < steps ? first + FP16_CHUNK : steps;                            \
+			__m512i sum[ROWS][STRIPS];                                                                              \
+			UNROLL for (int i = 0; i < ROWS; i++)                                                                   \
+				sum[i][0] = sum[i][1] = _mm512_setzero_si512();                                                 \
+			for (int64_t s = first * STRIP; s < end * STRIP; s += STRIP, a += by.step) {                            \
+				__m512i vb0 = _mm512_load_si512(b0 + s), vb1 = _mm512_load_si512(b1 + s);                       \
+				UNROLL for (int i = 0; i < ROWS; i++) {                                                         \
+					__m512i va = _mm512_set1_epi32(a[i * by.row]);                                          \
+					sum[i][0] = multiply_add(va, vb0, sum[i][0]);                                           \
+					sum[i][1] = multiply_add(va, vb1, sum[i][1]);                                           \
+				}                                                                                               \
+			}                                                                                                       \
+			UNROLL for (int i = 0; i < ROWS * STRIPS; i++) {                                                        \
+				__m512i halves = sum[i / STRIPS][i % STRIPS];                                                   \
+				put(block + 32 * i, low_f32(halves), high_f32(halves), add);                                    \
+			}                                                                                                       \
+		}                                                                                                               \
 	}
 
 INLINE __m512 low_f32(__m512i halves) { return _mm512_cvtph_ps(_mm512_castsi512_si256(halves)); }
 INLINE __m512 high_f32(__m512i halves) { return _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1)); }
-
-// to[32] = (add ? to : 0) + 32 fp16 sums.
-INLINE void add_fp16(float *to, __m512i halves, int add)
-{
-	__m512 low = low_f32(halves), high = high_f32(halves);
-	if (add) {
-		low = _mm512_add_ps(_mm512_load_ps(to), low);
-		high = _mm512_add_ps(_mm512_load_ps(to + 16), high);
-	}
-	_mm512_store_ps(to, low);
-	_mm512_store_ps(to + 16, high);
-}
 
 // The product is exact in f32; the sum is rounded twice, which matters only in
 // rare ties.
@@ -117,19 +104,8 @@ INLINE __m512i emulated_multiply_add(__m512i a, __m512i b, __m512i c)
 
 #define MULTIPLY_ADD_PH(a, b, c) ((__m512i)_mm512_fmadd_ph((__m512h)(a), (__m512h)(b), (__m512h)(c)))
 
-FP16_KERNEL(kernel_fp16, AVX512_FEATURES ",avx512fp16", MULTIPLY_ADD_PH)
-FP16_KERNEL(kernel_fp16_emulated, AVX512_FEATURES, emulated_multiply_add)
-
-// Rounds to nearest even; NaN becomes a quiet NaN. (vcvtneps2bf16 would flush
-// subnormals.)
-INLINE __m256i round_bf16(__m512 v)
-{
-	__m512i u = _mm512_castps_si512(v);
-	__m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-	__m512i r = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
-	r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
-	return _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
-}
+FP16_KERNEL(kernel_fp16, __attribute__((target("avx512fp16"))), MULTIPLY_ADD_PH)
+FP16_KERNEL(kernel_fp16_emulated, , emulated_multiply_add)
 
 // The constants type, accumulate and lanewise (an operand has a scale a lane)
 // keep the branches out of the loops.
@@ -157,7 +133,7 @@ INLINE void finish_as(int type, int accumulate, int lanewise, int nr, const stru
 					__m512i old = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, dst));
 					v = _mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(old, 16)), v);
 				}
-				_mm256_mask_storeu_epi16(dst, m, round_bf16(v));
+				_mm256_mask_storeu_epi16(dst, m, _mm512_cvtepi32_epi16((__m512i)to_bf16(v)));
 			}
 		}
 	}
@@ -181,47 +157,51 @@ INLINE void finish(int nr, const struct matmul *p, int64_t row, int64_t rows, in
 		finish_as(BF16, 1, 0, nr, p, row, rows, col, cols, block, bias);
 }
 
-AVX512 static void finish32(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
-			    const float *block, float bias)
+static void finish32(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols, const float *block, float bias)
 {
 	finish(32, p, row, rows, col, cols, block, bias);
 }
 
-AVX512 static void finish64(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
-			    const float *block, float bias)
+static void finish64(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols, const float *block, float bias)
 {
 	finish(64, p, row, rows, col, cols, block, bias);
 }
-
-static float no_bias(int32_t type) { return 1; }
 
 // fp16_codes hold e4m3 times 2^-4 and e5m2 times 2^-11.
 static float fp16_bias(int32_t type) { return type == E4M3 ? 16 : 2048; }
 
 const struct matmul_unit *octet_matmul_unit_avx512(void)
 {
-	static const struct matmul_unit u = {1, STRIP, STRIP, ROWS, STRIPS * STRIP, octet_pack_a_f32, octet_pack_b_f32, kernel_f32,
-					     finish32, no_bias};
+	static const struct matmul_unit u = {
+		.k_per_word = 1, .a_lanes = STRIP, .b_lanes = STRIP, .mr = ROWS, .nr = STRIPS * STRIP,
+		.pack_a = octet_pack_a_f32, .pack_b = octet_pack_b_f32, .kernel = kernel_f32, .finish = finish32, .bias = no_bias,
+	};
 	return &u;
 }
 
 const struct matmul_unit *octet_matmul_unit_bf16dot(void)
 {
-	static const struct matmul_unit u = {2, STRIP, STRIP, ROWS, STRIPS * STRIP, octet_pack_a_bf16, octet_pack_b_bf16,
-					     kernel_bf16dot, finish32, no_bias};
+	static const struct matmul_unit u = {
+		.k_per_word = 2, .a_lanes = STRIP, .b_lanes = STRIP, .mr = ROWS, .nr = STRIPS * STRIP,
+		.pack_a = octet_pack_a_bf16, .pack_b = octet_pack_b_bf16, .kernel = kernel_bf16dot, .finish = finish32, .bias = no_bias,
+	};
 	return &u;
 }
 
 const struct matmul_unit *octet_matmul_unit_fp16(void)
 {
-	static const struct matmul_unit u = {1, STRIP, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_a_fp16,
-					     octet_pack_b_fp16, kernel_fp16, finish64, fp16_bias};
+	static const struct matmul_unit u = {
+		.k_per_word = 1, .a_lanes = STRIP, .b_lanes = 2 * STRIP, .mr = ROWS, .nr = 2 * STRIPS * STRIP,
+		.pack_a = octet_pack_a_fp16, .pack_b = octet_pack_b_fp16, .kernel = kernel_fp16, .finish = finish64, .bias = fp16_bias,
+	};
 	return &u;
 }
 
 const struct matmul_unit *octet_matmul_unit_fp16_emulated(void)
 {
-	static const struct matmul_unit u = {1, STRIP, 2 * STRIP, ROWS, 2 * STRIPS * STRIP, octet_pack_a_fp16,
-					     octet_pack_b_fp16, kernel_fp16_emulated, finish64, fp16_bias};
+	static const struct matmul_unit u = {
+		.k_per_word = 1, .a_lanes = STRIP, .b_lanes = 2 * STRIP, .mr = ROWS, .nr = 2 * STRIPS * STRIP,
+		.pack_a = octet_pack_a_fp16, .pack_b = octet_pack_b_fp16, .kernel = kernel_fp16_emulated, .finish = finish64, .bias = fp16_bias,
+	};
 	return &u;
 }

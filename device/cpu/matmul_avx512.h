@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// The target of the AVX-512 units, and the packing that they share.
 #ifndef OCTET_MATMUL_AVX512_H
 #define OCTET_MATMUL_AVX512_H
 
-#include <immintrin.h>
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")
+#define W 16
 
 #include "matmul.h"
-
-#define AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi"
-#define AVX512 __attribute__((target(AVX512_FEATURES)))
-#define INLINE static inline __attribute__((always_inline)) AVX512
-#define UNROLL _Pragma("GCC unroll 16") // in full, so that arrays become registers
+#include "vector.h"
 
 typedef void pack_func(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
 

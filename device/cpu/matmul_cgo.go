@@ -5,23 +5,13 @@
 package cpu
 
 /*
-#cgo CFLAGS: -O3 -Wall
 #cgo noescape octet_matmul_tile
 #cgo nocallback octet_matmul_tile
 #include "matmul.h"
 */
 import "C"
 
-import (
-	"unsafe"
-
-	"octet/dtype"
-)
-
-// C's names of the element types are the values of dtype.Type, and the two
-// sides agree on the workspace: an index out of range here says otherwise.
-var _ = [1]struct{}{}[C.F32-dtype.Float32|C.BF16-dtype.BFloat16|C.E4M3-dtype.Float8E4M3|C.E5M2-dtype.Float8E5M2]
-var _ = [1]struct{}{}[C.TILE_ROWS-tileRows|C.TILE_COLS-tileCols|C.TILE_STEPS-tileSteps|C.STRIP-rowAlign|C.WORKSPACE-workspaceBytes]
+import "unsafe"
 
 func (u unit) c() *C.struct_matmul_unit {
 	switch u {

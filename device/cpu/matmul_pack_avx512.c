@@ -66,13 +66,6 @@ INLINE __m512i as_f32(int type, __m512i words)
 	return type == F32 ? words : _mm512_slli_epi32(as_bf16(type, words), 16);
 }
 
-// Element (row, column) of the operand as it lies in memory.
-INLINE const void *at(int type, const struct matmul_source *s, int64_t row, int64_t column)
-{
-	const int size = type == F32 ? 4 : type == BF16 ? 2 : 1;
-	return (const char *)s->data + (row * s->ld + column) * size;
-}
-
 // 16 words along k, of one lane (of two lanes for FP16_LANES).
 INLINE __m512i along_k(enum content content, int type, const struct matmul_source *s, int64_t lane, int64_t k)
 {
@@ -140,8 +133,6 @@ INLINE void transpose(__m512i r[16])
 		r[i] = t[i];
 }
 
-enum side { SIDE_A, SIDE_B };
-
 // Packs one strip. Where k is contiguous, op(a) needs only rows of words, but
 // op(b) a transposition.
 INLINE void pack_as(enum side side, enum content content, int type, uint32_t *strip, const struct matmul_source *s,
@@ -182,7 +173,7 @@ INLINE void pack(enum side side, enum content content, uint32_t *strip, const st
 }
 
 #define PACK(name, side, content)                                                                                  \
-	AVX512 void name(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps) \
+	void name(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps) \
 	{                                                                                                          \
 		pack(side, content, strip, s, lane0, k0, steps);                                                   \
 	}

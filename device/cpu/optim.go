@@ -16,7 +16,7 @@ func (s *Stream) SumSquares(dst *tensor.Tensor, ts []*tensor.Tensor) {
 	must(isF32(dst, 1) && isHP(ts...), "SumSquares(dst float32 [1], tensors of high precision)", append([]*tensor.Tensor{dst}, ts...)...)
 	list := piecesOf(ts)
 	s.do(func() {
-		sums := scratchOf[float64](s, len(list))
+		sums := scratchOf[float64](s, slotPieces, len(list))
 		s.workers.run(len(list), func(i int) { sums[i] = s.dev.table.sumSquares(list[i].x) })
 		var total float64
 		for _, sum := range sums {

@@ -16,7 +16,7 @@ func (s *Stream) RoPE(x, table, pos *tensor.Tensor, inverse bool) {
 	seq, heads, hd := x.Dim(1), x.Dim(2), x.Dim(3)
 	must(isF32(table, table.Dim(0)*hd) && table.Dim(2) == 2 && (pos != nil || table.Dim(0) >= seq) && isPos(pos, seq), want, x, table, pos)
 	s.Call("rope", func() error {
-		v, rows := vecOf(x), scratchOf[int32](s, seq)
+		v, rows := vecOf(x), scratchOf[int32](s, slotPieces, seq)
 		for t := range rows {
 			rows[t] = posAt(pos, t)
 			if p := rows[t]; p < 0 || int(p) >= table.Dim(0) {

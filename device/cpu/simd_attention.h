@@ -71,7 +71,7 @@ struct mask {
 // from t on.
 static struct mask mask_of(const int32_t *seen, long queries, long t, long keys)
 {
-	struct mask m = {queries, keys, seen[0] - t >= up_to(keys, ROWS)};
+	struct mask m = {.queries = queries, .keys = keys, .whole = seen[0] - t >= up_to(keys, ROWS)};
 	for (long c = 0; c < queries; c += STRIP)
 		m.most[c / STRIP] = min_l(max_l(seen[min_l(c + STRIP, queries) - 1] - t, 0), keys);
 	if (m.whole)
@@ -124,7 +124,7 @@ static void mm_keys(float *g, const float *p, const float *b, long hdp, const st
 // width hdp; rows up to TILE are 0.
 static void read_head(float *dst, long hdp, struct vec x, long at, long ld, long n, long hd)
 {
-	long size = x.type == SIMD_F32 ? 4 : 2;
+	long size = size_of(x.type);
 	for (long r = 0; r < n; r++) {
 		// Rows are too far apart for the processor to guess the next.
 		__builtin_prefetch((char *)x.p + (at + (r + AHEAD) * ld) * size);
@@ -143,32 +143,19 @@ static void write_head(struct vec x, long at, long ld, long n, long hd, const fl
 		});
 }
 
-// transpose turns src [rows,cols] into dst [cols,rows], times scale; both sizes
+// transpose_tile turns src [rows,cols] into dst [cols,rows], times scale; both sizes
 // are multiples of 8.
-static void transpose(float *dst, const float *src, long rows, long cols, float scale)
+static void transpose_tile(float *dst, const float *src, long rows, long cols, float scale)
 {
 	__m256 s = _mm256_set1_ps(scale);
 	for (long i = 0; i < rows; i += 8)
 		for (long j = 0; j < cols; j += 8) {
-			__m256 r[8], t[8];
+			__m256 r[8];
 			for (int k = 0; k < 8; k++)
 				r[k] = _mm256_loadu_ps(src + (i + k) * cols + j) * s;
-			// Three interleavings of the upper with the lower half of the
-			// rows, as for bytes in transpose16; lanes are joined last.
-			for (int k = 0; k < 4; k++) {
-				t[2 * k] = _mm256_unpacklo_ps(r[2 * k], r[2 * k + 1]);
-				t[2 * k + 1] = _mm256_unpackhi_ps(r[2 * k], r[2 * k + 1]);
-			}
-			for (int k = 0; k < 8; k += 4) {
-				r[k] = _mm256_shuffle_ps(t[k], t[k + 2], 0x44);
-				r[k + 1] = _mm256_shuffle_ps(t[k], t[k + 2], 0xEE);
-				r[k + 2] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0x44);
-				r[k + 3] = _mm256_shuffle_ps(t[k + 1], t[k + 3], 0xEE);
-			}
-			for (int k = 0; k < 4; k++) {
-				_mm256_storeu_ps(dst + (j + k) * rows + i, _mm256_permute2f128_ps(r[k], r[k + 4], 0x20));
-				_mm256_storeu_ps(dst + (j + k + 4) * rows + i, _mm256_permute2f128_ps(r[k], r[k + 4], 0x31));
-			}
+			transpose8(r);
+			for (int k = 0; k < 8; k++)
+				_mm256_storeu_ps(dst + (j + k) * rows + i, r[k]);
 		}
 }
 
@@ -245,7 +232,7 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
 			const int32_t *seen = a.seen + lo;
 			read_head(q, hdp, a.q, q0, ldq, queries, hd);
-			transpose(qt, q, TILE, hdp, scale);
+			transpose_tile(qt, q, TILE, hdp, scale);
 			memset(out, 0, sizeof out);
 			for (int i = 0; i < TILE; i++) {
 				most[i] = HIDDEN;
@@ -260,7 +247,7 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 			for (long r = 0; r < hdp; r++)
 				for (long c = 0; c < TILE; c += W)
 					store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) / load_f32(total + c));
-			transpose(q, out, hdp, TILE, 1);
+			transpose_tile(q, out, hdp, TILE, 1);
 			for (long i = 0; i < queries && seen[i] == 0; i++) {
 				memset(q + i * hdp, 0, 4 * hdp);
 				total[i] = 0; // whose logarithm is -infinity
@@ -302,8 +289,8 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 				lse[i] = i < queries ? a.lse[(b * a.h + h) * a.sq + lo + i] * 1.44269504f : 0;
 			}
 			read_head(q, hdp, a.q, q0, ldq, queries, hd);
-			transpose(qt, q, TILE, hdp, scale * 1.44269504f);
-			transpose(dot, d_o, TILE, hdp, 1);
+			transpose_tile(qt, q, TILE, hdp, scale * 1.44269504f);
+			transpose_tile(dot, d_o, TILE, hdp, 1);
 			memset(dqt, 0, sizeof dqt);
 			for (long t = 0; t < seen[queries - 1]; t += TILE) {
 				struct mask m = mask_of(seen, queries, t, min_l(TILE, a.sk - t));
@@ -314,7 +301,7 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 				mm_keys(dk + t * hdp, ds, q, hdp, &m);
 				mm_keys(dv + t * hdp, p, d_o, hdp, &m);
 			}
-			transpose(q, dqt, hdp, TILE, 1);
+			transpose_tile(q, dqt, hdp, TILE, 1);
 			write_head(a.dq, q0, ldq, queries, hd, q, hdp, scale);
 		}
 	}

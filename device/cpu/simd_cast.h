@@ -6,7 +6,7 @@
 static uint32_t amax(struct vec x)
 {
 	vi big = {0};
-	if (x.type == SIMD_F32) {
+	if (x.type == F32) {
 		EACH(i, k, x.n, {
 			big = max_i(big, (vi)load(x, i, k) & 0x7FFFFFFF);
 		});
@@ -14,7 +14,7 @@ static uint32_t amax(struct vec x)
 		// Two elements a lane: the upper as it is, the lower shifted up. An
 		// upper one brings the lower's bits along, which the end masks away.
 		long pairs = x.n / 2;
-		struct vec two = {x.p, pairs, SIMD_F32};
+		struct vec two = {.p = x.p, .n = pairs, .type = F32};
 		EACH(i, k, pairs, {
 			vi u = (vi)load(two, i, k);
 			big = max_i(big, max_i(u & 0x7FFFFFFF, u << 16 & 0x7FFFFFFF));
@@ -45,7 +45,7 @@ INLINE vi encode(vf v, const int man, const int bias, const int32_t most)
 
 INLINE vi encode_as(int type, vf v)
 {
-	return type == SIMD_E4M3 ? encode(v, 3, 7, 0x43E00000) : encode(v, 2, 15, 0x47600000);
+	return type == E4M3 ? encode(v, 3, 7, 0x43E00000) : encode(v, 2, 15, 0x47600000);
 }
 
 // store_codes stores the low bytes of k lanes.
@@ -60,6 +60,15 @@ INLINE void store_codes(uint8_t *p, long k, vi codes)
 	memcpy(p, buf, k);
 }
 
+// BY_CAST calls body with both types of a cast as constants.
+#define BY_CAST(to, from, body, ...)                                                                         \
+	do                                                                                                   \
+		if ((to) == E4M3)                                                                            \
+			(from) == F32 ? body(E4M3, F32, __VA_ARGS__) : body(E4M3, BF16, __VA_ARGS__);        \
+		else                                                                                         \
+			(from) == F32 ? body(E5M2, F32, __VA_ARGS__) : body(E5M2, BF16, __VA_ARGS__);        \
+	while (0)
+
 INLINE void cast_as(const int type, const int src_type, uint8_t *dst, struct vec src, vf scale)
 {
 	src.type = src_type;
@@ -70,18 +79,7 @@ INLINE void cast_as(const int type, const int src_type, uint8_t *dst, struct vec
 
 static void cast(struct vec dst, struct vec src, float scale)
 {
-	vf s = set1(scale);
-	if (dst.type == SIMD_E4M3) {
-		if (src.type == SIMD_F32)
-			cast_as(SIMD_E4M3, SIMD_F32, dst.p, src, s);
-		else
-			cast_as(SIMD_E4M3, SIMD_BF16, dst.p, src, s);
-	} else {
-		if (src.type == SIMD_F32)
-			cast_as(SIMD_E5M2, SIMD_F32, dst.p, src, s);
-		else
-			cast_as(SIMD_E5M2, SIMD_BF16, dst.p, src, s);
-	}
+	BY_CAST(dst.type, src.type, cast_as, dst.p, src, set1(scale));
 }
 
 // transpose16 turns 16 rows of 16 bytes into columns, by four interleavings of
@@ -126,18 +124,7 @@ INLINE void cast_t_as(const int type, const int src_type, uint8_t *out, uint8_t 
 
 static void cast_t(struct vec dst, struct vec dst_t, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, float scale)
 {
-	vf s = set1(scale);
-	if (dst_t.type == SIMD_E4M3) {
-		if (src.type == SIMD_F32)
-			cast_t_as(SIMD_E4M3, SIMD_F32, dst.p, dst_t.p, src, rows, cols, lo, hi, s);
-		else
-			cast_t_as(SIMD_E4M3, SIMD_BF16, dst.p, dst_t.p, src, rows, cols, lo, hi, s);
-	} else {
-		if (src.type == SIMD_F32)
-			cast_t_as(SIMD_E5M2, SIMD_F32, dst.p, dst_t.p, src, rows, cols, lo, hi, s);
-		else
-			cast_t_as(SIMD_E5M2, SIMD_BF16, dst.p, dst_t.p, src, rows, cols, lo, hi, s);
-	}
+	BY_CAST(dst_t.type, src.type, cast_t_as, dst.p, dst_t.p, src, rows, cols, lo, hi, set1(scale));
 }
 
 INLINE void transpose_bytes(uint8_t *dst, const uint8_t *src, long rows, long cols, long lo, long hi)
@@ -170,7 +157,7 @@ INLINE void transpose_bytes(uint8_t *dst, const uint8_t *src, long rows, long co
 				memcpy((type *)dst + (c0 + c) * rows + r0, block[c], height * sizeof(type)); \
 		}
 
-static void transpose_rows(void *dst, const void *src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, int size)
+static void transpose(void *dst, const void *src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, int size)
 {
 	if (size == 1) {
 		transpose_bytes(dst, src, rows, cols, lo, hi);
@@ -184,7 +171,7 @@ static void transpose_rows(void *dst, const void *src, int64_t rows, int64_t col
 static void widen(struct vec dst, struct vec src, const float *values)
 {
 	const uint8_t *code = src.p;
-	if (dst.type == SIMD_F32) {
+	if (dst.type == F32) {
 		float *p = dst.p;
 		for (long i = 0; i < dst.n; i++)
 			p[i] = values[code[i]];

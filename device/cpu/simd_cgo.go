@@ -5,23 +5,11 @@
 package cpu
 
 /*
-#cgo CFLAGS: -O3 -Wall
-#cgo LDFLAGS: -lm
 #include "simd.h"
 */
 import "C"
 
-import (
-	"unsafe"
-
-	"octet/dtype"
-)
-
-// C's names of the element types are the values of dtype.Type, and both sides
-// cut attention alike: an index out of range here says otherwise.
-var _ = [1]struct{}{}[C.SIMD_F32-dtype.Float32|C.SIMD_BF16-dtype.BFloat16|C.SIMD_E4M3-dtype.Float8E4M3|C.SIMD_E5M2-dtype.Float8E5M2]
-var _ = [1]struct{}{}[C.ATTENTION_TILE-attnTile|C.ATTENTION_PAD-attnPad]
-var _ = [1]struct{}{}[unsafe.Sizeof(C.struct_loss_row{})-unsafe.Sizeof(lossRow{})]
+import "unsafe"
 
 // tableOf is the table of an instruction set. The bf16 and fp16 units matter
 // to matmuls alone.

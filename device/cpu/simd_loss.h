@@ -4,17 +4,15 @@
 // for the sum of exponentials, then for the gradient; an exponential computed
 // twice costs less than one stored.
 
-enum { IGNORED = -100 }; // device.Ignored
-
 INLINE void loss_stats_as(const int type, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset)
 {
 	logits = pin(type, logits);
-	long width = logits.n / n, size = logits.type == SIMD_F32 ? 4 : 2;
+	long width = logits.n / n;
 	for (long r = 0; r < n; r++) {
 		rows[r] = (struct loss_row){0};
 		if (targets[r] == IGNORED)
 			continue;
-		struct vec x = {(char *)logits.p + r * width * size, width, logits.type};
+		struct vec x = part(logits, r * width, width);
 		long whole = width / W * W, rest = width - whole, at = targets[r] - offset;
 		vf big = set1(-INFINITY), total = set1(0);
 		for (long i = 0; i < whole; i += W)
@@ -44,12 +42,12 @@ static void loss_stats(struct loss_row *rows, int64_t n, struct vec logits, cons
 INLINE void loss_grad_as(const int type, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset, float scale)
 {
 	logits = pin(type, logits);
-	long width = logits.n / n, size = logits.type == SIMD_F32 ? 4 : 2;
+	long width = logits.n / n;
 	for (long r = 0; r < n; r++) {
-		struct vec x = {(char *)logits.p + r * width * size, width, logits.type};
+		struct vec x = part(logits, r * width, width);
 		rows[r].loss = 0;
 		if (targets[r] == IGNORED) {
-			memset(x.p, 0, width * size);
+			memset(x.p, 0, width * size_of(x.type));
 			continue;
 		}
 		double all = rows[r].sum;
@@ -76,9 +74,9 @@ static void loss_grad(struct loss_row *rows, int64_t n, struct vec logits, const
 // cross_entropy is both phases of one row after the other.
 INLINE void cross_entropy_as(const int type, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, float scale)
 {
-	long width = logits.n / n, size = logits.type == SIMD_F32 ? 4 : 2;
+	long width = logits.n / n;
 	for (long r = 0; r < n; r++) {
-		struct vec x = {(char *)logits.p + r * width * size, width, logits.type};
+		struct vec x = part(logits, r * width, width);
 		loss_stats_as(type, rows + r, 1, x, targets + r, 0);
 		loss_grad_as(type, rows + r, 1, x, targets + r, 0, scale);
 	}

@@ -10,26 +10,5 @@
 #include "simd_loss.h"
 #include "simd_attention.h"
 
-const struct simd_table ISA_TABLE = {
-	.convert = convert,
-	.add = add,
-	.amax = amax,
-	.cast = cast,
-	.cast_t = cast_t,
-	.widen = widen,
-	.transpose = transpose_rows,
-	.add_bias = add_bias,
-	.sum_rows = sum_rows,
-	.rms_norm = rms_norm,
-	.rms_norm_grad = rms_norm_grad,
-	.rope = rope,
-	.attend = attend,
-	.attend_grad = attend_grad,
-	.swiglu = swiglu,
-	.swiglu_grad = swiglu_grad,
-	.cross_entropy = cross_entropy,
-	.loss_stats = loss_stats,
-	.loss_grad = loss_grad,
-	.sum_squares = sum_squares,
-	.adamw = adamw,
-};
+#define ENTRY(result, name, params, args) .name = name,
+const struct simd_table ISA_TABLE = {KERNELS(ENTRY)};

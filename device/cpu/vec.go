@@ -80,12 +80,9 @@ func count(n, size int) int { return (n + size - 1) / size }
 func rowsPerPiece(cols int) int { return max(1, pieceLen/max(1, cols)) }
 
 // scratchOf is memory for n values that a kernel keeps until it returns.
-func scratchOf[T any](s *Stream, n int) []T { return scratchIn[T](s, 0, n) }
-
-// scratchIn is a second such memory, in another slot.
-func scratchIn[T any](s *Stream, slot, n int) []T {
+func scratchOf[T any](s *Stream, in slot, n int) []T {
 	var v T
-	mem := s.scratch.get(slot, max(1, n)*int(unsafe.Sizeof(v))).mem
+	mem := s.scratch.get(in, max(1, n)*int(unsafe.Sizeof(v))).mem
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), n)
 }
 

@@ -82,13 +82,23 @@ func (w *workers) close() {
 	}
 }
 
-// scratch is memory that kernels of one stream reuse from call to call.
+// slot is one of the memories that kernels of a stream reuse from call to call. What
+// a kernel needs at one time is in different slots.
+type slot int
+
+const (
+	slotPieces slot = iota // what pieces leave or work in: partial sums, rows of a loss, heads of attention
+	slotSeen               // how many keys a query sees
+	slotTiles              // the workspaces of MatMul
+	slots
+)
+
 type scratch struct {
-	slots [8]*Buffer
+	slots [slots]*Buffer
 }
 
 // get returns at least n bytes of slot i; the contents are undefined.
-func (c *scratch) get(i, n int) *Buffer {
+func (c *scratch) get(i slot, n int) *Buffer {
 	if c.slots[i] == nil || c.slots[i].len < n {
 		if c.slots[i] != nil {
 			c.slots[i].unmap()
