@@ -162,8 +162,8 @@ type MatMulOptions struct {
 	FastAccum bool
 }
 
-// AdamWOptions are the numbers of one update. Adam is WeightDecay in the gradient
-// instead of decoupled when L2 is set.
+// AdamWOptions are the numbers of one update. With L2 the decay is a part of the
+// gradient, as Adam has it, and not decoupled.
 type AdamWOptions struct {
 	LR, Beta1, Beta2, Eps, WeightDecay float64
 	L2                                 bool

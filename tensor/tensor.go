@@ -10,7 +10,7 @@
 //	x := tensor.New(buf, dtype.BFloat16, 4, 128)   // [4,128] at the start of buf
 //	y := x.View(2, 2, 128)                         // same memory, other shape
 //	r := x.Rows(1, 3)                              // rows 1 and 2
-//	op := tensor.Operand{Tensor: q, Scale: s, Inv: r} // float8 bytes, their scale and its reciprocal
+//	op := tensor.Operand{Tensor: q, Scale: s, Inv: inv} // float8 bytes, their scale and its reciprocal
 package tensor
 
 import (

@@ -9,8 +9,8 @@
 //		Store:   client,                // comm/store at MASTER_ADDR:MASTER_PORT
 //		Timeout: 300 * time.Second,
 //	})
-//	defer c.(io.Closer).Close()
-//	c.AllReduce(stream, grad, comm.Sum)
+//	defer c.(comm.Control).Close()
+//	c.AllReduce(stream, comm.T(grad), comm.Sum)
 //
 // Ranks share a host if they have the same kernel and namespace of processes;
 // they find out through the store. A peer that dies is named

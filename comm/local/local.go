@@ -6,7 +6,7 @@
 //	comms := local.New(2, local.Options{Timeout: 10 * time.Second})
 //	for rank, c := range comms {
 //		go func() {
-//			c.AllReduce(stream[rank], grad[rank], comm.Sum)
+//			c.AllReduce(stream[rank], comm.T(grad[rank]), comm.Sum)
 //			err := stream[rank].Sync()
 //		}()
 //	}
