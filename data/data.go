@@ -32,7 +32,7 @@ const (
 
 // Config says what to read, and which part of it.
 type Config struct {
-	Section    Section // whose fields messages name; of gosource validation has files of its own; empty: Training
+	Section    Section // names fields in messages, and decides which files of gosource are read; empty is Training
 	Dataset    string  // gosource, text or tokens
 	Path       string  // file or folder; empty for gosource: the source tree of the Go that is installed
 	SeqLen     int     // ids in a window

@@ -11,9 +11,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// ConsoleOptions say what a console line shows beside the record. What is zero is shown as N/A.
+// ConsoleOptions say what a console line shows beside the record. Figures that need
+// what is zero are shown as N/A.
 type ConsoleOptions struct {
-	LogFreq       int     // a line after step 1 and after every LogFreq steps
+	LogFreq       int     // a line after step 1 and after every LogFreq steps; at least 1
 	FLOPsPerToken float64 // see FLOPsPerToken
 	PeakFLOPS     float64 // measured peak of what this rank computes with, FLOP/s; the 100% of mfu
 	MemoryTotal   int64   // memory of the machine, bytes

@@ -10,8 +10,8 @@ package metrics
 
 import "errors"
 
-// Sink receives the record of every step. Step never fails: the first error of a Sink sticks, and Close returns it.
-// A Sink is used by one goroutine.
+// Sink receives the record of every step. Step never fails: Close returns what went wrong
+// and is not mended since. A Sink is used by one goroutine.
 type Sink interface {
 	Step(Record)
 	Close() error

@@ -6,7 +6,7 @@
 // dropped, a comparison is turned. A seed decides which; the tree is not
 // touched, because the go command overlays the changed file.
 //
-//	go run ./test/mutate -seed 1        # sixty bugs, some minutes
+//	go run ./test/mutate -seed 1        # sixty bugs, half an hour
 //	go run ./test/mutate -seed 1 -n 3 -v
 //
 // It ends with exit code 1 if a bug survives.

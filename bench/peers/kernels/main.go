@@ -17,6 +17,7 @@ import (
 	"octet/backend"
 	"octet/device"
 	"octet/dtype"
+	"octet/internal/problems"
 	"octet/internal/rng"
 	"octet/tensor"
 )
@@ -68,7 +69,7 @@ func (b *bench) measure(op, dtype, unit string, work int, f func(s device.Stream
 		start := time.Now()
 		f(b.stream)
 		if err := b.stream.Sync(); err != nil {
-			b.err = errors.Join(b.err, fmt.Errorf("%s of %s: %w", op, dtype, err))
+			b.err = problems.Lines(b.err, fmt.Errorf("%s of %s: %w", op, dtype, err))
 			return
 		}
 		if i > 0 {
