@@ -72,6 +72,14 @@ type Kernels interface {
 	// (float32 [D], overwritten). add may be nil or dx itself.
 	RMSNormGrad(dx, dw, dy, s, rstd, w, add *tensor.Tensor)
 
+	// LayerNorm is y = (x - mean)·rstd·w + b with the mean of each row of x and
+	// rstd = 1/sqrt(mean((x - mean)²)+eps). mean and rstd are float32 [T], w and b
+	// [D], the others [T,D].
+	LayerNorm(y, mean, rstd, x, w, b *tensor.Tensor, eps float32)
+	// LayerNormGrad is dx = add + the gradient of x, dw = the gradient of w (float32
+	// [D], overwritten); that of b is BiasGrad. add may be nil or dx itself.
+	LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add *tensor.Tensor)
+
 	// RoPE rotates the interleaved pairs of each head in place: x [B,S,H,hd],
 	// table float32 [N, hd/2, 2] of (cos, sin). pos int32 [S] is the row of the
 	// table of each token of a sequence, in any order (nil: 0..S-1, N >= S); one
@@ -97,6 +105,11 @@ type Kernels interface {
 	SwiGLU(h, gate, up *tensor.Tensor)
 	// SwiGLUGrad overwrites dgate and dup, which may be gate and up.
 	SwiGLUGrad(dgate, dup, dh, gate, up *tensor.Tensor)
+
+	// Activate is y = f(x), elementwise; y may be x.
+	Activate(y, x *tensor.Tensor, f Activation)
+	// ActivateGrad is dx = dy·f'(x); dx may be dy. Where f is ReLU, x may be its output.
+	ActivateGrad(dx, dy, x *tensor.Tensor, f Activation)
 
 	// CrossEntropy adds scale·Σ_t -log softmax(logits[t])[targets[t]] to loss
 	// (float32 [1]; nil: to nothing) and overwrites logits [T,V] with their
@@ -128,6 +141,9 @@ type Kernels interface {
 	// vocabulary to loss (one rank counts it, the others pass nil) and
 	// overwrites the slice with its gradient, as CrossEntropy does.
 	CrossEntropyGrad(loss, logits, max, sum, target, targets *tensor.Tensor, offset int, scale *tensor.Tensor)
+	// SquaredError adds scale·Σ (y - target)² to loss (float32 [1]) and overwrites y
+	// with its gradient, 2·scale·(y - target). scale is float32 [1].
+	SquaredError(loss, y, target, scale *tensor.Tensor)
 	// Reciprocal is dst = 1/n, rounded once; dst float32 [1], n int32 [1]. Of 0 it
 	// is +infinity.
 	Reciprocal(dst, n *tensor.Tensor)
@@ -145,6 +161,18 @@ type Kernels interface {
 	// updates and goes up by one before. Where coef is NaN nothing is written.
 	AdamW(p, g, m, v []*tensor.Tensor, steps, coef *tensor.Tensor, o AdamWOptions)
 }
+
+// Activation is a function of one number, for Activate.
+type Activation uint8
+
+// The activations: max(x, 0), which keeps NaN; x·Φ(x) with the normal distribution
+// function Φ (arXiv 1606.08415); and its approximation
+// x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2.
+const (
+	ReLU Activation = iota
+	GELU
+	GELUTanh
+)
 
 // MatMulOptions choose which operands are read transposed. With TransA,
 // the value of a is [K,M], otherwise [M,K]; with TransB, that of b is [N,K],

@@ -36,5 +36,8 @@ var (
 	_ = [1]struct{}{}[C.ATTENTION_PAD-attnPad]
 
 	_ = [1]struct{}{}[C.IGNORED-device.Ignored]
+	_ = [1]struct{}{}[C.RELU-device.ReLU]
+	_ = [1]struct{}{}[C.GELU-device.GELU]
+	_ = [1]struct{}{}[C.GELU_TANH-device.GELUTanh]
 	_ = [1]struct{}{}[unsafe.Sizeof(C.struct_loss_row{})-unsafe.Sizeof(lossRow{})]
 )

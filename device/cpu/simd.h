@@ -11,6 +11,9 @@
 
 enum { IGNORED = -100 }; // device.Ignored
 
+// Activations, with the values of device.Activation.
+enum { RELU = 0, GELU = 1, GELU_TANH = 2 };
+
 // Queries, and keys, of a tile of attention; what a head's width is padded to
 // at most.
 enum { ATTENTION_TILE = 64, ATTENTION_PAD = 16 };
@@ -59,6 +62,11 @@ struct adamw {
 	X(void, attend_grad, (struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem)) \
 	X(void, swiglu, (struct vec h, struct vec gate, struct vec up), (h, gate, up)) \
 	X(void, swiglu_grad, (struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up), (dgate, dup, dh, gate, up)) \
+	X(void, activate, (struct vec y, struct vec x, int f), (y, x, f)) \
+	X(void, activate_grad, (struct vec dx, struct vec dy, struct vec x, int f), (dx, dy, x, f)) \
+	X(void, layer_norm, (struct vec y, float *mean, float *rstd, int64_t rows, struct vec x, struct vec w, struct vec b, float eps), (y, mean, rstd, rows, x, w, b, eps)) \
+	X(void, layer_norm_grad, (struct vec dx, float *dw, struct vec dy, struct vec x, const float *mean, const float *rstd, int64_t rows, struct vec w, struct vec add), (dx, dw, dy, x, mean, rstd, rows, w, add)) \
+	X(double, squared_error, (struct vec y, struct vec target, float scale), (y, target, scale)) \
 	X(void, cross_entropy, (struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, float scale), (rows, n, logits, targets, scale)) \
 	X(void, loss_stats, (struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset), (rows, n, logits, targets, offset)) \
 	X(void, loss_grad, (struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset, float scale), (rows, n, logits, targets, offset, scale)) \

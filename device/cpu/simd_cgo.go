@@ -9,7 +9,11 @@ package cpu
 */
 import "C"
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"octet/device"
+)
 
 // tableOf is the table of an instruction set. The bf16 and fp16 units matter
 // to matmuls alone.
@@ -81,6 +85,19 @@ func simdTable(t *C.struct_simd_table) *table {
 		swiGLU: func(h, gate, up vec) { C.call_swiglu(t, h.c(), gate.c(), up.c()) },
 		swiGLUGrad: func(dgate, dup, dh, gate, up vec) {
 			C.call_swiglu_grad(t, dgate.c(), dup.c(), dh.c(), gate.c(), up.c())
+		},
+		activate: func(y, x vec, f device.Activation) { C.call_activate(t, y.c(), x.c(), C.int(f)) },
+		activateGrad: func(dx, dy, x vec, f device.Activation) {
+			C.call_activate_grad(t, dx.c(), dy.c(), x.c(), C.int(f))
+		},
+		layerNorm: func(y vec, mean, rstd []float32, x, w, b vec, eps float32) {
+			C.call_layer_norm(t, y.c(), floats(mean), floats(rstd), C.int64_t(len(rstd)), x.c(), w.c(), b.c(), C.float(eps))
+		},
+		layerNormGrad: func(dx vec, dw []float32, dy, x vec, mean, rstd []float32, w, add vec) {
+			C.call_layer_norm_grad(t, dx.c(), floats(dw), dy.c(), x.c(), floats(mean), floats(rstd), C.int64_t(len(rstd)), w.c(), add.c())
+		},
+		squaredError: func(y, target vec, scale float32) float64 {
+			return float64(C.call_squared_error(t, y.c(), target.c(), C.float(scale)))
 		},
 		crossEntropy: func(rows []lossRow, logits vec, targets []int32, scale float32) {
 			C.call_cross_entropy(t, lossRows(rows), C.int64_t(len(rows)), logits.c(), ints(targets), C.float(scale))

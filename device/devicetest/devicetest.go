@@ -85,7 +85,7 @@ func cases() []kernelCase {
 	var all []kernelCase
 	for _, group := range [][]kernelCase{
 		elementwiseCases(), castCases(), amaxCases(), matMulCases(), embeddingCases(), normCases(),
-		ropeCases(), attentionCases(), swiGLUCases(), lossCases(), optimCases(), nanCases(),
+		ropeCases(), attentionCases(), swiGLUCases(), activationCases(), layerNormCases(), lossCases(), squaredErrorCases(), optimCases(), nanCases(),
 	} {
 		all = append(all, group...)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"octet/device"
 	"octet/dtype"
 	"octet/tensor"
 )
@@ -50,6 +51,18 @@ func nanCases() []kernelCase {
 			}
 			h.SwiGLU(act, x.Tensor, up.Tensor)
 			h.want(fmt.Sprint("swiglu ", ty), act, gated, tolerance(ty))
+			for f, name := range []string{device.ReLU: "relu", device.GELU: "gelu", device.GELUTanh: "gelu by tanh"} {
+				y := h.out(ty, 1)
+				h.Activate(y, h.put(ty, []float64{nan}, 1).Tensor, device.Activation(f))
+				h.want(fmt.Sprint(name, " ", ty), y, all(1), 0)
+			}
+			centered, mean := h.out(ty, rows, d), h.out(dtype.Float32, rows)
+			h.LayerNorm(centered, mean, h.out(dtype.Float32, rows), x.Tensor, w.Tensor, w.Tensor, 0)
+			normed, _, _ = layerNorm(x.v, w.v, w.v, 0)
+			h.want(fmt.Sprint("layernorm ", ty), centered, normed, tolerance(ty))
+			errorSum := h.one(0)
+			h.SquaredError(errorSum, h.put(ty, x.v, rows, d).Tensor, up.Tensor, h.one(1))
+			h.want(fmt.Sprint("squared error ", ty), errorSum, all(1), 0)
 
 			a := newAttended(h, ty, heads{1, rows, rows, 1, 1, d, nil, nil})
 			a.q = h.put(ty, x.v, 1, rows, 1, d)
