@@ -10,7 +10,8 @@
 //	s := rank.Device.NewStream("main")
 //	rank.World.AllReduce(s, comm.T(x), comm.Sum)
 //
-// Local opens ranks that are goroutines, OpenDevice a device alone.
+// Run runs ranks that are goroutines, Local opens them for longer, OpenDevice opens a
+// device alone.
 package backend
 
 import (

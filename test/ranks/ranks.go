@@ -16,10 +16,7 @@ package ranks
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"runtime/debug"
-	"sync"
 	"testing"
 	"time"
 
@@ -109,30 +106,5 @@ func Run(t testing.TB, n int, o Options, main func(r *Rank) error) {
 	}
 }
 
-// errLeft is the failure of a rank that called runtime.Goexit.
-var errLeft = errors.New("left its goroutine without returning (t.FailNow?)")
-
-// Each calls main on every rank, in goroutines, and returns their errors by
-// rank. A rank that fails, panics or leaves aborts the others, which then need
-// not wait for it.
-func Each(list []*Rank, main func(r *Rank) error) []error {
-	errs := make([]error, len(list))
-	var wg sync.WaitGroup
-	for i, r := range list {
-		wg.Go(func() {
-			errs[i] = errLeft
-			defer func() {
-				if p := recover(); p != nil {
-					errs[i] = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-				}
-				if errs[i] != nil {
-					r.World.Abort(errs[i])
-					_ = r.Device.Wait() // what streams still say comes of the failure
-				}
-			}()
-			errs[i] = main(r)
-		})
-	}
-	wg.Wait()
-	return errs
-}
+// Each calls main on every rank, as backend.Each.
+func Each(list []*Rank, main func(r *Rank) error) []error { return backend.Each(list, main) }
