@@ -85,7 +85,22 @@ func Linears(m nn.Module) []NamedLinear {
 	return linears
 }
 
+// Converted reports whether l computes in float8.
+func Converted(l *nn.Linear) bool {
+	_, ok := l.Caster.(*site)
+	return ok
+}
+
+// check finds what cannot be converted.
 func (l NamedLinear) check() error {
+	if Converted(l.Linear) {
+		return fmt.Errorf("fp8: %s is converted already: a Linear is converted once", l.FQN)
+	}
+	if w := l.Linear.Weight.Wire; w != nil {
+		if _, ours := w.(*Wire); !ours {
+			return fmt.Errorf("fp8: the weight of %s travels otherwise already: convert before sharding (parallel.Plan.Convert before Shard)", l.FQN)
+		}
+	}
 	for i, side := range []string{"out_features", "in_features"} {
 		if n := l.Linear.Weight.Shape[i]; n%alignment != 0 {
 			return fmt.Errorf("%s: %s %d is not a multiple of %d (float8 matmul); add %q to quantize.linear.float8.filter_fqns or change the model's sizes",

@@ -251,12 +251,8 @@ func TestGoldenLayer(t *testing.T) {
 		saw := &spy{Caster: l.Caster, rig: r, bytes: map[nn.Role]string{}, scales: map[nn.Role]uint32{}}
 		l.Caster = saw
 		var root nn.Module = l
-		nn.AssignNames(l)
-		f, err := fsdp.New(rank.World, fsdp.Options{Param: dtype.BFloat16})
+		f, err := fsdp.Shard(&root, rank.World, fsdp.Options{Param: dtype.BFloat16}, func(string, nn.Module) bool { return false })
 		if err != nil {
-			return nil, err
-		}
-		if err := f.Wrap(&root, func(string, nn.Module) bool { return false }); err != nil {
 			return nil, err
 		}
 		if err := f.Allocate(r.Device); err != nil {
@@ -265,7 +261,7 @@ func TestGoldenLayer(t *testing.T) {
 		p := l.Weight
 		p.Set(r.Ctx.Stream, w[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k])
 		v := nn.Watch(r.As(dtype.BFloat16, x, m, k))
-		f.BeginForward(r.Ctx)
+		f.Begin(r.Ctx)
 		y := root.Forward(r.Ctx, v)
 		if isa != "avx512fp16" || emulate { // which may sum the output in less than float32
 			equal(t, "Y", hash(r.Bytes(y.Value.Tensor)), hashY)

@@ -6,13 +6,15 @@
 // gathers again, reduce-scatters the gradients and frees. A group of one rank
 // runs the same code.
 //
-//	f := fsdp.New(comm, fsdp.Options{Param: dtype.BFloat16})
-//	err := f.Wrap(&model, func(path string, m nn.Module) bool { … })  // which modules are units
+//	f, err := fsdp.Shard(&model, comm, fsdp.Options{Param: dtype.BFloat16}, isUnit)
 //	err = f.Allocate(dev)                       // memory for shards and gradients
-//	f.BeginForward(c)                           // c: *nn.Ctx of the step
-//	loss := model.Forward(c, x); …; c.Tape.Backward()
+//	… p.Draw(s, seed) for every p of f.Params() …
+//	f.Begin(c)                                  // a microbatch; c: *nn.Ctx of the step
+//	y := model.Forward(c, x); …; c.Tape.Backward()
 //	f.Finish(c)                                 // c's stream now sees all gradients
-//	for _, p := range f.Params() { … p.Local(), p.LocalGrad() … }
+//	… p.Local(), p.LocalGrad() …
+//
+// parallel.Model makes these calls in their order, with what comes before and after.
 //
 // Streams: C computes (the Ctx's), AG packs and gathers, RS reduces. While C
 // runs unit i, AG gathers unit i+1, and in backward RS reduces unit i+1. Buffers
@@ -24,6 +26,7 @@ package fsdp
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"octet/comm"
 	"octet/device"
@@ -65,6 +68,8 @@ type FSDP struct {
 	params  []*nn.Param
 	order   []*unit   // of the last forward; the model's order before the first
 	pass    *pass     // the forward that runs
+	begun   bool      // between Begin and Finish
+	writes  uint64    // to all parameters, when the step began
 	pending reduction // the last one; none is the zero value
 }
 
@@ -80,9 +85,18 @@ type reduction struct {
 	done  device.Event
 }
 
-// New makes the shared state over the ranks of g. It splits g, so every rank
-// must call it.
-func New(g comm.Comm, o Options) (*FSDP, error) {
+// Shard makes a unit (what fully_shard is called on) of every module below root that isUnit
+// names, and of root itself for the parameters that are in none. A unit holds the
+// parameters below it that no unit further down took; parameters get their names.
+// It splits g, so every rank must call it.
+func Shard(root *nn.Module, g comm.Comm, o Options, isUnit func(path string, m nn.Module) bool) (*FSDP, error) {
+	if o.Param != dtype.Float32 && o.Param != dtype.BFloat16 {
+		return nil, fmt.Errorf("fsdp: Options.Param is %v; want dtype.Float32 or dtype.BFloat16", o.Param)
+	}
+	if at, ok := unitIn(root); ok {
+		return nil, fmt.Errorf("fsdp: %s is a unit already: a model is sharded once", named(at))
+	}
+	nn.AssignNames(*root)
 	if o.Reshard == "" {
 		o.Reshard = ReshardDefault
 	}
@@ -97,7 +111,28 @@ func New(g comm.Comm, o Options) (*FSDP, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &FSDP{opts: o, gather: g, reduce: reduce, scales: scales, pass: &pass{}}, nil
+	f := &FSDP{opts: o, gather: g, reduce: reduce, scales: scales, pass: &pass{}}
+	f.wrap(root, isUnit)
+	return f, nil
+}
+
+// unitIn finds a unit that root has already, of any FSDP.
+func unitIn(root *nn.Module) (at string, found bool) {
+	_ = nn.Walk(root, func(path string, m nn.Module) (nn.Module, error) {
+		if _, ok := m.(*unit); ok {
+			at, found = path, true
+		}
+		return m, nil
+	})
+	return at, found
+}
+
+// named is a unit's path; the root's is empty.
+func named(path string) string {
+	if path == "" {
+		return "(root)"
+	}
+	return path
 }
 
 // split makes another group of the same ranks, which errors call by name.
@@ -112,10 +147,7 @@ func split(g comm.Comm, name string) (comm.Comm, error) {
 	return c, nil
 }
 
-// Wrap makes a unit of every module below root that isUnit names, and of root
-// itself for the parameters that are in none. A unit holds the parameters below
-// it that no unit further down took.
-func (f *FSDP) Wrap(root *nn.Module, isUnit func(path string, m nn.Module) bool) error {
+func (f *FSDP) wrap(root *nn.Module, isUnit func(path string, m nn.Module) bool) {
 	taken := map[*nn.Param]bool{}
 	whole := *root
 	for _, p := range nn.Parameters(whole) {
@@ -124,7 +156,7 @@ func (f *FSDP) Wrap(root *nn.Module, isUnit func(path string, m nn.Module) bool)
 		}
 	}
 	shared := sharedParams(whole)
-	err := nn.Walk(root, func(path string, m nn.Module) (nn.Module, error) {
+	_ = nn.Walk(root, func(path string, m nn.Module) (nn.Module, error) { // never fails
 		if path != "" && !isUnit(path, m) {
 			return m, nil
 		}
@@ -149,7 +181,6 @@ func (f *FSDP) Wrap(root *nn.Module, isUnit func(path string, m nn.Module) bool)
 		return u, nil
 	})
 	f.order = append(f.order, f.units...)
-	return err
 }
 
 // sharedParams are those that several modules use (a tied embedding). They
@@ -176,6 +207,11 @@ func (f *FSDP) Params() []*nn.Param { return f.params }
 
 // Allocate makes the streams and the memory of shards and gradients, zeroed.
 func (f *FSDP) Allocate(dev device.Device) error {
+	for _, p := range f.params {
+		if p.Shard != nil {
+			return fmt.Errorf("fsdp: %s has memory already: it is allocated once, and in one sharded model", p.Name)
+		}
+	}
 	f.ag, f.rs = dev.NewStream("all-gather"), dev.NewStream("reduce-scatter")
 	f.agPool, f.rsPool = device.NewPool(dev), device.NewPool(dev)
 	size, rank := f.gather.Size(), f.gather.Rank()
@@ -198,14 +234,41 @@ func (f *FSDP) Allocate(dev device.Device) error {
 	return f.ag.Sync()
 }
 
-// BeginForward starts a microbatch: gathers wait for what c's stream has been
-// given so far, the optimizer's update among it.
-func (f *FSDP) BeginForward(c *nn.Ctx) {
+// Begin starts a microbatch, or a batch of evaluation: gathers wait for what c's
+// stream has been given so far, the optimizer's update among it.
+func (f *FSDP) Begin(c *nn.Ctx) {
+	if f.ag == nil {
+		panic("fsdp: Begin of a model without memory: call FSDP.Allocate first")
+	}
+	f.checkWrites()
+	f.begun = true
 	f.ag.Wait(c.Stream.Record())
 	if len(f.pass.units) > 0 {
 		f.order = f.pass.units
 	}
 	f.pass = &pass{units: make([]*unit, 0, len(f.order))}
+}
+
+// checkWrites refuses a pass over parameters that nobody gave values, and one that
+// adds gradients to those of a step after which the weights were moved.
+func (f *FSDP) checkWrites() {
+	var writes uint64
+	for _, p := range f.params {
+		if p.Version() == 0 {
+			panic(fmt.Sprintf("fsdp: Begin before %s has values: draw it (nn.Param.Draw) or load it (SetRows)", p.Name))
+		}
+		writes += p.Version()
+	}
+	if !f.reducedAny() {
+		f.writes = writes
+	} else if f.writes != writes {
+		panic("fsdp: Begin of a step's next microbatch, but parameters were written to since its first: call FSDP.Finish before the optimizer's Step")
+	}
+}
+
+// reducedAny reports whether a backward of this step has run.
+func (f *FSDP) reducedAny() bool {
+	return slices.ContainsFunc(f.units, func(u *unit) bool { return u.reduced })
 }
 
 // BeforeGathers runs f on the stream of the gathers, behind what c's stream has
@@ -217,13 +280,35 @@ func (f *FSDP) BeforeGathers(c *nn.Ctx, do func(s device.Stream, pool *device.Po
 }
 
 // Finish ends a step's last microbatch: what follows on c's stream sees every
-// gradient, and comes after all work of the other streams.
+// gradient, and comes after all work of the other streams. Of a unit that no
+// microbatch ran they are 0.
 func (f *FSDP) Finish(c *nn.Ctx) {
+	if !c.Tape.Empty() || !f.reducedAny() {
+		panic("fsdp: Finish before the backward of a microbatch: call Begin, Forward and Tape.Backward first")
+	}
 	f.release(c)
 	c.Stream.Wait(f.ag.Record())
 	for _, u := range f.units {
+		if !u.reduced {
+			for _, p := range u.params {
+				c.Stream.Zero(p.Grad)
+			}
+		}
 		u.reduced = false
 	}
+	f.begun = false
+}
+
+// FullTensor is the whole of a parameter, float32 as the shards are, on every rank
+// (DTensor.full_tensor). It waits.
+func (f *FSDP) FullTensor(c *nn.Ctx, p *nn.Param) ([]float32, error) {
+	whole := f.agPool.New(dtype.Float32, wholeShape(p.Shard.Shape, f.gather.Size())...)
+	defer f.agPool.Free(whole)
+	values := make([]float32, p.Numel())
+	f.ag.Wait(c.Stream.Record())
+	f.gather.AllGather(f.ag, comm.T(whole), comm.T(p.Shard))
+	f.ag.Download(device.Float32Bytes(values), whole.Rows(0, p.Shape[0]))
+	return values, f.Sync()
 }
 
 // release frees the inputs of the last reduction once it is done.
@@ -240,5 +325,8 @@ func (f *FSDP) release(c *nn.Ctx) {
 
 // Sync waits for the gathers and reductions and returns their first error.
 func (f *FSDP) Sync() error {
+	if f.ag == nil {
+		return nil
+	}
 	return cmp.Or(f.ag.Sync(), f.rs.Sync())
 }

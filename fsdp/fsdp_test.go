@@ -47,7 +47,7 @@ func TestAnyNumberOfRanksTrainsAlike(t *testing.T) {
 					if !slices.Equal(w.losses, got[0].losses) {
 						t.Errorf("rank %d of %d has other losses than rank 0", w.rank, ranks)
 					}
-					for _, p := range w.f.Params() {
+					for _, p := range w.m.Params() {
 						rows := p.Shard.Shape[0]
 						padding := append(w.mustGet(t, p.Shard.Rows(p.LocalRows, rows)), w.mustGet(t, p.Grad.Rows(p.LocalRows, rows))...)
 						for _, v := range padding {
@@ -149,7 +149,8 @@ func TestAnUnusedParameterHasNoGradient(t *testing.T) {
 	gradient := func(uses func(rank int) bool) (g []float32) {
 		j := job{ranks: 2, args: uneven, options: f32, batch: 4, steps: 1}
 		j.before = func(w *worker, _ int) {
-			_ = nn.Walk(&w.model, func(path string, m nn.Module) (nn.Module, error) {
+			root := w.m.Root()
+			_ = nn.Walk(&root, func(path string, m nn.Module) (nn.Module, error) {
 				if path == "layers.0.feed_forward" {
 					m = &sometimes{m, uses(w.rank)}
 				}
@@ -157,7 +158,7 @@ func TestAnUnusedParameterHasNoGradient(t *testing.T) {
 			})
 		}
 		for _, w := range run(t, j) {
-			for _, p := range w.f.Params() {
+			for _, p := range w.m.Params() {
 				if p.Name == name {
 					g = append(g, w.mustGet(t, p.LocalGrad())...)
 				}
@@ -207,7 +208,8 @@ func TestTheNextUnitIsGatheredAhead(t *testing.T) {
 			return
 		}
 		gathered := 0
-		_ = nn.Walk(&w.model, func(path string, m nn.Module) (nn.Module, error) {
+		root := w.m.Root()
+		_ = nn.Walk(&root, func(path string, m nn.Module) (nn.Module, error) {
 			if !strings.HasSuffix(path, ".feed_forward") {
 				return m, nil
 			}

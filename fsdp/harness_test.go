@@ -60,12 +60,9 @@ type worker struct {
 	dev   *nntest.Counting
 	world comm.Comm
 	log   *record.Log // of the world and all groups
-	model nn.Module
-	f     *fsdp.FSDP
+	m     *parallel.Model
 	c     *nn.Ctx
 	adam  *optim.Adam
-	clip  *optim.Clipper
-	loss  *tensor.Tensor
 
 	losses, norms []float64
 	calls         [][]record.Call // of each step
@@ -108,75 +105,43 @@ func (w *worker) train() error {
 }
 
 func (w *worker) build() (err error) {
-	w.model = llama.New(w.args, seqLen)
+	var model nn.Module = llama.New(w.args, seqLen)
 	plan := parallel.Plan{Units: units, FSDP: w.options}
 	if w.float8 != nil {
-		plan.Float8 = &parallel.Float8{Config: *w.float8, Skip: append([]string{"output"}, w.skip...)}
+		plan.Float8 = &parallel.Float8{Config: *w.float8, Skip: append([]string{"output"}, w.skip...), Precompute: w.scales}
 	}
-	if err := plan.Convert(&w.model); err != nil {
+	if err := plan.Convert(&model); err != nil {
 		return err
 	}
-	group, err := w.world.Split(0, w.rank)
-	if err != nil {
+	if w.m, err = plan.Shard(model, w.world, w.dev); err != nil {
 		return err
 	}
-	group.(comm.Control).SetName("fsdp")
-	if w.f, err = plan.Shard(&w.model, group); err != nil {
+	if err := w.m.Init(1); err != nil {
 		return err
 	}
-	if err := w.f.Allocate(w.dev); err != nil {
-		return err
-	}
-	s, pool := w.dev.NewStream("compute"), device.NewPool(w.dev)
-	w.c = &nn.Ctx{Stream: s, Pool: pool, Tape: &nn.Tape{}, Act: w.options.Param}
-	if w.adam, err = optim.NewAdam(w.dev, s, w.f.Params(), optim.AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}); err != nil {
-		return err
-	}
-	w.clip, w.loss = optim.NewClipper(pool, w.f.Params()), pool.New(dtype.Float32, 1)
-	for _, p := range w.f.Params() {
-		p.Draw(s, 1)
-	}
-	w.precompute()
-	return nil
-}
-
-func (w *worker) precompute() {
-	if w.scales {
-		w.f.BeforeGathers(w.c, fp8.ScalesOf(w.model).PrecomputeFloat8DynamicScaleForFSDP)
-	}
+	w.c = w.m.Ctx()
+	w.adam, err = optim.NewAdam(w.dev, w.c.Stream, w.m.Params(), optim.AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1})
+	return err
 }
 
 func (w *worker) step(step int) error {
-	s, micro := w.c.Stream, max(1, w.micro)
-	s.Zero(w.loss)
-	scale := w.c.Pool.New(dtype.Float32, 1)
-	s.Upload(scale, device.Float32Bytes([]float32{1 / float32(w.batch*seqLen)}))
+	micro := max(1, w.micro)
 	size := w.batch / (w.ranks * micro)
 	ids, targets := w.c.Pool.New(dtype.Int32, size, seqLen), w.c.Pool.New(dtype.Int32, size, seqLen)
-	for m := range micro {
-		in, out := w.tokens(step, (m*w.ranks+w.rank)*size, size)
-		s.Upload(ids, device.Int32Bytes(in))
-		s.Upload(targets, device.Int32Bytes(out))
-		w.f.BeginForward(w.c)
-		logits := w.model.Forward(w.c, nn.Input(ids))
-		nn.CrossEntropy(w.c, w.loss, logits, targets, scale)
-		w.c.Tape.Backward()
-	}
+	pending := w.m.Step(parallel.StepOptions{Optimizer: w.adam, LR: 1e-2, MaxNorm: 1, Count: size * seqLen * micro, Microbatches: micro}, func(c *nn.Ctx, i int) {
+		in, out := w.tokens(step, (i*w.ranks+w.rank)*size, size)
+		c.Stream.Upload(ids, device.Int32Bytes(in))
+		c.Stream.Upload(targets, device.Int32Bytes(out))
+		nn.CrossEntropy(c, w.m.Forward(c, nn.Input(ids)), targets)
+	})
 	w.c.Pool.Free(ids)
 	w.c.Pool.Free(targets)
-	w.c.Pool.Free(scale)
-	w.f.Finish(w.c)
-	w.clip.Measure(s, w.world, 1)
-	w.world.AllReduce(s, comm.T(w.loss), comm.Sum)
-	w.adam.Step(s, w.clip.Coef, 1e-2)
-	w.precompute()
-	loss, err := w.get(w.loss)
+	r, err := pending.Wait()
 	if err != nil {
 		return err
 	}
-	norm, err := w.get(w.clip.Norm)
-	w.losses, w.norms = append(w.losses, float64(loss[0])), append(w.norms, float64(norm[0]))
-	return err
+	w.losses, w.norms = append(w.losses, r.Loss), append(w.norms, r.GradNorm)
+	return w.m.Sync()
 }
 
 // tokens are n sequences of the step's global batch from the given one on, and
@@ -201,7 +166,7 @@ func (w *worker) get(x *tensor.Tensor) ([]float32, error) {
 	if err := w.c.Stream.Sync(); err != nil {
 		return nil, err
 	}
-	return out, w.f.Sync()
+	return out, w.m.Sync()
 }
 
 // mustGet is get for a test's own goroutine.
@@ -219,11 +184,11 @@ func whole(t *testing.T, workers []*worker) map[string][]float32 {
 	t.Helper()
 	all := map[string][]float32{}
 	for _, w := range workers {
-		for _, p := range w.f.Params() {
+		for _, p := range w.m.Params() {
 			all[p.Name] = append(all[p.Name], w.mustGet(t, p.Local())...)
 		}
 	}
-	for _, p := range workers[0].f.Params() {
+	for _, p := range workers[0].m.Params() {
 		if len(all[p.Name]) != p.Numel() {
 			t.Fatalf("%s: the ranks hold %d of %d elements", p.Name, len(all[p.Name]), p.Numel())
 		}

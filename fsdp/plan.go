@@ -57,15 +57,11 @@ func (f *FSDP) Plan() string {
 	var b strings.Builder
 	size, rank := f.gather.Size(), f.gather.Rank()
 	for _, u := range f.units {
-		name := u.name
-		if name == "" {
-			name = "(root)"
-		}
 		after := "kept after forward"
 		if u.reshardsAfterForward() {
 			after = "freed after forward"
 		}
-		fmt.Fprintf(&b, "unit %s, %s\n", name, after)
+		fmt.Fprintf(&b, "unit %s, %s\n", named(u.name), after)
 		for _, p := range u.params {
 			start, rows := dtensor.Chunk(p.Shape[0], size, rank)
 			fmt.Fprintf(&b, "  %-34s %-13s Shard(0) over %d ranks, rank %d: rows %d:%d of %d, travels as %s\n",

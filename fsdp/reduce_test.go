@@ -7,10 +7,15 @@ import (
 	"testing"
 
 	"octet/comm"
+	"octet/comm/record"
 	"octet/device"
 	"octet/dtype"
+	"octet/fsdp"
+	"octet/models/llama"
 	"octet/nn"
+	"octet/nn/nntest"
 	"octet/tensor"
+	"octet/test/ranks"
 )
 
 // exchange is a comm.Reduction of another kind: every rank gets the others' parts
@@ -36,17 +41,17 @@ func (exchange) Reduce(s device.Stream, pool *device.Pool, g comm.Comm, dst, src
 // TestAReductionIsAValue: sums that ranks make themselves have the bits of the
 // reduce-scatter's, over microbatches and rows that do not divide.
 func TestAReductionIsAValue(t *testing.T) {
-	for _, ranks := range []int{1, 2, 3} {
-		j := job{ranks: ranks, args: uneven, options: f32, batch: 12, micro: 2, steps: 4}
+	for _, n := range []int{1, 2, 3} {
+		j := job{ranks: n, args: uneven, options: f32, batch: 12, micro: 2, steps: 4}
 		scattered := run(t, j)
 		j.options.Reduce = exchange{}
 		exchanged := run(t, j)
 		sameBits(t, "an all-to-all and sums in rank order", scattered, exchanged)
-		if n := exchanged[0].log.Count(comm.ReduceScatter, dtype.Float32).Calls; n != 0 {
-			t.Errorf("%d ranks: %d reduce-scatters beside the reduction", ranks, n)
+		if calls := exchanged[0].log.Count(comm.ReduceScatter, dtype.Float32).Calls; calls != 0 {
+			t.Errorf("%d ranks: %d reduce-scatters beside the reduction", n, calls)
 		}
-		if n := exchanged[0].log.Count(comm.AllToAll, dtype.Float32).Calls; n == 0 {
-			t.Errorf("%d ranks: the reduction was not used", ranks)
+		if calls := exchanged[0].log.Count(comm.AllToAll, dtype.Float32).Calls; calls == 0 {
+			t.Errorf("%d ranks: the reduction was not used", n)
 		}
 	}
 }
@@ -55,29 +60,41 @@ func TestAReductionIsAValue(t *testing.T) {
 // its backward, as in a pipeline, its units are gathered in backward as ever, one
 // ahead of the one that runs.
 func TestAMicrobatchKeepsItsOrder(t *testing.T) {
-	j := job{ranks: 1, args: sixteens, options: f32, batch: 1, steps: 1}
 	calls := func(begin bool) (kinds []string) {
-		w := run(t, j)[0]
-		c := w.c
-		ids, targets := c.Pool.New(dtype.Int32, 1, seqLen), c.Pool.New(dtype.Int32, 1, seqLen)
-		in, out := w.tokens(1, 0, 1)
-		c.Stream.Upload(ids, device.Int32Bytes(in))
-		c.Stream.Upload(targets, device.Int32Bytes(out))
-		scale := c.Pool.New(dtype.Float32, 1)
-		c.Stream.Upload(scale, device.Float32Bytes([]float32{1}))
-		w.f.BeginForward(c)
-		logits := w.model.Forward(c, nn.Input(ids))
-		if begin {
-			w.f.BeginForward(c)
-		}
-		w.log.Take()
-		nn.CrossEntropy(c, w.loss, logits, targets, scale)
-		c.Tape.Backward()
-		w.f.Finish(c)
-		for _, call := range w.log.Take() {
+		log := &record.Log{Keep: true}
+		ranks.Run(t, 1, ranks.Options{}, func(rank *ranks.Rank) error {
+			r := nntest.New(t, rank.Device, dtype.Float32)
+			var model nn.Module = llama.New(sixteens, seqLen)
+			f, err := fsdp.Shard(&model, record.New(rank.World, log), f32, func(path string, _ nn.Module) bool {
+				return slices.Contains([]string{"tok_embeddings", "layers.0", "layers.1", "norm+output"}, path)
+			})
+			if err != nil {
+				return err
+			}
+			if err := f.Allocate(rank.Device); err != nil {
+				return err
+			}
+			for _, p := range f.Params() {
+				p.Draw(r.Ctx.Stream, 1)
+			}
+			ids := r.IDs([]int32{3, 1, 4, 1, 5, 9, 2, 6}, 1, seqLen)
+			r.Loss(1)
+			for step := range 2 { // the second knows the order of the units
+				f.Begin(r.Ctx)
+				logits := model.Forward(r.Ctx, nn.Input(ids))
+				if begin && step == 1 {
+					f.Begin(r.Ctx)
+				}
+				log.Take()
+				nn.CrossEntropy(r.Ctx, logits, ids)
+				r.Ctx.Tape.Backward()
+				f.Finish(r.Ctx)
+			}
+			return f.Sync()
+		})
+		for _, call := range log.Take() {
 			kinds = append(kinds, call.Kind.String())
 		}
-		w.mustGet(t, w.loss)
 		return kinds
 	}
 	alone, between := calls(false), calls(true)

@@ -3,6 +3,7 @@
 package fsdp
 
 import (
+	"fmt"
 	"slices"
 
 	"octet/comm"
@@ -54,6 +55,9 @@ func (u *unit) Inner() *nn.Module { return &u.inner }
 // reduces in between. The tape runs backwards, so what comes first here is
 // deferred for the end.
 func (u *unit) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	if !u.fsdp.begun {
+		panic(fmt.Sprintf("fsdp: Forward of unit %s outside a microbatch: call FSDP.Begin first (parallel.Model.Step and Eval do)", named(u.name)))
+	}
 	f, p := u.fsdp, u.fsdp.pass
 	u.unshard()
 	p.units = append(p.units, u)

@@ -11,6 +11,7 @@ import (
 
 	"octet/comm"
 	"octet/comm/record"
+	"octet/device"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -72,7 +73,7 @@ func TestCollectivesPerStep(t *testing.T) {
 					j.ranks, j.batch, j.steps, j.micro = 3, 6, 3, micro
 					j.options = fsdp.Options{Param: param, Reshard: tt.reshard}
 					for _, w := range run(t, j) {
-						traffic := w.f.Traffic()
+						traffic := w.m.Traffic()
 						for step, calls := range w.calls {
 							gathers, size := sent(calls, comm.AllGather)
 							if gathers != micro*tt.gathers || gathers != micro*traffic.Gathers {
@@ -114,7 +115,7 @@ func TestMixedPrecisionSends(t *testing.T) {
 		if len(size) != 1 || size[dtype.Float32] != 4*params {
 			t.Errorf("rank %d reduced %v, want %d bytes of float32", w.rank, size, 4*params)
 		}
-		for _, p := range w.f.Params() {
+		for _, p := range w.m.Params() {
 			if p.Shard.Type != dtype.Float32 || p.Grad.Type != dtype.Float32 {
 				t.Errorf("%s is kept as %v, its gradient as %v", p.Name, p.Shard.Type, p.Grad.Type)
 			}
@@ -168,8 +169,8 @@ func TestFloat8WireSendsAQuarter(t *testing.T) {
 	if len(scales) != 1 || !bytes.Contains([]byte(scales[0]), fmt.Appendf(nil, "int32[%d]", weights)) {
 		t.Errorf("all-reduces of scales %q, want one of %d words", scales, weights)
 	}
-	if others != 2 {
-		t.Errorf("%d other collectives, want those of the loss and the norm", others)
+	if others != 3 {
+		t.Errorf("%d other collectives, want those of the count, the loss and the norm", others)
 	}
 }
 
@@ -230,8 +231,8 @@ func TestRanksAreMicrobatches(t *testing.T) {
 func TestAStaleScaleIsNeverUsed(t *testing.T) {
 	const name = "layers.1.attention.wo.weight"
 	// Growing the weight a hundredfold with the old scale would saturate it.
-	grow := func(w *worker, again bool) {
-		for _, p := range w.f.Params() {
+	grow := func(s device.Stream, params []*nn.Param) error {
+		for _, p := range params {
 			if p.Name != name {
 				continue
 			}
@@ -240,17 +241,21 @@ func TestAStaleScaleIsNeverUsed(t *testing.T) {
 			for i := range rows {
 				rows[i] = float32(draw.NormFloat64() * 2)
 			}
-			p.Set(w.c.Stream, rows)
+			p.Set(s, rows)
 		}
-		if again {
-			w.precompute()
-		}
+		return nil
 	}
 	j := job{ranks: 2, args: sixteens, options: f32, batch: 4, steps: 4, float8: float8Wire(nil), scales: true}
 	train := func(again bool) []*worker {
 		j.before = func(w *worker, step int) {
-			if step == 2 {
-				grow(w, again)
+			var err error
+			if step == 2 && again {
+				err = w.m.Load(grow)
+			} else if step == 2 {
+				err = grow(w.c.Stream, w.m.Params())
+			}
+			if err != nil {
+				t.Error(err)
 			}
 		}
 		return run(t, j)
@@ -296,10 +301,7 @@ func gatherWhole(t *testing.T, rank *ranks.Rank, rows, k int, values []float32, 
 	if err != nil {
 		return err
 	}
-	f, err := fsdp.New(rank.World, fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever})
-	if err == nil {
-		err = f.Wrap(&root, func(string, nn.Module) bool { return false })
-	}
+	f, err := fsdp.Shard(&root, rank.World, fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever}, func(string, nn.Module) bool { return false })
 	if err == nil {
 		err = f.Allocate(rank.Device)
 	}
@@ -311,7 +313,7 @@ func gatherWhole(t *testing.T, rank *ranks.Rank, rows, k int, values []float32, 
 	if precompute {
 		f.BeforeGathers(r.Ctx, fp8.ScalesOf(root).PrecomputeFloat8DynamicScaleForFSDP)
 	}
-	f.BeginForward(r.Ctx)
+	f.Begin(r.Ctx)
 	root.Forward(r.Ctx, nn.Input(r.As(dtype.BFloat16, make([]float32, k), 1, k)))
 	want := tensor.Operand{Tensor: r.Empty(dtype.Float8E4M3, rows, k), Scale: r.Empty(dtype.Float32), Inv: r.Empty(dtype.Float32)}
 	s.DynamicCast(want, tensor.Operand{}, tensor.Operand{Tensor: r.Put(values, rows, k)}, false)

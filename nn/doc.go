@@ -10,7 +10,7 @@
 //	nn.AssignNames(l)                         // … fsdp shards l and lends its whole weight
 //	c := &nn.Ctx{Stream: s, Pool: pool, Tape: &nn.Tape{}, Act: dtype.Float32}
 //	y := l.Forward(c, nn.Input(x))            // x [T,64], y [T,128]
-//	y.SetGrad(dy)                             // or nn.CrossEntropy(c, loss, y, targets, scale)
+//	y.SetGrad(dy)                             // or nn.CrossEntropy(c, y, targets)
 //	c.Tape.Backward()
 //
 // Memory: whoever makes a Var ends it. An operation frees its output at the end

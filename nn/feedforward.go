@@ -2,11 +2,7 @@
 
 package nn
 
-import (
-	"iter"
-
-	"octet/tensor"
-)
+import "iter"
 
 // FeedForward is w2(silu(w1 x) · w3 x) (SwiGLU, arXiv 2002.05202).
 type FeedForward struct {
@@ -31,19 +27,6 @@ func (f *FeedForward) Forward(c *Ctx, x *Var) *Var {
 	gate.Done(c)
 	up.Done(c)
 	return Last(c, f.W2, h)
-}
-
-// CrossEntropy adds scale·Σ -log softmax(logits)[target] to loss (float32 [1])
-// and starts the backward: logits' gradient takes the place of their values
-// where no backward reads those. It is the last use of the logits. logits
-// [..., V], targets int32 or device.Ignored, scale float32 [1].
-func CrossEntropy(c *Ctx, loss *tensor.Tensor, logits *Var, targets, scale *tensor.Tensor) {
-	t, v := logits.Rows(), logits.Value.Dim(-1)
-	g := logits.gradFrom(c, 0)
-	c.Stream.CrossEntropy(loss, g.View(t, v), targets.View(t), scale)
-	if c.Mode == Eval {
-		logits.FreeGrad(c)
-	}
 }
 
 // Sequential runs modules one after the other, under the given names.

@@ -47,6 +47,33 @@ func (v *Var) GradTarget(c *Ctx) (dst *tensor.Tensor, accumulate bool) {
 	return v.grad.Tensor, true
 }
 
+// sumTarget is GradTarget for a kernel that adds what it is given to what it
+// writes: the gradient that v has from elsewhere, in the same memory, or nothing.
+func (v *Var) sumTarget(c *Ctx) (dst, add *tensor.Tensor) {
+	dst, accumulate := v.GradTarget(c)
+	if accumulate {
+		add = dst
+	}
+	return dst, add
+}
+
+// addGrad adds what f overwrites its argument with to v's gradient, if anybody
+// wants it.
+func (v *Var) addGrad(c *Ctx, f func(dst *tensor.Tensor)) {
+	if !v.NeedsGrad() {
+		return
+	}
+	dst, accumulate := v.GradTarget(c)
+	if !accumulate {
+		f(dst)
+		return
+	}
+	more := c.New(v.shape...)
+	f(more)
+	c.Stream.Add(dst, dst, more)
+	c.Pool.Free(more)
+}
+
 // AddGrad adds y's gradient to v's: the first contribution is shared, not
 // copied.
 func (v *Var) AddGrad(c *Ctx, y *Var) {

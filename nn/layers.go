@@ -76,15 +76,51 @@ func (n *RMSNorm) AddForward(c *Ctx, x, r *Var) (sum, y *Var) {
 
 // backward gives s, whose norm is y, its gradient.
 func (n *RMSNorm) backward(c *Ctx, s, y *Var, rstd *tensor.Tensor) {
-	ds, more := s.GradTarget(c)
-	var add *tensor.Tensor // the gradient that s has from elsewhere, added in place
-	if more {
-		add = ds
-	}
+	ds, add := s.sumTarget(c)
 	n.Weight.addGrad(c, func(dw *tensor.Tensor) {
 		c.Stream.RMSNormGrad(ds, dw, y.Grad().Tensor, s.Value.Tensor, rstd, n.Weight.Value().Tensor, add)
 	})
 	c.Pool.Free(rstd)
+}
+
+// LayerNorm takes the mean from each vector, divides by the root of its variance,
+// multiplies by a weight [D] and adds a bias [D] (arXiv 1607.06450).
+type LayerNorm struct {
+	Leaf
+	Weight, Bias *Param
+	Eps          float32
+}
+
+// NewLayerNorm describes a norm over dim; its weight starts at 1, its bias at 0.
+func NewLayerNorm(dim int, eps float32) *LayerNorm {
+	return &LayerNorm{Weight: NewParam(Constant(1), dim), Bias: NewParam(Constant(0), dim), Eps: eps}
+}
+
+// Params yields weight and bias.
+func (n *LayerNorm) Params() iter.Seq2[string, *Param] {
+	return func(yield func(string, *Param) bool) { _ = yield("weight", n.Weight) && yield("bias", n.Bias) }
+}
+
+// Forward norms the last dimension of x.
+func (n *LayerNorm) Forward(c *Ctx, x *Var) *Var {
+	mean, rstd := c.Pool.New(dtype.Float32, x.Rows()), c.Pool.New(dtype.Float32, x.Rows())
+	y := c.Op(func(y *Var) {
+		dx, add := x.sumTarget(c)
+		dy := y.Grad().Tensor
+		n.Weight.addGrad(c, func(dw *tensor.Tensor) {
+			c.Stream.LayerNormGrad(dx, dw, dy, x.Value.Tensor, mean, rstd, n.Weight.Value().Tensor, add)
+		})
+		n.Bias.addGrad(c, func(db *tensor.Tensor) { c.Stream.BiasGrad(db, dy) })
+		c.Pool.Free(mean)
+		c.Pool.Free(rstd)
+		if !x.NeedsGrad() {
+			x.FreeGrad(c)
+		}
+	}, x.Shape()...)
+	c.Stream.LayerNorm(y.Value.Tensor, mean, rstd, x.Keep(), n.Weight.Value().Tensor, n.Bias.Value().Tensor, n.Eps)
+	c.saved(mean)
+	c.saved(rstd)
+	return y
 }
 
 // Add is x + r.

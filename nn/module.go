@@ -3,6 +3,7 @@
 package nn
 
 import (
+	"fmt"
 	"iter"
 	"strings"
 )
@@ -131,9 +132,15 @@ func parameters(m Module, prefix string, seen map[*Param]bool, yield func(string
 	return true
 }
 
-// AssignNames sets the Name of every parameter below root.
+// AssignNames sets the Name of every parameter below root. Two that are called
+// alike are a programmer's mistake: they would be drawn and loaded alike.
 func AssignNames(root Module) {
+	taken := map[string]bool{}
 	for name, p := range Parameters(root) {
+		if taken[name] {
+			panic(fmt.Sprintf("nn: two parameters are called %q: give the slots that Children yields, and what Params yields, names of their own", name))
+		}
+		taken[name] = true
 		p.Name = name
 	}
 }

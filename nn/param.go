@@ -59,9 +59,17 @@ func (p *Param) Numel() int {
 // sharded.
 func (p *Param) RowSize() int { return p.Numel() / max(1, p.Shape[0]) }
 
-// Local is the part of Shard that is real; its gradient is LocalGrad.
-func (p *Param) Local() *tensor.Tensor     { return p.Shard.Rows(0, p.LocalRows) }
-func (p *Param) LocalGrad() *tensor.Tensor { return p.Grad.Rows(0, p.LocalRows) }
+// Local is the part of Shard that is real; its gradient is LocalGrad. There is
+// neither before the model has memory.
+func (p *Param) Local() *tensor.Tensor     { return p.real(p.Shard) }
+func (p *Param) LocalGrad() *tensor.Tensor { return p.real(p.Grad) }
+
+func (p *Param) real(t *tensor.Tensor) *tensor.Tensor {
+	if t == nil {
+		panic(fmt.Sprintf("nn: %s %v has no memory yet: shard the model and give it its first values (parallel.Model.Init or Load) before, for example, its optimizer is made", p.Name, p.Shape))
+	}
+	return t.Rows(0, p.LocalRows)
+}
 
 // Lend makes w the whole parameter; nil takes it back.
 func (p *Param) Lend(w *Whole) { p.whole = w }
@@ -69,7 +77,7 @@ func (p *Param) Lend(w *Whole) { p.whole = w }
 // Value is the whole parameter. There is one only between gather and free.
 func (p *Param) Value() tensor.Operand {
 	if p.whole == nil {
-		panic(fmt.Sprintf("nn: %s is used outside gather and free", p.Name))
+		panic(fmt.Sprintf("nn: %s is used outside gather and free: call Forward of the sharded model (parallel.Model), not of what is inside", p.Name))
 	}
 	return p.whole.Value
 }

@@ -3,6 +3,7 @@
 package nn
 
 import (
+	"fmt"
 	"slices"
 
 	"octet/device"
@@ -16,10 +17,22 @@ type Tape struct {
 }
 
 // Defer adds the backward of an operation that has just been enqueued.
-func (t *Tape) Defer(back func()) { t.steps = append(t.steps, back) }
+func (t *Tape) Defer(back func()) {
+	if t == nil {
+		panic("nn: a forward pass in Train mode needs a tape: set Ctx.Tape to &nn.Tape{}, or Ctx.Mode to nn.Eval")
+	}
+	t.steps = append(t.steps, back)
+}
 
-// Backward runs the deferred steps, the last one first, and empties the tape.
+// Empty reports whether no backward is deferred.
+func (t *Tape) Empty() bool { return t == nil || len(t.steps) == 0 }
+
+// Backward runs the deferred steps, the last one first, and empties the tape. One
+// that is empty panics: the backward has run, or there was no forward in Train mode.
 func (t *Tape) Backward() {
+	if t.Empty() {
+		panic("nn: Backward of an empty tape: call Forward in Train mode first, and Backward once after it")
+	}
 	for i := len(t.steps) - 1; i >= 0; i-- {
 		t.steps[i]()
 		t.steps[i] = nil
@@ -45,6 +58,11 @@ type Ctx struct {
 	Tape   *Tape
 	Act    dtype.Type // of activations and of weights that are not float8
 	Mode   Mode
+
+	// Loss is where losses add up, and Scale what each is multiplied by: one divided
+	// by what the mean is taken over, of all ranks and microbatches. float32 [1];
+	// CrossEntropy and MeanSquaredError need them.
+	Loss, Scale *tensor.Tensor
 }
 
 // New allocates an activation.
@@ -67,6 +85,9 @@ func (c *Ctx) Op(back func(y *Var), shape ...int) *Var {
 	y := &Var{Value: tensor.Operand{Tensor: t}, shape: t.Shape}
 	if c.Mode == Train {
 		c.Tape.Defer(func() {
+			if y.grad == nil {
+				panic(fmt.Sprintf("nn: Backward reaches a value %v that has no gradient: take a loss of what Forward returned (CrossEntropy, MeanSquaredError, SetGrad), and use every value", y.shape))
+			}
 			back(y)
 			y.free(c)
 		})

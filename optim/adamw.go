@@ -32,6 +32,15 @@ type AdamOptions struct {
 	L2 bool
 }
 
+// Optimizer moves parameters by their gradients times coef (float32 [1]; nil: 1) at
+// learning rate lr, all on s. Where coef is NaN it writes nothing. It counts its writes
+// (nn.Param.Written).
+type Optimizer interface {
+	Step(s device.Stream, coef *tensor.Tensor, lr float64)
+}
+
+var _ Optimizer = (*Adam)(nil)
+
 // Adam updates the local shards of parameters. All is elementwise, so it needs
 // no communication.
 type Adam struct {
@@ -65,9 +74,8 @@ func NewAdam(dev device.Device, s device.Stream, params []*nn.Param, o AdamOptio
 	return a, nil
 }
 
-// Step moves every parameter by its gradient times coef (float32 [1], nil: 1)
-// at learning rate lr. A coef that is NaN leaves weights, moments and the number
-// of updates as they are.
+// Step implements Optimizer; a coef that is NaN leaves moments and the number of
+// updates as they are, too.
 func (a *Adam) Step(s device.Stream, coef *tensor.Tensor, lr float64) {
 	s.AdamW(a.p, a.g, a.m, a.v, a.steps, coef, device.AdamWOptions{
 		LR: lr, Beta1: a.opts.Beta1, Beta2: a.opts.Beta2, Eps: a.opts.Eps, WeightDecay: a.opts.WeightDecay, L2: a.opts.L2,

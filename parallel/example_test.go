@@ -3,12 +3,11 @@
 package parallel_test
 
 import (
+	"context"
 	"fmt"
 	"iter"
-	"sync"
 
 	"octet/backend"
-	"octet/comm"
 	"octet/device"
 	"octet/dtype"
 	"octet/fp8"
@@ -50,85 +49,57 @@ func (b *block) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 // float8 on two ranks that shard it and gather its weights as float8: it learns
 // to count modulo 16.
 func Example() {
-	list, err := backend.Local(2, backend.Options{})
-	if err != nil {
+	losses := make([][]float64, 2)
+	if err := backend.Run(context.Background(), 2, backend.Options{}, func(r *backend.Rank) (err error) {
+		losses[r.World.Rank()], err = count(r)
+		return err
+	}); err != nil {
 		panic(err)
 	}
-	losses := make([]float32, 2)
-	var wg sync.WaitGroup
-	for _, r := range list {
-		wg.Go(func() {
-			if losses[0], losses[1], err = count(r); err != nil {
-				r.World.Abort(err)
-			}
-		})
-	}
-	wg.Wait()
-	fmt.Println("loss below 0.1:", losses[1] < 0.1, "from above 2.5:", losses[0] > 2.5)
+	first, last := losses[0][0], losses[0][59]
+	fmt.Println("loss below 0.1:", last < 0.1, "from above 2.5:", first > 2.5)
 	// Output: loss below 0.1: true from above 2.5: true
 }
 
-func count(r *backend.Rank) (first, last float32, err error) {
+func count(r *backend.Rank) (losses []float64, err error) {
 	linear := func(in, out int) nn.Module { return nn.NewLinear(in, out, nn.LinearOptions{Init: nn.Normal(0.1)}) }
 	var model nn.Module = &nn.Sequential{
 		Names:   []string{"embed", "block", "output"},
 		Modules: []nn.Module{nn.NewEmbedding(16, 32, nn.Normal(1)), &block{up: linear(32, 64), down: linear(64, 32)}, linear(32, 16)},
 	}
-	nn.AssignNames(model)
 	cfg := fp8.DefaultConfig()
 	cfg.EnableFsdpFloat8AllGather = true
 	plan := parallel.Plan{
-		Float8: &parallel.Float8{Config: cfg, Skip: []string{"output"}},
+		Float8: &parallel.Float8{Config: cfg, Skip: []string{"output"}, Precompute: true},
 		Units:  []string{"block"},
 		FSDP:   fsdp.Options{Param: dtype.BFloat16},
 	}
 	if err := plan.Convert(&model); err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	sharded, err := plan.Shard(&model, r.World)
+	m, err := plan.Shard(model, r.World, r.Device)
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	if err := sharded.Allocate(r.Device); err != nil {
-		return 0, 0, err
+	if err := m.Init(1); err != nil {
+		return nil, err
 	}
-	s, pool := r.Device.NewStream("compute"), device.NewPool(r.Device)
-	c := &nn.Ctx{Stream: s, Pool: pool, Tape: &nn.Tape{}, Act: dtype.BFloat16}
-	for _, p := range sharded.Params() {
-		p.Draw(s, 1)
-	}
-	adam, err := optim.NewAdam(r.Device, s, sharded.Params(), optim.AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8})
+	c := m.Ctx()
+	adam, err := optim.NewAdam(r.Device, c.Stream, m.Params(), optim.AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8})
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	ids, next := make([]int32, 16), make([]int32, 16)
-	for i := range ids {
-		ids[i], next[i] = int32(i), int32(i+1)%16
-	}
-	in, targets := pool.New(dtype.Int32, 1, 16), pool.New(dtype.Int32, 1, 16)
-	loss, scale := pool.New(dtype.Float32, 1), pool.New(dtype.Float32, 1)
-	s.Upload(in, device.Int32Bytes(ids))
-	s.Upload(targets, device.Int32Bytes(next))
-	s.Upload(scale, device.Float32Bytes([]float32{1.0 / 32}))
-	scales := fp8.ScalesOf(model)
-	for step := range 60 {
-		sharded.BeforeGathers(c, scales.PrecomputeFloat8DynamicScaleForFSDP)
-		sharded.BeginForward(c)
-		s.Zero(loss)
-		nn.CrossEntropy(c, loss, model.Forward(c, nn.Input(in)), targets, scale)
-		c.Tape.Backward()
-		sharded.Finish(c)
-		adam.Step(s, nil, 1e-2)
-		r.World.AllReduce(s, comm.T(loss), comm.Sum)
-		var value [1]float32
-		s.Download(device.Float32Bytes(value[:]), loss)
-		if err := s.Record().Sync(); err != nil {
-			return 0, 0, err
+	in, next := c.Pool.New(dtype.Int32, 1, 16), c.Pool.New(dtype.Int32, 1, 16)
+	c.Stream.Upload(in, device.Int32Bytes([]int32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}))
+	c.Stream.Upload(next, device.Int32Bytes([]int32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0}))
+	for range 60 {
+		result, err := m.Step(parallel.StepOptions{Optimizer: adam, LR: 1e-2, Count: 16}, func(c *nn.Ctx, _ int) {
+			nn.CrossEntropy(c, m.Forward(c, nn.Input(in)), next)
+		}).Wait()
+		if err != nil {
+			return nil, err
 		}
-		if step == 0 {
-			first = value[0]
-		}
-		last = value[0]
+		losses = append(losses, result.Loss)
 	}
-	return first, last, nil
+	return losses, nil
 }

@@ -10,8 +10,10 @@
 //		FSDP:   fsdp.Options{Param: dtype.BFloat16},
 //	}
 //	fmt.Print(p)
-//	err := p.Convert(&model)                 // before any rank starts
-//	sharded, err := p.Shard(&model, comm)    // on every rank
+//	err := p.Convert(&model)                      // before any rank starts
+//	m, err := p.Shard(model, world, dev)          // on every rank: a Model
+//	err = m.Init(seed)
+//	result, err := m.Step(options, func(c *nn.Ctx, _ int) { … }).Wait()
 package parallel
 
 import (
@@ -21,7 +23,6 @@ import (
 	"slices"
 	"strings"
 
-	"octet/comm"
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/nn"
@@ -80,19 +81,6 @@ func (f Float8) checkSkip(root nn.Module) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Shard makes the units over the ranks of g. Call it after Convert, on all
-// ranks.
-func (p Plan) Shard(root *nn.Module, g comm.Comm) (*fsdp.FSDP, error) {
-	f, err := fsdp.New(g, p.FSDP)
-	if err != nil {
-		return nil, err
-	}
-	return f, f.Wrap(root, func(at string, _ nn.Module) bool {
-		_, ok := p.unit(at)
-		return ok
-	})
 }
 
 // unit is the pattern that makes a unit of the module at the given path.

@@ -60,14 +60,24 @@ var arithmetics = map[string]arithmetic{
 	})},
 }
 
-// configured converts the model by a changed configuration.
+// configured has the model compute by a changed configuration.
 func configured(change func(*fp8.Float8LinearConfig)) func(nn.Module) error {
 	return func(m nn.Module) error {
 		cfg := fp8.DefaultConfig()
 		cfg.Emulate = true
 		change(&cfg)
-		_, err := fp8.ConvertToFloat8Training(m, cfg, fp8.FilterFQNs("output"))
-		return err
+		for _, l := range fp8.Linears(m) {
+			if strings.Contains(l.FQN, "output") {
+				continue
+			}
+			// A Linear is converted once: this one takes the Caster of another.
+			other := nn.NewLinear(l.Linear.Weight.Shape[1], l.Linear.Weight.Shape[0], nn.LinearOptions{})
+			if _, err := fp8.ConvertToFloat8Training(other, cfg, fp8.FilterFQNs()); err != nil {
+				return err
+			}
+			l.Linear.Caster = other.Caster
+		}
+		return nil
 	}
 }
 

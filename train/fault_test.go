@@ -19,6 +19,7 @@ import (
 	"octet/device"
 	"octet/metrics"
 	"octet/models/llama/plan"
+	"octet/nn"
 	"octet/tensor"
 	"octet/test/ranks"
 )
@@ -102,16 +103,20 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 	// write that all ranks know of.
 	poison := func(name string, x float32) func(int, *Trainer) {
 		return func(rank int, tr *Trainer) {
-			for _, p := range tr.Params() {
-				if p.Name != name {
-					continue
+			if err := tr.model.Load(func(s device.Stream, params []*nn.Param) error {
+				for _, p := range params {
+					if p.Name != name {
+						continue
+					}
+					if rank == bad {
+						s.Upload(tensor.At(p.Shard.Buf, p.Shard.Off+4, p.Shard.Type, 1), device.Float32Bytes([]float32{x}))
+					}
+					p.Written()
 				}
-				if rank == bad {
-					tr.ctx.Stream.Upload(tensor.At(p.Shard.Buf, p.Shard.Off+4, p.Shard.Type, 1), device.Float32Bytes([]float32{x}))
-				}
-				p.Written()
+				return nil
+			}); err != nil {
+				t.Error(err)
 			}
-			tr.precompute()
 		}
 	}
 	gradient := func(x float32) func(s device.Stream, logits *tensor.Tensor) {
@@ -155,8 +160,9 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 					tt.before(rank, tr)
 				}
 				if tt.kernel != nil && rank == bad {
-					hs := tr.ctx.Stream.(device.HostStream)
-					tr.ctx.Stream = &faultyStream{hs, &faulty{crossEntropy: tt.kernel}}
+					c := tr.model.Ctx()
+					hs := c.Stream.(device.HostStream)
+					c.Stream = &faultyStream{hs, &faulty{crossEntropy: tt.kernel}}
 				}
 				before, err := weights(tr)
 				if err != nil {

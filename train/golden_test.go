@@ -134,7 +134,7 @@ func trainCurve(t *testing.T, ranks, steps int, args []string, alter func(nn.Mod
 	parts := make([]map[string][]float32, ranks)
 	for rank, err := range onRanks(t, ranks, args, func(rank int, tr *Trainer) error {
 		if alter != nil {
-			if err := alter(tr.model); err != nil {
+			if err := alter(tr.model.Root()); err != nil {
 				return err
 			}
 		}

@@ -135,16 +135,21 @@ func TestTheLossIsTheMeanOverAllTokens(t *testing.T) {
 	var mu sync.Mutex
 	var valid []int
 	onRanks(t, 6, append(args, "--training.local_batch_size=1"), func(_ int, tr *Trainer) error {
-		if _, err := tr.Step(); err != nil {
+		pending, err := tr.enqueue(1e-3)
+		if err != nil {
+			return err
+		}
+		r, err := pending.Wait()
+		if err != nil {
 			return err
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		tr.loader.Restore(data.State{})
 		b := tr.loader.NewBatch()
-		err := tr.loader.Next(b)
+		err = tr.loader.Next(b)
 		valid = append(valid, b.Valid)
-		if n := tr.host.count[0]; n != 3*16+3*5 {
+		if n := r.Count; n != 3*16+3*5 {
 			t.Errorf("%d tokens of all ranks, want %d", n, 3*16+3*5)
 		}
 		return err

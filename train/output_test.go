@@ -145,7 +145,7 @@ func TestCollectivesOfAStep(t *testing.T) {
 			if bytes != r.CommBytes {
 				t.Errorf("rank %d, step %d: %d bytes sent, the record says %d", rank, r.Step, bytes, r.CommBytes)
 			}
-			traffic := tr.sharded.Traffic()
+			traffic := tr.model.Traffic()
 			planned := traffic.ReduceScatter + 4*14 + 4*3
 			for _, n := range traffic.AllGather {
 				planned += n

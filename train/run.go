@@ -52,7 +52,7 @@ func Run(ctx context.Context, j Job, sink metrics.Sink) (err error) {
 			deadline(j.World, j.Run.Config.Comm.TrainTimeoutSeconds)
 		}
 	}
-	return t.sync()
+	return t.model.Sync()
 }
 
 func deadline(c comm.Comm, seconds int) {

@@ -98,15 +98,15 @@ func TestEvaluationsMemoryDoesNotGrowWithDepth(t *testing.T) {
 			if _, err := tr.Validate(); err != nil { // the rotary table is made
 				return err
 			}
-			live := tr.ctx.Pool.Live()
+			live := tr.model.Ctx().Pool.Live()
 			if _, err := tr.Validate(); err != nil {
 				return err
 			}
-			if now := tr.ctx.Pool.Live(); now != live {
+			if now := tr.model.Ctx().Pool.Live(); now != live {
 				t.Errorf("%d layers: %d bytes in use after a validation, %d before", layers, now, live)
 			}
 			if rank == 0 {
-				peak = tr.ctx.Pool.Peak() - live
+				peak = tr.model.Ctx().Pool.Peak() - live
 			}
 			return nil
 		}) {

@@ -176,8 +176,8 @@ func TestFirstLossIsOfGuessing(t *testing.T) {
 			for i := range ids {
 				ids[i], targets[i] = int32(i*i%args.Vocab), int32((i*i+5*i+7)%args.Vocab)
 			}
-			loss := r.Put([]float32{0}, 1)
-			nn.CrossEntropy(r.Ctx, loss, m.Forward(r.Ctx, nn.Input(r.IDs(ids, batch, seq))), r.IDs(targets, batch, seq), r.Put([]float32{1.0 / (batch * seq)}, 1))
+			loss := r.Loss(1.0 / (batch * seq))
+			nn.CrossEntropy(r.Ctx, m.Forward(r.Ctx, nn.Input(r.IDs(ids, batch, seq))), r.IDs(targets, batch, seq))
 			if got, want := float64(r.Get(loss)[0]), math.Log(float64(args.Vocab)); math.Abs(got-want) > 0.15*want {
 				t.Errorf("loss %.3f, want within 15%% of %.3f", got, want)
 			}
@@ -193,10 +193,10 @@ func TestCrossEntropyStartsTheBackward(t *testing.T) {
 	params := r.Load(m, r.Random)
 	ids := r.IDs([]int32{1, 10, 0, 3, 3}, 1, 5)
 	targets := []int32{4, -100, 0, 7, 10}
-	loss := r.Put([]float32{0}, 1)
+	loss := r.Loss(0.25)
 	logits := m.Forward(r.Ctx, nn.Input(ids))
 	z := r.Get(logits.Value.Tensor)
-	nn.CrossEntropy(r.Ctx, loss, logits, r.IDs(targets, 1, 5), r.Put([]float32{0.25}, 1))
+	nn.CrossEntropy(r.Ctx, logits, r.IDs(targets, 1, 5))
 	got := r.Get(loss)[0]
 	r.Ctx.Tape.Backward()
 	var gradients [][]float32

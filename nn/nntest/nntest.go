@@ -157,6 +157,13 @@ func (r *Rig) Load(m nn.Module, values func(*nn.Param) []float32) []*nn.Param {
 	return params
 }
 
+// Loss makes memory for the losses of Ctx, times scale, and returns their sum.
+func (r *Rig) Loss(scale float32) *tensor.Tensor {
+	r.Helper()
+	r.Ctx.Loss, r.Ctx.Scale = r.Put([]float32{0}, 1), r.Put([]float32{scale}, 1)
+	return r.Ctx.Loss
+}
+
 // Grad waits and reads a parameter's gradient.
 func (r *Rig) Grad(p *nn.Param) []float32 {
 	r.Helper()

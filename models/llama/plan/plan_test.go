@@ -3,7 +3,6 @@
 package plan
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -42,11 +41,11 @@ func printed(t *testing.T, run *Run, rank int) string {
 		if err != nil {
 			return err
 		}
-		f, err := run.Plan.Shard(&model, r.World)
+		m, err := run.Plan.Shard(model, r.World, r.Device)
 		if err != nil {
 			return err
 		}
-		texts[r.Rank] = fmt.Sprint(run.Plan) + f.Plan()
+		texts[r.Rank] = m.Plan()
 		return nil
 	})
 	return texts[rank]

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package parallel
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+
+	"octet/comm"
+	"octet/device"
+	"octet/nn"
+	"octet/optim"
+)
+
+// StepOptions say what a step of training is.
+type StepOptions struct {
+	// Optimizer moves Model.Params, at learning rate LR.
+	Optimizer optim.Optimizer
+	LR        float64
+	// MaxNorm is what the norm of all gradients together is clipped to; 0: not.
+	MaxNorm float32
+	// Count is how many terms the losses of this rank's microbatches have together:
+	// targets of a cross-entropy, elements of a squared error. The loss is the mean over
+	// the terms of all ranks.
+	Count int
+	// Microbatches is how often the function is called, whose gradients add up; 0 is once.
+	Microbatches int
+}
+
+// Result is what a step or an evaluation measured, alike on all ranks.
+type Result struct {
+	Loss     float64 // the mean
+	GradNorm float64 // before clipping; 0 of an evaluation
+	Count    int     // of terms, on all ranks
+}
+
+// ErrNoTerms is the error of a loss that is the mean over nothing.
+var ErrNoTerms = errors.New("parallel: the losses of all ranks have no terms: StepOptions.Count, or what Model.Eval counts, is 0")
+
+// Pending is a step that the device works on.
+type Pending struct {
+	model      *Model
+	done       device.Event
+	loss, norm [1]float32
+	count      [1]int32
+}
+
+// Step trains once. For each microbatch it calls the function, which runs Forward and
+// takes one loss (nn.CrossEntropy, nn.MeanSquaredError, or what it adds to c.Loss and
+// sets as gradients, times c.Scale), and runs the backward; then it clips, has the
+// optimizer move the weights, and prepares what is made of them. Nothing waits for the device:
+//
+//	pending := m.Step(parallel.StepOptions{Optimizer: adam, LR: 3e-4, Count: targets.Numel()}, func(c *nn.Ctx, _ int) {
+//		nn.CrossEntropy(c, m.Forward(c, nn.Input(ids)), targets)
+//	})
+//	result, err := pending.Wait()
+func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending {
+	m.begin("Step")
+	defer m.end()
+	if o.Optimizer == nil {
+		panic("parallel: Step without StepOptions.Optimizer: make one of Model.Params, for example optim.NewAdam")
+	}
+	if o.Count < 0 || o.Count > math.MaxInt32 {
+		panic(fmt.Sprintf("parallel: StepOptions.Count is %d; want the number of terms of this rank's loss", o.Count))
+	}
+	p := &Pending{model: m, count: [1]int32{int32(o.Count)}}
+	c, s := m.ctx, m.ctx.Stream
+	s.Upload(m.count, device.Int32Bytes(p.count[:]))
+	m.world.AllReduce(s, comm.T(m.count), comm.Sum)
+	s.Reciprocal(m.scale, m.count)
+	s.Zero(c.Loss)
+	c.Scale = m.scale
+	for i := range max(1, o.Microbatches) {
+		m.sharded.Begin(c)
+		microbatch(c, i)
+		c.Tape.Backward()
+	}
+	m.sharded.Finish(c)
+	m.clip.Measure(s, m.world, o.MaxNorm)
+	m.world.AllReduce(s, comm.T(c.Loss), comm.Sum)
+	s.Download(device.Float32Bytes(p.loss[:]), c.Loss)
+	s.Download(device.Float32Bytes(p.norm[:]), m.clip.Norm)
+	s.Download(device.Int32Bytes(p.count[:]), m.count)
+	before := m.writes()
+	o.Optimizer.Step(s, m.clip.Coef, o.LR)
+	if m.writes() == before {
+		panic("parallel: the step's optimizer wrote none of Model.Params, or did not count it (nn.Param.Written): make it of these parameters")
+	}
+	m.precompute()
+	p.done = s.Record()
+	return p
+}
+
+// Wait is the step's result. A gradient norm that is not finite is an error, and has
+// left the weights and the optimizer as they were.
+func (p *Pending) Wait() (Result, error) {
+	if err := p.done.Sync(); err != nil {
+		return Result{}, cmp.Or(p.model.Sync(), err)
+	}
+	r := Result{Loss: float64(p.loss[0]), GradNorm: float64(p.norm[0]), Count: int(p.count[0])}
+	switch {
+	case r.Count == 0:
+		return r, ErrNoTerms
+	case math.IsNaN(r.GradNorm) || math.IsInf(r.GradNorm, 0):
+		return r, fmt.Errorf("the gradient norm is %v (loss %v); the weights are those of the step before", r.GradNorm, r.Loss)
+	}
+	return r, nil
+}
+
+// Eval measures the loss without training: for each batch it calls the function, which
+// runs Forward, takes one loss, and returns how many terms that has. It changes nothing
+// that training reads, and waits.
+func (m *Model) Eval(batches int, batch func(c *nn.Ctx, i int) (count int, err error)) (Result, error) {
+	m.begin("Eval")
+	defer m.end()
+	c, s := m.ctx, m.ctx.Stream
+	c.Mode, c.Scale = nn.Eval, m.one
+	defer func() { c.Mode = nn.Train }()
+	p := &Pending{model: m}
+	s.Zero(c.Loss)
+	for i := range batches {
+		m.sharded.Begin(c)
+		n, err := batch(c, i)
+		if err != nil {
+			return Result{}, err
+		}
+		p.count[0] += int32(n)
+	}
+	s.Upload(m.count, device.Int32Bytes(p.count[:]))
+	m.world.AllReduce(s, comm.T(m.count), comm.Sum)
+	m.world.AllReduce(s, comm.T(c.Loss), comm.Sum)
+	s.Download(device.Float32Bytes(p.loss[:]), c.Loss)
+	s.Download(device.Int32Bytes(p.count[:]), m.count)
+	p.done = s.Record()
+	r, err := p.Wait()
+	r.Loss /= float64(r.Count)
+	return r, err
+}
+
+// begin notes which method runs; a function that it calls may call neither it nor
+// another one.
+func (m *Model) begin(method string) {
+	if m.running != "" {
+		panic(fmt.Sprintf("parallel: %s within the function of %s: call it after %s has returned", method, m.running, m.running))
+	}
+	if m.clip == nil {
+		panic(fmt.Sprintf("parallel: %s of a model without values: call Model.Init or Model.Load first", method))
+	}
+	m.running = method
+}
+
+func (m *Model) end() { m.running, m.ctx.Scale = "", nil }
+
+// writes is how often parameters were written to, all together.
+func (m *Model) writes() (n uint64) {
+	for _, p := range m.Params() {
+		n += p.Version()
+	}
+	return n
+}
