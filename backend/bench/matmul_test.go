@@ -20,7 +20,7 @@ func TestMatMulHasARowPerProductAndType(t *testing.T) {
 			found := false
 			for line := range strings.Lines(out.String()) {
 				f := strings.Fields(line)
-				found = found || len(f) == 8 && f[3] == product && f[4] == typ.name
+				found = found || len(f) == 8 && strings.Join(f[:4], " ") == "48 32 64 "+product && f[4] == typ.name
 			}
 			if !found {
 				t.Errorf("no row for %s, %s in\n%s", product, typ.name, &out)
