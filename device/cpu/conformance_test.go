@@ -26,12 +26,20 @@ func open(t testing.TB, isa ISA, threads int) *Device {
 	return dev
 }
 
-// eachISA runs f for every instruction set of this processor and build.
+// eachISA runs f for every instruction set of this processor and build; where tests
+// are slow, for the slowest and the best: their pieces are the same for all.
 func eachISA[T interface{ Run(string, func(T)) bool }](t T, f func(t T, isa ISA)) {
-	for _, isa := range available() {
+	list := available()
+	if devicetest.Slow() {
+		list = ends(list)
+	}
+	for _, isa := range list {
 		t.Run(isa.String(), func(t T) { f(t, isa) })
 	}
 }
+
+// ends are the slowest and the best of a list, which may be one.
+func ends(list []ISA) []ISA { return slices.Compact([]ISA{list[0], list[len(list)-1]}) }
 
 func TestConformance(t *testing.T) {
 	eachISA(t, func(t *testing.T, isa ISA) {
@@ -78,8 +86,7 @@ func hold(s device.Stream) (release func()) {
 // The pieces are the same for all instruction sets: the slowest and the best
 // stand for them.
 func TestBitsDoNotDependOnThreads(t *testing.T) {
-	list := available()
-	for _, isa := range slices.Compact([]ISA{list[0], list[len(list)-1]}) {
+	for _, isa := range ends(available()) {
 		t.Run(isa.String(), func(t *testing.T) {
 			one := devicetest.Bits(t, open(t, isa, 1))
 			for name, got := range devicetest.Bits(t, open(t, isa, 3)) {

@@ -25,10 +25,6 @@ const (
 	unitFP16Emulated             // the same on any AVX-512; slow, for tests
 )
 
-func (u unit) String() string {
-	return [...]string{"portable", "avx2", "avx512", "bf16dot", "fp16", "fp16 emulated"}[u]
-}
-
 // unitFor chooses by operand types. Every float8 and bf16 value is exact in
 // bf16, so the bf16 dot takes them all where it is the fast one (AMD: twice
 // f32; an Intel core has it at half of f32 and is AVX512FP16 here). fp16 sums

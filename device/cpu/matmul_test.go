@@ -20,6 +20,11 @@ var (
 	operands = append([]dtype.Type{dtype.Float32, dtype.BFloat16}, float8s...)
 )
 
+// String names a unit in what tests say.
+func (u unit) String() string {
+	return [...]string{"portable", "avx2", "avx512", "bf16dot", "fp16", "fp16 emulated"}[u]
+}
+
 // matrix is a test's tensor on a device, and its values.
 type matrix struct {
 	*tensor.Tensor

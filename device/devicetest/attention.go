@@ -202,6 +202,9 @@ func attentionCases() []kernelCase {
 func attentionCase(name string, shape func(h *harness) heads) kernelCase {
 	return kernelCase{name, func(h *harness) {
 		a := shape(h)
+		if h.tooLong(a.b * a.h * a.sq * a.sk * a.hd) {
+			return
+		}
 		for _, ty := range both {
 			x := newAttended(h, ty, a)
 			x.forward(h)

@@ -24,6 +24,8 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"runtime/debug"
+	"slices"
 	"testing"
 
 	"octet/device"
@@ -75,6 +77,17 @@ func Bits(t *testing.T, dev device.Device) map[string][]byte {
 	return bits
 }
 
+// Slow reports whether the race detector is on, under which Go takes ten times as
+// long and more. It looks for races of threads, which every kernel shows at any size:
+// the suite leaves out the shapes whose expected values take longest.
+func Slow() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
+// tooLong reports whether a case of so many products is left out.
+func (h *harness) tooLong(products int) bool { return h.slow && products > 50_000 }
+
 // kernelCase runs kernels and notes what their outputs should be.
 type kernelCase struct {
 	name string
@@ -99,6 +112,7 @@ type harness struct {
 	pool      *device.Pool
 	rand      *rand.Rand
 	tolerance float64 // as of Options
+	slow      bool
 	results   []result
 }
 
@@ -114,7 +128,7 @@ type result struct {
 func newHarness(t testing.TB, dev device.Device, name string) *harness {
 	seed := fnv.New64()
 	seed.Write([]byte(name))
-	return &harness{TB: t, Stream: dev.NewStream("test"), pool: device.NewPool(dev), rand: rand.New(rand.NewPCG(seed.Sum64(), 1))}
+	return &harness{TB: t, Stream: dev.NewStream("test"), pool: device.NewPool(dev), rand: rand.New(rand.NewPCG(seed.Sum64(), 1)), slow: Slow()}
 }
 
 // input is a tensor and the values it holds.

@@ -18,6 +18,9 @@ func matMulCases() []kernelCase {
 		for _, ty := range types {
 			name := fmt.Sprintf("matmul/%dx%dx%d/%v = %v x %v", s[0], s[1], s[2], ty[0], ty[1], ty[2])
 			all = append(all, kernelCase{name, func(h *harness) {
+				if h.tooLong(s[0] * s[1] * s[2]) {
+					return
+				}
 				for bits := range 16 {
 					h.matMul(s[0], s[1], s[2], ty, bits)
 				}

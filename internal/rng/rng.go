@@ -43,9 +43,7 @@ func (s Stream) Uint64(i uint64) uint64 {
 	return uint64(s.Uint32(2*i)) | uint64(s.Uint32(2*i+1))<<32
 }
 
-// Uniform is the number at index i as a multiple of 2^-32 plus half of that: in (0, 1), symmetric about a half.
-func (s Stream) Uniform(i uint64) float64 { return uniform(s.Uint32(i)) }
-
+// uniform is x as a multiple of 2^-32 plus half of that: in (0, 1), symmetric about a half.
 func uniform(x uint32) float64 { return (float64(x) + 0.5) * 0x1p-32 }
 
 // block is the four numbers at indices 4i to 4i+3.

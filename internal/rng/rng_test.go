@@ -132,9 +132,9 @@ func TestStreamsAreUncorrelated(t *testing.T) {
 	for name, b := range map[string]Stream{"name": New(5, "b"), "seed": New(6, "a"), "both": New(6, "b")} {
 		var same, next float64
 		for i := range uint64(n) {
-			x := a.Uniform(i) - 0.5
-			same += x * (b.Uniform(i) - 0.5) / n
-			next += x * (a.Uniform(i+1) - 0.5) / n
+			x := uniform(a.Uint32(i)) - 0.5
+			same += x * (uniform(b.Uint32(i)) - 0.5) / n
+			next += x * (uniform(a.Uint32(i+1)) - 0.5) / n
 		}
 		if limit := 5.0 / 12 / math.Sqrt(n); math.Abs(same) > limit || math.Abs(next) > limit {
 			t.Errorf("other %s: covariance %v, with the next index %v, limit %v", name, same, next, limit)
