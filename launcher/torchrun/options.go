@@ -24,7 +24,8 @@ const maxSeconds = 1e9
 
 // Options is what the flags ask of this host's agent: where it meets the others, how
 // many ranks it starts, what all hosts must be asked for alike. What is ignored of
-// the flags is told to say, which the agent is given too. An error names the flag.
+// the flags is told to say, which the agent is given too. An error names the flag
+// or the variable.
 //
 // It is for the caller to add Host and Signals, to Job the program and where its
 // output goes, and to Asked what it knows of the program.

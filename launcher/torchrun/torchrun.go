@@ -132,8 +132,8 @@ func begun(fs *pflag.FlagSet, word string) (found []string) {
 // Parse reads a command line: flags up to the first word that is none, the program
 // and its arguments. What it does not say it takes from environ, as torchrun does:
 // PET_<FLAG>, and the few variables that torchrun reads besides; the token too. The
-// error of --help is pflag.ErrHelp; any other names the flag. The Flags are never nil,
-// so that Usage can be asked for.
+// error of --help is pflag.ErrHelp; any other says what is wrong. The Flags are never
+// nil, so that Usage can be asked for.
 func Parse(args, environ []string) (*Flags, error) {
 	env := map[string]string{}
 	for _, kv := range environ {

@@ -6,8 +6,8 @@
 // dropped, a comparison is turned. A seed decides which; the tree is not
 // touched, because the go command overlays the changed file.
 //
-//	go run ./test/mutate -seed 1        # sixty bugs, half an hour
-//	go run ./test/mutate -seed 1 -n 3 -v
+//	go run ./test/mutate --seed 1        # sixty bugs, half an hour
+//	go run ./test/mutate --seed 1 -n 3 -v
 //
 // It ends with exit code 1 if a bug survives.
 package main
@@ -16,7 +16,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -24,6 +23,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 // target is a package that bugs are planted in, and the tests that should see
@@ -46,12 +47,12 @@ func targets() []target {
 }
 
 func main() {
-	seed := flag.Uint64("seed", 1, "which bugs")
-	n := flag.Int("n", 60, "how many")
-	limit := flag.Duration("timeout", 5*time.Minute, "for the tests of one package; a bug that makes them hang is noticed")
-	verbose := flag.Bool("v", false, "tell of every bug, and how it was noticed")
-	list := flag.Bool("list", false, "only list the bugs")
-	flag.Parse()
+	seed := pflag.Uint64("seed", 1, "which bugs")
+	n := pflag.IntP("number", "n", 60, "how many")
+	limit := pflag.Duration("timeout", 5*time.Minute, "for the tests of one package; a bug that makes them hang is noticed")
+	verbose := pflag.BoolP("verbose", "v", false, "tell of every bug, and how it was noticed")
+	list := pflag.Bool("list", false, "only list the bugs")
+	pflag.Parse()
 	survivors, err := run(context.Background(), *seed, *n, *limit, *verbose, *list)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
