@@ -7,8 +7,9 @@ import (
 	"octet/tensor"
 )
 
-// Parcel is a tensor on its way between ranks. Ship travels; Scale and Inv are
-// what all ranks know already of a cast, and never do.
+// Parcel is a tensor on its way between ranks: what fsdp_pre_all_gather returns. Ship,
+// its all_gather_inputs, travels; Scale and Inv, its metadata, are what all ranks know
+// already of a cast, and never do.
 type Parcel struct {
 	Ship       []*tensor.Tensor
 	Scale, Inv *tensor.Tensor

@@ -8,9 +8,10 @@
 //	cfg := fp8.DefaultConfig()                     // i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2
 //	cfg.EnableFsdpFloat8AllGather = true
 //	model, err := fp8.ConvertToFloat8Training(model, cfg, fp8.FilterFQNs("output"))
-//	// … shard with package fsdp, then in every step:
-//	loss.Backward(); optimizer.Step()
-//	sharded.BeforeGathers(c, fp8.ScalesOf(model).PrecomputeFloat8DynamicScaleForFSDP) // optional, for speed
+//	fmt.Print(fp8.Report(model))                   // each Linear, and how it computes
+//
+// Sharding (package fsdp) comes after. parallel.Plan does both, and has all scales made
+// at once after each of the optimizer's steps (PrecomputeFloat8DynamicScaleForFSDP).
 //
 // A scale multiplies on the way into float8; a matmul divides by it. The
 // recipes and their formats are those of arXiv 2209.05433, section 4.3: E4M3

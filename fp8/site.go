@@ -8,8 +8,8 @@ import (
 	"octet/tensor"
 )
 
-// site is one Linear in float8: it makes the operands of its matmuls and holds
-// the scale of its weight, which its Wire sends by.
+// site is one Linear in float8, what torchao's Float8Linear holds: it makes the operands
+// of the matmuls and has the scale of the weight, which its Wire sends by.
 type site struct {
 	recipe *Recipe
 	weight *nn.Param

@@ -10,7 +10,7 @@ import (
 )
 
 // Wire sends a weight's shards as float8 bytes, cast with one scale that does not
-// travel.
+// travel: torchao's WeightWithDynamicFloat8CastTensor.
 type Wire struct {
 	site *site
 }

@@ -15,6 +15,8 @@ import (
 	"octet/fsdp"
 	"octet/models/llama"
 	"octet/nn"
+	"octet/nn/nntest"
+	"octet/test/ranks"
 )
 
 var f32 = fsdp.Options{Param: dtype.Float32}
@@ -233,4 +235,44 @@ func TestTheNextUnitIsGatheredAhead(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+}
+
+// TestAUnitThatNobodyRanHasNoGradient: its shards' gradients are 0, not those of the
+// step before.
+func TestAUnitThatNobodyRanHasNoGradient(t *testing.T) {
+	ranks.Run(t, 2, ranks.Options{}, func(rank *ranks.Rank) error {
+		r := nntest.New(t, rank.Device, dtype.Float32)
+		part := func() nn.Module { return nn.NewLinear(4, 4, nn.LinearOptions{Init: nn.Normal(1)}) }
+		model := &nn.Sequential{Names: []string{"first", "second"}, Modules: []nn.Module{part(), part()}}
+		var root nn.Module = model
+		f, err := fsdp.Shard(&root, rank.World, f32, func(path string, _ nn.Module) bool { return path != "" })
+		if err != nil {
+			return err
+		}
+		if err := f.Allocate(rank.Device); err != nil {
+			return err
+		}
+		for _, p := range f.Params() {
+			p.Draw(r.Ctx.Stream, 1)
+		}
+		x := r.Put(r.Normal(4, 1), 1, 4)
+		for _, step := range []struct {
+			module nn.Module
+			moves  []bool // first, second
+		}{{root, []bool{true, true}}, {model.Modules[0], []bool{true, false}}} {
+			f.Begin(r.Ctx)
+			y := step.module.Forward(r.Ctx, nn.Input(x))
+			dy := r.Ctx.New(1, 4)
+			r.Ctx.Stream.Copy(dy, x)
+			y.SetGrad(dy)
+			r.Ctx.Tape.Backward()
+			f.Finish(r.Ctx)
+			for i, p := range f.Params() {
+				if g := r.Get(p.LocalGrad()); slices.ContainsFunc(g, func(v float32) bool { return v != 0 }) != step.moves[i] {
+					t.Errorf("rank %d: the gradient of %s is %v, want other than 0: %v", rank.World.Rank(), p.Name, g, step.moves[i])
+				}
+			}
+		}
+		return f.Sync()
+	})
 }

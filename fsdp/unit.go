@@ -14,7 +14,7 @@ import (
 )
 
 // unit gathers the parameters of the module it decorates around its forward
-// and its backward.
+// and its backward: a module that fully_shard was called on, and its FSDPParamGroup.
 type unit struct {
 	nn.Leaf
 	nn.NoParams

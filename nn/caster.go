@@ -4,7 +4,8 @@ package nn
 
 import "octet/tensor"
 
-// Role is the place of an operand in a Linear's three matmuls.
+// Role is the place of an operand in a Linear's three matmuls (torchao's
+// GemmInputRole, and its overrides cast_config_*_for_grad_*).
 type Role int
 
 // The roles, in the order in which a recipe prints them. Those of grad_weight
@@ -36,7 +37,9 @@ const (
 	NumMatMuls
 )
 
-// Caster makes the operands of one Linear's three matmuls.
+// Caster makes the operands of one Linear's three matmuls: what torchao's Float8Linear
+// does to its input, its weight and grad_output in a forward and an autograd function
+// of its own.
 type Caster interface {
 	// Cast returns x as role now wants it and, in the same read of x, as the
 	// role later does, of a matmul that comes after (NoRole: none, an empty

@@ -6,12 +6,16 @@
 // Composite modules write only Forward. FSDP, tensor parallelism and recipes
 // are decorators of modules, wires of parameters and casters of Linears.
 //
-//	l := nn.NewLinear(64, 128, nn.LinearOptions{Init: nn.Normal(0.02)})
-//	nn.AssignNames(l)                         // … fsdp shards l and lends its whole weight
-//	c := &nn.Ctx{Stream: s, Pool: pool, Tape: &nn.Tape{}, Act: dtype.Float32}
-//	y := l.Forward(c, nn.Input(x))            // x [T,64], y [T,128]
-//	y.SetGrad(dy)                             // or nn.CrossEntropy(c, y, targets)
-//	c.Tape.Backward()
+//	func (b *block) Children() iter.Seq2[string, *nn.Module] {
+//		return nn.Slots(nn.Slot{Name: "up", At: &b.up}, nn.Slot{Name: "down", At: &b.down})
+//	}
+//
+//	func (b *block) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+//		return nn.Add(c, x, b.down.Forward(c, b.up.Forward(c, x)))
+//	}
+//
+// Parameters have shapes and first values here; memory they get where they are
+// sharded, on one rank too: package parallel does that, and trains.
 //
 // Memory: whoever makes a Var ends it. An operation frees its output at the end
 // of its backward: everything computed from the output was deferred later and has

@@ -27,15 +27,15 @@ type Param struct {
 	// activations. Conversion to float8 may set it.
 	Wire comm.Wire
 
-	Shard, Grad          *tensor.Tensor // float32 [c, ...]
+	Shard, Grad          *tensor.Tensor // float32 [c, ...], the local tensor of a DTensor placed Shard(0)
 	RowOffset, LocalRows int            // the real rows within the whole
 
 	whole  *Whole
 	writes uint64
 }
 
-// Whole is a parameter between gather and free. It belongs to who gathered it
-// and lends it to the parameter.
+// Whole is a parameter between gather and free, FSDP2's unsharded parameter. It belongs
+// to who gathered it and lends it to the parameter.
 type Whole struct {
 	Value tensor.Operand // [Shape...], what modules compute with
 	Grad  *tensor.Tensor // float32 [Shape...]; nil in forward

@@ -11,7 +11,8 @@ import (
 	"octet/tensor"
 )
 
-// Tape is the backward of a forward pass, in the order it was deferred.
+// Tape is the backward of a forward pass, in the order it was deferred: PyTorch's
+// autograd graph, as a list.
 type Tape struct {
 	steps []func()
 }
