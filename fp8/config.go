@@ -52,7 +52,7 @@ func ConfigFromRecipe(name RecipeName) (Float8LinearConfig, error) {
 	case "", RecipeTensorwise:
 		return DefaultConfig(), nil
 	}
-	return Float8LinearConfig{}, fmt.Errorf("float8.recipe_name = %q: no such recipe; octet has %q", name, RecipeTensorwise)
+	return Float8LinearConfig{}, fmt.Errorf("fp8: there is no recipe %q; there is %q", name, RecipeTensorwise)
 }
 
 // Recipe compiles the configuration, or returns everything wrong with it.
@@ -115,7 +115,7 @@ func (r Recipe) check() (errs []error) {
 		}
 	}
 	if r.Config.EnableFsdpFloat8AllGather && r.Cast[nn.Weight].Type == Disabled {
-		errs = append(errs, errors.New("float8.enable_fsdp_float8_all_gather = true, but the weight is not cast (w: disabled): there is nothing to gather in float8; set it to false"))
+		errs = append(errs, errors.New("float8: EnableFsdpFloat8AllGather is true, but the weight is not cast (w: disabled): there is nothing to gather in float8; set it to false"))
 	}
 	return errs
 }

@@ -49,7 +49,7 @@ func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleF
 		}
 	}
 	if len(linears) == 0 {
-		return m, errors.New("float8: every linear layer is filtered out: remove the converter, or the entries of quantize.linear.float8.filter_fqns that exclude all")
+		return m, errors.New("float8: every linear layer is filtered out: remove the converter, or the entries of FilterFQNs that exclude all")
 	}
 	if err := errors.Join(errs...); err != nil {
 		return m, err
@@ -103,7 +103,7 @@ func (l NamedLinear) check() error {
 	}
 	for i, side := range []string{"out_features", "in_features"} {
 		if n := l.Linear.Weight.Shape[i]; n%alignment != 0 {
-			return fmt.Errorf("%s: %s %d is not a multiple of %d (float8 matmul); add %q to quantize.linear.float8.filter_fqns or change the model's sizes",
+			return fmt.Errorf("%s: %s %d is not a multiple of %d (float8 matmul); add %q to FilterFQNs or change the model's sizes",
 				l.FQN, side, n, alignment, shortName(l.FQN))
 		}
 	}

@@ -93,7 +93,7 @@ func TestSizesThatDoNotFitAreAllNamed(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`layers.0.attention.wk: out_features 8 is not a multiple of 16 (float8 matmul); add "attention.wk" to quantize.linear.float8.filter_fqns or change the model's sizes`,
+		`layers.0.attention.wk: out_features 8 is not a multiple of 16 (float8 matmul); add "attention.wk" to FilterFQNs or change the model's sizes`,
 		`layers.1.attention.wv: out_features 8 is not a multiple of 16`,
 		`output: out_features 50 is not a multiple of 16 (float8 matmul); add "output" to`,
 	} {
@@ -115,8 +115,8 @@ func TestSizesThatDoNotFitAreAllNamed(t *testing.T) {
 
 func TestAFilterThatLeavesNothingIsRefused(t *testing.T) {
 	none := func(nn.Module, string) bool { return false }
-	if _, err := fp8.ConvertToFloat8Training(llama.New(args, 8), fp8.DefaultConfig(), none); err == nil || !strings.Contains(err.Error(), "filter_fqns") {
-		t.Errorf("error %v, want one that names filter_fqns", err)
+	if _, err := fp8.ConvertToFloat8Training(llama.New(args, 8), fp8.DefaultConfig(), none); err == nil || !strings.Contains(err.Error(), "FilterFQNs") {
+		t.Errorf("error %v, want one that names FilterFQNs", err)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestBadConfigsAreNamed(t *testing.T) {
 		{"gather of a weight that is off", func(c *fp8.Float8LinearConfig) {
 			c.CastConfigInput, c.CastConfigWeight, c.CastConfigGradOutput = off, off, off
 			c.EnableFsdpFloat8AllGather = true
-		}, []string{"float8.enable_fsdp_float8_all_gather = true, but the weight is not cast (w: disabled): there is nothing to gather in float8; set it to false"}},
+		}, []string{"EnableFsdpFloat8AllGather is true, but the weight is not cast (w: disabled): there is nothing to gather in float8; set it to false"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := fp8.DefaultConfig()
@@ -168,7 +168,7 @@ func TestBadConfigsAreNamed(t *testing.T) {
 			}
 		})
 	}
-	if _, err := fp8.ConfigFromRecipe("colwise"); err == nil || !strings.Contains(err.Error(), `"colwise": no such recipe; octet has "tensorwise"`) {
+	if _, err := fp8.ConfigFromRecipe("colwise"); err == nil || !strings.Contains(err.Error(), `no recipe "colwise"; there is "tensorwise"`) {
 		t.Errorf("error %v, want one that lists the recipes", err)
 	}
 }

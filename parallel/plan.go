@@ -77,7 +77,7 @@ func (f Float8) checkSkip(root nn.Module) error {
 	var errs []error
 	for _, s := range f.Skip {
 		if !slices.ContainsFunc(fp8.Linears(root), func(l fp8.NamedLinear) bool { return strings.Contains(l.FQN, s) }) {
-			errs = append(errs, fmt.Errorf("quantize.linear.float8.filter_fqns: %q is part of no linear layer's name", s))
+			errs = append(errs, fmt.Errorf("Float8.Skip: %q is part of no linear layer's name", s))
 		}
 	}
 	return errors.Join(errs...)

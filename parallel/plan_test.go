@@ -61,7 +61,7 @@ func TestAFilterThatMatchesNothingIsNamed(t *testing.T) {
 	m := model()
 	p := parallel.Plan{Float8: &parallel.Float8{Config: fp8.DefaultConfig(), Skip: []string{"output", "feedforward", ""}}}
 	err := p.Convert(&m)
-	if want := `quantize.linear.float8.filter_fqns: "feedforward" is part of no linear layer's name`; err == nil || err.Error() != want {
+	if want := `Float8.Skip: "feedforward" is part of no linear layer's name`; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
 }

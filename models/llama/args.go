@@ -60,7 +60,7 @@ func Flavor(name string) (Args, error) {
 			names = append(names, n)
 		}
 		slices.Sort(names)
-		return Args{}, fmt.Errorf("model.flavor = %q: no such flavor; octet has %s", name, strings.Join(names, ", "))
+		return Args{}, fmt.Errorf("llama.Flavor = %q: no such flavor; octet has %s", name, strings.Join(names, ", "))
 	}
 	return a, nil
 }
@@ -104,20 +104,20 @@ func (a Args) Shared() map[string]string {
 	return map[string]string{"tok_embeddings.weight": "output.weight"}
 }
 
-// Validate reports every size that does not fit, with the key that sets it.
+// Validate reports every size that does not fit, by field.
 func (a Args) Validate(seqLen int) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if a.Dim%a.Heads != 0 {
-		bad("model.args.n_heads = %d does not divide model.args.dim = %d", a.Heads, a.Dim)
+		bad("Args.Heads = %d does not divide Args.Dim = %d", a.Heads, a.Dim)
 	} else if a.HeadDim()%2 != 0 {
-		bad("model.args.dim / n_heads = %d is odd; rotary positions need pairs", a.HeadDim())
+		bad("Args.Dim / Heads = %d is odd; rotary positions need pairs", a.HeadDim())
 	}
 	if a.Heads%a.KVHeads != 0 {
-		bad("model.args.n_kv_heads = %d does not divide model.args.n_heads = %d", a.KVHeads, a.Heads)
+		bad("Args.KVHeads = %d does not divide Args.Heads = %d", a.KVHeads, a.Heads)
 	}
 	if seqLen > a.MaxSeqLen {
-		bad("training.seq_len = %d is more than model.args.max_seq_len = %d", seqLen, a.MaxSeqLen)
+		bad("seqLen = %d is more than Args.MaxSeqLen = %d", seqLen, a.MaxSeqLen)
 	}
 	return errors.Join(errs...)
 }

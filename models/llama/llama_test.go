@@ -106,11 +106,11 @@ func TestBadSizesAreNamed(t *testing.T) {
 		change func(*Args)
 		want   string
 	}{
-		{func(a *Args) { a.Heads = 5 }, "model.args.n_heads = 5 does not divide model.args.dim = 64"},
-		{func(a *Args) { a.KVHeads = 3 }, "model.args.n_kv_heads = 3 does not divide model.args.n_heads = 4"},
-		{func(a *Args) { a.Dim = 12 }, "model.args.dim / n_heads = 3 is odd"},
-		{func(a *Args) { a.MaxSeqLen = 64 }, "training.seq_len = 100 is more than model.args.max_seq_len = 64"},
-		{func(a *Args) { a.Heads, a.MaxSeqLen = 6, 1 }, "n_heads = 6"},
+		{func(a *Args) { a.Heads = 5 }, "Args.Heads = 5 does not divide Args.Dim = 64"},
+		{func(a *Args) { a.KVHeads = 3 }, "Args.KVHeads = 3 does not divide Args.Heads = 4"},
+		{func(a *Args) { a.Dim = 12 }, "Args.Dim / Heads = 3 is odd"},
+		{func(a *Args) { a.MaxSeqLen = 64 }, "seqLen = 100 is more than Args.MaxSeqLen = 64"},
+		{func(a *Args) { a.Heads, a.MaxSeqLen = 6, 1 }, "Args.Heads = 6"},
 	} {
 		a := good
 		tt.change(&a)
@@ -121,7 +121,7 @@ func TestBadSizesAreNamed(t *testing.T) {
 	if err := good.Validate(100); err != nil {
 		t.Error(err)
 	}
-	if _, err := Flavor("9B"); err == nil || !strings.Contains(err.Error(), `model.flavor = "9B"`) || !strings.Contains(err.Error(), "405B, 70B, 8B") {
+	if _, err := Flavor("9B"); err == nil || !strings.Contains(err.Error(), `llama.Flavor = "9B"`) || !strings.Contains(err.Error(), "405B, 70B, 8B") {
 		t.Errorf("error %v, want one with the name and what there is", err)
 	}
 }

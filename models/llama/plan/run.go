@@ -39,13 +39,13 @@ func Resolve(cfg *config.Config, ranks int) (*Run, error) {
 	r := &Run{Config: cfg, Ranks: ranks}
 	var err error
 	if r.Args, err = sizes(cfg); err != nil {
-		return nil, err
+		return nil, inKeys(err)
 	}
 	if r.Plan, err = table(cfg); err != nil {
-		return nil, err
+		return nil, inKeys(err)
 	}
 	r.Model, err = r.Build()
-	if err := problems.Lines(err, r.checkTied()); err != nil {
+	if err := problems.Lines(inKeys(err), r.checkTied()); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"errors"
+	"strings"
+)
+
+// inKeys is an error of the library, which speaks of its own fields, in the keys of
+// the configuration that set them.
+func inKeys(err error) error {
+	if err == nil {
+		return nil
+	}
+	keys := strings.NewReplacer(
+		"FilterFQNs", "quantize.linear.float8.filter_fqns",
+		"Float8.Skip", "quantize.linear.float8.filter_fqns",
+		"Args.Dim / Heads", "model.args.dim / n_heads",
+		"Args.Dim", "model.args.dim",
+		"Args.Heads", "model.args.n_heads",
+		"Args.KVHeads", "model.args.n_kv_heads",
+		"Args.MaxSeqLen", "model.args.max_seq_len",
+		"seqLen", "training.seq_len",
+	)
+	return errors.New(keys.Replace(err.Error()))
+}
