@@ -7,7 +7,7 @@
 //
 // The launcher itself is in the packages below: torchrun reads its command line,
 // gang is its logic without any I/O, workers starts the processes of one host, agent
-// connects the hosts over gRPC, local runs ranks as goroutines in tests.
+// connects the hosts over gRPC. Ranks that are goroutines need none: see backend.Run.
 package launcher
 
 import (
