@@ -8,6 +8,7 @@
 //
 //	go run ./test/mutate --seed 1        # sixty bugs, half an hour
 //	go run ./test/mutate --seed 1 -n 3 -v
+//	go run ./test/mutate --in train/preflight   # of one folder or file
 //
 // It ends with exit code 1 if a bug survives.
 package main
@@ -51,9 +52,10 @@ func main() {
 	n := pflag.IntP("number", "n", 60, "how many")
 	limit := pflag.Duration("timeout", 5*time.Minute, "for the tests of one package; a bug that makes them hang is noticed")
 	verbose := pflag.BoolP("verbose", "v", false, "tell of every bug, and how it was noticed")
+	in := pflag.String("in", "", "only bugs in places whose file:line has this in it")
 	list := pflag.Bool("list", false, "only list the bugs")
 	pflag.Parse()
-	survivors, err := run(context.Background(), *seed, *n, *limit, *verbose, *list)
+	survivors, err := run(context.Background(), *seed, *n, *in, *limit, *verbose, *list)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(2)
@@ -100,7 +102,7 @@ func draw(seed uint64) ([]planned, error) {
 	}
 }
 
-func run(ctx context.Context, seed uint64, n int, limit time.Duration, verbose, list bool) (survivors int, err error) {
+func run(ctx context.Context, seed uint64, n int, in string, limit time.Duration, verbose, list bool) (survivors int, err error) {
 	all, err := draw(seed)
 	if err != nil {
 		return 0, err
@@ -109,6 +111,9 @@ func run(ctx context.Context, seed uint64, n int, limit time.Duration, verbose, 
 	for _, p := range all {
 		if tried == n {
 			break
+		}
+		if !strings.Contains(p.where, in) {
+			continue
 		}
 		if list {
 			tried++
