@@ -165,6 +165,18 @@ func TestBadFilesAreNamed(t *testing.T) {
 	}
 }
 
+// TestTheValidationDataIsCheckedToo, where it is asked for.
+func TestTheValidationDataIsCheckedToo(t *testing.T) {
+	args := append(goldenArgs(""), "--validation.dataset=tokens", "--validation.dataset_path="+writeFile(t, "tiny.u16", make([]byte, 64)))
+	if err := checked(t, args); err != nil {
+		t.Error(err)
+	}
+	err := checked(t, append(args, "--validation.enable"))
+	if err == nil || !strings.Contains(err.Error(), "tiny.u16 holds 32 tokens, too few for one window of validation.seq_len = 2048") {
+		t.Errorf("error %v, want one about the validation data", err)
+	}
+}
+
 // TestWeightsThatDifferAreNotTied: which of the two would be right?
 func TestWeightsThatDifferAreNotTied(t *testing.T) {
 	args := func(file string, more ...string) []string {
