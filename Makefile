@@ -4,7 +4,7 @@ CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/.
 VENV          := .venv-peers
 FUZZTIME      := 10m
 
-.PHONY: help train loss test race heavy fuzz digests kills mutate bench bench-peers lint verify generate sz
+.PHONY: help train loss test race heavy test-torch fuzz digests kills mutate bench bench-peers lint verify generate sz
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ digests: ## the README's two runs, 300 steps each, against the bits of before (t
 kills: ## jobs that are killed, stopped and signaled at random moments, a few hundred, and one of 256 ranks
 	OCTET_HEAVY=1 go test -timeout 20m -count 1 -v -run 'Kill|Pause|SIGTERMWhile|ManyRanks' ./cmd/octet
 
+test-torch: $(VENV)/installed ## beside the real PyTorch: its programs under octet run, its clients in octet's store
+	OCTET_TORCH_PYTHON=$(CURDIR)/$(VENV)/bin/python go test -count 1 -v ./test/torch
+
 fuzz: ## whatever strangers can send, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth
 	go test -run '^$$' -fuzz '^FuzzProve$$' -fuzztime $(FUZZTIME) ./internal/auth
@@ -48,7 +51,7 @@ bench: ## speed of kernels, collectives and the training step
 	go test -run '^$$' -bench . -benchtime 200ms ./...
 
 bench-peers: $(VENV)/installed ## octet against PyTorch, in turns: the tables of docs/performance.md (a quarter of an hour; less with ARGS=--quick)
-	go build -o bin/ ./cmd/octet ./examples/allreduce ./bench/peers/kernels
+	go build -o bin/ ./cmd/octet ./examples/allreduce ./bench/peers/kernels ./bench/peers/collectives
 	$(VENV)/bin/python bench/peers/peers.py $(ARGS)
 
 $(VENV)/installed: bench/peers/requirements.txt

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures octet against PyTorch in one run, on one machine, in turns, and prints tables for docs/performance.md.
 
-usage: python bench/peers/peers.py [--rounds 3] [--steps 6] [--quick]     (from the repository's root; make bench-peers)
+usage: python bench/peers/peers.py [--rounds 3] [--steps 6] [--quick | --peers SETTING ...] [--before DIR]   (from the repository's root; make bench-peers)
 
 Every setting trains the debug model on two ranks of one thread, global batch 8, sequences of 512. A round runs each
 setting once, octet's and PyTorch's mixed, so that a slow spell of the machine meets all of them; steps of all rounds
-are then pooled. Raw figures go to out/peers.jsonl.
+are then pooled. Raw figures go to out/peers.jsonl. --before names another checkout of octet, with its programs built into
+its bin/: its runs take their turns as well, and the tables tell how this one compares.
 """
 import argparse
 import json
@@ -37,25 +38,46 @@ def main():
     args.add_argument("--rounds", type=int, default=3)
     args.add_argument("--steps", type=int, default=6, help="steps that count, per round")
     args.add_argument("--quick", action="store_true", help=f"of PyTorch's settings only {', '.join(QUICK)}")
+    args.add_argument("--peers", nargs="*", choices=TORCH, metavar="SETTING", help=f"of PyTorch's settings only these; none: nothing of PyTorch but gloo. They are {', '.join(TORCH)}")
+    args.add_argument("--before", metavar="DIR", type=Path, help="another checkout of octet, built, to compare with")
     args = args.parse_args()
-    torch = QUICK if args.quick else TORCH
+    torch = QUICK if args.quick else TORCH if args.peers is None else args.peers
+    checkouts = {"octet": Path.cwd()}
+    if args.before:
+        checkouts["before"] = args.before.resolve()
 
-    runs, launches, figures = {}, {}, {}
+    runs, launches, figures, collectives = {}, {}, {}, {}
     for _ in range(args.rounds):
-        for name, took in (("octet run", launch_octet()), ("torchrun", launch_torch())):
-            launches.setdefault(name, []).append(took)
+        for name, root in checkouts.items():
+            launches.setdefault(f"{name} run" if name == "octet" else name, []).append(launch_octet(root))
+        if torch:
+            launches.setdefault("torchrun", []).append(launch_torch())
         for name in interleave(list(OCTET), torch):
-            run = octet(OCTET[name], args.steps) if name in OCTET else pytorch(name, args.steps)
-            runs.setdefault(name, []).append(run)
-            record(dict(setting=name, **run))
-        for name, argv in (("octet", ["bin/kernels"]), ("PyTorch", [sys.executable, HERE / "micro.py"])):
+            if name not in OCTET:
+                each = {name: pytorch(name, args.steps)}
+            else:
+                each = {name.replace("octet", label): octet(root, OCTET[name], args.steps) for label, root in checkouts.items()}
+            for label, run in each.items():
+                runs.setdefault(label, []).append(run)
+                record(dict(setting=label, **run))
+        kernels = {name: [root / "bin/kernels"] for name, root in checkouts.items()}
+        if torch:
+            kernels["PyTorch"] = [sys.executable, HERE / "micro.py"]
+        for name, argv in kernels.items():
             for line in command(argv).output.splitlines():
                 figure = json.loads(line)
                 figures.setdefault((figure["op"], figure["dtype"], figure["unit"]), {}).setdefault(name, []).append(figure.get("value", 0))
                 record(dict(side=name, **figure))
+        for ranks in 2, 4:
+            for line in collective_lines(ranks):
+                collectives.setdefault(line["op"], {}).setdefault(line["by"], []).append(line["ms"])
+                record(line)
     print(training_table(runs))
     print(launch_table(launches))
     print(kernel_table(figures))
+    print(collective_table(collectives))
+    if args.before:
+        print(before_table(runs, figures))
 
 
 def interleave(ours, theirs):
@@ -66,10 +88,10 @@ def interleave(ours, theirs):
         yield from theirs[i * every : (i + 1) * every]
 
 
-def octet(flags, steps):
+def octet(root, flags, steps):
     with tempfile.TemporaryDirectory() as out:
-        done = command(["bin/octet", "run", f"--nproc-per-node={RANKS}", "train", *flags, f"--training.steps={WARM + steps}",
-                        f"--training.local_batch_size={8 // RANKS}", "--training.seq_len=512", f"--job.dump_folder={out}"])
+        done = command([root / "bin/octet", "run", f"--nproc-per-node={RANKS}", "train", *flags, f"--training.steps={WARM + steps}",
+                        f"--training.local_batch_size={8 // RANKS}", "--training.seq_len=512", f"--job.dump_folder={out}"], cwd=root)
         lines = [json.loads(line) for path in Path(out).rglob("metrics.jsonl") for line in path.read_text().splitlines()]
     return dict(step_ms=[line["step_ms"] for line in lines[WARM:]], peak_mb=done.peak_mb)
 
@@ -80,8 +102,8 @@ def pytorch(setting, steps):
     return dict(step_ms=rank["step_ms"], peak_mb=done.peak_mb, rank=rank)
 
 
-def launch_octet():
-    return command(["bin/octet", "run", f"--nproc-per-node={RANKS}", "bin/allreduce"]).seconds
+def launch_octet(root):
+    return command([root / "bin/octet", "run", f"--nproc-per-node={RANKS}", root / "bin/allreduce"]).seconds
 
 
 def launch_torch():
@@ -95,11 +117,18 @@ class Done:
     peak_mb: int  # the most that any one process of the command's tree had resident: a rank
 
 
-def command(argv, limit_s=900):
+def collective_lines(ranks):
+    """Figures of all transports, one after the other, on so many ranks."""
+    octet = ["bin/octet", "run", f"--nproc-per-node={ranks}", "bin/collectives"]
+    for argv in (octet + ["tcp"], [BIN / "torchrun", f"--nproc-per-node={ranks}", HERE / "collectives.py"], octet + ["shared memory"]):
+        yield from (json.loads(line[line.index("{"):]) for line in command(argv).output.splitlines() if "{" in line)
+
+
+def command(argv, limit_s=900, cwd=None):
     """Runs a command to its end; a failure ends the measurement with what it said."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start = time.perf_counter()
-        process = subprocess.Popen(argv, env=ENV, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        process = subprocess.Popen(argv, env=ENV, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         limit = threading.Timer(limit_s, process.terminate)
         limit.start()
         _, status, usage = os.wait4(process.pid, 0)
@@ -130,7 +159,7 @@ def training_table(runs):
             "|---|---|---|---|---|---|---|"]
     for name in sorted(ms, key=lambda n: statistics.median(ms[n])):
         median = statistics.median(ms[name])
-        label = name if name in OCTET else f"PyTorch {name}"
+        label = f"PyTorch {name}" if name in TORCH else name
         rows.append(f"| {label} | {median:.0f} | {min(ms[name]):.0f} | {TOKENS / median * 1e3:.0f} | {median / ours:.2f} "
                     f"| {peak[name]} | {peak[name] / peak['octet float8']:.1f} |")
     return "\n".join(rows) + "\n"
@@ -149,6 +178,32 @@ def kernel_table(figures):
         ours, theirs = max(sides.get("octet", [0])), max(sides.get("PyTorch", [0]))
         beside = f"{theirs:.4g} | {ours / theirs:.2f}" if theirs else "|"
         rows.append(f"| {op} | {dtype} | {unit} | {ours:.4g} | {beside} |")
+    return "\n".join(rows) + "\n"
+
+
+def collective_table(figures):
+    """The shortest call of all rounds."""
+    rows = ["| float32, one host of two cores | TCP, ms | gloo, ms | gloo ÷ TCP | shared memory, ms |", "|---|---|---|---|---|"]
+    for op, by in figures.items():
+        tcp, gloo, shared = (min(by[name]) for name in ("tcp", "gloo", "shared memory"))
+        rows.append(f"| {op} | {tcp:.2f} | {gloo:.2f} | {gloo / tcp:.2f} | {shared:.2f} |")
+    return "\n".join(rows) + "\n"
+
+
+def before_table(runs, figures):
+    """This checkout against the one before. A step's ratio is of its medians, round by round; a kernel's of each side's best."""
+    rows = ["| two ranks | step before, ms | now, ms | now ÷ before, by round | peak MiB a rank |", "|---|---|---|---|---|"]
+    for name in OCTET:
+        pair = runs[name.replace("octet", "before")], runs[name]
+        old, new = ([statistics.median(run["step_ms"]) for run in side] for side in pair)
+        peak = " → ".join(str(max(run["peak_mb"] for run in side)) for side in pair)
+        ratios = ", ".join(f"{b / a:.2f}" for a, b in zip(old, new))
+        rows.append(f"| {name} | {statistics.median(old):.0f} | {statistics.median(new):.0f} | {ratios} | {peak} |")
+    rows += ["", "| one core | dtype | unit | before | now | now ÷ before |", "|---|---|---|---|---|---|"]
+    for (op, dtype, unit), sides in figures.items():
+        if "before" in sides:
+            old, new = max(sides["before"]), max(sides["octet"])
+            rows.append(f"| {op} | {dtype} | {unit} | {old:.4g} | {new:.4g} | {new / old:.2f} |")
     return "\n".join(rows) + "\n"
 
 

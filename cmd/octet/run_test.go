@@ -407,32 +407,3 @@ func TestRunNamesTheHolderOfAPort(t *testing.T) {
 	holder.Process.Signal(syscall.SIGTERM)
 	holder.exitCode()
 }
-
-// A real PyTorch script: init, all-reduce, object gather, a store without keys of
-// the attempt before.
-func TestRunPyTorch(t *testing.T) {
-	python := os.Getenv("OCTET_TORCH_PYTHON")
-	if python == "" {
-		python = "python3"
-	}
-	if out, err := exec.Command(python, "-c", "import torch.distributed").CombinedOutput(); err != nil {
-		t.Skipf("needs a Python with torch (set OCTET_TORCH_PYTHON to one): %s: %s", python, lastLine(string(out)))
-	}
-	p := octetProcess(t, "run", "--nproc-per-node", "2", "--max-restarts", "1", "testdata/gloo.py")
-	p.Env = append(p.Env, "PYTHON_EXEC="+python)
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	code := p.exitCode()
-	for r := range 2 {
-		if want := fmt.Sprintf("[default%d]:rank %d: sum 3.0, gathered [0, 1], old key: False\n", r, r); strings.Count(p.stdout.String(), want) != 2 {
-			t.Errorf("not twice in stdout: %s", want)
-		}
-	}
-	if code != 0 {
-		t.Errorf("code %d", code)
-	}
-	if t.Failed() {
-		t.Logf("stdout:\n%s\nstderr:\n%s", p.stdout.String(), p.stderr.String())
-	}
-}

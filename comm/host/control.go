@@ -14,9 +14,10 @@ import (
 )
 
 // control is the connection with a rank of another host that carries no data:
-// an abort, a good-bye, and by its end the peer's death.
+// an abort, whether the process runs, a good-bye, and by its end the peer's death.
 //
 //	'A', 4 bytes rank, 4 bytes length, text of the cause
+//	'R'  asks for an 'H', here
 //	'B'
 type control struct {
 	node  *node
@@ -24,6 +25,7 @@ type control struct {
 	conn  net.Conn
 	bye   atomic.Bool
 	mine  atomic.Bool   // this rank closes the connection
+	here  chan struct{} // of one: the peer has answered
 	ended chan struct{} // closed when nothing more will come
 }
 
@@ -31,7 +33,7 @@ type control struct {
 const maxCause = 1 << 20
 
 func newControl(n *node, rank int, conn net.Conn) *control {
-	return &control{node: n, rank: rank, conn: conn, ended: make(chan struct{})}
+	return &control{node: n, rank: rank, conn: conn, here: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
 // receive runs until the connection ends.
@@ -42,9 +44,19 @@ func (c *control) receive() {
 		if _, err := io.ReadFull(c.conn, head[:1]); err != nil {
 			break
 		}
-		if head[0] == 'B' {
+		switch head[0] {
+		case 'B':
 			c.bye.Store(true)
 			return
+		case 'R':
+			c.write([]byte{'H'})
+			continue
+		case 'H':
+			select {
+			case c.here <- struct{}{}:
+			default:
+			}
+			continue
 		}
 		if _, err := io.ReadFull(c.conn, head[1:]); err != nil {
 			break
@@ -66,8 +78,36 @@ func (c *control) tell(e *comm.AbortError) {
 	text = text[:min(len(text), maxCause)]
 	b := binary.LittleEndian.AppendUint32([]byte{'A'}, uint32(e.Rank))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
+	c.write(append(b, text...))
+}
+
+// write gives up after a second: a peer that is gone need not know.
+func (c *control) write(b []byte) {
 	c.conn.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = c.conn.Write(append(b, text...)) // a peer that is gone need not know
+	_, _ = c.conn.Write(b)
+}
+
+// ask asks whether the peer's process runs, and returns a function that reports
+// whether it has answered, or left, before a moment.
+func (c *control) ask() (answers func(by time.Time) bool) {
+	select {
+	case <-c.here: // of an earlier time
+	default:
+	}
+	c.write([]byte{'R'})
+	return func(by time.Time) bool {
+		select {
+		case <-c.here:
+			return true
+		case <-time.After(time.Until(by)):
+		}
+		select {
+		case <-c.here: // while others were waited for
+			return true
+		default:
+			return c.left()
+		}
+	}
 }
 
 func (c *control) left() bool { return c.bye.Load() }
@@ -75,7 +115,6 @@ func (c *control) left() bool { return c.bye.Load() }
 // leave says good-bye and ends the connection.
 func (c *control) leave() {
 	c.mine.Store(true)
-	c.conn.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = c.conn.Write([]byte{'B'})
+	c.write([]byte{'B'})
 	c.conn.Close()
 }

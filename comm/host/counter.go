@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// counter is a number in shared memory that only grows (and wraps around),
-// written by one rank and waited for by others.
+// counter is a number in shared memory that only grows (and wraps around) and is
+// waited for.
 type counter struct {
 	value   *atomic.Uint32
 	waiters *atomic.Uint32
@@ -19,6 +19,15 @@ func counterAt(mem []byte, at int) counter { return counter{word(mem, at), word(
 
 // reached reports whether the counter is n or later.
 func (c counter) reached(n uint32) bool { return int32(c.value.Load()-n) >= 0 }
+
+// add counts one more, which also others may do, and returns the value that gives.
+func (c counter) add() uint32 {
+	n := c.value.Add(1)
+	if c.waiters.Load() != 0 {
+		c.wake()
+	}
+	return n
+}
 
 // set changes the value and wakes who waits for it.
 func (c counter) set(n uint32) {

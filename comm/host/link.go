@@ -102,7 +102,7 @@ func (l *link) wait(q int, c counter, n uint32) error {
 	for !c.reached(n) {
 		d := p.next()
 		if d == 0 {
-			return group.Timeout{Rank: q}
+			return group.Timeout{World: l.members[q]}
 		}
 		start := time.Now()
 		c.block(n, d)
@@ -141,7 +141,7 @@ func (l *link) Post(n uint32, m *group.Message) error {
 
 func (l *link) Await(n uint32, q int) (group.View, error) {
 	if w := l.wires[q]; w != nil {
-		return w.await(n, q, l.checks[q])
+		return w.await(n, l.checks[q])
 	}
 	i := l.seats[q]
 	if err := l.wait(q, l.shm.seats[i].posted, n+1); err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"octet/comm"
 	"octet/comm/internal/group"
@@ -24,6 +25,7 @@ type node struct {
 	page   *page   // nil if this rank is alone on its host
 	deaths *deaths // of the others on this host; nil as page
 	tcp    *listener
+	roll   sync.Mutex     // one roll call at a time
 	ended  sync.WaitGroup // goroutines
 }
 
@@ -129,6 +131,30 @@ func (n *node) Hosts(members []int) (here, across []int) {
 		across = append(across, h[place])
 	}
 	return here, across
+}
+
+// RollCall implements group.Net.
+func (n *node) RollCall(ranks []int, d time.Duration) (silent []int) {
+	n.roll.Lock()
+	defer n.roll.Unlock()
+	answers := make([]func(time.Time) bool, len(ranks))
+	for i, r := range ranks {
+		switch {
+		case r == n.cfg.Rank:
+			answers[i] = func(time.Time) bool { return true }
+		case n.remote(r):
+			answers[i] = n.peers[r].control.ask()
+		default:
+			answers[i] = n.page.ring(slices.Index(n.locals, r))
+		}
+	}
+	by := time.Now().Add(d)
+	for i, r := range ranks {
+		if !answers[i](by) {
+			silent = append(silent, r)
+		}
+	}
+	return silent
 }
 
 // meet exchanges what the ranks are.

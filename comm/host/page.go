@@ -21,12 +21,14 @@ import (
 //	8     length of the text
 //	12    text
 //	4096  64 bytes per rank of the host: whether it has left; its bell, a counter
-//	      that is set to 1 for it to look at this page
+//	      of the times that it was asked to look at this page; another of those that
+//	      it has looked
 type page struct {
-	me  int // index among the ranks of the host
-	n   int // ranks of the host
-	mu  sync.RWMutex
-	mem []byte // nil once closed
+	me     int // index among the ranks of the host
+	n      int // ranks of the host
+	hushed atomic.Bool
+	mu     sync.RWMutex
+	mem    []byte // nil once closed
 }
 
 const (
@@ -34,6 +36,7 @@ const (
 	pageRanks   = 4 << 10
 	pageRank    = 64 // bytes per rank
 	pageBell    = 8
+	pageLooked  = 16
 	pageWriting = 1
 	pageWritten = 2
 )
@@ -42,8 +45,9 @@ func pageBytes(ranks int) int { return pageRanks + ranks*pageRank }
 
 func newPage(mem []byte, me, ranks int) *page { return &page{mem: mem, me: me, n: ranks} }
 
-// bell is the bell of the rank at index i.
-func (p *page) bell(i int) counter { return counterAt(p.mem, pageRanks+i*pageRank+pageBell) }
+// bell is the bell of the rank at index i, looked what it has answered to.
+func (p *page) bell(i int) counter   { return counterAt(p.mem, pageRanks+i*pageRank+pageBell) }
+func (p *page) looked(i int) counter { return counterAt(p.mem, pageRanks+i*pageRank+pageLooked) }
 
 // word is the counter at an offset of shared memory, a multiple of 4.
 func word(mem []byte, at int) *atomic.Uint32 {
@@ -62,19 +66,54 @@ func (p *page) tell(e *comm.AbortError) {
 	binary.LittleEndian.PutUint32(p.mem[8:], uint32(n))
 	word(p.mem, 0).Store(pageWritten)
 	for i := range p.n {
-		p.bell(i).set(1)
+		p.bell(i).add()
 	}
 }
 
-// listen returns when another rank has aborted, or after hush.
+// listen answers the bell until a rank has aborted, or hush.
 func (p *page) listen() {
-	for bell := p.bell(p.me); !bell.reached(1); {
-		bell.block(1, time.Hour)
+	bell, looked := p.bell(p.me), p.looked(p.me)
+	for heard := uint32(0); ; {
+		if !bell.reached(heard + 1) {
+			bell.block(heard+1, time.Hour)
+			continue
+		}
+		heard = bell.value.Load()
+		looked.set(heard)
+		if p.hushed.Load() || p.look() != nil {
+			return
+		}
 	}
 }
 
 // hush ends this rank's listen.
-func (p *page) hush() { p.bell(p.me).set(1) }
+func (p *page) hush() {
+	p.hushed.Store(true)
+	p.bell(p.me).add()
+}
+
+// ring asks the rank at index i to look, and returns a function that reports
+// whether it has, or has left, before a moment.
+func (p *page) ring(i int) (answers func(by time.Time) bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.mem == nil {
+		return func(time.Time) bool { return true }
+	}
+	n := p.bell(i).add()
+	return func(by time.Time) bool {
+		p.mu.RLock() // the memory stays
+		defer p.mu.RUnlock()
+		for p.mem != nil && !p.looked(i).reached(n) {
+			left := time.Until(by)
+			if left <= 0 {
+				return p.isLeft(i)
+			}
+			p.looked(i).block(n, left)
+		}
+		return true
+	}
+}
 
 // look returns the abort that a rank has written, or nil.
 func (p *page) look() *comm.AbortError {
@@ -94,8 +133,10 @@ func (p *page) look() *comm.AbortError {
 func (p *page) left(i int) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.mem != nil && word(p.mem, pageRanks+i*pageRank).Load() != 0
+	return p.mem != nil && p.isLeft(i)
 }
+
+func (p *page) isLeft(i int) bool { return word(p.mem, pageRanks+i*pageRank).Load() != 0 }
 
 // close says that this rank leaves and releases the memory.
 func (p *page) close() error {

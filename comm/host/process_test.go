@@ -266,17 +266,13 @@ func TestKilledRank(t *testing.T) {
 	}
 }
 
-// TestStoppedRank: a rank that stops answering is named at the deadline. Where hosts
-// of several ranks do a call together, ranks also wait for ranks that wait
-// themselves, and one of those may be named first; the launcher, which sees that
-// the process is stopped, names it all the same (cmd/octet's tests do that).
+// TestStoppedRank: a rank that stops answering is named at the deadline, and no other
+// one, also where hosts of several ranks do a call together and most ranks wait for
+// ranks that wait themselves.
 func TestStoppedRank(t *testing.T) {
 	t.Parallel()
 	for l, ranks := range signaled(t, syscall.SIGSTOP) {
-		want := "rank 1 has"
-		if layouts[l].name == "mixed" {
-			want = " ha" // "rank 3 has", "ranks 0, 1 have"
-		}
+		const want = ": rank 1 has "
 		for i, r := range ranks {
 			if text := r.failure(); i != 1 && (!strings.Contains(text, want) || !strings.Contains(text, "after 2s; arrived: ")) {
 				t.Errorf("%s: rank %d: %q, want it to name rank 1 after 2s", layouts[l].name, i, text)

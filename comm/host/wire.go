@@ -148,7 +148,7 @@ func (w *wire) send(n uint32, m *group.Message, q int) error {
 			return cause
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return group.Timeout{Rank: q}
+			return group.Timeout{World: w.rank}
 		}
 		return w.lost()
 	}
@@ -192,9 +192,9 @@ func (w *wire) receive() {
 	}
 }
 
-// await is the message of round n, from rank q of the group.
-func (w *wire) await(n uint32, q int, check func() error) (group.View, error) {
-	f, err := w.next(q, check)
+// await is the message of round n.
+func (w *wire) await(n uint32, check func() error) (group.View, error) {
+	f, err := w.next(check)
 	if err != nil {
 		return group.View{}, err
 	}
@@ -205,7 +205,7 @@ func (w *wire) await(n uint32, q int, check func() error) (group.View, error) {
 	return f.view, nil
 }
 
-func (w *wire) next(q int, check func() error) (*frame, error) {
+func (w *wire) next(check func() error) (*frame, error) {
 	select {
 	case f, ok := <-w.filled:
 		if !ok {
@@ -228,7 +228,7 @@ func (w *wire) next(q int, check func() error) (*frame, error) {
 	for {
 		d := p.next()
 		if d == 0 {
-			return nil, group.Timeout{Rank: q}
+			return nil, group.Timeout{World: w.rank}
 		}
 		start := time.Now()
 		w.timer.Reset(d)

@@ -39,10 +39,11 @@ func newHub(n int) *hub {
 
 // link is one rank's place in a group: messages are lent.
 type link struct {
-	hub   *hub
-	me    int
-	job   *group.Job
-	timer *time.Timer // made by the first wait that blocks
+	hub     *hub
+	members []int // ranks of the world
+	me      int
+	job     *group.Job
+	timer   *time.Timer // made by the first wait that blocks
 }
 
 var _ group.Link = (*link)(nil)
@@ -149,7 +150,7 @@ func (l *link) wait(q int, counter *atomic.Uint32, n uint32) error {
 			if reached(counter, n) {
 				return nil
 			}
-			return group.Timeout{Rank: q}
+			return group.Timeout{World: l.members[q]}
 		}
 	}
 	return nil

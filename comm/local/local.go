@@ -74,6 +74,9 @@ var _ group.Net = (*port)(nil)
 // Hosts implements group.Net: all ranks share memory, so none is on another host.
 func (p *port) Hosts([]int) (here, across []int) { return nil, nil }
 
+// RollCall implements group.Net: whoever could answer runs in this process.
+func (p *port) RollCall([]int, time.Duration) (silent []int) { return nil }
+
 // Exchange implements group.Net.
 func (p *port) Exchange(ctx context.Context, name string, members []int, value []byte) ([][]byte, error) {
 	p.mu.Lock()
@@ -119,7 +122,7 @@ func (p *port) Link(_ context.Context, name string, members []int) (group.Link, 
 	if h.linked++; h.linked == len(members) {
 		delete(p.hubs, name)
 	}
-	return &link{hub: h, me: index(members, p.rank), job: p.job}, nil
+	return &link{hub: h, members: members, me: index(members, p.rank), job: p.job}, nil
 }
 
 // Close implements group.Net: there is nothing to release.

@@ -2,11 +2,7 @@
 
 package group
 
-import (
-	"time"
-
-	"octet/comm"
-)
+import "octet/comm"
 
 // chain sums over hosts in the order of ranks, which fixes the bits: the i-th rank
 // of a host adds what the ranks of its host have to what the host before it sent,
@@ -113,17 +109,17 @@ func (s *chain) up(k int) error {
 	n := s.inRound
 	s.inRound++
 	if err := h.inner.link.Post(n, m); err != nil {
-		return s.in.explain(err, 0)
+		return err
 	}
 	if h.host > 0 && lo < hi {
 		if err := s.out.await(s.upRound(k), h.host-1, false); err != nil {
-			return s.out.explain(err, time.Duration(h.host)*perHost)
+			return err
 		}
 	}
 	for i := 1; i < h.local; i++ {
 		if q := (h.index + i) % h.local; lo < hi {
 			if err := s.in.await(n, q, false); err != nil {
-				return s.in.explain(err, 0)
+				return err
 			}
 		}
 	}
@@ -196,7 +192,7 @@ func (s *chain) send(n uint32, host int, b []byte) error {
 	s.accLayout.add(len(b))
 	m := &s.message[1]
 	*m = Message{Bufs: append(m.Bufs[:0], b), Layout: &s.accLayout, Hi: len(b), Only: host + 1}
-	return s.out.explain(s.c.g.hosts.outer.link.Post(n, m), perHost)
+	return s.c.g.hosts.outer.link.Post(n, m)
 }
 
 func (s *chain) down(k int) error {
@@ -210,7 +206,7 @@ func (s *chain) down(k int) error {
 			from = h.host + 1
 		}
 		if err := s.out.await(s.downRound(k), from, false); err != nil {
-			return s.out.explain(err, time.Duration(h.count+last-h.host)*perHost)
+			return err
 		}
 		s.accLayout.reset()
 		s.accLayout.add(hi - lo)
@@ -239,7 +235,7 @@ func (s *chain) share(piece Message, lo, hi int) error {
 		m := &s.message[0]
 		*m = Message{Bufs: c.dst, Layout: &c.layout, Lo: lo, Hi: hi}
 		if err := link.Post(n, m); err != nil {
-			return s.in.explain(err, 0)
+			return err
 		}
 	}
 	for i := 1; i < h.local; i++ {
@@ -249,7 +245,7 @@ func (s *chain) share(piece Message, lo, hi int) error {
 			continue
 		}
 		if err := s.in.await(n, q, false); err != nil {
-			return s.in.explain(err, 0)
+			return err
 		}
 		for t := range c.dst {
 			if a, b := c.layout.Span(t, from, to); a < b {

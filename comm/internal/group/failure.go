@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"octet/comm"
 )
@@ -47,13 +48,30 @@ func (c *call) mismatch(q int, other *Call) error {
 	return fmt.Errorf("ranks make different calls: rank %d calls %v; rank %d calls %v%s", ra, a, rb, b, detail)
 }
 
-// late is the text of a deadline: who is not there, and who is. Where all have
-// begun the call, those are at fault that have come the least far: the others
-// have posted a message before they began to wait.
+// rollPatience is how long ranks have to say that they run: what a process needs to
+// look up, and a way there and back.
+const rollPatience = 2 * time.Second
+
+// late is the text of a deadline: who is not there, and who is. A rank that is not
+// there may wait for another one itself, here or in an earlier call; so the ranks
+// are asked whether their processes run, and where some do not answer those are
+// named.
 func (c *call) late(t Timeout) error {
-	g, what := c.g, "not arrived"
+	g := c.g
+	named, what := c.behind(t)
+	here := without(g.members, named)
+	if silent := g.net.RollCall(g.members, rollPatience); len(silent) > 0 {
+		named = silent
+	}
+	return Missing(named, fmt.Sprintf("%s after %v; arrived: %s", what, g.job.Timeout(), list(without(here, named))))
+}
+
+// behind are the ranks that have not begun the call or, where all have, those that
+// have come the least far in it: the others have posted a message before they began
+// to wait.
+func (c *call) behind(t Timeout) (ranks []int, what string) {
+	g := c.g
 	progress := make([]int32, g.Size()) // rounds of this call
-	least := int32(0)
 	for q := range progress {
 		if q == g.Rank() {
 			progress[q] = 1<<31 - 1
@@ -61,23 +79,24 @@ func (c *call) late(t Timeout) error {
 			progress[q] = int32(g.link.Posted(q) - c.first)
 		}
 	}
+	what, least := "not arrived", int32(0)
 	if slowest := slices.Min(progress); slowest > 0 {
 		what, least = "stopped within the call", slowest
-		if c.sig.Kind == comm.Broadcast { // only the root goes on posting
-			clear(progress)
-			least = -1
-			progress[t.Rank] = -1
+		if c.sig.Kind == comm.Broadcast || c.betweenHosts() { // not all go on posting
+			return []int{t.World}, what
 		}
 	}
-	var missing, here []int
 	for q, r := range g.members {
 		if progress[q] <= least {
-			missing = append(missing, r)
-		} else {
-			here = append(here, r)
+			ranks = append(ranks, r)
 		}
 	}
-	return Missing(missing, fmt.Sprintf("%s after %v; arrived: %s", what, g.job.Timeout(), list(here)))
+	return ranks, what
+}
+
+// without is the ranks but for the others.
+func without(ranks, others []int) []int {
+	return slices.DeleteFunc(slices.Clone(ranks), func(r int) bool { return slices.Contains(others, r) })
 }
 
 // Missing is a PeerError that says what the ranks have done or not.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"octet/comm"
 	"octet/dtype"
@@ -140,7 +139,7 @@ func (c *call) gatherHosts() error {
 		out.layout.add(size)
 	}
 	if err := out.exchange(); err != nil {
-		return out.explain(err, perHost)
+		return err
 	}
 	in := c.subcall(h.inner)
 	for t, size := range c.layout.Len {
@@ -151,7 +150,7 @@ func (c *call) gatherHosts() error {
 			in.layout.add(size)
 		}
 	}
-	return in.explain(in.exchange(), 0)
+	return in.exchange()
 }
 
 func (c *call) broadcastHosts() error {
@@ -160,35 +159,15 @@ func (c *call) broadcastHosts() error {
 		s := c.subcall(g)
 		s.dst, s.src = append(s.dst, c.dst...), append(s.src, c.src...)
 		s.layout.add(c.layout.Total)
-		patience := time.Duration(0)
 		if s.root = int(c.sig.Root) % h.local; g == h.outer {
 			if s.root != h.index {
 				continue
 			}
-			s.root, patience = int(c.sig.Root)/h.local, perHost
+			s.root = int(c.sig.Root) / h.local
 		}
 		if err := s.exchange(); err != nil {
-			return s.explain(err, patience)
+			return err
 		}
 	}
 	return nil
-}
-
-// perHost is how much longer a wait for the next host takes than one within the
-// host. A wait for another host may be one for a rank over there that waits itself,
-// nearer to the cause: it has the time to speak first.
-const perHost = time.Second
-
-// explain makes a deadline an error that names who is missing, after some patience.
-func (c *call) explain(err error, patience time.Duration) error {
-	t, ok := errors.AsType[Timeout](err)
-	if !ok {
-		return err
-	}
-	select {
-	case <-c.g.job.Done():
-		return c.g.job.Cause()
-	case <-time.After(patience):
-	}
-	return c.late(t)
 }

@@ -5,16 +5,17 @@ package group
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Timeout is the error of a Link's wait that took longer than the job's
 // timeout.
 type Timeout struct {
-	Rank int // of the group, that was waited for
+	World int // the rank that was waited for, in the world
 }
 
 // Error is short: the call that waited tells the rest.
-func (t Timeout) Error() string { return fmt.Sprintf("timeout waiting for rank %d", t.Rank) }
+func (t Timeout) Error() string { return fmt.Sprintf("timeout waiting for rank %d", t.World) }
 
 // Depth is how many rounds a rank may be ahead of the slowest reader: a Link
 // keeps that many messages of each rank.
@@ -63,6 +64,10 @@ type Net interface {
 	// same number on each, in the order of the hosts: the ranks of this host, and
 	// those that have this rank's place on each host. Of another group, nil.
 	Hosts(members []int) (here, across []int)
+	// RollCall asks the ranks, which are of the world, whether their processes run,
+	// and returns those that have not answered after d. Ranks of one process return
+	// none.
+	RollCall(ranks []int, d time.Duration) (silent []int)
 	// Close releases what the whole job holds on this rank.
 	Close() error
 }

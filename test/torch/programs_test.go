@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package torch
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestPrograms: what a PyTorch program prints under octet run is what it prints
+// under torchrun, rank by rank, and where all goes well so is the exit code. Where
+// a rank fails, torchrun ends with 1 and octet with the rank's own code.
+func TestPrograms(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string // of the launcher, the program included
+		code int      // octet's
+		// said is in octet's output, beside what torchrun has as well.
+		said string
+	}{
+		{name: "init, all-reduce, new_group, object gather, and a fresh store in the second attempt", args: []string{"--max-restarts=1", "gloo.py"}},
+		{name: "objects gathered, scattered and sent", args: []string{"objects.py"}},
+		{name: "DDP", args: []string{"ddp.py"}},
+		{name: "FSDP2", args: []string{"fsdp2.py"}},
+		{name: "DTensor on a mesh of two dimensions", args: []string{"--nproc-per-node=4", "mesh.py"}},
+		{name: "a module", args: []string{"-m", "objects"}},
+		{name: "arguments of the program", args: []string{"args.py", "--nproc-per-node", "7", "-m", "x y"}},
+		{name: "no Python before the program", args: []string{"--no-python", "sh", "-c", "echo rank $RANK of $WORLD_SIZE in $GROUP_RANK"}},
+		{name: "a rank that exits with 3", args: []string{"exits.py", "1", "3"}, code: 3, said: "rank 1"},
+		{name: "an exception under @record", args: []string{"record.py"}, code: 1, said: "ValueError: the loss of rank 1 is NaN"},
+		{name: "a rank that is killed", args: []string{"exits.py", "1", "-9"}, code: 137, said: "SIGKILL"},
+		{name: "all exit with 0, one early", args: []string{"exits.py", "1", "0"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			by := map[string]done{}
+			for name, argv := range launchers(t) {
+				logs := t.TempDir()
+				args := []string{"--nproc-per-node=2", "--log-dir=" + logs, "--redirects=1"}
+				d := run(t, []string{"PYTHON_EXEC=" + torch(t)}, slices.Concat(argv, args, tt.args)...)
+				d.stdout = printed(t, logs)
+				by[name] = d
+			}
+			theirs, ours := by["torchrun"], by["octet"]
+			if ours.stdout != theirs.stdout {
+				t.Errorf("ranks printed under octet\n%s\nunder torchrun\n%s", ours.stdout, theirs.stdout)
+			}
+			if ours.code != tt.code || (ours.code == 0) != (theirs.code == 0) {
+				t.Errorf("octet's exit code is %d, want %d; torchrun's is %d", ours.code, tt.code, theirs.code)
+			}
+			if !strings.Contains(ours.stderr, tt.said) {
+				t.Errorf("octet did not say %q", tt.said)
+			}
+			if t.Failed() {
+				t.Logf("octet:\n%s\ntorchrun:\n%s", ours.stderr, theirs.stderr)
+			}
+		})
+	}
+}
+
+// printed is what the ranks wrote to stdout, in the order of attempts and ranks,
+// from a folder of logs, which both launchers lay out alike.
+func printed(t *testing.T, logs string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(logs, "*", "attempt_*", "*", "stdout.log"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stdout.log below %s (%v)", logs, err)
+	}
+	slices.Sort(files)
+	var all strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := strings.Split(f, string(filepath.Separator))
+		all.WriteString(strings.Join(parts[len(parts)-3:len(parts)-1], " rank ") + ":\n" + string(text))
+	}
+	return all.String()
+}
