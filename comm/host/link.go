@@ -24,6 +24,7 @@ type link struct {
 	calls   []group.Call
 	checks  []func() error // by rank: n.check, bound once
 	stop    func() bool    // of waking after an abort; nil without shm
+	apart   bool           // every member is on a host of its own
 }
 
 var _ group.Link = (*link)(nil)
@@ -35,8 +36,10 @@ func (n *node) Link(ctx context.Context, name string, members []int) (group.Link
 		seats: make([]int, len(members)), wires: make([]*wire, len(members)),
 		calls: make([]group.Call, len(members)), checks: make([]func() error, len(members)),
 	}
+	hosts := map[string]bool{}
 	var here []int
 	for q, r := range members {
+		hosts[n.peers[r].Host] = true
 		l.seats[q] = -1
 		l.checks[q] = func() error { return n.check(r) }
 		if !n.remote(r) {
@@ -45,6 +48,7 @@ func (n *node) Link(ctx context.Context, name string, members []int) (group.Link
 			l.ranks = append(l.ranks, q)
 		}
 	}
+	l.apart = len(hosts) == len(members)
 	if len(here) > 1 {
 		mem, err := n.segment(ctx, name, here, len(here)*seatBytes(n.cfg.ChunkBytes))
 		if err != nil {
@@ -74,6 +78,21 @@ func (l *link) Window(addressed bool) int {
 		return max(chunk/len(l.members)/group.Align, 1) * group.Align
 	}
 	return chunk
+}
+
+// cacheSlice is the slice of a large all-reduce over TCP: what is under way between
+// all ranks of a machine should stay in its cache, where the kernel copies it from.
+const cacheSlice = 64 << 10
+
+func (l *link) Slice(part int) int {
+	chunk := l.node.cfg.ChunkBytes
+	switch {
+	case !l.apart:
+		return l.Window(true)
+	case part <= chunk:
+		return chunk
+	}
+	return min(chunk, cacheSlice)
 }
 
 // Ahead is 1 with shared memory, whose messages others of the host have to read.

@@ -51,6 +51,7 @@ var _ group.Link = (*link)(nil)
 func (l *link) Rank() int       { return l.me }
 func (l *link) Size() int       { return len(l.hub.seats) }
 func (l *link) Window(bool) int { return math.MaxInt }
+func (l *link) Slice(int) int   { return math.MaxInt }
 func (l *link) Ahead() int      { return 1 }
 func (l *link) Close() error    { return nil }
 

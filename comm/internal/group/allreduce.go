@@ -28,8 +28,8 @@ type sliced struct {
 func newSliced(c *call) sliced {
 	total, w := c.layout.Total, c.g.Size()
 	s := sliced{c: c, block: total, blocks: 1, start: c.g.round}
-	if window := c.g.link.Window(true); window < (total+w-1)/w {
-		s.block = window * w
+	if slice := c.g.link.Slice((total + w - 1) / w); slice < (total+w-1)/w {
+		s.block = slice * w
 		s.blocks = (total + s.block - 1) / s.block
 	}
 	c.g.round += uint32(2 * s.blocks)

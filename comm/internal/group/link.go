@@ -32,6 +32,9 @@ type Link interface {
 	// Window is the most bytes of a part of a message, a multiple of Align:
 	// of the part that all ranks read or, where addressed, of each rank's own.
 	Window(addressed bool) int
+	// Slice is how many bytes of its part each rank sums at a time in an all-reduce
+	// in which a part has so many; it is the same on all ranks.
+	Slice(part int) int
 	// Ahead is how many messages a rank should post beyond the round that it reads;
 	// it may change. More than 1 only where messages are copied.
 	Ahead() int
