@@ -87,7 +87,7 @@ def main(address):
     say("num_keys after", lambda: b.num_keys())
 
     say("queue_len, none", lambda: a.queue_len("q"))
-    say("queue_push", lambda: (a.queue_push("q", "1"), a.queue_push("q", "2"), b.queue_push("q", "")))
+    say("queue_push", lambda: (a.queue_push("q", "1"), a.queue_push("q", "2"), a.queue_len("q"), b.queue_push("q", "")))  # a push is not answered: queue_len waits for it
     say("queue_len", lambda: b.queue_len("q"))
     say("queue_pop", lambda: (b.queue_pop("q"), a.queue_pop("q"), b.queue_pop("q")))
     say("queue_len, empty", lambda: b.queue_len("q"))
