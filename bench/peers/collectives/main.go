@@ -44,9 +44,9 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeStore()) }()
-	cfg := host.Config{Rank: place.Global, World: place.World, Store: store, RunID: place.Job(), Secret: place.Secret, Address: "127.0.0.1"}
+	cfg := host.Config{Rank: place.Rank, World: place.WorldSize, Store: store, RunID: place.Job(), Secret: place.Secret, Address: "127.0.0.1"}
 	if args[0] == "tcp" {
-		cfg.HostID = fmt.Sprint("host of rank ", place.Global)
+		cfg.HostID = fmt.Sprint("host of rank ", place.Rank)
 	}
 	world, err := host.Connect(ctx, cfg)
 	if err != nil {
