@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -256,3 +257,32 @@ func (c *canceler) Step(r metrics.Record) {
 		c.cancel()
 	}
 }
+
+// TestDeadlinesAreThoseAskedFor: one until the first step is done, the other from then on.
+func TestDeadlinesAreThoseAskedFor(t *testing.T) {
+	r := ranks.Open(t, 1, ranks.Options{})[0]
+	var happened noted
+	args := small(join(tokens, []string{"--training.local_batch_size=1", "--training.steps=2", "--comm.init_timeout_seconds=7", "--comm.train_timeout_seconds=3"})...)
+	w := &timed{r.World, r.World.(comm.Control), &happened}
+	if err := Run(context.Background(), Job{Run: resolved(t, 1, args), Device: r.Device, World: w, Log: zap.NewNop()}, &happened); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(happened), "[7s step 1 3s step 2]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// noted is a Sink that notes the steps among what else happens.
+type noted []string
+
+func (n *noted) Step(r metrics.Record) { *n = append(*n, fmt.Sprint("step ", r.Step)) }
+func (n *noted) Close() error          { return nil }
+
+// timed notes the deadlines that it is given.
+type timed struct {
+	comm.Comm
+	comm.Control
+	happened *noted
+}
+
+func (c *timed) SetTimeout(d time.Duration) { *c.happened = append(*c.happened, d.String()) }

@@ -20,10 +20,11 @@ import (
 
 	"octet/comm"
 	"octet/comm/record"
+	"octet/config"
 	"octet/dtype"
 	"octet/internal/datadriven"
 	"octet/metrics"
-	"octet/models/llama"
+	"octet/models/llama/plan"
 	"octet/test/ranks"
 )
 
@@ -47,14 +48,21 @@ func TestLog(t *testing.T) {
 
 // TestATiedTableIsMultipliedBy: only a table that is looked up alone costs no arithmetic.
 func TestATiedTableIsMultipliedBy(t *testing.T) {
-	args, err := llama.Flavor("1B")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tied := modelSize(args, 8)
-	args.Tied = false
-	if untied := modelSize(args, 8); tied.EmbeddingParams != 0 || untied.EmbeddingParams != 128256*2048 || untied.Params != tied.Params+128256*2048 {
-		t.Errorf("tied %+v, untied %+v", tied, untied)
+	for tied, want := range map[string]metrics.ModelSize{
+		"true":  {Params: 1235814400, Layers: 16, Heads: 32, HeadDim: 64, SeqLen: 8},
+		"false": {Params: 1235814400 + 128256*2048, EmbeddingParams: 128256 * 2048, Layers: 16, Heads: 32, HeadDim: 64, SeqLen: 8},
+	} {
+		cfg, err := config.Load([]string{"--model.flavor=1B", "--training.seq_len=8", "--model.args.enable_weight_tying=" + tied})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, err := plan.Resolve(cfg, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, modelSize(run)); diff != "" {
+			t.Errorf("tied %s (-want +got):\n%s", tied, diff)
+		}
 	}
 }
 

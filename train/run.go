@@ -12,7 +12,7 @@ import (
 
 	"octet/comm"
 	"octet/metrics"
-	"octet/models/llama"
+	"octet/models/llama/plan"
 )
 
 // Run trains for the configured number of steps. Whatever ends it early, an
@@ -98,7 +98,7 @@ func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink
 	}
 	options := metrics.ConsoleOptions{
 		LogFreq:       cfg.Metrics.LogFreq,
-		FLOPsPerToken: metrics.FLOPsPerToken(modelSize(j.Run.Args, cfg.Training.SeqLen)),
+		FLOPsPerToken: metrics.FLOPsPerToken(modelSize(j.Run)),
 		PeakFLOPS:     j.PeakFLOPS,
 		MemoryTotal:   metrics.MachineMemory(),
 	}
@@ -111,12 +111,13 @@ func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink
 }
 
 // modelSize is what the arithmetic of a token depends on.
-func modelSize(args llama.Args, seqLen int) metrics.ModelSize {
+func modelSize(run *plan.Run) metrics.ModelSize {
+	args := run.Args
 	lookedUp := args.Embedding()
 	if args.Tied {
 		lookedUp = 0 // the output multiplies by the same table
 	}
 	return metrics.ModelSize{
-		Params: args.Params(), EmbeddingParams: lookedUp, Layers: args.Layers, Heads: args.Heads, HeadDim: args.HeadDim(), SeqLen: seqLen,
+		Params: args.Params(), EmbeddingParams: lookedUp, Layers: args.Layers, Heads: args.Heads, HeadDim: args.HeadDim(), SeqLen: run.Config.Training.SeqLen,
 	}
 }
