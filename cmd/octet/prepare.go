@@ -93,7 +93,7 @@ func agreed(cfg *config.Config, rank *backend.Rank, contents map[string]string) 
 	}
 	job, onHost := preflight.Asked(cfg, contents)
 	job["the program"] = version()
-	return agree.Check(rank.Device, rank.World, agree.Claim{Host: host, Group: rank.GroupRank, Job: job, OnHost: onHost})
+	return agree.Check(rank.Device, rank.World, agree.Claim{Host: host, GroupRank: rank.GroupRank, Job: job, OnHost: onHost})
 }
 
 // compared is what this rank says of the contents of its host's files: nothing

@@ -9,7 +9,7 @@
 // rank gets the same answer, however the ranks were started:
 //
 //	err := agree.Check(dev, world, agree.Claim{
-//		Host: "node7", Group: 1,
+//		Host: "node7", GroupRank: 1,
 //		Job:    map[string]string{"optimizer.lr": "0.003", "training.steps": "300"},
 //		OnHost: map[string]string{"training.dataset_path": "/data/tokens"},
 //	})
@@ -30,11 +30,11 @@ import (
 
 // Claim is what one rank was asked for.
 type Claim struct {
-	Rank   int
-	Host   string            // name of its host, for messages
-	Group  int               // number of its host
-	Job    map[string]string // equal on all ranks that name them
-	OnHost map[string]string // equal on all ranks of a host that name them
+	Rank      int
+	Host      string            // name of its host, for messages
+	GroupRank int               // number of its host, as torchrun counts
+	Job       map[string]string // equal on all ranks that name them
+	OnHost    map[string]string // equal on all ranks of a host that name them
 }
 
 // Check compares the claims of all ranks of world, which all call it. An error

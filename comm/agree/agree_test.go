@@ -14,7 +14,7 @@ type values = map[string]string
 
 func TestCompareNamesWhatDiffers(t *testing.T) {
 	claim := func(rank int, host string, group int, job, onHost values) Claim {
-		return Claim{Rank: rank, Host: host, Group: group, Job: job, OnHost: onHost}
+		return Claim{Rank: rank, Host: host, GroupRank: group, Job: job, OnHost: onHost}
 	}
 	for _, tt := range []struct {
 		name   string

@@ -31,7 +31,7 @@ func Compare(claims []Claim) error {
 	compare(claims, func(c Claim) map[string]string { return c.Job })
 	hosts := map[int][]Claim{}
 	for _, c := range claims {
-		hosts[c.Group] = append(hosts[c.Group], c)
+		hosts[c.GroupRank] = append(hosts[c.GroupRank], c)
 	}
 	for _, group := range slices.Sorted(maps.Keys(hosts)) {
 		compare(hosts[group], func(c Claim) map[string]string { return c.OnHost })

@@ -11,8 +11,8 @@ import (
 // What Check says on every rank when it has gathered these claims.
 func ExampleCompare() {
 	fmt.Println(agree.Compare([]agree.Claim{
-		{Rank: 0, Host: "node3", Group: 0, Job: map[string]string{"optimizer.lr": "0.001"}, OnHost: map[string]string{"data": "/data/a"}},
-		{Rank: 1, Host: "node7", Group: 1, Job: map[string]string{"optimizer.lr": "0.003"}, OnHost: map[string]string{"data": "/data/b"}},
+		{Rank: 0, Host: "node3", GroupRank: 0, Job: map[string]string{"optimizer.lr": "0.001"}, OnHost: map[string]string{"data": "/data/a"}},
+		{Rank: 1, Host: "node7", GroupRank: 1, Job: map[string]string{"optimizer.lr": "0.003"}, OnHost: map[string]string{"data": "/data/b"}},
 	}))
 	// Output:
 	// the ranks were not asked for the same:

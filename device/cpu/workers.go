@@ -87,7 +87,7 @@ func (w *workers) close() {
 type slot int
 
 const (
-	slotPieces slot = iota // what pieces leave or work in: partial sums, rows of a loss, heads of attention
+	slotPieces slot = iota // what pieces read, leave or work in: positions, partial sums, rows of a loss, heads
 	slotSeen               // how many keys a query sees
 	slotTiles              // the workspaces of MatMul
 	slots
