@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"octet/checkpoint/safetensors"
+	"octet/device"
 	"octet/dtype"
 	"octet/tensor"
 )
@@ -104,6 +105,40 @@ func TestCastOfEveryBF16IsTheOracles(t *testing.T) {
 		for i, b := range back {
 			if want := dtype.ToBF16(dtype.BF16(i).Float32()); dtype.BF16(b) != want {
 				t.Fatalf("bf16 %#04x comes back as %#04x, want %#04x", i, b, want)
+			}
+		}
+	})
+}
+
+// TestBF16IsRoundedToNearestEven: every bf16 and what is at and beside the middle to the
+// next, converted, and as a matmul with 1 writes it.
+func TestBF16IsRoundedToNearestEven(t *testing.T) {
+	var values []float32
+	for b := range uint32(1 << 16) {
+		for _, low := range []uint32{0, 0x7FFF, 0x8000, 0x8001} {
+			values = append(values, math.Float32frombits(b<<16|low))
+		}
+	}
+	eachISA(t, func(t *testing.T, isa ISA) {
+		dev := open(t, isa, 1)
+		s := dev.NewStream("test")
+		x, one := newTensor(t, dev, dtype.Float32, len(values), 1), newTensor(t, dev, dtype.Float32, 1, 1)
+		converted, multiplied := newTensor(t, dev, dtype.BFloat16, len(values), 1), newTensor(t, dev, dtype.BFloat16, len(values), 1)
+		s.Upload(x, device.Float32Bytes(values))
+		s.Upload(one, device.Float32Bytes([]float32{1}))
+		s.Copy(converted, x)
+		s.MatMul(multiplied, tensor.Operand{Tensor: x}, tensor.Operand{Tensor: one}, device.MatMulOptions{})
+		if err := s.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range values {
+			want := dtype.ToBF16(v)
+			if got := as[dtype.BF16](converted)[i]; got != want {
+				t.Fatalf("%#08x becomes %#04x, want %#04x", math.Float32bits(v), got, want)
+			}
+			got := as[dtype.BF16](multiplied)[i].Float32() // 0 + -0·1 is 0
+			if w := want.Float32(); got != w && (got == got || w == w) {
+				t.Fatalf("%#08x times 1 becomes %v, want %v", math.Float32bits(v), got, w)
 			}
 		}
 	})
