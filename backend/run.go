@@ -3,6 +3,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,8 +23,8 @@ func Run(ctx context.Context, n int, o Options, main func(r *Rank) error) error 
 	stop := context.AfterFunc(ctx, func() { ranks[0].World.Abort(context.Cause(ctx)) })
 	errs, first := each(ranks, main)
 	stop()
-	if err = context.Cause(ctx); err == nil && first >= 0 {
-		err = fmt.Errorf("rank %d: %w", first, errs[first])
+	if first >= 0 {
+		err = cmp.Or(context.Cause(ctx), fmt.Errorf("rank %d: %w", first, errs[first]))
 	}
 	for _, r := range ranks {
 		if closed := r.Close(); err == nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"octet/backend"
 	"octet/device"
 	"octet/dtype"
 	"octet/fp8"
@@ -217,6 +218,15 @@ func TestAMisuseNamesWhatIsMissing(t *testing.T) {
 			u.init().step(func(c *nn.Ctx, i int) { u.eval(func(*nn.Ctx) {}) })
 			return nil
 		}, "Eval within the function of Step: call it after Step has returned"},
+		{"a step after its rank was closed", func(u *user) error {
+			list, err := backend.Local(1, backend.Options{})
+			u.must(err)
+			u.rank = list[0]
+			u.init()
+			u.must(u.rank.Close())
+			u.step(u.loss)
+			return nil
+		}, "is used after its device was closed"},
 		{"a parameter read within an evaluation", func(u *user) error {
 			u.init().eval(func(*nn.Ctx) { _, _ = u.m.FullTensor(u.m.Params()[0]) })
 			return nil

@@ -142,7 +142,7 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			args := small(join(tokens, tt.args, []string{"--training.local_batch_size=2", "--training.steps=10"})...)
 			weights := func(tr *Trainer) (all []uint32, err error) {
-				for _, p := range tr.Params() {
+				for _, p := range tr.model.Params() {
 					x, e := read(tr, p.Shard)
 					err = errors.Join(err, e)
 					for _, v := range x {

@@ -150,7 +150,7 @@ func trainCurve(t *testing.T, ranks, steps int, args []string, alter func(nn.Mod
 				continue
 			}
 			parts[rank] = map[string][]float32{}
-			for _, p := range tr.Params() {
+			for _, p := range tr.model.Params() {
 				if parts[rank][p.Name], err = read(tr, p.LocalGrad()); err != nil {
 					return err
 				}

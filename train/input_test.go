@@ -50,7 +50,7 @@ func TestWeightsLoadAsTheyAre(t *testing.T) {
 		}
 	}
 	for rank, err := range onRanks(t, 3, args, func(rank int, tr *Trainer) error {
-		for _, p := range tr.Params() {
+		for _, p := range tr.model.Params() {
 			got, err := read(tr, p.Local())
 			if err != nil {
 				return err

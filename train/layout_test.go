@@ -51,7 +51,7 @@ func TestTheSeedDecidesTheWeights(t *testing.T) {
 		parts := map[string][][]float32{}
 		args := small(join(tokens, []string{"--training.local_batch_size=1", "--training.steps=1", "--debug.seed=" + seed})...)
 		for _, err := range onRanks(t, ranks, args, func(rank int, tr *Trainer) error {
-			for _, p := range tr.Params() {
+			for _, p := range tr.model.Params() {
 				x, err := read(tr, p.Local())
 				if err != nil {
 					return err

@@ -156,7 +156,7 @@ func TestTwentyStepsGivePyTorchsWeights(t *testing.T) {
 				return
 			}
 		}
-		for _, p := range tr.Params() {
+		for _, p := range tr.model.Params() {
 			holds(t, tr, p.Name, p.Shard, set, p.Name, 3e-5)
 		}
 	})

@@ -20,7 +20,6 @@ import (
 	"octet/dtype"
 	"octet/fp8"
 	"octet/models/llama/plan"
-	"octet/nn"
 	"octet/optim"
 	"octet/parallel"
 	"octet/tensor"
@@ -126,9 +125,6 @@ func (m microbatch) upload(s device.Stream, b *data.Batch) {
 	s.Upload(m.ids, device.Int32Bytes(b.Inputs))
 	s.Upload(m.targets, device.Int32Bytes(b.Targets))
 }
-
-// Params are the rank's parameters.
-func (t *Trainer) Params() []*nn.Param { return t.model.Params() }
 
 // Plan is what is applied to the model, sharded how, sending how much.
 func (t *Trainer) Plan() string { return t.model.Plan() }

@@ -44,7 +44,7 @@ func TestOddButValidWeightsLoad(t *testing.T) {
 			}
 			args := oddArgs(path, tied...)
 			for rank, err := range onRanks(t, 2, args, func(_ int, tr *Trainer) error {
-				for _, p := range tr.Params() {
+				for _, p := range tr.model.Params() {
 					name := p.Name
 					if _, ok := set.Info(name); !ok {
 						name = "output.weight"

@@ -4,6 +4,7 @@ package cpu
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"octet/device"
 	"octet/tensor"
@@ -21,6 +22,7 @@ type Stream struct {
 	scratch scratch
 	queue   chan work
 	ended   chan struct{}
+	closed  atomic.Bool
 	err     error // of the running goroutine; read by others only after an event
 }
 
@@ -56,8 +58,15 @@ func (s *Stream) run(w work) {
 	}
 }
 
+func (s *Stream) enqueue(w work) {
+	if s.closed.Load() {
+		panic(fmt.Sprintf("cpu: stream %q is used after its device was closed", s.name))
+	}
+	s.queue <- w
+}
+
 // do enqueues a kernel.
-func (s *Stream) do(f func()) { s.queue <- work{kernel: f} }
+func (s *Stream) do(f func()) { s.enqueue(work{kernel: f}) }
 
 // Call enqueues f; see device.HostStream.
 func (s *Stream) Call(what string, f func() error) {
@@ -112,32 +121,33 @@ func (e *event) Sync() error {
 // Record marks the work enqueued so far; see device.Stream.
 func (s *Stream) Record() device.Event {
 	e := &event{done: make(chan struct{})}
-	s.queue <- work{event: e}
+	s.enqueue(work{event: e})
 	return e
 }
 
 // Wait holds later work until e; see device.Stream.
 func (s *Stream) Wait(ev device.Event) {
 	e := ev.(*event)
-	s.queue <- work{always: func() {
+	s.enqueue(work{always: func() {
 		<-e.done
 		if s.err == nil {
 			s.err = e.err
 		}
-	}}
+	}})
 }
 
 // Sync waits for the stream; see device.Stream. The error is returned once.
 func (s *Stream) Sync() error {
 	result := make(chan error, 1)
-	s.queue <- work{always: func() {
+	s.enqueue(work{always: func() {
 		result <- s.err
 		s.err = nil
-	}}
+	}})
 	return <-result
 }
 
 func (s *Stream) close() error {
+	s.closed.Store(true)
 	close(s.queue)
 	<-s.ended
 	s.workers.close()
