@@ -42,6 +42,8 @@ func TestBackwardIsTheDerivativeOfForward(t *testing.T) {
 		{"GELU", nn.NewGELU(), []int{4, 6}, 4 * 6},
 		{"GELU by tanh", nn.NewGELUTanh(), []int{4, 6}, 4 * 6},
 		{"ReLU between two others", &nn.Sequential{Names: []string{"up", "relu", "down"}, Modules: []nn.Module{linear(5, 7, true), nn.NewReLU(), linear(7, 3, true)}}, []int{4, 5}, 4 * 3},
+		{"GELU between two others", &nn.Sequential{Names: []string{"up", "gelu", "down"}, Modules: []nn.Module{linear(5, 7, true), nn.NewGELU(), linear(7, 3, true)}}, []int{4, 5}, 4 * 3},
+		{"LayerNorm between two others", &nn.Sequential{Names: []string{"up", "norm", "down"}, Modules: []nn.Module{linear(5, 7, true), nn.NewLayerNorm(7, 1e-5), linear(7, 3, true)}}, []int{4, 5}, 4 * 3},
 		{"a sum with a GELU of its first term", &again{a: nn.NewGELU(), b: linear(6, 6, false)}, []int{4, 6}, 4 * 6},
 		{"a sum with a LayerNorm of its first term", &again{a: nn.NewLayerNorm(6, 1e-5), b: linear(6, 6, false)}, []int{4, 6}, 4 * 6},
 		{"Attention", attention(4, 4), []int{2, 5, 8}, 2 * 5 * 8},
