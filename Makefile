@@ -62,7 +62,7 @@ $(VENV)/installed: bench/peers/requirements.txt
 lint: ## golangci-lint, built from source (a minute or two the first time)
 	go run $(GOLANGCI_LINT) run ./...
 
-verify: ## what CI checks beside tests: gofmt, go.mod, generated files, vet
+verify: ## what CI checks beside tests: gofmt, go.mod, vet
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
 	go mod tidy -diff
 	go vet ./...

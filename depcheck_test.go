@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +99,7 @@ type pkg struct {
 	CgoFiles   []string
 
 	TestImports, XTestImports []string
+	TestGoFiles, XTestGoFiles []string
 }
 
 const module = "octet"
@@ -184,7 +186,7 @@ func isExempt(path, imp string) bool {
 // or without.
 func list(t *testing.T, cgo string) []pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Name,Dir,Doc,Imports,CgoFiles,TestImports,XTestImports", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Name,Dir,Doc,Imports,CgoFiles,TestImports,XTestImports,TestGoFiles,XTestGoFiles", "./...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	out, err := cmd.Output()
 	if err != nil {
@@ -247,5 +249,41 @@ func TestTheTableForbids(t *testing.T) {
 				t.Errorf("breaches = %q, want one with %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestTheMapOfDESIGNIsTrue: every package is in a row of its first table, and imports
+// only what stands behind it there.
+func TestTheMapOfDESIGNIsTrue(t *testing.T) {
+	text, err := os.ReadFile("DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	house, _, _ := strings.Cut(string(text), "\n## One data path")
+	var folders []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^|]+)` \\|").FindAllStringSubmatch(house, -1) {
+		folders = append(folders, strings.Split(m[1], "`, `")...)
+	}
+	stands := func(path string) int {
+		best := -1
+		for i, f := range folders {
+			if within(path, module+"/"+f) && (best < 0 || len(f) > len(folders[best])) {
+				best = i
+			}
+		}
+		return best
+	}
+	for _, p := range list(t, "1") {
+		if p.ImportPath == module {
+			continue
+		}
+		if stands(p.ImportPath) < 0 {
+			t.Errorf("%s has no row", p.ImportPath)
+		}
+		for _, imp := range p.Imports {
+			if ours(imp) && stands(imp) < stands(p.ImportPath) {
+				t.Errorf("%s imports %s, which stands before it", p.ImportPath, imp)
+			}
+		}
 	}
 }

@@ -5,6 +5,10 @@ package octet_test
 import (
 	"bytes"
 	"fmt"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,6 +33,35 @@ func TestEveryPackageHasADoc(t *testing.T) {
 			t.Errorf("%s: the package comment should say what it is for, from %q on; it is %q", p.ImportPath, want, p.Doc)
 		}
 	}
+}
+
+// TestEveryLibraryHasAnExample: one that go test runs, beside what the package
+// comment shows.
+func TestEveryLibraryHasAnExample(t *testing.T) {
+	for _, p := range list(t, "1") {
+		if !isLibrary(p) {
+			continue
+		}
+		var files []*ast.File
+		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, f)
+		}
+		if !slices.ContainsFunc(doc.Examples(files...), func(e *doc.Example) bool { return e.Output != "" }) {
+			t.Errorf("%s has no Example with an Output (example_test.go)", p.ImportPath)
+		}
+	}
+}
+
+// isLibrary reports whether a package is for others to import: no program, and
+// nothing internal, generated or for tests alone.
+func isLibrary(p pkg) bool {
+	parts := strings.Split(p.ImportPath, "/")
+	return p.Name != "main" && p.ImportPath != module && !strings.HasSuffix(p.Name, "test") &&
+		!slices.Contains(parts, "internal") && !slices.Contains([]string{"proto", "test"}, parts[1])
 }
 
 func TestFilesKeepTheHouseRules(t *testing.T) {

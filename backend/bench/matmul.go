@@ -90,7 +90,7 @@ func MatMul(ctx context.Context, w io.Writer, o backend.Options, shapes []Shape,
 	if err != nil {
 		return err
 	}
-	peak, cores := dev.Peak(dtype.Float32), float64(o.Threads)
+	peak, cores := dev.Peak(dtype.Float32), float64(max(1, o.Threads))
 	fmt.Fprintf(w, "peak of a core in GFLOP/s, in the unit for each type: f32 %.0f, bf16 %.0f, float8 %.0f\n",
 		peak/cores/1e9, dev.Peak(dtype.BFloat16)/cores/1e9, dev.Peak(dtype.Float8E4M3)/cores/1e9)
 	if err := dev.Close(); err != nil {
