@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"octet/config"
+	"octet/data"
 	"octet/internal/datadriven"
 	"octet/test/ranks"
 )
@@ -49,4 +50,25 @@ func printed(t *testing.T, run *Run, rank int) string {
 		return nil
 	})
 	return texts[rank]
+}
+
+// TestTheDataOfASection is all of it, read by one.
+func TestTheDataOfASection(t *testing.T) {
+	cfg, err := config.Load([]string{"--training.dataset=text", "--training.dataset_path=.", "--training.seq_len=32", "--training.local_batch_size=3", "--debug.seed=7",
+		"--validation.dataset_path=..", "--validation.seq_len=16", "--validation.local_batch_size=5"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := Resolve(cfg, config.AnyWorld)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for section, want := range map[data.Section]data.Config{
+		data.Training:   {Section: "training", Dataset: "text", Path: ".", SeqLen: 32, LocalBatch: 3, Ranks: 1, VocabSize: 2048, Seed: 7},
+		data.Validation: {Section: "validation", Dataset: "gosource", Path: "..", SeqLen: 16, LocalBatch: 5, Ranks: 1, VocabSize: 2048, Seed: 7},
+	} {
+		if got := run.Data(section); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
 }

@@ -30,8 +30,8 @@ type Run struct {
 	Model nn.Module
 }
 
-// Resolve makes the run of cfg on that many ranks. Its error names everything
-// about cfg that cannot work.
+// Resolve makes the run of cfg on that many ranks. Its error names every value that
+// cannot work or, where each can, every layer that does not fit.
 func Resolve(cfg *config.Config, ranks int) (*Run, error) {
 	if err := cfg.Validate(ranks); err != nil {
 		return nil, err
