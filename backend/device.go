@@ -64,8 +64,7 @@ func Memory(device string, ranks int) (int64, error) {
 	return k.memory(ranks), nil
 }
 
-// OpenDevice opens a device alone; of the options it reads Device, Threads and
-// ISA.
+// OpenDevice opens a device alone; of the options it reads all but Timeout.
 func OpenDevice(o Options) (*Device, error) {
 	k, err := find(o.Device)
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 )
 
 // Run opens n ranks as goroutines of this process, calls main on each, and closes
-// them. The first rank that fails, by an error, a panic or runtime.Goexit, aborts the
-// others, and its failure is what Run returns, with its number; so does the end of
-// ctx.
+// them. A rank that fails, by an error, a panic or runtime.Goexit, aborts the others;
+// Run returns the failure that came first, with its rank. The end of ctx aborts all,
+// and Run then returns its cause.
 func Run(ctx context.Context, n int, o Options, main func(r *Rank) error) error {
 	ranks, err := Local(n, o)
 	if err != nil {

@@ -32,7 +32,8 @@ func FilterFQNs(skip ...string) ModuleFilter {
 const alignment = 16
 
 // ConvertToFloat8Training makes every nn.Linear below m that passes the filter
-// compute in float8, and returns m. Weights keep their memory and names.
+// compute in float8, and returns m. Weights keep their names and first values. It comes
+// before sharding, and is done once to each Linear.
 // All layers whose sizes do not fit are reported together, and m is unchanged; so
 // it is an error if the filter leaves no layer at all.
 func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleFilter) (nn.Module, error) {

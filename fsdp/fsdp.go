@@ -271,7 +271,7 @@ func (f *FSDP) reducedAny() bool {
 	return slices.ContainsFunc(f.units, func(u *unit) bool { return u.reduced })
 }
 
-// BeforeGathers runs f on the stream of the gathers, behind what c's stream has
+// BeforeGathers calls do with the stream of the gathers, behind what c's stream has
 // been given so far, with the group whose ranks share every parameter: for what
 // the ranks must agree on before weights travel.
 func (f *FSDP) BeforeGathers(c *nn.Ctx, do func(s device.Stream, pool *device.Pool, g comm.Comm)) {

@@ -11,6 +11,8 @@
 //		clip.Measure(s, comm, 1.0)
 //		adam.Step(s, clip.Coef, 8e-4*lr.Factor(step))
 //	}
+//
+// parallel.Model.Step does what is in the loop, with any Optimizer.
 package optim
 
 import (

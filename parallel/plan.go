@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package parallel says how a model is spread over ranks, as a table, and
+// Package parallel says how a model is spread over ranks, as a table (Plan), and
 // applies the table in the one order that is right: float8 first, because it
-// chooses how weights travel, then sharding.
+// chooses how weights travel, then sharding. What comes of it on a rank is a Model,
+// which trains.
 //
 //	p := parallel.Plan{
 //		Float8: &parallel.Float8{Config: fp8.DefaultConfig(), Skip: []string{"output"}},
