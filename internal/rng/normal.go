@@ -9,7 +9,7 @@ import (
 
 // Normal fills dst with elements first, first+1, … of the stream's normal sequence of the given mean and standard deviation.
 // Values lie within 6.4 standard deviations.
-func (s Stream) Normal(dst []float32, first uint64, mean, std float64) {
+func (s Sequence) Normal(dst []float32, first uint64, mean, std float64) {
 	s.TruncNormal(dst, first, mean, std, math.Inf(-1), math.Inf(1))
 }
 
@@ -17,7 +17,7 @@ func (s Stream) Normal(dst []float32, first uint64, mean, std float64) {
 //
 // Each value comes from one number by the inverse of the cumulative distribution, as in torch.nn.init.trunc_normal_: there is
 // nothing to draw again, so element i depends on counter i alone, whatever the bounds.
-func (s Stream) TruncNormal(dst []float32, first uint64, mean, std, low, high float64) {
+func (s Sequence) TruncNormal(dst []float32, first uint64, mean, std, low, high float64) {
 	if !(std >= 0) || !(low < high) {
 		panic(fmt.Sprintf("rng: normal with standard deviation %v cut to [%v, %v]", std, low, high))
 	}

@@ -4,7 +4,7 @@
 // state, so a rank fills only its part of a tensor and gets the values that a single rank would have got, and a run can be taken up
 // again anywhere.
 //
-// A [Stream] is the sequence of one name, such as a parameter's; use it to initialise. A [Perm] is a shuffled order of [0, n) that is
+// A [Sequence] is the numbers of one name, such as a parameter's; use it to initialise. A [Perm] is a shuffled order of [0, n) that is
 // never stored; use it to visit the parts of a data set once each.
 //
 //	w := rng.New(seed, "layers.0.attention.wq.weight")
@@ -21,25 +21,25 @@ import (
 	"math/bits"
 )
 
-// Stream is the random sequence of one name under one seed. It is a value; all its methods are pure.
-type Stream struct {
+// Sequence is the random numbers of one name under one seed. It is a value; all its methods are pure.
+type Sequence struct {
 	seed, id uint64
 }
 
 // New is the stream of a name. Streams of different names or seeds are independent.
-func New(seed uint64, name string) Stream {
+func New(seed uint64, name string) Sequence {
 	h := fnv.New64a()
 	h.Write([]byte(name)) // a hash.Hash never fails
-	return Stream{seed, h.Sum64()}
+	return Sequence{seed, h.Sum64()}
 }
 
 // Uint32 is the number at index i, each value equally likely.
-func (s Stream) Uint32(i uint64) uint32 {
+func (s Sequence) Uint32(i uint64) uint32 {
 	return s.block(i / 4)[i%4]
 }
 
 // Uint64 is the numbers at indices 2i and 2i+1 as one.
-func (s Stream) Uint64(i uint64) uint64 {
+func (s Sequence) Uint64(i uint64) uint64 {
 	return uint64(s.Uint32(2*i)) | uint64(s.Uint32(2*i+1))<<32
 }
 
@@ -47,7 +47,7 @@ func (s Stream) Uint64(i uint64) uint64 {
 func uniform(x uint32) float64 { return (float64(x) + 0.5) * 0x1p-32 }
 
 // block is the four numbers at indices 4i to 4i+3.
-func (s Stream) block(i uint64) [4]uint32 {
+func (s Sequence) block(i uint64) [4]uint32 {
 	return philox([4]uint32{uint32(i), uint32(i >> 32), uint32(s.id), uint32(s.id >> 32)}, [2]uint32{uint32(s.seed), uint32(s.seed >> 32)})
 }
 

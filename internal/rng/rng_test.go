@@ -129,7 +129,7 @@ func TestTruncNormalIsTheNormalGivenTheBounds(t *testing.T) {
 func TestStreamsAreUncorrelated(t *testing.T) {
 	const n = 1 << 16
 	a := New(5, "a")
-	for name, b := range map[string]Stream{"name": New(5, "b"), "seed": New(6, "a"), "both": New(6, "b")} {
+	for name, b := range map[string]Sequence{"name": New(5, "b"), "seed": New(6, "a"), "both": New(6, "b")} {
 		var same, next float64
 		for i := range uint64(n) {
 			x := uniform(a.Uint32(i)) - 0.5
