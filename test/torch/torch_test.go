@@ -81,16 +81,15 @@ func run(t *testing.T, env []string, argv ...string) done {
 	return done{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// launchers are the commands that start ranks, by name.
-func launchers(t *testing.T) map[string][]string {
+// launch is the command that starts ranks, of torchrun or octet.
+func launch(t *testing.T, launcher string) []string {
 	t.Helper()
-	python := torch(t)
+	if launcher == "torchrun" {
+		return []string{filepath.Join(filepath.Dir(torch(t)), launcher)}
+	}
 	path, err := octet()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string][]string{
-		"torchrun": {filepath.Join(filepath.Dir(python), "torchrun")},
-		"octet":    {path, "run"},
-	}
+	return []string{path, "run"}
 }
