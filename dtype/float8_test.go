@@ -10,8 +10,8 @@ import (
 	"math"
 	"testing"
 
-	"octet/checkpoint/safetensors"
 	"octet/dtype"
+	"octet/test/golden"
 )
 
 var formats = []dtype.Format{dtype.E4M3FN, dtype.E5M2, dtype.E4M3FNUZ, dtype.E5M2FNUZ}
@@ -131,45 +131,15 @@ func TestScaleToPowerOfTwoRoundsAsFloat32Log2(t *testing.T) {
 	}
 }
 
-// Golden data made by PyTorch; see testdata/golden/README.md.
-func golden(t *testing.T, name string) *safetensors.Set {
-	t.Helper()
-	set, err := safetensors.Open("../testdata/golden/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { set.Close() })
-	return set
-}
-
-func bytesOf(t *testing.T, set *safetensors.Set, name string) []byte {
-	t.Helper()
-	_, b, err := set.Tensor(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func floatsOf(t *testing.T, set *safetensors.Set, name string) []float32 {
-	t.Helper()
-	b := bytesOf(t, set, name)
-	v := make([]float32, len(b)/4)
-	for i := range v {
-		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-	}
-	return v
-}
-
 func TestCastsArePyTorchs(t *testing.T) {
-	set := golden(t, "casts.safetensors")
+	set := golden.Open(t, "casts.safetensors")
 	bf16 := make([]float32, 1<<16)
 	for i := range bf16 {
-		bf16[i] = dtype.BF16(binary.LittleEndian.Uint16(bytesOf(t, set, "bf16")[2*i:])).Float32()
+		bf16[i] = dtype.BF16(binary.LittleEndian.Uint16(set.Bytes(t, "bf16")[2*i:])).Float32()
 	}
-	for source, values := range map[string][]float32{"bf16": bf16, "f32": floatsOf(t, set, "f32")} {
+	for source, values := range map[string][]float32{"bf16": bf16, "f32": set.Floats(t, "f32")} {
 		for _, f := range formats {
-			want := bytesOf(t, set, source+"."+f.Name)
+			want := set.Bytes(t, source+"."+f.Name)
 			for i, v := range values {
 				if got := f.Encode(v); got != canonical(f, want[i]) {
 					t.Fatalf("%s of %v (%x): %#02x, want %#02x", f.Name, v, math.Float32bits(v), got, want[i])
@@ -178,7 +148,7 @@ func TestCastsArePyTorchs(t *testing.T) {
 		}
 	}
 	for _, f := range formats {
-		for code, want := range floatsOf(t, set, "decode."+f.Name) {
+		for code, want := range set.Floats(t, "decode."+f.Name) {
 			if got := f.Decode(byte(code)); math.Float32bits(got) != math.Float32bits(want) && (got == got || want == want) {
 				t.Errorf("%s code %#02x: %v, want %v", f.Name, code, got, want)
 			}
@@ -187,11 +157,11 @@ func TestCastsArePyTorchs(t *testing.T) {
 }
 
 func TestScalesArePyTorchs(t *testing.T) {
-	set := golden(t, "scales.safetensors")
-	amax := floatsOf(t, set, "amax")
+	set := golden.Open(t, "scales.safetensors")
+	amax := set.Floats(t, "amax")
 	for _, f := range formats {
 		for pow2, kind := range map[bool]string{false: "scale.", true: "pow2."} {
-			for i, want := range floatsOf(t, set, kind+f.Name) {
+			for i, want := range set.Floats(t, kind+f.Name) {
 				if got := f.Scale(amax[i], pow2); got != want && (got == got || want == want) {
 					t.Errorf("%s%s of amax %v: %v, want %v", kind, f.Name, amax[i], got, want)
 				}

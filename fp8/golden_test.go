@@ -10,13 +10,13 @@ import (
 	"math"
 	"testing"
 
-	"octet/checkpoint/safetensors"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/nn"
 	"octet/nn/nntest"
 	"octet/tensor"
+	"octet/test/golden"
 	"octet/test/ranks"
 )
 
@@ -28,28 +28,6 @@ func eachISA(t *testing.T, f func(t *testing.T, isa string)) {
 			ranks.Device(t, ranks.Options{ISA: isa}) // or skip
 			f(t, isa)
 		})
-	}
-}
-
-// golden reads a file of testdata/golden by tensor.
-func golden(t *testing.T, name string) func(tensor string) []float32 {
-	t.Helper()
-	set, err := safetensors.Open("../testdata/golden/" + name + ".safetensors")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { set.Close() })
-	return func(tensor string) []float32 {
-		t.Helper()
-		info, raw, err := set.Tensor(tensor)
-		if err != nil {
-			t.Fatal(err)
-		}
-		x := make([]float32, len(raw)/info.DType.Size())
-		if err := safetensors.DecodeFloat32(x, info.DType, raw); err != nil {
-			t.Fatal(err)
-		}
-		return x
 	}
 }
 
@@ -106,13 +84,13 @@ func TestLinearIsTorchaos(t *testing.T) {
 func linear(t *testing.T, isa, name string, act dtype.Type, fast bool, change func(*nn.Linear)) (wrong []string) {
 	t.Helper()
 	const m, k, n = 48, 64, 80
-	get := golden(t, "linear_tensorwise_"+name)
+	set := golden.Open(t, "linear_tensorwise_"+name+".safetensors")
 	r := nntest.New(t, ranks.Device(t, ranks.Options{ISA: isa}), act)
 	l := nn.NewLinear(k, n, nn.LinearOptions{})
 	change(l)
-	r.Load(l, func(*nn.Param) []float32 { return get("w") })
-	x := nn.Watch(r.As(act, get("x"), m, k))
-	y := r.Pass(l, x, get("dy"))
+	r.Load(l, func(*nn.Param) []float32 { return set.Floats(t, "w") })
+	x := nn.Watch(r.As(act, set.Floats(t, "x"), m, k))
+	y := r.Pass(l, x, set.Floats(t, "dy"))
 	dw := r.Grad(l.Weight)
 	if act == dtype.BFloat16 {
 		// octet keeps dW in float32, torchao has it in the type of activations.
@@ -125,7 +103,7 @@ func linear(t *testing.T, isa, name string, act dtype.Type, fast bool, change fu
 		got  []float32
 		fast bool
 	}{{"y", y, fast}, {"dx", r.Get(x.Grad().Tensor), false}, {"dw", dw, false}} {
-		if off := compare(act, c.got, get(c.name), c.fast); off != "" {
+		if off := compare(act, c.got, set.Floats(t, c.name), c.fast); off != "" {
 			wrong = append(wrong, c.name+": "+off)
 		}
 	}

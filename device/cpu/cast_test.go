@@ -12,10 +12,10 @@ import (
 	"testing"
 	"unsafe"
 
-	"octet/checkpoint/safetensors"
 	"octet/device"
 	"octet/dtype"
 	"octet/tensor"
+	"octet/test/golden"
 )
 
 // Kernels are called directly here, on Go memory.
@@ -41,13 +41,13 @@ func allBF16() []uint16 {
 // TestCastsArePyTorchs reads golden data made by PyTorch; see
 // testdata/golden/README.md.
 func TestCastsArePyTorchs(t *testing.T) {
-	set := golden(t, "casts.safetensors")
+	set := golden.Open(t, "casts.safetensors")
 	eachISA(t, func(t *testing.T, isa ISA) {
 		for source, ty := range map[string]dtype.Type{"bf16": dtype.BFloat16, "f32": dtype.Float32} {
-			src := bytesOf(t, set, source)
+			src := set.Bytes(t, source)
 			x := vec{p: unsafe.Pointer(unsafe.SliceData(src)), n: len(src) / ty.Size(), t: ty}
 			for _, to := range float8s {
-				want := bytes.Clone(bytesOf(t, set, source+"."+to.Format().Name))
+				want := bytes.Clone(set.Bytes(t, source+"."+to.Format().Name))
 				for i, code := range want {
 					if v := to.Format().Decode(code); v != v {
 						want[i] = to.Format().NaN()
@@ -62,16 +62,16 @@ func TestCastsArePyTorchs(t *testing.T) {
 }
 
 func TestScalesArePyTorchs(t *testing.T) {
-	set := golden(t, "scales.safetensors")
+	set := golden.Open(t, "scales.safetensors")
 	dev := open(t, Portable, 1)
 	s := dev.NewStream("test")
-	mem := bytesOf(t, set, "amax")
+	mem := set.Bytes(t, "amax")
 	amax, scales, invs := newTensor(t, dev, dtype.Float32, len(mem)/4), newTensor(t, dev, dtype.Float32, len(mem)/4), newTensor(t, dev, dtype.Float32, len(mem)/4)
 	s.Upload(amax, mem)
 	for _, ty := range float8s {
 		for pow2, kind := range map[bool]string{false: "scale.", true: "pow2."} {
 			s.Scales(scales, invs, amax, []dtype.Type{ty}, pow2)
-			got, want := make([]byte, len(mem)), bytesOf(t, set, kind+ty.Format().Name)
+			got, want := make([]byte, len(mem)), set.Bytes(t, kind+ty.Format().Name)
 			s.Download(got, scales)
 			if err := s.Sync(); err != nil {
 				t.Fatal(err)
@@ -275,25 +275,6 @@ func TestCastOfEveryF32IsTheOracles(t *testing.T) {
 		}
 		checkF32(t, values, 1)
 	}
-}
-
-func golden(t *testing.T, name string) *safetensors.Set {
-	t.Helper()
-	set, err := safetensors.Open("../../testdata/golden/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { set.Close() })
-	return set
-}
-
-func bytesOf(t *testing.T, set *safetensors.Set, name string) []byte {
-	t.Helper()
-	_, b, err := set.Tensor(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 func f32At(mem []byte, i int) float32 {
