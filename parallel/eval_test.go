@@ -3,7 +3,6 @@
 package parallel_test
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -74,24 +73,4 @@ func TestAnEvaluationMeasuresWhatAStepDoes(t *testing.T) {
 			})
 		}
 	}
-}
-
-// TestAWholeParameterIsReadAfterWhatWasEnqueued: the gathers' stream does not run ahead
-// of the one that writes.
-func TestAWholeParameterIsReadAfterWhatWasEnqueued(t *testing.T) {
-	ranks.Run(t, 2, ranks.Options{}, func(r *ranks.Rank) error {
-		u := &user{T: t, rank: r, plan: parallel.Plan{FSDP: fsdp.Options{Param: dtype.Float32}}, root: nn.NewLinear(2, 2, nn.LinearOptions{Init: nn.Normal(1)})}
-		u.init()
-		c, p := u.m.Ctx(), u.m.Params()[0]
-		big := c.Pool.New(dtype.Float32, 1<<22)
-		for range 16 { // work that takes long
-			c.Stream.Zero(big)
-		}
-		p.Set(c.Stream, []float32{float32(r.World.Rank()), 7})
-		got, err := u.m.FullTensor(p)
-		if err == nil && !slices.Equal(got, []float32{0, 7, 1, 7}) {
-			err = fmt.Errorf("%v, want what was written", got)
-		}
-		return err
-	})
 }

@@ -39,9 +39,9 @@ type Model struct {
 	running    string         // the method that runs a function of the caller's
 }
 
-// Shard spreads the parameters of a model that was converted over the ranks of world:
-// a group of units, without memory yet. From then on the model is what Shard returns;
-// parts of root keep working only inside it.
+// Shard spreads the parameters of a model that was converted over the ranks of world;
+// memory they get by Init or Load. From then on the model is what Shard returns: root
+// and its parts run only inside it.
 func (p Plan) Shard(root nn.Module, world comm.Comm, dev device.Device) (*Model, error) {
 	if err := p.checkConverted(root); err != nil {
 		return nil, err

@@ -187,3 +187,27 @@ func columns(x []float64, cols, lo, hi int) []float64 {
 	}
 	return part
 }
+
+func squaredErrorCases() []kernelCase {
+	var all []kernelCase
+	for _, n := range sizes {
+		all = append(all, kernelCase{fmt.Sprintf("squared error/%d", n), func(h *harness) {
+			const scale = 0.25
+			for _, ty := range both {
+				for _, tt := range both {
+					y, target, loss := h.normal(ty, n), h.normal(tt, n), h.one(0.5)
+					want, grad := 0.5, make([]float64, n)
+					for i, v := range y.v {
+						e := v - target.v[i]
+						want += scale * e * e
+						grad[i] = 2 * scale * e
+					}
+					h.SquaredError(loss, y.Tensor, target.Tensor, h.one(scale))
+					h.want(fmt.Sprint("loss ", ty, ",", tt), loss, []float64{want}, tolerance(dtype.Float32))
+					h.want(fmt.Sprint("gradient ", ty, ",", tt), y.Tensor, grad, tolerance(ty))
+				}
+			}
+		}})
+	}
+	return all
+}
