@@ -259,15 +259,15 @@ func (f *FSDP) checkWrites() {
 		}
 		writes += p.Version()
 	}
-	if !f.reducedAny() {
+	if !f.Open() {
 		f.writes = writes
 	} else if f.writes != writes {
 		panic("fsdp: Begin of a step's next microbatch, but parameters were written to since its first: call FSDP.Finish before the optimizer's Step")
 	}
 }
 
-// reducedAny reports whether a backward of this step has run.
-func (f *FSDP) reducedAny() bool {
+// Open reports whether gradients of a step's microbatches wait for Finish.
+func (f *FSDP) Open() bool {
 	return slices.ContainsFunc(f.units, func(u *unit) bool { return u.reduced })
 }
 
@@ -283,7 +283,7 @@ func (f *FSDP) BeforeGathers(c *nn.Ctx, do func(s device.Stream, pool *device.Po
 // gradient, and comes after all work of the other streams. Of a unit that no
 // microbatch ran they are 0.
 func (f *FSDP) Finish(c *nn.Ctx) {
-	if !c.Tape.Empty() || !f.reducedAny() {
+	if !c.Tape.Empty() || !f.Open() {
 		panic("fsdp: Finish before the backward of a microbatch: call Begin, Forward and Tape.Backward first")
 	}
 	f.release(c)

@@ -218,6 +218,27 @@ func TestAMisuseNamesWhatIsMissing(t *testing.T) {
 			u.init().step(func(c *nn.Ctx, i int) { u.eval(func(*nn.Ctx) {}) })
 			return nil
 		}, "Eval within the function of Step: call it after Step has returned"},
+		{"a step after one that ended in the middle", func(u *user) error {
+			func() {
+				defer func() { _ = recover() }()
+				u.init().step(func(c *nn.Ctx, i int) { u.m.Forward(c, nn.Input(u.ids)); panic("bug") })
+			}()
+			u.step(u.loss)
+			return nil
+		}, "a Step before this one ended within its function, by a panic"},
+		{"a step after one that ended between microbatches", func(u *user) error {
+			func() {
+				defer func() { _ = recover() }()
+				u.init().m.Step(parallel.StepOptions{Optimizer: u.adam, Count: 8, Microbatches: 2}, func(c *nn.Ctx, i int) {
+					if i == 1 {
+						panic("no data")
+					}
+					u.loss(c, i)
+				})
+			}()
+			u.step(u.loss)
+			return nil
+		}, "a Step before this one ended within its function, by a panic"},
 		{"a step after its rank was closed", func(u *user) error {
 			list, err := backend.Local(1, backend.Options{})
 			u.must(err)

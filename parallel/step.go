@@ -65,8 +65,11 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	if o.Count < 0 || o.Count > math.MaxInt32 {
 		panic(fmt.Sprintf("parallel: StepOptions.Count is %d; want the number of terms of this rank's loss", o.Count))
 	}
-	p := &Pending{model: m, count: [1]int32{int32(o.Count)}}
 	c, s := m.ctx, m.ctx.Stream
+	if m.sharded.Open() || !c.Tape.Empty() {
+		panic("parallel: a Step before this one ended within its function, by a panic; what it left is half a step: make a new model")
+	}
+	p := &Pending{model: m, count: [1]int32{int32(o.Count)}}
 	s.Upload(m.count, device.Int32Bytes(p.count[:]))
 	m.world.AllReduce(s, comm.T(m.count), comm.Sum)
 	s.Reciprocal(m.scale, m.count)
