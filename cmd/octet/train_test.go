@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"octet/backend"
+	"octet/comm"
 	"octet/metrics"
 )
 
@@ -285,6 +286,42 @@ func TestTrainAloneIsOneRank(t *testing.T) {
 	records, err := metrics.Read(filepath.Join(out, metrics.FileName))
 	if err != nil || len(records) != 3 {
 		t.Errorf("%d records, %v", len(records), err)
+	}
+}
+
+// TestARankAloneReadsItsDataFirst, where no launcher has: a wrong id that training would come to much later.
+func TestARankAloneReadsItsDataFirst(t *testing.T) {
+	ids := make([]byte, 2*100_000)
+	ids[2*90_000+1] = 1 // 256
+	path := filepath.Join(t.TempDir(), "bad.u16")
+	if err := os.WriteFile(path, ids, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	text, code := runOctet(t, smallest(t.TempDir(), "--training.dataset_path="+path)...)
+	if code != 1 || !strings.Contains(text, "bad.u16: id 256 at position 90000") || strings.Contains(text, "step:") {
+		t.Errorf("exit code %d, want the id named before the first step:\n%s", code, text)
+	}
+}
+
+// TestARankIsTheVictimOfOthers alone, not of what it has done itself.
+func TestARankIsTheVictimOfOthers(t *testing.T) {
+	cause := errors.New("out of memory")
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{cause, false},
+		{&comm.AbortError{Rank: 1, Err: cause}, false},
+		{fmt.Errorf("step 3: %w", &comm.AbortError{Rank: 0, Err: cause}), true},
+		{&comm.PeerError{Ranks: []int{0}}, true},
+	} {
+		var v interface{ Victim() bool }
+		if got := errors.As(blame(tt.err, 1), &v) && v.Victim(); got != tt.want {
+			t.Errorf("%v on rank 1: a victim is %v, want %v", tt.err, got, tt.want)
+		}
+	}
+	if blame(nil, 1) != nil {
+		t.Error("a rank that has not failed is a victim")
 	}
 }
 
