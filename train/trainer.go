@@ -9,9 +9,11 @@ package train
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.uber.org/zap"
 
+	"octet/checkpoint"
 	"octet/comm"
 	"octet/comm/record"
 	"octet/config"
@@ -20,6 +22,7 @@ import (
 	"octet/dtype"
 	"octet/fp8"
 	"octet/models/llama/plan"
+	"octet/nn"
 	"octet/optim"
 	"octet/parallel"
 	"octet/tensor"
@@ -99,6 +102,24 @@ func New(j Job) (*Trainer, error) {
 		}
 	}
 	return t, nil
+}
+
+// initWeights loads the weights of checkpoint.initial_load_path, or draws them.
+// Each rank makes only its own rows; they are those of the whole parameter.
+func (t *Trainer) initWeights(run *plan.Run) error {
+	if path := t.cfg.Checkpoint.InitialLoadPath; path != "" {
+		w, err := checkpoint.Open(path, t.model.Params(), run.Args.Shared())
+		if err != nil {
+			return err
+		}
+		if len(w.Unused) > 0 && t.comm.Rank() == 0 {
+			t.log.Warn(fmt.Sprintf("checkpoint.initial_load_path = %s: not of the model, so left out: %s", path, strings.Join(w.Unused, ", ")))
+		}
+		return t.model.Load(func(s device.Stream, _ []*nn.Param) error {
+			return errors.Join(w.Load(s), w.Close())
+		})
+	}
+	return t.model.Init(uint64(t.cfg.Debug.Seed))
 }
 
 func (t *Trainer) allocate(dev device.Device) (err error) {

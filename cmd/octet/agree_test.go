@@ -114,6 +114,9 @@ func TestRanksAgreeOnWhatTheyWereAskedFor(t *testing.T) {
 					if (code != 0) != (want != nil) {
 						t.Errorf("host %d: exit code %d\n%s", i, code, text)
 					}
+					if by == "octet run" && want != nil && strings.Contains(text, "[default") {
+						t.Errorf("host %d: a rank has started:\n%s", i, text)
+					}
 					for _, parts := range want {
 						for _, part := range append(parts, name) {
 							if !strings.Contains(text, part) {
