@@ -53,6 +53,9 @@ func (t *Trainer) due() bool {
 // tokens on all ranks. It changes nothing that training reads.
 func (t *Trainer) Validate() (*metrics.Validation, error) {
 	start, v := time.Now(), t.validation
+	if v == nil {
+		return nil, errors.New("validation.enable = false: no validation data was opened")
+	}
 	v.loader.Restore(v.start)
 	r, err := t.model.Eval(v.steps, func(c *nn.Ctx, _ int) (int, error) {
 		if err := v.loader.Next(v.batch); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -120,6 +121,18 @@ func TestEvaluationsMemoryDoesNotGrowWithDepth(t *testing.T) {
 		four, eight, sixteen := peak(4, ranks), peak(8, ranks), peak(16, ranks)
 		if four != eight || eight != sixteen || four == 0 {
 			t.Errorf("%d ranks: at most %d, %d and %d bytes in 4, 8 and 16 layers, want the same", ranks, four, eight, sixteen)
+		}
+	}
+}
+
+// TestValidateSaysThatItIsOff: a library's caller may ask all the same.
+func TestValidateSaysThatItIsOff(t *testing.T) {
+	for _, err := range onRanks(t, 1, small(join(tokens, f32Args)...), func(_ int, tr *Trainer) error {
+		_, err := tr.Validate()
+		return err
+	}) {
+		if err == nil || !strings.Contains(err.Error(), "validation.enable = false") {
+			t.Errorf("got %v, want that validation.enable is false", err)
 		}
 	}
 }
