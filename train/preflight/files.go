@@ -15,13 +15,15 @@ import (
 // Scan opens every file of the data and reads what may hold wrong ids, so that
 // no run ends at them. It says now and then how far it is. One process on each
 // host calls it before any rank starts.
-func Scan(run *plan.Run, say func(string)) error {
+func Scan(run *plan.Run, say func(string)) error { return scan(run, 2*time.Second, say) }
+
+func scan(run *plan.Run, interval time.Duration, say func(string)) error {
 	for _, s := range run.Sections() {
 		source, err := data.OpenSource(run.Data(s))
 		if err != nil {
 			return err
 		}
-		if err := source.Scan(every(2*time.Second, func(read, all int64) {
+		if err := source.Scan(every(interval, func(read, all int64) {
 			say(fmt.Sprintf("%s.dataset_path: %s of %s checked", s, gib(int(read)), gib(int(all))))
 		})); err != nil {
 			return err

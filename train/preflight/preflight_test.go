@@ -247,13 +247,29 @@ func TestADumpFolderThatCannotBeMadeIsRefused(t *testing.T) {
 	}
 }
 
-// TestScanSaysHowFarItIs, here at once and not after some seconds.
+// TestScanSaysHowFarItIs: of each section's data, here at once and not after some
+// seconds.
 func TestScanSaysHowFarItIs(t *testing.T) {
-	said := 0
-	say := every(0, func(int64, int64) { said++ })
-	say(1, 2)
-	say(2, 2)
-	if every(time.Hour, func(int64, int64) { said += 100 })(1, 2); said != 2 {
-		t.Errorf("said %d times, want 2", said)
+	cfg, err := config.Load(append(goldenArgs(""), "--validation.enable", "--validation.dataset=tokens", "--validation.dataset_path="+golden+"llama_tokens.u16"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := plan.Resolve(cfg, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := func(interval time.Duration) string {
+		var said []string
+		if err := scan(run, interval, func(text string) { said = append(said, text) }); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(slices.Compact(said), "; ")
+	}
+	const training, validation = "training.dataset_path: 0.0 GiB of 0.0 GiB checked", "validation.dataset_path: 0.0 GiB of 0.0 GiB checked"
+	if got, want := said(0), training+"; "+validation; got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+	if got := said(time.Hour); got != "" {
+		t.Errorf("said %q before an hour had passed", got)
 	}
 }
