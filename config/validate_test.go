@@ -42,6 +42,7 @@ func TestValidateErrors(t *testing.T) {
 		{"--config=DIR/comma.toml", 1, `comma.toml:2: model.converters = "quantize.linear.float8,": must be one of quantize.linear.float8`},
 		{"--training.local_batch_size=32768 --training.seq_len=16384", 1, "training.seq_len = 16384: × local_batch_size 32768 is more than the 268435456 tokens"},
 		{"--training.local_batch_size=16384 --training.seq_len=16384", 1, ""},
+		{"--validation.enable --validation.local_batch_size=32768 --validation.seq_len=16384", 1, "validation.seq_len = 16384: × local_batch_size 32768 is more than the 268435456 tokens"},
 		{"--job.dump_folder=DIR/a.txt/out", 1, "job.dump_folder = "},
 		{"--model.converters=float9", 1, `model.converters = "float9": must be one of quantize.linear.float8`},
 		{"--training.dataset=c4", 1, `training.dataset = "c4": must be one of gosource, text, tokens`},

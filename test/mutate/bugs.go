@@ -70,6 +70,7 @@ type scan struct {
 	// importConfig is what a file lacks that is to name defaults.
 	importConfig string
 	skip         map[ast.Node]bool // what is written to, or has no value
+	bits         ast.Node          // of the floats that a call parses: all but 32 mean 64
 	bugs         []bug
 }
 
@@ -108,6 +109,10 @@ func (s *scan) visit(n ast.Node) bool {
 	case *ast.ExprStmt:
 		if call, ok := n.X.(*ast.CallExpr); ok && !isPanic(call) {
 			s.plant(dropped, n, "{}")
+		}
+	case *ast.CallExpr:
+		if f, ok := n.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "ParseFloat" {
+			s.bits = n.Args[1]
 		}
 	case *ast.BinaryExpr:
 		if opposite, ok := opposite(n.Op); ok {
@@ -165,7 +170,11 @@ func (s *scan) number(n *ast.BasicLit) {
 	if n.Kind != token.INT && n.Kind != token.FLOAT || strings.HasPrefix(n.Value, "0o") {
 		return
 	}
-	s.plant(constant, n, another(n.Value))
+	to := another(n.Value)
+	if n == s.bits {
+		to = "32"
+	}
+	s.plant(constant, n, to)
 }
 
 // another is a number that is not the one in text.
