@@ -114,14 +114,18 @@ func (v *validator) parallelism(world int) {
 		return
 	}
 	local, global := c.Training.LocalBatchSize, c.Training.GlobalBatchSize
-	if atOnce := local * c.DataRanks(world); global != -1 && atOnce > 0 && global%atOnce != 0 {
+	atOnce := local * c.DataRanks(world)
+	if atOnce <= 0 || global == -1 { // told already, or one microbatch
+		return
+	}
+	if global%atOnce != 0 {
 		up := (global/atOnce + 1) * atOnce
 		near := fmt.Sprint(up)
 		if down := up - atOnce; down > 0 {
 			near = fmt.Sprintf("%d or %d", down, up)
 		}
 		v.problem(globalBatch, "is not a multiple of local_batch_size %d × %d data ranks = %d; use %s", local, c.DataRanks(world), atOnce, near)
-	} else if atOnce > 0 && global/atOnce > maxMicrobatches {
+	} else if global/atOnce > maxMicrobatches {
 		v.problem(globalBatch, "is more than %d microbatches of local_batch_size %d on %d data ranks, which a step has in memory; use at most %d",
 			maxMicrobatches, local, c.DataRanks(world), maxMicrobatches*atOnce)
 	}

@@ -64,6 +64,7 @@ func TestValidateErrors(t *testing.T) {
 		{"--training.local_batch_size=4 --training.global_batch_size=10", 2, "training.global_batch_size = 10: is not a multiple of local_batch_size 4 × 2 data ranks = 8; use 8 or 16"},
 		{"--training.local_batch_size=4 --training.global_batch_size=3", 2, "use 8"},
 		{"--training.local_batch_size=4 --training.global_batch_size=131080", 2, "training.global_batch_size = 131080: is more than 16384 microbatches of local_batch_size 4 on 2 data ranks, which a step has in memory; use at most 131072"},
+		{"--training.local_batch_size=1 --training.global_batch_size=16385", 1, "training.global_batch_size = 16385: is more than 16384 microbatches of local_batch_size 1 on 1 data ranks"},
 		{"--training.local_batch_size=4 --training.global_batch_size=131072", 2, ""},
 		{"--training.local_batch_size=1 --training.global_batch_size=16385", 1, "use at most 16384"},
 		{"--training.local_batch_size=0", 2, "training.local_batch_size = 0: must be from 1 to 1048576"},

@@ -286,3 +286,31 @@ type timed struct {
 }
 
 func (c *timed) SetTimeout(d time.Duration) { *c.happened = append(*c.happened, d.String()) }
+
+// broken is a sink that panics.
+type broken struct{}
+
+func (broken) Step(metrics.Record) { panic("the sink is broken") }
+func (broken) Close() error        { return nil }
+
+// TestRunAbortsTheOthers: a rank that ends early aborts its communicators itself, so
+// that nobody waits for it whose caller does not.
+func TestRunAbortsTheOthers(t *testing.T) {
+	run := resolved(t, 2, small(join(tokens, f32Args, []string{"--comm.init_timeout_seconds=5", "--comm.train_timeout_seconds=5"})...))
+	list := ranks.Open(t, 2, ranks.Options{})
+	errs := make([]error, 2)
+	var wg sync.WaitGroup
+	for i, r := range list {
+		wg.Go(func() {
+			var sink metrics.Sink = metrics.Tee()
+			if i == 0 {
+				sink = broken{}
+			}
+			errs[i] = Run(context.Background(), Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()}, sink)
+		})
+	}
+	wg.Wait()
+	if aborted, ok := errors.AsType[*comm.AbortError](errs[1]); !ok || aborted.Rank != 0 || !strings.Contains(aborted.Error(), "the sink is broken") {
+		t.Errorf("rank 1 ended with %v, want rank 0's abort; rank 0's own error is %v", errs[1], errs[0])
+	}
+}

@@ -72,3 +72,16 @@ func TestTheDataOfASection(t *testing.T) {
 		}
 	}
 }
+
+// TestTheRecipeIsTheKeys: a recipe that is not there yet is refused here too, whatever
+// the configuration's own check says of it.
+func TestTheRecipeIsTheKeys(t *testing.T) {
+	cfg, err := config.Load([]string{"--model.converters=quantize.linear.float8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Quantize.Linear.Float8.RecipeName = "rowwise"
+	if _, err := table(cfg); err == nil || !strings.Contains(err.Error(), "rowwise") {
+		t.Errorf("error %v, want one about the recipe rowwise", err)
+	}
+}
