@@ -302,7 +302,7 @@ func TestRunAbortsTheOthers(t *testing.T) {
 	var wg sync.WaitGroup
 	for i, r := range list {
 		wg.Go(func() {
-			var sink metrics.Sink = metrics.Tee()
+			sink := metrics.Tee()
 			if i == 0 {
 				sink = broken{}
 			}
