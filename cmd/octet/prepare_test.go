@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"octet/launcher"
 	"octet/metrics"
 )
 
@@ -146,5 +147,15 @@ func TestTheFirstRankReportsItsUtilization(t *testing.T) {
 	code, stdout, stderr := run(t, append(append([]string{"run", "--nproc-per-node=2", "train"}, tinyFlags(t)...), "--job.dump_folder="+t.TempDir())...)
 	if code != 0 || !regexp.MustCompile(`mfu: [0-9]`).MatchString(stdout+stderr) {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// TestOneRankOfAHostSpeaksForItsFiles: the others read none of them.
+func TestOneRankOfAHostSpeaksForItsFiles(t *testing.T) {
+	for _, rank := range []int{1, 2} {
+		contents, err := compared(nil, launcher.Place{GroupWorldSize: 2, LocalRank: rank}, handed{Contents: map[string]string{"the training data": "read by rank 0"}})
+		if contents != nil || err != nil {
+			t.Errorf("local rank %d compares %v, %v", rank, contents, err)
+		}
 	}
 }
