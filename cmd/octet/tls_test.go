@@ -3,68 +3,31 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
-)
 
-// certificate writes a certificate for 127.0.0.1, which is its own authority, and
-// its key.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	about := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, about, about, &secret.PublicKey, secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secretDER, err := x509.MarshalPKCS8PrivateKey(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: secretDER}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
-}
+	"octet/test/certs"
+)
 
 // TestTwoHostsOverTLS: with certificates in --rdzv-conf the launchers of two hosts
 // speak TLS; one that does not, or believes another authority, does not join.
 func TestTwoHostsOverTLS(t *testing.T) {
 	t.Parallel()
-	cert, key := certificate(t)
-	stranger, _ := certificate(t)
-	server := "join_timeout=4,tls_cert=" + cert + ",tls_key=" + key
+	a := certs.New(t)
+	a.Issue(t, "node", net.IPv4(127, 0, 0, 1))
+	shown, ca, stranger := "tls_cert="+a.File("node.pem")+",tls_key="+a.File("node.key"), "tls_ca="+a.File("ca.pem"), "tls_ca="+certs.New(t).File("ca.pem")
+	server := "join_timeout=4," + shown
 	for _, tt := range []struct {
 		name  string
 		confs [2]string // of the hosts
 		said  string    // by host 1, which fails; empty: the job runs
 	}{
-		{"host 0 shows a certificate", [2]string{server, "tls_ca=" + cert}, ""},
-		{"both do", [2]string{server + ",tls_ca=" + cert, "tls_ca=" + cert + ",tls_cert=" + cert + ",tls_key=" + key}, ""},
-		{"host 1 has none where it is asked for one", [2]string{server + ",tls_ca=" + cert, "join_timeout=2,tls_ca=" + cert}, "certificate"},
-		{"host 1 believes another authority", [2]string{server, "join_timeout=2,tls_ca=" + stranger}, "certificate"},
+		{"host 0 shows a certificate", [2]string{server, ca}, ""},
+		{"both do", [2]string{server + "," + ca, ca + "," + shown}, ""},
+		{"host 1 has none where it is asked for one", [2]string{server + "," + ca, "join_timeout=2," + ca}, "certificate"},
+		{"host 1 believes another authority", [2]string{server, "join_timeout=2," + stranger}, "certificate"},
 		{"host 1 speaks in the clear", [2]string{server, "join_timeout=2"}, "127.0.0.1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
