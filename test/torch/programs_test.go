@@ -5,6 +5,7 @@ package torch
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,9 +35,10 @@ func TestPrograms(t *testing.T) {
 		{name: "a rank that is killed", args: []string{"exits.py", "1", "-9"}, code: 137, said: "SIGKILL"},
 		{name: "all exit with 0, one early", args: []string{"exits.py", "1", "0"}},
 	}
+	torchrun, octet := filepath.Join(filepath.Dir(torch(t)), "torchrun"), build(t)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			theirs, ours := start(t, "torchrun", tt.args), start(t, "octet", tt.args)
+			theirs, ours := start(t, tt.args, torchrun), start(t, tt.args, octet, "run")
 			if ours.stdout != theirs.stdout {
 				t.Errorf("ranks printed under octet\n%s\nunder torchrun\n%s", ours.stdout, theirs.stdout)
 			}
@@ -57,7 +59,7 @@ func TestPrograms(t *testing.T) {
 // attempt finds no key of the first. Under torchrun it does, and at times the address
 // of a rank that is dead.
 func TestASecondAttempt(t *testing.T) {
-	d := start(t, "octet", []string{"--max-restarts=1", "gloo.py"})
+	d := start(t, []string{"--max-restarts=1", "gloo.py"}, build(t), "run")
 	var want strings.Builder
 	for attempt := range 2 {
 		for rank := range 2 {
@@ -69,12 +71,23 @@ func TestASecondAttempt(t *testing.T) {
 	}
 }
 
+// build builds octet and returns its path.
+func build(t *testing.T) string {
+	t.Helper()
+	torch(t) // without it there is no use for octet
+	path := filepath.Join(t.TempDir(), "octet")
+	if out, err := exec.Command("go", "build", "-o", path, "octet/cmd/octet").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
 // start runs two ranks under a launcher; what they print is in stdout.
-func start(t *testing.T, launcher string, args []string) done {
+func start(t *testing.T, args []string, launcher ...string) done {
 	t.Helper()
 	logs := t.TempDir()
 	flags := []string{"--nproc-per-node=2", "--log-dir=" + logs, "--redirects=1"}
-	d := run(t, []string{"PYTHON_EXEC=" + torch(t)}, slices.Concat(launch(t, launcher), flags, args)...)
+	d := run(t, []string{"PYTHON_EXEC=" + torch(t)}, slices.Concat(launcher, flags, args)...)
 	d.stdout = printed(t, logs)
 	return d
 }

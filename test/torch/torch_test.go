@@ -8,9 +8,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -29,30 +27,6 @@ func torch(t *testing.T) string {
 		t.Skipf("needs PyTorch: set %s to a Python that has it, or run `make test-torch`", pythonVar)
 	}
 	return python
-}
-
-// octet is the launcher, built once.
-var octet = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "octet-test-torch-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "octet")
-	out, err := exec.Command("go", "build", "-o", path, "octet/cmd/octet").CombinedOutput()
-	if err != nil {
-		return "", errors.New(string(out))
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if os.Getenv(pythonVar) != "" {
-		if path, err := octet(); err == nil {
-			os.RemoveAll(filepath.Dir(path))
-		}
-	}
-	os.Exit(code)
 }
 
 // done is how a program ended.
@@ -79,17 +53,4 @@ func run(t *testing.T, env []string, argv ...string) done {
 		t.Fatal(err)
 	}
 	return done{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
-}
-
-// launch is the command that starts ranks, of torchrun or octet.
-func launch(t *testing.T, launcher string) []string {
-	t.Helper()
-	if launcher == "torchrun" {
-		return []string{filepath.Join(filepath.Dir(torch(t)), launcher)}
-	}
-	path, err := octet()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return []string{path, "run"}
 }
