@@ -33,7 +33,6 @@ type row struct {
 var rows = []row{
 	{folders: []string{"cmd", "examples", "test", "bench"}, modules: []string{"github.com/", "go.uber.org/zap", "golang.org/x/", "google.golang.org/"},
 		reason: "programs put the parts together; nothing imports a program"},
-	{folders: []string{"bench/peers/collectives"}, backends: true, reason: "a benchmark of transports opens each as what it is"},
 	{folders: []string{"backend"}, backends: true,
 		reason: "the one place that chooses a device and a transport: programs and tests ask it, so that all of them run on any"},
 	{folders: []string{"train", "launcher"}, modules: []string{"github.com/hashicorp/go-multierror", "github.com/spf13/pflag", "go.uber.org/zap", "golang.org/x/sys", "google.golang.org/"},

@@ -40,6 +40,9 @@ type Options struct {
 	// Timeout is how long ranks wait for one another, at first and, until it is
 	// changed, later; 0 is five minutes.
 	Timeout time.Duration
+	// HostID: processes of equal HostID meet in shared memory, others over TCP. Empty
+	// means find out.
+	HostID string
 }
 
 // Rank is what the main function of one rank is given: a value, never a global.
@@ -58,7 +61,7 @@ func Open(ctx context.Context, place launcher.Place, o Options) (*Rank, error) {
 	if err != nil {
 		return nil, err
 	}
-	world, disconnect, err := connect(ctx, place, o.Timeout)
+	world, disconnect, err := connect(ctx, place, o)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
@@ -92,14 +95,14 @@ func (r *Rank) Close() error {
 }
 
 // connect makes the communicator of all ranks, and the function that closes it.
-func connect(ctx context.Context, place launcher.Place, timeout time.Duration) (comm.Comm, func() error, error) {
+func connect(ctx context.Context, place launcher.Place, o Options) (comm.Comm, func() error, error) {
 	if place.WorldSize == 1 {
-		c := local.New(1, local.Options{Timeout: timeout})[0]
+		c := local.New(1, local.Options{Timeout: o.Timeout})[0]
 		return c, c.(comm.Control).Close, nil
 	}
-	if timeout > 0 {
+	if o.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
+		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
 		defer cancel()
 	}
 	store, closeStore, err := launcher.OpenStore(ctx, place)
@@ -107,7 +110,7 @@ func connect(ctx context.Context, place launcher.Place, timeout time.Duration) (
 		return nil, nil, err
 	}
 	c, err := host.Connect(ctx, host.Config{
-		Rank: place.Rank, World: place.WorldSize, Store: store, Timeout: timeout, Address: place.HostAddress(), Source: place.LocalAddr,
+		Rank: place.Rank, World: place.WorldSize, Store: store, Timeout: o.Timeout, HostID: o.HostID, Address: place.HostAddress(), Source: place.LocalAddr,
 		RunID: place.Job(), Secret: place.Secret,
 	})
 	if err != nil {

@@ -64,7 +64,8 @@ func Memory(device string, ranks int) (int64, error) {
 	return k.memory(ranks), nil
 }
 
-// OpenDevice opens a device alone; of the options it reads all but Timeout.
+// OpenDevice opens a device alone; of the options it reads all but Timeout
+// and HostID.
 func OpenDevice(o Options) (*Device, error) {
 	k, err := find(o.Device)
 	if err != nil {

@@ -49,7 +49,7 @@ def main():
     runs, launches, figures, collectives = {}, {}, {}, {}
     for _ in range(args.rounds):
         for name, root in checkouts.items():
-            launches.setdefault(f"{name} run" if name == "octet" else name, []).append(launch_octet(root))
+            launches.setdefault(f"{name} run", []).append(launch_octet(root))
         if torch:
             launches.setdefault("torchrun", []).append(launch_torch())
         for name in interleave(list(OCTET), torch):

@@ -18,7 +18,6 @@ import (
 
 	"octet/backend"
 	"octet/comm"
-	"octet/comm/host"
 	"octet/device"
 	"octet/dtype"
 	"octet/launcher"
@@ -39,25 +38,18 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	store, closeStore, err := launcher.OpenStore(ctx, place)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeStore()) }()
-	cfg := host.Config{Rank: place.Rank, World: place.WorldSize, Store: store, RunID: place.Job(), Secret: place.Secret, Address: "127.0.0.1"}
+	o := backend.Options{}
 	if args[0] == "tcp" {
-		cfg.HostID = fmt.Sprint("host of rank ", place.Rank)
+		o.HostID = fmt.Sprint("host of rank ", place.Rank)
 	}
-	world, err := host.Connect(ctx, cfg)
+	rank, err := backend.Open(ctx, place, o)
 	if err != nil {
 		return err
 	}
-	dev, err := backend.OpenDevice(backend.Options{Threads: 1})
-	if err != nil {
-		return err
+	defer func() { err = errors.Join(err, rank.Close()) }()
+	b := &bench{
+		world: rank.World, pool: device.NewPool(rank.Device), stream: rank.Device.NewStream("bench"), out: json.NewEncoder(os.Stdout), by: args[0],
 	}
-	defer func() { err = errors.Join(err, dev.Wait(), world.(comm.Control).Close(), dev.Close()) }()
-	b := &bench{world: world, pool: device.NewPool(dev), stream: dev.NewStream("bench"), out: json.NewEncoder(os.Stdout), by: args[0]}
 	for _, size := range []int{1 << 20, 64 << 20} {
 		if err := b.collectives(size); err != nil {
 			return err
