@@ -15,6 +15,7 @@ import (
 
 	"octet/checkpoint/safetensors"
 	"octet/device"
+	"octet/dtensor"
 	"octet/internal/problems"
 	"octet/nn"
 )
@@ -118,8 +119,8 @@ func (w *Weights) Load(s device.Stream) error {
 	for i, p := range w.params {
 		name := w.stored[i]
 		info, _ := w.set.Info(name)
-		if err := p.SetRows(s, func(rows []float32, first int) error {
-			raw, err := w.set.Rows(name, first, len(rows)/p.RowSize())
+		if err := p.SetBox(s, func(rows []float32, box dtensor.Box) error {
+			raw, err := w.set.Rows(name, box.Lo[0], box.Hi[0]-box.Lo[0])
 			if err != nil {
 				return err
 			}

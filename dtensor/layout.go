@@ -94,6 +94,32 @@ func (l Layout) Local(rank int) (offsets, sizes []int) {
 	return l.box(l.mesh.mustCoordinate(rank), -1)
 }
 
+// Box is Local as one value.
+func (l Layout) Box(rank int) Box {
+	b := Box{}
+	b.Lo, b.Hi = l.Local(rank)
+	for i, lo := range b.Lo {
+		b.Hi[i] += lo
+	}
+	return b
+}
+
+// Primary says whether rank is the one that speaks for its box, where several ranks have the same: it counts the box in a norm and writes it to a
+// checkpoint. It is the first along every axis that replicates.
+func (l Layout) Primary(rank int) bool {
+	for i, at := range l.mesh.mustCoordinate(rank) {
+		if l.placements[i].IsReplicate() && at != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Alone is the layout of a tensor that one rank has for itself.
+func Alone(shape ...int) Layout {
+	return NewLayout(Mesh{axes: []Axis{{Name: "alone", Size: 1}}, ranks: []int{0}}, shape)
+}
+
 // PaddedLocal is the shape in which rank's part travels in a collective along axis: that of Local, with the dim that
 // axis cuts padded to the size that all ranks of the group share. It panics unless axis is the last that cut the dim.
 func (l Layout) PaddedLocal(rank int, axis string) []int {

@@ -237,7 +237,7 @@ func TestGoldenLayer(t *testing.T) {
 			return nil, err
 		}
 		p := l.Weight
-		p.Set(r.Ctx.Stream, w[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k])
+		p.Set(r.Ctx.Stream, w[p.Box().Lo[0]*k:p.Box().Hi[0]*k])
 		v := nn.Watch(r.As(dtype.BFloat16, x, m, k))
 		f.Begin(r.Ctx)
 		y := root.Forward(r.Ctx, v)

@@ -215,10 +215,14 @@ func (f *FSDP) Allocate(dev device.Device) error {
 	f.ag, f.rs = dev.NewStream("all-gather"), dev.NewStream("reduce-scatter")
 	f.agPool, f.rsPool = device.NewPool(dev), device.NewPool(dev)
 	size, rank := f.gather.Size(), f.gather.Rank()
+	mesh, err := dtensor.NewMesh(size, dtensor.Axis{Name: "fsdp", Size: size})
+	if err != nil {
+		return err
+	}
 	for _, p := range f.params {
-		rows := p.Shape[0]
-		shape := append([]int{dtensor.Padded(rows, size)}, p.Shape[1:]...)
-		p.RowOffset, p.LocalRows = dtensor.Chunk(rows, size, rank)
+		layout := dtensor.NewLayout(mesh, p.Shape, dtensor.Shard(0))
+		p.Place(layout, rank)
+		shape := layout.PaddedLocal(rank, "fsdp")
 		for _, t := range []**tensor.Tensor{&p.Shard, &p.Grad} {
 			buf, err := dev.Alloc(max(1, dtype.Float32.Size()*p.RowSize()*shape[0]))
 			if err != nil {
@@ -255,7 +259,7 @@ func (f *FSDP) checkWrites() {
 	var writes uint64
 	for _, p := range f.params {
 		if p.Version() == 0 {
-			panic(fmt.Sprintf("fsdp: Begin before %s has values: draw it (nn.Param.Draw) or load it (SetRows)", p.Name))
+			panic(fmt.Sprintf("fsdp: Begin before %s has values: draw it (nn.Param.Draw) or load it (SetBox)", p.Name))
 		}
 		writes += p.Version()
 	}

@@ -50,8 +50,8 @@ func TestAnyNumberOfRanksTrainsAlike(t *testing.T) {
 						t.Errorf("rank %d of %d has other losses than rank 0", w.rank, ranks)
 					}
 					for _, p := range w.m.Params() {
-						rows := p.Shard.Shape[0]
-						padding := append(w.mustGet(t, p.Shard.Rows(p.LocalRows, rows)), w.mustGet(t, p.Grad.Rows(p.LocalRows, rows))...)
+						rows, local := p.Shard.Shape[0], p.Local().Shape[0]
+						padding := append(w.mustGet(t, p.Shard.Rows(local, rows)), w.mustGet(t, p.Grad.Rows(local, rows))...)
 						for _, v := range padding {
 							if v != 0 {
 								t.Fatalf("rank %d of %d: the padding of %s or of its gradient became %v", w.rank, ranks, p.Name, v)

@@ -237,7 +237,7 @@ func TestAStaleScaleIsNeverUsed(t *testing.T) {
 				continue
 			}
 			rows := make([]float32, p.Local().Numel())
-			draw := rand.New(rand.NewPCG(5, uint64(p.RowOffset)))
+			draw := rand.New(rand.NewPCG(5, uint64(p.Box().Lo[0])))
 			for i := range rows {
 				rows[i] = float32(draw.NormFloat64() * 2)
 			}
@@ -309,7 +309,7 @@ func gatherWhole(t *testing.T, rank *ranks.Rank, rows, k int, values []float32, 
 		return err
 	}
 	p, s := l.Weight, r.Ctx.Stream
-	p.Set(s, values[p.RowOffset*k:(p.RowOffset+p.LocalRows)*k])
+	p.Set(s, values[p.Box().Lo[0]*k:p.Box().Hi[0]*k])
 	if precompute {
 		f.BeforeGathers(r.Ctx, fp8.ScalesOf(root).PrecomputeFloat8DynamicScaleForFSDP)
 	}

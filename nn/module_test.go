@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	"octet/dtensor"
 	"octet/dtype"
 	"octet/nn"
 )
@@ -196,32 +197,42 @@ func TestAnyShardStartsAsThePartOfTheWhole(t *testing.T) {
 	}
 }
 
-// TestDrawWritesEveryRow of parameters that are more than one piece, or whose
-// rows are.
-func TestDrawWritesEveryRow(t *testing.T) {
+// TestDrawWritesTheRanksPart of parameters that are more than one piece, or whose
+// rows are, cut along either dim.
+func TestDrawWritesTheRanksPart(t *testing.T) {
+	mesh, err := dtensor.NewMesh(2, dtensor.Axis{Name: "fsdp", Size: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, shape := range [][]int{{2000, 300}, {2, 300000}, {5}} {
-		r := rig(t)
-		p := nn.NewParam(nn.Normal(1), shape...)
-		p.Name, p.RowOffset, p.LocalRows = "w", 1, shape[0]-1
-		p.Shard = r.Empty(dtype.Float32, shape...)
-		p.Draw(r.Ctx.Stream, 7)
-		want := make([]float32, p.Local().Numel())
-		p.Init.Fill(want, 7, "w", p.Numel()/shape[0])
-		if !slices.Equal(r.Get(p.Local()), want) || p.Version() != 1 {
-			t.Errorf("%v: other rows than those of the whole, or %d writes for one", shape, p.Version())
+		for dim := range shape {
+			r := rig(t)
+			p := nn.NewParam(nn.Normal(1), shape...)
+			p.Name = "w"
+			p.Place(dtensor.NewLayout(mesh, shape, dtensor.Shard(dim)), 1)
+			p.Shard = r.Empty(dtype.Float32, p.Box().Shape()...)
+			p.Draw(r.Ctx.Stream, 7)
+			whole := make([]float32, p.Numel())
+			p.Init.Fill(whole, 7, "w", 0)
+			want := make([]float32, p.Box().Numel())
+			p.Box().Overlap(dtensor.Whole(shape), func(at, from, n int) { copy(want[at:at+n], whole[from:]) })
+			if !slices.Equal(r.Get(p.Local()), want) || p.Version() != 1 {
+				t.Errorf("%v cut along dim %d: other values than those of the whole, or %d writes for one", shape, dim, p.Version())
+			}
 		}
 	}
 }
 
-// TestSetRowsStopsAtAnError of whoever reads the rows.
-func TestSetRowsStopsAtAnError(t *testing.T) {
+// TestSetBoxStopsAtAnError of whoever reads the rows.
+func TestSetBoxStopsAtAnError(t *testing.T) {
 	r := rig(t)
 	p := nn.NewParam(nn.Normal(1), 4, 300000)
-	p.LocalRows, p.Shard = 4, r.Empty(dtype.Float32, 4, 300000)
+	p.Place(dtensor.Alone(4, 300000), 0)
+	p.Shard = r.Empty(dtype.Float32, 4, 300000)
 	cause := errors.New("cut short")
 	var read []int
-	err := p.SetRows(r.Ctx.Stream, func(_ []float32, first int) error {
-		if read = append(read, first); first == 1 {
+	err := p.SetBox(r.Ctx.Stream, func(_ []float32, box dtensor.Box) error {
+		if read = append(read, box.Lo[0]); box.Lo[0] == 1 {
 			return cause
 		}
 		return nil

@@ -4,9 +4,11 @@ package nn
 
 import (
 	"fmt"
+	"slices"
 
 	"octet/comm"
 	"octet/device"
+	"octet/dtensor"
 	"octet/dtype"
 	"octet/internal/rng"
 	"octet/tensor"
@@ -16,9 +18,9 @@ import (
 // before any memory exists; the tensors are set by whoever shards it (package
 // fsdp) and exist on one rank.
 //
-// Invariants: Shard and Grad have the same shape [c, ...], padded with zero rows
-// so that it is equal on all ranks; only the first LocalRows rows are real.
-// Whoever writes to Shard says so (Written).
+// Invariants: Shard and Grad have the same shape [c, ...], that of Box padded with
+// zero rows so that it is equal on all ranks; only the first rows, as many as Box
+// has, are real. Whoever writes to Shard says so (Written).
 type Param struct {
 	Name  string // fully qualified, by AssignNames
 	Shape []int
@@ -27,8 +29,11 @@ type Param struct {
 	// activations. Conversion to float8 may set it.
 	Wire comm.Wire
 
-	Shard, Grad          *tensor.Tensor // float32 [c, ...], the local tensor of a DTensor placed Shard(0)
-	RowOffset, LocalRows int            // the real rows within the whole
+	Shard, Grad *tensor.Tensor // float32 [c, ...], the rank's part
+
+	layout dtensor.Layout
+	rank   int
+	box    dtensor.Box
 
 	whole  *Whole
 	writes uint64
@@ -55,9 +60,29 @@ func (p *Param) Numel() int {
 	return n
 }
 
-// RowSize is the number of elements of one row, an index of the dimension that is
-// sharded.
+// RowSize is the number of elements of one row, an index of the first dimension.
 func (p *Param) RowSize() int { return p.Numel() / max(1, p.Shape[0]) }
+
+// Place says how the parameter lies on its mesh, in which this is the given rank:
+// whoever shards it does, before it has memory.
+func (p *Param) Place(l dtensor.Layout, rank int) {
+	if !slices.Equal(l.Shape(), p.Shape) {
+		panic(fmt.Sprintf("nn: %s %v is placed by the layout of a tensor %v", p.Name, p.Shape, l.Shape()))
+	}
+	p.layout, p.rank, p.box = l, rank, l.Box(rank)
+}
+
+// Box is the rank's part of the whole.
+func (p *Param) Box() dtensor.Box { return p.box }
+
+// DTensor is the parameter as what a checkpoint holds.
+func (p *Param) DTensor() DTensor { return p.Like(p.Name, p.Local()) }
+
+// Like is another tensor that lies as the parameter does, such as a moment of it:
+// local is the rank's part.
+func (p *Param) Like(name string, local *tensor.Tensor) DTensor {
+	return DTensor{Name: name, Layout: p.layout, Rank: p.rank, Local: local}
+}
 
 // Local is the part of Shard that is real; its gradient is LocalGrad. There is
 // neither before the model has memory.
@@ -68,7 +93,7 @@ func (p *Param) real(t *tensor.Tensor) *tensor.Tensor {
 	if t == nil {
 		panic(fmt.Sprintf("nn: %s %v has no memory yet: shard the model and give it its first values (parallel.Model.Init or Load) before, for example, its optimizer is made", p.Name, p.Shape))
 	}
-	return t.Rows(0, p.LocalRows)
+	return t.Rows(0, p.box.Hi[0]-p.box.Lo[0])
 }
 
 // Lend makes w the whole parameter; nil takes it back.
@@ -90,44 +115,52 @@ func (p *Param) Written() { p.writes++ }
 // Version is the number of writes so far.
 func (p *Param) Version() uint64 { return p.writes }
 
-// Set writes the rank's rows, [LocalRows, ...] flattened.
-func (p *Param) Set(s device.Stream, rows []float32) {
-	s.Upload(p.Local(), device.Float32Bytes(rows))
+// Alike is a tensor that all ranks of the parameter's mesh have alike, such as a
+// count of steps.
+func (p *Param) Alike(name string, local *tensor.Tensor) DTensor {
+	return DTensor{Name: name, Layout: dtensor.NewLayout(p.layout.Mesh(), local.Shape), Rank: p.rank, Local: local}
+}
+
+// Set writes the rank's part, the elements of Box.
+func (p *Param) Set(s device.Stream, values []float32) {
+	s.Upload(p.Local(), device.Float32Bytes(values))
 	p.Written()
 }
 
-// pieceBytes is about how much of a parameter SetRows has on the host at once.
+// pieceBytes is about how much of a parameter SetBox has on the host at once.
 const pieceBytes = 1 << 20
 
-// SetRows writes the rank's rows a piece at a time, so that the host never holds
-// a second copy of a large parameter: read fills rows, flattened, from the given
-// row of the whole parameter on. Its first error ends it.
-func (p *Param) SetRows(s device.Stream, read func(rows []float32, first int) error) error {
-	local, width := p.Local(), p.RowSize()
-	step := max(1, pieceBytes/(dtype.Float32.Size()*width))
-	piece := make([]float32, min(step, p.LocalRows)*width)
-	for lo := 0; lo < p.LocalRows; lo += step {
-		hi := min(lo+step, p.LocalRows)
-		rows := piece[:(hi-lo)*width]
-		if err := read(rows, p.RowOffset+lo); err != nil {
+// SetBox writes the rank's part a piece at a time, so that the host never holds a
+// second copy of a large parameter: read fills the elements of a box of the whole,
+// some rows of Box. Its first error ends it.
+func (p *Param) SetBox(s device.Stream, read func(values []float32, box dtensor.Box) error) error {
+	local := p.Local()
+	rows := local.Shape[0]
+	width := local.Numel() / max(1, rows)
+	step := max(1, pieceBytes/max(1, dtype.Float32.Size()*width))
+	piece := make([]float32, min(step, rows)*width)
+	for lo := 0; lo < rows; lo += step {
+		hi := min(lo+step, rows)
+		values := piece[:(hi-lo)*width]
+		if err := read(values, p.box.Rows(lo, hi)); err != nil {
 			return err
 		}
-		s.Upload(local.Rows(lo, hi), device.Float32Bytes(rows))
+		s.Upload(local.Rows(lo, hi), device.Float32Bytes(values))
 	}
 	p.Written()
 	return nil
 }
 
-// Draw sets the rank's rows as Init says: they are those of the whole parameter,
+// Draw sets the rank's part as Init says: it is that of the whole parameter,
 // whatever the number of ranks. It panics for a parameter without a name, because
 // two of one shape would start equal.
 func (p *Param) Draw(s device.Stream, seed uint64) {
 	if p.Name == "" {
 		panic(fmt.Sprintf("nn: a parameter %v is drawn before it has a name; call AssignNames on the model", p.Shape))
 	}
-	width := p.RowSize()
-	_ = p.SetRows(s, func(rows []float32, first int) error {
-		p.Init.Fill(rows, seed, p.Name, first*width)
+	whole := dtensor.Whole(p.Shape)
+	_ = p.SetBox(s, func(values []float32, box dtensor.Box) error {
+		box.Overlap(whole, func(at, offset, n int) { p.Init.Fill(values[at:at+n], seed, p.Name, offset) })
 		return nil
 	})
 }

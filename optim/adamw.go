@@ -76,6 +76,21 @@ func NewAdam(dev device.Device, s device.Stream, params []*nn.Param, o AdamOptio
 	return a, nil
 }
 
+// State is what an update reads beside weights and gradients, by name: of every
+// parameter the moments "optim.m." and "optim.v." with its name, float32 and lying as
+// it does, and the number of updates "optim.steps", int32 [1], alike on all ranks.
+// It is Adam's own memory: what is loaded into it counts.
+func (a *Adam) State() []nn.DTensor {
+	var state []nn.DTensor
+	for i, p := range a.params {
+		state = append(state, p.Like("optim.m."+p.Name, a.m[i]), p.Like("optim.v."+p.Name, a.v[i]))
+	}
+	if len(a.params) > 0 {
+		state = append(state, a.params[0].Alike("optim.steps", a.steps))
+	}
+	return state
+}
+
 // Step implements Optimizer; a coef that is NaN leaves moments and the number of
 // updates as they are, too.
 func (a *Adam) Step(s device.Stream, coef *tensor.Tensor, lr float64) {

@@ -8,11 +8,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"octet/checkpoint/safetensors"
 	"octet/device"
+	"octet/dtensor"
 	"octet/dtype"
 	"octet/nn"
 	"octet/tensor"
@@ -36,7 +38,8 @@ func rigOn(dev device.Device) *rig { return &rig{dev, dev.NewStream("test"), dev
 // param is a parameter of rows rows and one row of padding, which holds junk.
 func (r *rig) param(name string, rows, cols int) *nn.Param {
 	p := nn.NewParam(nn.Init{}, rows, cols)
-	p.Name, p.LocalRows = name, rows
+	p.Name = name
+	p.Place(dtensor.Alone(rows, cols), 0)
 	for _, t := range []**tensor.Tensor{&p.Shard, &p.Grad} {
 		*t = r.pool.New(dtype.Float32, rows+1, cols)
 		r.put((*t).Rows(rows, rows+1), junk(cols))
@@ -287,5 +290,57 @@ func TestNormOfTheGoldenGradients(t *testing.T) {
 	c.Measure(r.s, rank.World, 1)
 	if got, want := r.get(t, c.Norm)[0], float32(run.Steps[0].GradNorm); len(params) != 21 || math.Abs(float64(got/want-1)) > 1e-6 {
 		t.Errorf("norm of %d gradients %v, want %v", len(params), got, want)
+	}
+}
+
+// TestAdamGoesOnFromItsState: an Adam that is given the state of another goes on as
+// that does, to the last bit.
+func TestAdamGoesOnFromItsState(t *testing.T) {
+	r := newRig(t, "")
+	options := AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1}
+	var adams [2]*Adam
+	var params [2]*nn.Param
+	for i := range adams {
+		params[i] = r.param("w", 3, 5)
+		var err error
+		if adams[i], err = NewAdam(r.dev, r.s, params[i:i+1], options); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step := func(i, n int) {
+		grad := make([]float32, 15)
+		for k := range grad {
+			grad[k] = float32(k-n) / 7
+		}
+		r.put(params[i].LocalGrad(), grad)
+		adams[i].Step(r.s, nil, 1e-2)
+	}
+	r.put(params[0].Local(), junk(15))
+	for n := range 3 {
+		step(0, n)
+	}
+	// A second one, of the first's weights and state.
+	r.s.Copy(params[1].Local(), params[0].Local())
+	from, to := adams[0].State(), adams[1].State()
+	if len(from) != 3 || from[0].Name != "optim.m.w" || from[1].Name != "optim.v.w" || from[2].Name != "optim.steps" {
+		t.Fatalf("state %v", from)
+	}
+	for i := range from {
+		if from[i].Box().Numel() != from[i].Local.Numel() || from[i].Local.Type != to[i].Local.Type {
+			t.Errorf("%s: %v is %v of %v", from[i].Name, from[i].Local, from[i].Box(), from[i].Layout)
+		}
+		bytes := make([]byte, from[i].Local.Bytes())
+		r.s.Download(bytes, from[i].Local)
+		if err := r.s.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		r.s.Upload(to[i].Local, bytes)
+	}
+	for n := range 2 {
+		step(0, 3+n)
+		step(1, 3+n)
+	}
+	if a, b := r.get(t, params[0].Local()), r.get(t, params[1].Local()); !slices.Equal(a, b) {
+		t.Errorf("%v goes on as %v", a, b)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"octet/backend"
 	"octet/device"
+	"octet/dtensor"
 	"octet/dtype"
 	"octet/nn"
 	"octet/optim"
@@ -23,7 +24,8 @@ func Example() {
 	defer dev.Close()
 	s, pool := dev.NewStream("main"), device.NewPool(dev)
 	p := nn.NewParam(nn.Constant(0), 2)
-	p.Name, p.LocalRows = "w", 2
+	p.Name = "w"
+	p.Place(dtensor.Alone(2), 0)
 	p.Shard, p.Grad = pool.New(dtype.Float32, 2), pool.New(dtype.Float32, 2)
 	p.Set(s, []float32{1, 1})
 	s.Upload(p.Grad, device.Float32Bytes([]float32{3, -4}))

@@ -157,7 +157,7 @@ func TestAMisuseNamesWhatIsMissing(t *testing.T) {
 				}
 				return nil
 			})
-		}, "up.weight has no values: the function given to Model.Load must write every parameter (nn.Param.SetRows)"},
+		}, "up.weight has no values: the function given to Model.Load must write every parameter (nn.Param.SetBox)"},
 		{"a step without an optimizer", func(u *user) error {
 			u.init().m.Step(parallel.StepOptions{Count: 4}, u.loss)
 			return nil
@@ -281,7 +281,7 @@ func TestShardingAloneNamesWhatIsMissing(t *testing.T) {
 		{"begun before there are values", func(f *fsdp.FSDP, c *nn.Ctx, _ nn.Module, dev device.Device) {
 			_ = f.Allocate(dev)
 			f.Begin(c)
-		}, "Begin before weight has values: draw it (nn.Param.Draw) or load it (SetRows)"},
+		}, "Begin before weight has values: draw it (nn.Param.Draw) or load it (SetBox)"},
 		{"not begun", func(f *fsdp.FSDP, c *nn.Ctx, root nn.Module, dev device.Device) {
 			drawn(f, c, dev)
 			pass(c, root)

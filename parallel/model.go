@@ -95,8 +95,8 @@ func (m *Model) Init(seed uint64) error {
 	})
 }
 
-// Load makes the memory, has write give the rank's rows of every parameter their
-// values (nn.Param.SetRows or Set), and prepares what is made of them. Later it may be
+// Load makes the memory, has write give the rank's part of every parameter its
+// values (nn.Param.SetBox or Set), and prepares what is made of them. Later it may be
 // called again, to write any of them.
 func (m *Model) Load(write func(s device.Stream, params []*nn.Param) error) error {
 	if m.clip == nil {
@@ -111,7 +111,7 @@ func (m *Model) Load(write func(s device.Stream, params []*nn.Param) error) erro
 	}
 	for _, p := range m.Params() {
 		if p.Version() == 0 {
-			return fmt.Errorf("parallel: %s has no values: the function given to Model.Load must write every parameter (nn.Param.SetRows)", p.Name)
+			return fmt.Errorf("parallel: %s has no values: the function given to Model.Load must write every parameter (nn.Param.SetBox)", p.Name)
 		}
 	}
 	m.precompute()

@@ -55,7 +55,7 @@ func TestWeightsLoadAsTheyAre(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			first := p.RowOffset * p.Numel() / p.Shape[0]
+			first := p.Box().Lo[0] * p.Numel() / p.Shape[0]
 			if !slices.Equal(got, want[p.Name][first:first+len(got)]) {
 				t.Errorf("rank %d has other rows of %s than the file", rank, p.Name)
 			}

@@ -61,7 +61,7 @@ func TestOddButValidWeightsLoad(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					first := p.RowOffset * p.RowSize()
+					first := p.Box().Lo[0] * p.RowSize()
 					if !slices.Equal(got, want[first:first+len(got)]) || slices.Max(want) == slices.Min(want) {
 						t.Errorf("%s has other values than the file", p.Name)
 					}
