@@ -10,23 +10,6 @@ import (
 	"octet/nn"
 )
 
-// ModuleFilter reports whether the module with this fully qualified name is to
-// be converted.
-type ModuleFilter func(m nn.Module, fqn string) bool
-
-// FilterFQNs converts every module whose name contains none of the given
-// strings.
-func FilterFQNs(skip ...string) ModuleFilter {
-	return func(_ nn.Module, fqn string) bool {
-		for _, s := range skip {
-			if s != "" && strings.Contains(fqn, s) {
-				return false
-			}
-		}
-		return true
-	}
-}
-
 // alignment is what float8 matmuls of the hardware want of all sizes. The CPU's
 // kernels take any, but a configuration proven on a laptop must run on a GPU.
 const alignment = 16
@@ -121,11 +104,18 @@ func shortName(fqn string) string {
 	return strings.Join(parts, ".")
 }
 
-// Report is the table of Linears: name, shape [out, in], and how each computes.
+// Report is the table of Linears: name, shape [out, in], and how each computes. Below it
+// is told what was configured and has no effect.
 func Report(m nn.Module) string {
 	var b strings.Builder
+	idle := false
 	for _, l := range Linears(m) {
 		fmt.Fprintf(&b, "%-32s %-14s %v\n", l.FQN, fmt.Sprint(l.Linear.Weight.Shape), l.Linear.Caster)
+		k, ok := l.Linear.Caster.(*site)
+		idle = idle || ok && k.recipe.Config.ForceRecomputeFp8WeightInBwd
+	}
+	if idle {
+		b.WriteString("ForceRecomputeFp8WeightInBwd has no effect: a cast of a weight is never kept for backward\n")
 	}
 	return b.String()
 }

@@ -120,59 +120,6 @@ func TestAFilterThatLeavesNothingIsRefused(t *testing.T) {
 	}
 }
 
-func TestBadConfigsAreNamed(t *testing.T) {
-	off := fp8.CastConfig{ScalingType: fp8.Disabled, ScalingGranularity: fp8.Tensorwise}
-	for _, tt := range []struct {
-		name   string
-		change func(*fp8.Float8LinearConfig)
-		want   []string // empty: no error
-	}{
-		{"default", func(*fp8.Float8LinearConfig) {}, nil},
-		{"all off", func(c *fp8.Float8LinearConfig) {
-			c.CastConfigInput, c.CastConfigWeight, c.CastConfigGradOutput = off, off, off
-		}, nil},
-		{"a type that is not float8", func(c *fp8.Float8LinearConfig) { c.CastConfigInput.TargetDType = dtype.BFloat16 },
-			[]string{`float8: cast_config_input: target_dtype "bfloat16" is not an 8-bit float; use "e4m3" or "e5m2"`}},
-		{"delayed", func(c *fp8.Float8LinearConfig) { c.CastConfigWeight.ScalingType = "delayed" },
-			[]string{`float8: cast_config_weight: scaling_type "delayed"; octet has "dynamic" and "disabled"`}},
-		{"axiswise", func(c *fp8.Float8LinearConfig) { c.CastConfigGradOutput.ScalingGranularity = "axiswise" },
-			[]string{`float8: cast_config_grad_output: scaling_granularity "axiswise"`}},
-		{"one operand off", func(c *fp8.Float8LinearConfig) { c.CastConfigGradOutput = off },
-			[]string{
-				`float8: matmul grad_input mixes precisions: go is "disabled", w_gi is "dynamic"; set both or neither`,
-				`float8: matmul grad_weight mixes precisions: go_gw is "disabled", i_gw is "dynamic"; set both or neither`,
-			}},
-		{"both e5m2", func(c *fp8.Float8LinearConfig) {
-			c.CastConfigInput.TargetDType, c.CastConfigWeight.TargetDType = dtype.Float8E5M2, dtype.Float8E5M2
-		}, []string{"float8: matmul output would be e5m2 × e5m2, which the hardware has not; make one side e4m3"}},
-		{"gather of a weight that is off", func(c *fp8.Float8LinearConfig) {
-			c.CastConfigInput, c.CastConfigWeight, c.CastConfigGradOutput = off, off, off
-			c.EnableFsdpFloat8AllGather = true
-		}, []string{"EnableFsdpFloat8AllGather is true, but the weight is not cast (w: disabled): there is nothing to gather in float8; set it to false"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			cfg := fp8.DefaultConfig()
-			tt.change(&cfg)
-			l := nn.NewLinear(16, 16, nn.LinearOptions{})
-			_, err := fp8.ConvertToFloat8Training(l, cfg, fp8.FilterFQNs())
-			if (err != nil) != (tt.want != nil) {
-				t.Fatalf("error %v, want %q", err, tt.want)
-			}
-			for _, want := range tt.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("error %v\nwithout %s", err, want)
-				}
-			}
-			if err != nil && isFloat8(l) {
-				t.Error("converted in spite of the error")
-			}
-		})
-	}
-	if _, err := fp8.ConfigFromRecipe("colwise"); err == nil || !strings.Contains(err.Error(), `no recipe "colwise"; there is "tensorwise"`) {
-		t.Errorf("error %v, want one that lists the recipes", err)
-	}
-}
-
 // TestWhatIsOffStaysAsItIs: a Linear whose casts are all disabled is one in high
 // precision.
 func TestWhatIsOffStaysAsItIs(t *testing.T) {
@@ -200,18 +147,17 @@ func TestWhatIsOffStaysAsItIs(t *testing.T) {
 	}
 }
 
-func TestRecipesPrintAsTorchaos(t *testing.T) {
-	cfg := fp8.DefaultConfig()
-	r, err := cfg.Recipe()
-	if err != nil || r.String() != "i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2" {
-		t.Errorf("%v, %v", r, err)
-	}
-	// What backward casts otherwise is listed too.
-	r.Cast[nn.WeightForGI].Type = fp8.Disabled
-	if got, want := r.String(), "i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2,w_gi:dis_ten_e4m3"; got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-	if !r.FastAccum[nn.Output] || r.FastAccum[nn.GradInput] || r.FastAccum[nn.GradWeight] {
-		t.Errorf("fast accumulation %v, want it for the output only", r.FastAccum)
+// TestWhatHasNoEffectIsToldOnce below the report.
+func TestWhatHasNoEffectIsToldOnce(t *testing.T) {
+	const told = "ForceRecomputeFp8WeightInBwd has no effect"
+	for _, force := range []bool{false, true} {
+		m := llama.New(args, 8)
+		cfg := configured(func(c *fp8.Float8LinearConfig) { c.ForceRecomputeFp8WeightInBwd = force })
+		if _, err := fp8.ConvertToFloat8Training(m, cfg, fp8.FilterFQNs("output", "wk", "wv")); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(fp8.Report(m), told); (n == 1) != force || n > 1 {
+			t.Errorf("ForceRecomputeFp8WeightInBwd %v is told %d times", force, n)
+		}
 	}
 }

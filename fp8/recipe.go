@@ -13,18 +13,23 @@ import (
 // ScalingType is when a scale is chosen.
 type ScalingType string
 
-// Dynamic takes the scale from the tensor that is cast; Disabled leaves the
-// operand in high precision.
+// Dynamic takes the scale from the tensor that is cast; Delayed from what was cast in
+// the same place in the steps before; Disabled leaves the operand in high precision.
 const (
 	Dynamic  ScalingType = "dynamic"
+	Delayed  ScalingType = "delayed"
 	Disabled ScalingType = "disabled"
 )
 
 // ScalingGranularity is what shares one scale.
 type ScalingGranularity string
 
-// Tensorwise is one scale for a whole tensor.
-const Tensorwise ScalingGranularity = "tensorwise"
+// Tensorwise is one scale for a whole tensor; Axiswise one for each vector that a
+// matmul sums over.
+const (
+	Tensorwise ScalingGranularity = "tensorwise"
+	Axiswise   ScalingGranularity = "axiswise"
+)
 
 // Cast is how one operand becomes float8.
 type Cast struct {
@@ -35,11 +40,21 @@ type Cast struct {
 
 // String is such as "dyn_ten_e4m3".
 func (c Cast) String() string {
-	format := "e4m3"
-	if c.Format == dtype.Float8E5M2 {
-		format = "e5m2"
+	granularity := "ten"
+	if c.Granularity == Axiswise {
+		granularity = "axs"
 	}
-	return fmt.Sprintf("%.3s_%.3s_%s", string(c.Type), string(c.Granularity), format)
+	return fmt.Sprintf("%.3s_%s_%s", string(c.Type), granularity, c.format())
+}
+
+func (c Cast) format() string {
+	switch c.Format {
+	case dtype.Float8E4M3:
+		return "e4m3"
+	case dtype.Float8E5M2:
+		return "e5m2"
+	}
+	return c.Format.String()
 }
 
 // Recipe is what a configuration means for the three matmuls of a Linear.
@@ -47,6 +62,16 @@ type Recipe struct {
 	Config    Float8LinearConfig
 	Cast      [nn.NumRoles]Cast
 	FastAccum [nn.NumMatMuls]bool
+}
+
+// matMuls are the three, with the roles of their operands.
+var matMuls = [nn.NumMatMuls]struct {
+	name, out string
+	a, b      nn.Role
+}{
+	nn.Output:     {"output", "as activations", nn.In, nn.Weight},
+	nn.GradInput:  {"grad_input", "as activations", nn.GradOut, nn.WeightForGI},
+	nn.GradWeight: {"grad_weight", "float32", nn.GradOutForGW, nn.InForGW},
 }
 
 // String lists the casts, those of the backward only where they differ.
@@ -58,6 +83,24 @@ func (r Recipe) String() string {
 		}
 	}
 	return strings.Join(parts, ",")
+}
+
+// Table is a line for each of the three matmuls: its operands with their casts, whether
+// it may sum in less than float32, and the type of what comes out.
+func (r Recipe) Table() string {
+	var b strings.Builder
+	line := func(matmul, a, c, fast, out string) {
+		fmt.Fprintf(&b, "%-12s %-19s %-19s %-11s %s\n", matmul, a, c, fast, out)
+	}
+	line("matmul", "a", "b", "fast accum", "out")
+	for m, mm := range matMuls {
+		fast := "no"
+		if r.FastAccum[m] {
+			fast = "yes"
+		}
+		line(mm.name, fmt.Sprintf("%v:%v", mm.a, r.Cast[mm.a]), fmt.Sprintf("%v:%v", mm.b, r.Cast[mm.b]), fast, mm.out)
+	}
+	return b.String()
 }
 
 // forward is the role in which the same tensor is used first.

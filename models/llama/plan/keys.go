@@ -14,6 +14,7 @@ func inKeys(err error) error {
 		return nil
 	}
 	keys := strings.NewReplacer(
+		"float8: EnableFsdpFloat8AllGather", "quantize.linear.float8.enable_fsdp_float8_all_gather",
 		"FilterFQNs", "quantize.linear.float8.filter_fqns",
 		"Float8.Skip", "quantize.linear.float8.filter_fqns",
 		"Args.Dim / Heads", "model.args.dim / n_heads",
