@@ -8,6 +8,7 @@ import (
 
 	"octet/config"
 	"octet/data"
+	"octet/fp8"
 	"octet/internal/datadriven"
 	"octet/test/ranks"
 )
@@ -73,15 +74,20 @@ func TestTheDataOfASection(t *testing.T) {
 	}
 }
 
-// TestTheRecipeIsTheKeys: a recipe that is not there yet is refused here too, whatever
-// the configuration's own check says of it.
+// TestTheRecipeIsTheKeys: the plan's casts are those of recipe_name.
 func TestTheRecipeIsTheKeys(t *testing.T) {
-	cfg, err := config.Load([]string{"--model.converters=quantize.linear.float8"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Quantize.Linear.Float8.RecipeName = "rowwise"
-	if _, err := table(cfg); err == nil || !strings.Contains(err.Error(), "rowwise") {
-		t.Errorf("error %v, want one about the recipe rowwise", err)
+	for _, name := range fp8.RecipeNames() {
+		cfg, err := config.Load([]string{"--model.converters=quantize.linear.float8"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Quantize.Linear.Float8.RecipeName = string(name)
+		p, err := table(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, err := fp8.ConfigFromRecipe(name); err != nil || p.Float8.Config != want {
+			t.Errorf("%s: %+v, want %+v (%v)", name, p.Float8.Config, want, err)
+		}
 	}
 }
