@@ -4,7 +4,7 @@ CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/.
 VENV          := .venv-peers
 FUZZTIME      := 10m
 
-.PHONY: help train loss test race heavy test-torch fuzz digests kills mutate bench bench-peers lint verify generate sz
+.PHONY: help train loss test race heavy test-torch test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ kills: ## jobs that are killed, stopped and signaled at random moments, a few hu
 test-torch: $(VENV)/installed ## beside the real PyTorch: its programs under octet run, its clients in octet's store
 	OCTET_TORCH_PYTHON=$(CURDIR)/$(VENV)/bin/python go test -count 1 -v ./test/torch
 
+test-hf: $(VENV)/installed-hf ## beside transformers and TensorBoard: each reads what octet writes, and the other way round
+	OCTET_HF_PYTHON=$(CURDIR)/$(VENV)/bin/python go test -count 1 -v -run 'PyPI' ./metrics/tensorboard
+
 fuzz: ## whatever strangers can send, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth
 	go test -run '^$$' -fuzz '^FuzzProve$$' -fuzztime $(FUZZTIME) ./internal/auth
@@ -57,6 +60,10 @@ bench-peers: $(VENV)/installed ## octet against PyTorch, in turns: the tables of
 $(VENV)/installed: bench/peers/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement $<
+	touch $@
+
+$(VENV)/installed-hf: $(VENV)/installed test/hf/requirements.txt
+	$(VENV)/bin/pip install --quiet --requirement test/hf/requirements.txt
 	touch $@
 
 lint: ## golangci-lint, built from source (a minute or two the first time)

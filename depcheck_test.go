@@ -57,6 +57,7 @@ var rows = []row{
 	{folders: []string{"device"}, reason: "kernels compute on tensors; a device knows of no other rank"},
 	{folders: []string{"tensor"}, reason: "a noun: shape, dtype, buffer"},
 	{folders: []string{"dtype"}, reason: "a noun: numbers and their rounding"},
+	{folders: []string{"metrics/tensorboard"}, modules: []string{"google.golang.org/protobuf"}, reason: "another file of what metrics has; its messages are protobuf's"},
 	{folders: []string{"metrics/chart"}, modules: []string{"gonum.org/v1/plot"}, reason: "a picture is drawn from what metrics wrote down"},
 	{folders: []string{"metrics"}, modules: []string{"go.uber.org/zap", "golang.org/x/term"},
 		reason: "figures come in as numbers, from any program"},

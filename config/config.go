@@ -168,8 +168,10 @@ type Validation struct {
 
 // Metrics is the [metrics] section.
 type Metrics struct {
-	LogFreq              int  `toml:"log_freq" default:"10" in:"[1,1e9]" help:"steps between lines on the console; metrics.jsonl has every step"`
-	DisableColorPrinting bool `toml:"disable_color_printing" help:"no colours, even on a terminal"`
+	LogFreq              int    `toml:"log_freq" default:"10" in:"[1,1e9]" help:"steps between lines on the console, and between points in TensorBoard; metrics.jsonl has every step"`
+	EnableTensorBoard    bool   `toml:"enable_tensorboard" help:"write event files for TensorBoard"`
+	SaveTBFolder         string `toml:"save_tb_folder" when:"metrics.enable_tensorboard" default:"tb" help:"folder in job.dump_folder for the event files"`
+	DisableColorPrinting bool   `toml:"disable_color_printing" help:"no colours, even on a terminal"`
 }
 
 // Comm is the [comm] section.

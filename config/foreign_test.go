@@ -116,7 +116,6 @@ func TestPresetsOfTorchtitan(t *testing.T) {
 		{"llama3_8b.toml",
 			[]string{
 				"profiling.enable_profiling = true: octet writes no profiles yet: leave it out",
-				"metrics.enable_tensorboard = true: octet writes metrics.jsonl instead",
 				`model.hf_assets_path = "./assets/hf/Llama-3.1-8B"`,
 				`training.dataset = "c4": must be one of`,
 			},
@@ -125,7 +124,7 @@ func TestPresetsOfTorchtitan(t *testing.T) {
 		},
 		{"llama3_70b.toml",
 			[]string{
-				"profiling.enable_profiling = true", "metrics.enable_tensorboard = true", "model.hf_assets_path",
+				"profiling.enable_profiling = true", "model.hf_assets_path",
 				`training.dataset = "c4": must be one of`,
 				"parallelism.tensor_parallel_degree = 8: tensor parallelism is not in octet yet; use 1",
 			},

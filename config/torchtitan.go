@@ -119,9 +119,7 @@ func foreignKeys() []foreign {
 		{"mx", "", told, mx},
 		{"quantize.grouped_mm", "", told, experts},
 
-		{"metrics.enable_tensorboard", "false", refused, board + ", and octet plot draws it: leave it out"},
 		{"metrics.enable_wandb", "false", refused, board + ", and octet plot draws it: leave it out"},
-		{"metrics.save_tb_folder", "tb", told, board},
 		{"metrics.save_for_all_ranks", "false", told, board + ", from rank 0"},
 		{"profiling.enable_profiling", "false", refused, profiles + ": leave it out"},
 		{"profiling.enable_memory_snapshot", "false", refused, profiles + ": leave it out"},

@@ -193,15 +193,27 @@ func (v *validator) paths() {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		v.problem("job.dump_folder", "%v", reason(err))
 	}
-	if name := v.config.Job.SaveConfigFile; name != "" && !filepath.IsLocal(name) {
-		v.problem("job.save_config_file", "must be a path inside job.dump_folder")
-	} else if name != "" {
-		switch info, err := os.Stat(filepath.Join(v.config.Job.DumpFolder, name)); {
-		case err == nil && info.IsDir():
-			v.problem("job.save_config_file", "is a folder in job.dump_folder; name a file")
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			v.problem("job.save_config_file", "%v", reason(err))
-		}
+	if name := v.config.Job.SaveConfigFile; name != "" {
+		v.inDumpFolder("job.save_config_file", name, false)
+	}
+	if m := v.config.Metrics; m.EnableTensorBoard {
+		v.inDumpFolder("metrics.save_tb_folder", m.SaveTBFolder, true)
+	}
+}
+
+// inDumpFolder checks the name of a file, or of a folder, that is written in job.dump_folder.
+func (v *validator) inDumpFolder(key, name string, folder bool) {
+	if !filepath.IsLocal(name) || filepath.Clean(name) == "." {
+		v.problem(key, "must be a path inside job.dump_folder")
+		return
+	}
+	switch info, err := os.Stat(filepath.Join(v.config.Job.DumpFolder, name)); {
+	case err == nil && info.IsDir() && !folder:
+		v.problem(key, "is a folder in job.dump_folder; name a file")
+	case err == nil && !info.IsDir() && folder:
+		v.problem(key, "is a file in job.dump_folder; name a folder")
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		v.problem(key, "%v", reason(err))
 	}
 }
 

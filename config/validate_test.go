@@ -90,6 +90,11 @@ func TestValidateErrors(t *testing.T) {
 		{"--job.dump_folder=DIR --job.save_config_file=folder", 1, `job.save_config_file = "folder": is a folder in job.dump_folder; name a file`},
 		{"--job.dump_folder=DIR --job.save_config_file=a.txt/x", 1, `job.save_config_file = "a.txt/x": not a directory`},
 		{"--job.dump_folder=DIR --job.save_config_file=new/x", 1, ""},
+		{"--metrics.enable_tensorboard --job.dump_folder=DIR --metrics.save_tb_folder=folder", 1, ""},
+		{"--metrics.enable_tensorboard --job.dump_folder=DIR --metrics.save_tb_folder=a.txt", 1, `metrics.save_tb_folder = "a.txt": is a file in job.dump_folder; name a folder`},
+		{"--metrics.enable_tensorboard --metrics.save_tb_folder=../x", 1, `metrics.save_tb_folder = "../x": must be a path inside job.dump_folder`},
+		{"--metrics.enable_tensorboard --metrics.save_tb_folder=", 1, `metrics.save_tb_folder = "": must be a path inside job.dump_folder`},
+		{"--metrics.enable_tensorboard --metrics.save_tb_folder=./", 1, "must be a path inside job.dump_folder"},
 		{"--job.save_config_file=../x", 1, "must be a path inside job.dump_folder"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

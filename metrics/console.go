@@ -27,26 +27,20 @@ type ConsoleOptions struct {
 type Console struct {
 	log     *zap.Logger
 	options ConsoleOptions
-	tokens  float64 // since the last line, of this rank
-	ms      float64
-	rssMB   float64
+	window  Window
 }
 
 var _ Sink = (*Console)(nil)
 
 // NewConsole returns a Sink that writes to log, at level info.
 func NewConsole(log *zap.Logger, options ConsoleOptions) *Console {
-	return &Console{log: log, options: options}
+	return &Console{log: log, options: options, window: Window{LogFreq: options.LogFreq}}
 }
 
 // Step logs every LogFreq-th record.
 func (c *Console) Step(r Record) {
-	c.ms += r.StepMS
-	c.tokens += r.TokensPerS * r.StepMS / 1000
-	c.rssMB = max(c.rssMB, r.RSSMB)
-	if r.Step == 1 || r.Step%c.options.LogFreq == 0 {
-		c.log.Info(c.line(r))
-		c.tokens, c.ms, c.rssMB = 0, 0, 0
+	if span, shown := c.window.Step(r); shown {
+		c.log.Info(c.line(r, span))
 	}
 	if v := r.Validation; v != nil {
 		c.log.Info(c.paint([]part{
@@ -70,13 +64,10 @@ func bitsPerByte(v *Validation) []part {
 func (c *Console) Close() error { return nil }
 
 // line has torchtitan's fields, order, widths and colours.
-func (c *Console) line(r Record) string {
+func (c *Console) line(r Record, span Span) string {
 	o := &c.options
-	tps, tflops, mfu := 0.0, "N/A", "N/A"
-	if c.ms > 0 {
-		tps = c.tokens / c.ms * 1000
-	}
-	if flops := o.FLOPsPerToken * tps; o.FLOPsPerToken > 0 {
+	tflops, mfu := "N/A", "N/A"
+	if flops := o.FLOPsPerToken * span.TokensPerS; o.FLOPsPerToken > 0 {
 		tflops = fmt.Sprintf("%.2f", flops/1e12)
 		if o.PeakFLOPS > 0 {
 			mfu = fmt.Sprintf("%.2f%%", 100*flops/o.PeakFLOPS)
@@ -86,8 +77,8 @@ func (c *Console) line(r Record) string {
 		{red, fmt.Sprintf("step: %2d", r.Step), 7},
 		{green, fmt.Sprintf("loss: %8.5f", r.Loss), 6},
 		{orange, fmt.Sprintf("grad_norm: %7.4f", r.GradNorm), 4},
-		{turquoise, c.memory(c.rssMB), 2},
-		{blue, "tps: " + commas(tps), 5},
+		{turquoise, c.memory(span.RSSMB), 2},
+		{blue, "tps: " + commas(span.TokensPerS), 5},
 		{cyan, "tflops: " + tflops, 1},
 		{magenta, "mfu: " + mfu, 3},
 	})

@@ -142,6 +142,18 @@ func (f *Folder) Write(name string, fill func(io.Writer) error) error {
 	return errors.Join(fill(file), file.Close())
 }
 
+// Subfolder makes the folder called name, renaming that of an earlier job; an earlier attempt's is kept with what is in it.
+func (f *Folder) Subfolder(name string) (path string, err error) {
+	path, err = f.prepare(name)
+	if err == nil {
+		err = os.MkdirAll(path, 0o777)
+	}
+	if err != nil {
+		return "", fmt.Errorf("job.dump_folder: %w", err)
+	}
+	return path, nil
+}
+
 // Path is where a file of the folder is.
 func (f *Folder) Path(name string) string { return filepath.Join(f.path, name) }
 

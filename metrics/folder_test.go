@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -130,4 +131,32 @@ func TestAFolderIsHeldByOne(t *testing.T) {
 		t.Errorf("a folder that was held: %v", err)
 	}
 	attempt(t, path, Owner{Job: "b"})
+}
+
+// TestAnEarlierJobsSubfolderIsKept under another name, an earlier attempt's where it is.
+func TestAnEarlierJobsSubfolderIsKept(t *testing.T) {
+	path := t.TempDir()
+	for _, o := range []Owner{{Job: "a"}, {Job: "a", Attempt: 1}, {Job: "b"}} {
+		f, err := OpenFolder(path, o, func(string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub, err := f.Subfolder("tb")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(sub, o.Job+fmt.Sprint(o.Attempt)), nil, 0o666)
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all []string
+	for _, pattern := range []string{"tb/*", "tb.1/*"} {
+		found, _ := filepath.Glob(filepath.Join(path, pattern))
+		for _, f := range found {
+			all = append(all, strings.TrimPrefix(f, path+"/"))
+		}
+	}
+	if want := []string{"tb/b0", "tb.1/a0", "tb.1/a1"}; !slices.Equal(all, want) {
+		t.Errorf("%q, want %q", all, want)
+	}
 }

@@ -15,27 +15,16 @@ import (
 // FileName is the file in job.dump_folder that has every step.
 const FileName = "metrics.jsonl"
 
-// JSONL writes one JSON object a line for each step. A line reaches the file before Step returns, unless the file cannot be written: then
-// the lines wait, and every Step and Close tries again.
+// JSONL writes one JSON object a line for each step, by an Appender.
 type JSONL struct {
-	file    File
-	say     func(string)
-	waiting []byte // lines that are not written
-	failed  bool   // the last write
-	err     error  // a record that is no JSON
-}
-
-// File is what a JSONL writes to, an os.File.
-type File interface {
-	io.WriteCloser
-	Name() string
-	Sync() error
+	file *Appender
+	err  error // a record that is no JSON
 }
 
 var _ Sink = (*JSONL)(nil)
 
 // NewJSONL returns a Sink that writes to file, and closes it. When writing begins to fail, or succeeds again, it says so.
-func NewJSONL(file File, say func(string)) *JSONL { return &JSONL{file: file, say: say} }
+func NewJSONL(file File, say func(string)) *JSONL { return &JSONL{file: NewAppender(file, say)} }
 
 // Step appends a line.
 func (j *JSONL) Step(r Record) {
@@ -44,31 +33,16 @@ func (j *JSONL) Step(r Record) {
 		j.err = errors.Join(j.err, err)
 		return
 	}
-	j.waiting = append(append(j.waiting, line...), '\n')
-	if err := j.write(); err != nil && !j.failed {
-		j.say(fmt.Sprintf("metrics: %v; the steps are kept, and written when that works again", err))
-		j.failed = true
-	} else if err == nil && j.failed {
-		j.say(fmt.Sprintf("metrics: %s is written again, and complete", j.file.Name()))
-		j.failed = false
-	}
-}
-
-func (j *JSONL) write() error {
-	n, err := j.file.Write(j.waiting)
-	j.waiting = append(j.waiting[:0], j.waiting[n:]...)
-	return err
+	j.file.Append(append(line, '\n'))
 }
 
 // Close writes what waits. Its error says what is lost.
 func (j *JSONL) Close() error {
-	err := j.err
-	if len(j.waiting) > 0 {
-		if e := j.write(); e != nil {
-			err = errors.Join(err, fmt.Errorf("%w: the last %d steps are not in the file", e, bytes.Count(j.waiting, []byte("\n"))))
-		}
+	lost, err := j.file.Close()
+	if n := bytes.Count(lost, []byte("\n")); n > 0 {
+		err = fmt.Errorf("%w: the last %d steps are not in the file", err, n)
 	}
-	if err := errors.Join(err, j.file.Sync(), j.file.Close()); err != nil {
+	if err := errors.Join(j.err, err); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 
 	"octet/comm"
 	"octet/metrics"
+	"octet/metrics/tensorboard"
 	"octet/models/llama/plan"
 )
 
@@ -85,7 +86,7 @@ func (t *Trainer) describe(j Job) {
 }
 
 // NewSink is what rank 0 reports to: metrics.jsonl in its dump folder, the
-// console and, on a terminal, a progress bar. Other ranks report nothing and
+// console, on a terminal a progress bar and, where it is asked for, TensorBoard. Other ranks report nothing and
 // have no folder.
 func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink, error) {
 	if j.World.Rank() != 0 {
@@ -96,6 +97,7 @@ func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink
 	if err != nil {
 		return nil, err
 	}
+	steps := metrics.NewJSONL(file, func(text string) { j.Log.Warn(text) })
 	options := metrics.ConsoleOptions{
 		LogFreq:       cfg.Metrics.LogFreq,
 		FLOPsPerToken: metrics.FLOPsPerToken(modelSize(j.Run)),
@@ -106,8 +108,26 @@ func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink
 		options.Color = !cfg.Metrics.DisableColorPrinting
 		options.Columns = func() int { return bar.Columns() - metrics.MarkWidth }
 	}
-	steps := metrics.NewJSONL(file, func(text string) { j.Log.Warn(text) })
-	return metrics.Tee(steps, metrics.NewConsole(j.Log, options), bar), nil
+	sinks := []metrics.Sink{steps, metrics.NewConsole(j.Log, options), bar}
+	if cfg.Metrics.EnableTensorBoard {
+		board, err := newBoard(j, folder, options)
+		if err != nil {
+			return nil, errors.Join(err, steps.Close())
+		}
+		sinks = append(sinks, board)
+	}
+	return metrics.Tee(sinks...), nil
+}
+
+// newBoard is an event file of TensorBoard's in the dump folder, beside those of earlier attempts.
+func newBoard(j Job, folder *metrics.Folder, o metrics.ConsoleOptions) (metrics.Sink, error) {
+	path, err := folder.Subfolder(j.Run.Config.Metrics.SaveTBFolder)
+	if err != nil {
+		return nil, err
+	}
+	return tensorboard.Create(path, tensorboard.Options{
+		LogFreq: o.LogFreq, FLOPsPerToken: o.FLOPsPerToken, PeakFLOPS: o.PeakFLOPS, MemoryTotal: o.MemoryTotal,
+	}, func(text string) { j.Log.Warn(text) })
 }
 
 // modelSize is what the arithmetic of a token depends on.

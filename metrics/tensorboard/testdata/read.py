@@ -1,0 +1,7 @@
+"""Prints the scalars that TensorBoard reads in a folder: {tag: [[step, value], ...]}."""
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+events = EventAccumulator(sys.argv[1], size_guidance={"scalars": 0})
+events.Reload()
+print(json.dumps({tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}))
