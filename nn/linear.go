@@ -43,6 +43,14 @@ func (l *Linear) Params() iter.Seq2[string, *Param] {
 	}
 }
 
+// Buffers yields those of the Caster.
+func (l *Linear) Buffers() iter.Seq2[string, *Buffer] {
+	if s, ok := l.Caster.(Stateful); ok {
+		return s.Buffers()
+	}
+	return func(func(string, *Buffer) bool) {}
+}
+
 // Forward takes x [..., K] to y [..., N].
 func (l *Linear) Forward(c *Ctx, x *Var) *Var {
 	later := InForGW
