@@ -54,6 +54,7 @@ var rows = []row{
 	{folders: []string{"device/cpu", "device/cuda"}, modules: []string{"golang.org/x/sys"}, cgo: true,
 		reason: "implementations of device: whoever needs a device takes the interface, package backend opens it"},
 	{folders: []string{"data"}, reason: "text becomes token ids without a peer; a device is known for the target that its kernels ignore"},
+	{folders: []string{"tokenizer"}, modules: []string{"golang.org/x/text"}, reason: "text and ids, useful without the rest; x/text has Unicode's tables of composition"},
 	{folders: []string{"device"}, reason: "kernels compute on tensors; a device knows of no other rank"},
 	{folders: []string{"tensor"}, reason: "a noun: shape, dtype, buffer"},
 	{folders: []string{"dtype"}, reason: "a noun: numbers and their rounding"},
