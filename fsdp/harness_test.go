@@ -32,6 +32,8 @@ type job struct {
 	float8  *fp8.Float8LinearConfig // nil: none
 	skip    []string                // of the float8 filter
 	scales  bool                    // precompute them after each update
+	again   *parallel.Recompute     // nil: none
+	units   []string                // nil: a Llama's
 	batch   int                     // sequences a step, of all ranks and microbatches
 	micro   int                     // microbatches a step; 0 is 1
 	steps   int
@@ -106,7 +108,10 @@ func (w *worker) train() error {
 
 func (w *worker) build() (err error) {
 	var model nn.Module = llama.New(w.args, seqLen)
-	plan := parallel.Plan{Units: units, FSDP: w.options}
+	plan := parallel.Plan{Recompute: w.again, Units: units, FSDP: w.options}
+	if w.units != nil {
+		plan.Units = w.units
+	}
 	if w.float8 != nil {
 		plan.Float8 = &parallel.Float8{Config: *w.float8, Skip: append([]string{"output"}, w.skip...), Precompute: w.scales}
 	}

@@ -60,14 +60,18 @@ func (u *unit) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	}
 	f, p := u.fsdp, u.fsdp.pass
 	u.unshard()
-	p.units = append(p.units, u)
-	if next := f.after(u); next != nil {
-		next.unshard()
+	if c.Mode != nn.Recomputation { // of a module around the unit: backward knows the unit's place
+		p.units = append(p.units, u)
+		if next := f.after(u); next != nil {
+			next.unshard()
+		}
 	}
 	u.use(c)
-	if c.Mode == nn.Eval {
+	if !c.Mode.Defers() {
 		y := nn.Scoped(c, u.inner, x)
-		u.reshard(c)
+		if c.Mode == nn.Eval || u.reshardsAfterForward() {
+			u.reshard(c)
+		}
 		return y
 	}
 	c.Tape.Defer(func() {
@@ -83,7 +87,7 @@ func (u *unit) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 		u.use(c)
 		u.allocGrads(c)
 	})
-	if u.reshardsAfterForward() {
+	if c.Mode == nn.Train && u.reshardsAfterForward() {
 		u.reshard(c)
 	}
 	return y

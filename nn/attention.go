@@ -34,18 +34,27 @@ func (a *Attention) Forward(c *Ctx, x *Var) *Var {
 	table := a.RoPE.On(c, s)
 	heads := func(t *tensor.Tensor, h int) *tensor.Tensor { return t.View(b, s, h, a.HeadDim) }
 	qh, kh, vh := heads(q.Keep(), a.Heads), heads(k.Keep(), a.KVHeads), heads(v.Keep(), a.KVHeads)
-	c.Stream.RoPE(qh, table, nil, false)
-	c.Stream.RoPE(kh, table, nil, false)
+	rotate := func(v *Var, h *tensor.Tensor) {
+		if !v.again {
+			c.Stream.RoPE(h, table, nil, false)
+		}
+	}
+	rotate(q, qh)
+	rotate(k, kh)
 
-	lse := c.Pool.New(dtype.Float32, b, a.Heads, s)
-	o := c.Op(func(o *Var) {
+	keeps := c.kept.keeps(attention)
+	out, there := c.result(keeps, c.Act, b, s, a.Heads*a.HeadDim)
+	lse, _ := c.result(keeps, dtype.Float32, b, a.Heads, s)
+	o := c.op(func(o *Var) {
 		dq, dk, dv := heads(q.newGrad(c), a.Heads), heads(k.newGrad(c), a.KVHeads), heads(v.newGrad(c), a.KVHeads)
 		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad().Tensor, a.Heads), qh, kh, vh, heads(o.Value.Tensor, a.Heads), lse, nil, nil)
 		c.Stream.RoPE(dq, table, nil, true)
 		c.Stream.RoPE(dk, table, nil, true)
 		c.Pool.Free(lse)
-	}, b, s, a.Heads*a.HeadDim)
-	c.Stream.Attention(heads(o.Keep(), a.Heads), lse, qh, kh, vh, nil, nil)
+	}, out)
+	if oh := heads(o.Keep(), a.Heads); !there {
+		c.Stream.Attention(oh, lse, qh, kh, vh, nil, nil)
+	}
 	c.saved(lse)
 	q.Done(c)
 	k.Done(c)

@@ -117,10 +117,11 @@ func (v *Var) newGrad(c *Ctx) *tensor.Tensor {
 
 // gradFrom makes v's only gradient of v's value, for a kernel that overwrites one
 // with the other: the same memory, unless more backwards than the caller's own
-// (kept counts its Keeps) or the caller of the model still read the value.
+// (kept counts its Keeps), a recomputation or the caller of the model still read the
+// value.
 func (v *Var) gradFrom(c *Ctx, kept int) *tensor.Tensor {
 	var g *tensor.Tensor
-	if v.given || c.Mode == Train && v.keeps > kept {
+	if v.given || c.Mode.Defers() && v.keeps > kept || c.kept.holds(v.Value.Tensor) {
 		g = c.New(v.shape...)
 		c.Stream.Copy(g, v.Value.Tensor)
 	} else {

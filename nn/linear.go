@@ -54,13 +54,16 @@ func (l *Linear) Buffers() iter.Seq2[string, *Buffer] {
 // Forward takes x [..., K] to y [..., N].
 func (l *Linear) Forward(c *Ctx, x *Var) *Var {
 	later := InForGW
-	if c.Mode == Eval {
+	if !c.Mode.Defers() {
 		later = NoRole
 	}
 	in, forGW := x.Cast(c, l.Caster, In, later)
 	last := len(x.Shape()) - 1
-	y := c.Op(func(y *Var) { l.backward(c, x, y, forGW) }, append(slices.Clone(x.Shape()[:last]), l.Weight.Shape[0])...)
-
+	out, there := c.result(c.kept.keeps(linear), c.Act, append(slices.Clone(x.Shape()[:last]), l.Weight.Shape[0])...)
+	y := c.op(func(y *Var) { l.backward(c, x, y, forGW) }, out)
+	if y.again = there; there {
+		return y
+	}
 	weight := l.Weight.Value()
 	w, _ := l.Caster.Cast(c, weight, Weight, NoRole)
 	c.Stream.MatMul(y.Value.Tensor, in, w, device.MatMulOptions{TransB: true, FastAccum: l.Caster.FastAccum(Output)})

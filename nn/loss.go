@@ -41,7 +41,7 @@ func (c *Ctx) startBackward(loss string, y *Var) *tensor.Tensor {
 }
 
 func (c *Ctx) endLoss(y *Var) {
-	if c.Mode == Eval {
+	if !c.Mode.Defers() {
 		y.FreeGrad(c)
 	}
 }

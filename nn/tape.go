@@ -45,11 +45,22 @@ func (t *Tape) Backward() {
 type Mode uint8
 
 // Train defers a backward. Eval has none: nothing is kept for it, and what
-// modules and casters remember from batch to batch does not change.
+// modules and casters remember from batch to batch does not change. What is run
+// again before its backward (Recompute) has a FirstPass, which keeps nothing
+// either, and a Recomputation, which defers the backward.
 const (
 	Train Mode = iota
 	Eval
+	FirstPass
+	Recomputation
 )
+
+// Defers reports whether a pass defers a backward, and so keeps what that reads.
+func (m Mode) Defers() bool { return m == Train || m == Recomputation }
+
+// Counts reports whether what modules and casters remember from batch to batch
+// may change: of a forward that is run twice only the first time counts.
+func (m Mode) Counts() bool { return m == Train || m == FirstPass }
 
 // Ctx is what a forward pass of one rank needs: where work runs, where memory
 // comes from, and where backwards are deferred.
@@ -64,6 +75,8 @@ type Ctx struct {
 	// by what the mean is taken over, of all ranks and microbatches. float32 [1];
 	// CrossEntropy and MeanSquaredError need them.
 	Loss, Scale *tensor.Tensor
+
+	kept *kept // what selective recomputation keeps, within it; nil: nothing
 }
 
 // New allocates an activation.
@@ -72,7 +85,7 @@ func (c *Ctx) New(shape ...int) *tensor.Tensor { return c.Pool.New(c.Act, shape.
 // Op begins an operation and returns its output, memory of the given shape for
 // the caller to fill. In backward back is called when the output's gradient is
 // complete, to hand gradients to the operation's inputs (GradTarget, AddGrad);
-// then the output is freed. Evaluation never calls it.
+// then the output is freed. Where c.Mode does not defer it is never called.
 //
 //	func Double(c *nn.Ctx, x *nn.Var) *nn.Var {
 //		y := c.Op(func(y *nn.Var) {
@@ -81,10 +94,12 @@ func (c *Ctx) New(shape ...int) *tensor.Tensor { return c.Pool.New(c.Act, shape.
 //		c.Stream.Add(y.Value.Tensor, x.Value.Tensor, x.Value.Tensor)
 //		return y
 //	}
-func (c *Ctx) Op(back func(y *Var), shape ...int) *Var {
-	t := c.New(shape...)
+func (c *Ctx) Op(back func(y *Var), shape ...int) *Var { return c.op(back, c.New(shape...)) }
+
+// op is Op whose output is t.
+func (c *Ctx) op(back func(y *Var), t *tensor.Tensor) *Var {
 	y := &Var{Value: tensor.Operand{Tensor: t}, shape: t.Shape}
-	if c.Mode == Train {
+	if c.Mode.Defers() {
 		c.Tape.Defer(func() {
 			if y.grad == nil {
 				panic(fmt.Sprintf("nn: Backward reaches a value %v that has no gradient: take a loss of what Forward returned (CrossEntropy, MeanSquaredError, SetGrad), and use every value", y.shape))
@@ -96,9 +111,16 @@ func (c *Ctx) Op(back func(y *Var), shape ...int) *Var {
 	return y
 }
 
-// saved is for memory that only a backward reads: evaluation frees it at once.
+// saved is for memory that only a backward reads: without one it is free at once.
 func (c *Ctx) saved(t *tensor.Tensor) {
-	if c.Mode == Eval {
+	if !c.Mode.Defers() {
+		c.drop(t)
+	}
+}
+
+// drop frees t, unless selective recomputation keeps it.
+func (c *Ctx) drop(t *tensor.Tensor) {
+	if !c.kept.holds(t) {
 		c.Pool.Free(t)
 	}
 }
@@ -113,11 +135,14 @@ func (c *Ctx) release(made tensor.Operand, stay ...tensor.Operand) {
 }
 
 // Scoped runs m on x and frees all memory that it took but its output's: for
-// evaluation, where no backward does.
+// evaluation, where no backward does. In a FirstPass the scope around does.
 func Scoped(c *Ctx, m Module, x *Var) *Var {
+	if c.Mode == FirstPass {
+		return m.Forward(c, x)
+	}
 	end := c.Pool.Scope()
 	y := m.Forward(c, x)
-	x.freeCasts(c)
+	x.freeCasts(c, 0)
 	end(y.Value.Tensor, y.Value.Scale, y.Value.Inv)
 	return y
 }

@@ -21,6 +21,7 @@ type Var struct {
 
 	shape []int
 	given bool // the memory is the caller's
+	again bool // the value is what a first pass kept, after all that was done to it in place
 	input bool // nobody wants the gradient
 	keeps int  // how many backwards read Value
 	casts []cast
@@ -73,11 +74,11 @@ func (v *Var) Done(c *Ctx) {
 		c.release(k.a, v.Value, k.b)
 		k.a = k.b
 	}
-	if c.Mode == Eval {
-		v.freeCasts(c)
+	if !c.Mode.Defers() {
+		v.freeCasts(c, 0)
 	}
-	if !v.given && (v.keeps == 0 || c.Mode == Eval) {
-		c.Pool.Free(v.takeValue())
+	if !v.given && (v.keeps == 0 || !c.Mode.Defers()) {
+		c.drop(v.takeValue())
 	}
 }
 
@@ -107,10 +108,10 @@ func (v *Var) Cast(c *Ctx, by Caster, now, later Role) (a, b tensor.Operand) {
 	if a.Tensor == v.Value.Tensor && (later == NoRole || b.Tensor == a.Tensor) {
 		return a, b
 	}
-	if v.given && len(v.casts) == 0 && c.Mode == Train {
+	if v.given && len(v.casts) == 0 && c.Mode.Defers() {
 		// No operation frees the casts of what was given. What is deferred here
 		// runs after the backwards of all that share them.
-		c.Tape.Defer(func() { v.freeCasts(c) })
+		c.Tape.Defer(func() { v.freeCasts(c, 0) })
 	}
 	v.casts = append(v.casts, cast{by, now, later, a, b})
 	return a, b
@@ -118,15 +119,19 @@ func (v *Var) Cast(c *Ctx, by Caster, now, later Role) (a, b tensor.Operand) {
 
 // free gives back all of v's memory, at the end of its operation's backward.
 func (v *Var) free(c *Ctx) {
-	v.freeCasts(c)
+	v.freeCasts(c, 0)
 	c.Pool.Free(v.takeValue())
 	v.FreeGrad(c)
 }
 
-func (v *Var) freeCasts(c *Ctx) {
-	for _, k := range v.casts {
+// freeCasts gives back the casts but for the first few.
+func (v *Var) freeCasts(c *Ctx, stay int) {
+	if len(v.casts) <= stay {
+		return
+	}
+	for _, k := range v.casts[stay:] {
 		c.release(k.a, v.Value, k.b)
 		c.release(k.b, v.Value)
 	}
-	v.casts = nil
+	v.casts = v.casts[:stay]
 }

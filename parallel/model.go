@@ -59,8 +59,9 @@ func (p Plan) Shard(root nn.Module, world comm.Comm, dev device.Device) (*Model,
 		named.SetName("fsdp")
 	}
 	m := &Model{plan: p, root: root, world: world, dev: dev}
+	p.Recompute.apply(&m.root)
 	if m.sharded, err = fsdp.Shard(&m.root, group, p.FSDP, func(at string, _ nn.Module) bool {
-		_, ok := p.unit(at)
+		_, ok := match(p.Units, at)
 		return ok
 	}); err != nil {
 		return nil, err

@@ -2,13 +2,14 @@
 
 // Package parallel says how a model is spread over ranks, as a table (Plan), and
 // applies the table in the one order that is right: float8 first, because it
-// chooses how weights travel, then sharding. What comes of it on a rank is a Model,
-// which trains.
+// chooses how weights travel, then what backward computes again, then sharding, which
+// gathers once for both passes. What comes of it on a rank is a Model, which trains.
 //
 //	p := parallel.Plan{
-//		Float8: &parallel.Float8{Config: fp8.DefaultConfig(), Skip: []string{"output"}},
-//		Units:  []string{"tok_embeddings", "layers.*", "norm+output"},
-//		FSDP:   fsdp.Options{Param: dtype.BFloat16},
+//		Float8:    &parallel.Float8{Config: fp8.DefaultConfig(), Skip: []string{"output"}},
+//		Recompute: &parallel.Recompute{Modules: []string{"layers.*"}, Every: 2},
+//		Units:     []string{"tok_embeddings", "layers.*", "norm+output"},
+//		FSDP:      fsdp.Options{Param: dtype.BFloat16},
 //	}
 //	fmt.Print(p)
 //	err := p.Convert(&model)                      // before any rank starts
@@ -31,7 +32,8 @@ import (
 
 // Plan is a model's parallelism.
 type Plan struct {
-	Float8 *Float8 // nil: none
+	Float8    *Float8    // nil: none
+	Recompute *Recompute // nil: all activations are kept
 	// Units are the FSDP units by path, with * for any one part of a path. What
 	// is in none of them belongs to the root's.
 	Units []string
@@ -47,22 +49,51 @@ type Float8 struct {
 	Precompute bool
 }
 
+// Recompute says which modules' activations are not kept for backward but computed
+// again there (nn.Recompute), under every recipe and any sharding to the same bits.
+type Recompute struct {
+	Modules []string // by path, as Plan.Units
+	Every   int      // n: of those modules, in the model's order, the n-th, the 2n-th, …; 0 is 1
+	Keep    nn.Keep
+}
+
+// apply decorates the modules.
+func (r *Recompute) apply(root *nn.Module) {
+	if r == nil {
+		return
+	}
+	n := 0
+	_ = nn.Walk(root, func(at string, m nn.Module) (nn.Module, error) {
+		if _, ok := match(r.Modules, at); !ok {
+			return m, nil
+		}
+		if n++; n%max(1, r.Every) != 0 {
+			return m, nil
+		}
+		return nn.Recompute(m, r.Keep), nil
+	})
+}
+
+// String is a line of the plan.
+func (r *Recompute) String() string {
+	which := "every one"
+	if r.Every > 1 {
+		which = fmt.Sprintf("one in %d", r.Every)
+	}
+	what := "forward"
+	if r.Keep == nn.KeepCostly {
+		what += " but " + r.Keep.String()
+	}
+	return fmt.Sprintf("%s of %q: %s runs again in backward", which, r.Modules, what)
+}
+
 // Convert applies what changes the model itself and needs no other rank. A
 // pattern or an entry of Skip that matches nothing, a Linear whose sizes do not
 // fit, and float8 for no Linear at all are errors.
 func (p Plan) Convert(root *nn.Module) error {
-	used := map[string]bool{}
-	_ = nn.Walk(root, func(at string, m nn.Module) (nn.Module, error) {
-		if pattern, ok := p.unit(at); ok {
-			used[pattern] = true
-		}
-		return m, nil
-	})
-	var errs []error
-	for _, pattern := range p.Units {
-		if !used[pattern] {
-			errs = append(errs, fmt.Errorf("parallel: the plan's unit %q matches no module", pattern))
-		}
+	errs := unmatched("unit", p.Units, *root)
+	if p.Recompute != nil {
+		errs = append(errs, unmatched("Recompute.Modules", p.Recompute.Modules, *root)...)
 	}
 	if p.Float8 != nil {
 		errs = append(errs, p.Float8.checkSkip(*root))
@@ -84,9 +115,26 @@ func (f Float8) checkSkip(root nn.Module) error {
 	return errors.Join(errs...)
 }
 
-// unit is the pattern that makes a unit of the module at the given path.
-func (p Plan) unit(at string) (string, bool) {
-	for _, pattern := range p.Units {
+// unmatched is an error for each pattern that matches no module.
+func unmatched(what string, patterns []string, root nn.Module) (errs []error) {
+	used := map[string]bool{}
+	_ = nn.Walk(&root, func(at string, m nn.Module) (nn.Module, error) {
+		if pattern, ok := match(patterns, at); ok {
+			used[pattern] = true
+		}
+		return m, nil
+	})
+	for _, pattern := range patterns {
+		if !used[pattern] {
+			errs = append(errs, fmt.Errorf("parallel: the plan's %s %q matches no module", what, pattern))
+		}
+	}
+	return errs
+}
+
+// match is the first pattern that the module at the given path matches.
+func match(patterns []string, at string) (string, bool) {
+	for _, pattern := range patterns {
 		// path.Match's separator is "/".
 		slash := func(s string) string { return strings.ReplaceAll(s, ".", "/") }
 		if ok, _ := path.Match(slash(pattern), slash(at)); ok {
@@ -109,6 +157,9 @@ func (p Plan) String() string {
 			b.WriteString(", products in float32 (emulated)")
 		}
 		b.WriteByte('\n')
+	}
+	if p.Recompute != nil {
+		fmt.Fprintf(&b, "ac      %v\n", p.Recompute)
 	}
 	for _, u := range p.Units {
 		fmt.Fprintf(&b, "fsdp    %s\n", u)

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fsdp_test
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+
+	"octet/dtype"
+	"octet/fp8"
+	"octet/fsdp"
+	"octet/nn"
+	"octet/parallel"
+)
+
+// again are the ways to recompute the layers of a Llama.
+func again() map[string]*parallel.Recompute {
+	blocks := []string{"layers.*"}
+	return map[string]*parallel.Recompute{
+		"full":      {Modules: blocks},
+		"every 2nd": {Modules: blocks, Every: 2},
+		"per op":    {Modules: blocks, Keep: nn.KeepCostly},
+		"head":      {Modules: []string{"norm+output", "tok_embeddings"}, Keep: nn.KeepCostly},
+		"parts":     {Modules: []string{"layers.*.attention", "layers.*.feed_forward.*"}, Keep: nn.KeepCostly},
+		"all":       {Modules: []string{"layers.*", "layers.*.feed_forward", "norm+output"}},
+	}
+}
+
+// TestRecomputationChangesNoBit under any recipe, sharding and accumulation: not of
+// losses, gradient norms and weights, nor of what is sent when: a unit is gathered as
+// often as without. And it leaves no memory.
+func TestRecomputationChangesNoBit(t *testing.T) {
+	float8, emulated, gathered := fp8.DefaultConfig(), fp8.DefaultConfig(), fp8.DefaultConfig()
+	emulated.Emulate = true
+	gathered.EnableFsdpFloat8AllGather = true
+	f32, bf16 := fsdp.Options{Param: dtype.Float32}, fsdp.Options{Param: dtype.BFloat16}
+	for name, j := range map[string]job{
+		"f32 on 3":             {ranks: 3, args: uneven, options: f32, batch: 12, micro: 2},
+		"bf16 tied on 2":       {ranks: 2, args: tied, options: bf16, batch: 4},
+		"float8 on 1":          {ranks: 1, args: sixteens, options: bf16, float8: &float8, batch: 8, micro: 2},
+		"emulated on 2":        {ranks: 2, args: sixteens, options: f32, float8: &emulated, batch: 4},
+		"float8 gather on 4":   {ranks: 4, args: sixteens, options: bf16, float8: &gathered, scales: true, batch: 8},
+		"never freed, float8":  {ranks: 2, args: sixteens, options: fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever}, float8: &gathered, batch: 4},
+		"always freed, float8": {ranks: 2, args: sixteens, options: fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardAlways}, float8: &gathered, batch: 8, micro: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j.steps = 3
+			kept := run(t, j)
+			for how, recompute := range again() {
+				j := j
+				j.again = recompute
+				got := run(t, j)
+				sameBits(t, how, kept, got)
+				for rank, w := range got {
+					if !reflect.DeepEqual(w.calls, kept[rank].calls) {
+						t.Errorf("%s: rank %d makes other collectives: %v, want %v", how, rank, w.calls, kept[rank].calls)
+					}
+					if live, want := fmt.Sprint(w.live), fmt.Sprint(kept[rank].live); live != want {
+						t.Errorf("%s: rank %d has %s bytes in use after the steps, want %s", how, rank, live, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestUnitsWithinWhatIsRecomputed change no bit either, and are gathered as often as
+// without: for the first pass, and for the second together with its backward.
+func TestUnitsWithinWhatIsRecomputed(t *testing.T) {
+	inner := []string{"layers.*.attention", "layers.*.feed_forward", "norm+output"}
+	for _, reshard := range []fsdp.Reshard{fsdp.ReshardDefault, fsdp.ReshardNever, fsdp.ReshardAlways} {
+		j := job{ranks: 2, args: sixteens, units: inner, options: fsdp.Options{Param: dtype.BFloat16, Reshard: reshard}, batch: 8, micro: 2, steps: 3}
+		kept := run(t, j)
+		j.again = &parallel.Recompute{Modules: []string{"layers.*"}, Keep: nn.KeepCostly}
+		got := run(t, j)
+		sameBits(t, string(reshard), kept, got)
+		for step, calls := range got[0].calls {
+			if n, want := len(calls), len(kept[0].calls[step]); n != want {
+				t.Errorf("%s, step %d: %d collectives, want %d", reshard, step, n, want)
+			}
+		}
+	}
+}
