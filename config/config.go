@@ -24,24 +24,25 @@ package config
 //	or       one more legal number, outside the interval
 //	later    the feature that a value other than the default asks for, and that octet does not have yet
 //	host     set where hosts of a job may differ: paths
-//	when     the bool key without which this one has no effect
+//	when     the bool key without which this one has no effect, or key=value
 //	now      the values besides the default that `later` does not cover
 //
 // A pointer field is optional: nil means that it was not set.
 type Config struct {
-	Job         Job         `toml:"job" help:"what this run is called and where its output goes"`
-	Device      Device      `toml:"device" help:"what computes"`
-	Model       Model       `toml:"model" help:"what is trained"`
-	Optimizer   Optimizer   `toml:"optimizer" help:"how weights move"`
-	LRScheduler LRScheduler `toml:"lr_scheduler" help:"warmup, stable, decay: the learning rate's factor over the steps"`
-	Training    Training    `toml:"training" help:"data, batch, length and number formats"`
-	Parallelism Parallelism `toml:"parallelism" help:"how ranks share the work; the product of all degrees is the world size"`
-	Checkpoint  Checkpoint  `toml:"checkpoint" help:"where weights come from and go to"`
-	Quantize    Quantize    `toml:"quantize"`
-	Validation  Validation  `toml:"validation" help:"loss on text that is not trained on"`
-	Metrics     Metrics     `toml:"metrics" help:"what is reported, and how often"`
-	Comm        Comm        `toml:"comm" help:"deadlines of the collectives"`
-	Debug       Debug       `toml:"debug" help:"seed and explanations"`
+	Job                  Job                  `toml:"job" help:"what this run is called and where its output goes"`
+	Device               Device               `toml:"device" help:"what computes"`
+	Model                Model                `toml:"model" help:"what is trained"`
+	Optimizer            Optimizer            `toml:"optimizer" help:"how weights move"`
+	LRScheduler          LRScheduler          `toml:"lr_scheduler" help:"warmup, stable, decay: the learning rate's factor over the steps"`
+	Training             Training             `toml:"training" help:"data, batch, length and number formats"`
+	Parallelism          Parallelism          `toml:"parallelism" help:"how ranks share the work; the product of all degrees is the world size"`
+	ActivationCheckpoint ActivationCheckpoint `toml:"activation_checkpoint" help:"what backward computes again instead of keeping it: less memory, more time, the same bits"`
+	Checkpoint           Checkpoint           `toml:"checkpoint" help:"where weights come from and go to"`
+	Quantize             Quantize             `toml:"quantize"`
+	Validation           Validation           `toml:"validation" help:"loss on text that is not trained on"`
+	Metrics              Metrics              `toml:"metrics" help:"what is reported, and how often"`
+	Comm                 Comm                 `toml:"comm" help:"deadlines of the collectives"`
+	Debug                Debug                `toml:"debug" help:"seed and explanations"`
 
 	// Notes are remarks on a legal configuration (an alias was used, a value was cut, a key has no effect), for the log.
 	Notes []string `toml:"-"`
@@ -129,6 +130,12 @@ type Parallelism struct {
 	TensorParallelDegree        int    `toml:"tensor_parallel_degree" default:"1" later:"tensor parallelism" help:"ranks that share each matmul"`
 	PipelineParallelDegree      int    `toml:"pipeline_parallel_degree" default:"1" later:"pipeline parallelism" help:"stages of the pipeline"`
 	ContextParallelDegree       int    `toml:"context_parallel_degree" default:"1" later:"context parallelism" help:"ranks that share each sequence"`
+}
+
+// ActivationCheckpoint is the [activation_checkpoint] section.
+type ActivationCheckpoint struct {
+	Mode              string `toml:"mode" default:"none" enum:"none,selective,full" help:"blocks whose forward runs again in backward: none, some, all; torchtitan's default is selective"`
+	SelectiveACOption string `toml:"selective_ac_option" when:"activation_checkpoint.mode=selective" default:"2" help:"n: every n-th block; op: in all blocks all but attention and every second linear layer"`
 }
 
 // Checkpoint is the [checkpoint] section. Initial weights load whether or not saving is enabled.

@@ -67,7 +67,11 @@ func (c *Config) tellIdle() {
 	for _, s := range sections(c) {
 		for _, f := range s.fields {
 			if place, ok := c.origin[f.name]; ok && f.idle(v.fields) && !v.isDefault(f) {
-				c.tell(place, fmt.Sprintf("%s = %s has no effect while %s is false", f.name, f.quoted(), f.tag.Get("when")))
+				state, key := "is false", f.tag.Get("when")
+				if k, want, ok := strings.Cut(key, "="); ok {
+					key, state = k, "is not "+want
+				}
+				c.tell(place, fmt.Sprintf("%s = %s has no effect while %s %s", f.name, f.quoted(), key, state))
 			}
 		}
 	}

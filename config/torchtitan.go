@@ -35,7 +35,7 @@ func foreignKeys() []foreign {
 		experts    = "octet has no mixture of experts"
 		profiles   = "octet writes no profiles yet"
 		board      = "octet writes metrics.jsonl instead"
-		recompute  = "octet keeps all activations, which takes more memory"
+		recompute  = "octet recomputes with the same kernels on the same values, as activation_checkpoint.mode says"
 		compiler   = "octet has no compiler: its kernels run as they are"
 		flight     = "octet has no flight recorder: an error names the ranks, the collective and its number"
 		loading    = "octet's loader reads in the rank itself"
@@ -107,7 +107,11 @@ func foreignKeys() []foreign {
 		{"checkpoint.enable_first_step_checkpoint", "false", told, saving},
 
 		{"activation_checkpoint", "", told, recompute},
-		{"activation_checkpoint.mode", "none", told, recompute},
+		{"activation_checkpoint.memory_budget", "0.5", told, compiler},
+		{"activation_checkpoint.early_stop", "false", told, recompute},
+		{"activation_checkpoint.preserve_rng_state", "true", told, recompute},
+		{"activation_checkpoint.determinism_check", "default", told, recompute},
+		{"activation_checkpoint.debug", "false", told, recompute},
 		{"compile.enable", "false", told, compiler},
 		{"compile.components", "model,loss", told, compiler},
 		{"compile.backend", "inductor", told, compiler},

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/go-multierror"
@@ -44,6 +45,7 @@ func (c *Config) values() *multierror.Error {
 	}
 	v.tokens("training", c.Training.LocalBatchSize, c.Training.SeqLen)
 	v.float8()
+	v.recomputation()
 	v.dataset("training", c.Training.Dataset, c.Training.DatasetPath)
 	if c.Validation.Enable {
 		v.tokens("validation", c.Validation.LocalBatchSize, c.Validation.SeqLen)
@@ -138,6 +140,14 @@ const maxTokens = 1 << 28
 func (v *validator) tokens(section string, batch, seqLen int) {
 	if batch > 0 && seqLen > maxTokens/batch {
 		v.problem(section+".seq_len", "× local_batch_size %d is more than the %d tokens that a rank can have in a microbatch", batch, maxTokens)
+	}
+}
+
+// recomputation checks what selects blocks.
+func (v *validator) recomputation() {
+	a := v.config.ActivationCheckpoint
+	if n, err := strconv.Atoi(a.SelectiveACOption); a.Mode == "selective" && a.SelectiveACOption != "op" && (err != nil || n < 1) {
+		v.problem("activation_checkpoint.selective_ac_option", "must be op, or a number from 1: of how many blocks one is recomputed")
 	}
 }
 
@@ -237,7 +247,15 @@ func reason(err error) error {
 // idle reports that the key which makes f act is off.
 func (f field) idle(all map[string]field) bool {
 	when := f.tag.Get("when")
-	return when != "" && !all[when].value.Bool()
+	if when == "" {
+		return false
+	}
+	key, want, ok := strings.Cut(when, "=")
+	if !ok {
+		want = "true"
+	}
+	text, _ := all[key].text()
+	return text != want
 }
 
 func (v *validator) isDefault(f field) bool {

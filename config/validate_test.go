@@ -56,6 +56,12 @@ func TestValidateErrors(t *testing.T) {
 		{float8 + " --quantize.linear.float8.recipe_name=rowwise", 1, `row-wise scaling is not in octet yet; use ""`},
 		{float8 + " --quantize.linear.float8.recipe_name=tensorwise", 1, ""},
 
+		{"--activation_checkpoint.mode=some", 1, `activation_checkpoint.mode = "some": must be one of none, selective, full`},
+		{"--activation_checkpoint.mode=selective", 1, ""},
+		{"--activation_checkpoint.mode=selective --activation_checkpoint.selective_ac_option=0", 1, `activation_checkpoint.selective_ac_option = "0": must be op, or a number from 1`},
+		{"--activation_checkpoint.mode=selective --activation_checkpoint.selective_ac_option=2.5", 1, `activation_checkpoint.selective_ac_option = "2.5": must be op, or a number from 1`},
+		{"--activation_checkpoint.mode=full --activation_checkpoint.selective_ac_option=none", 1, ""},
+
 		{"--parallelism.data_parallel_shard_degree=2", 2, ""},
 		{"--parallelism.data_parallel_shard_degree=3", 2, "parallelism.data_parallel_shard_degree = 3: the degrees multiply to 3 × 1 = 3, but the world size is 2; use 2, or -1 for whatever is left"},
 		{"--parallelism.data_parallel_shard_degree=0", 2, "must be -1 or from 1 to 1048576"},

@@ -21,7 +21,8 @@
 // of its backward: everything computed from the output was deferred later and has
 // run. What no backward reads goes earlier, when the operation's caller says Done.
 // An operation of one's own is Ctx.Op. With Ctx.Mode = Eval nothing is deferred,
-// and Done frees all there is.
+// and Done frees all there is. Recompute has a module keep no more than its input, and
+// run again in backward.
 //
 // Shapes in comments: T tokens (batch times sequence), D model dimension, K and
 // N a Linear's inputs and outputs, B batch, S sequence, H heads.

@@ -74,6 +74,24 @@ func (r *Recompute) apply(root *nn.Module) {
 	})
 }
 
+// check finds patterns that match nothing, and a count that selects nothing.
+func (r *Recompute) check(root nn.Module) error {
+	if r == nil {
+		return nil
+	}
+	errs, n := []error{unmatched("Recompute.Modules", r.Modules, root)}, 0
+	_ = nn.Walk(&root, func(at string, m nn.Module) (nn.Module, error) {
+		if _, ok := match(r.Modules, at); ok {
+			n++
+		}
+		return m, nil
+	})
+	if r.Every > n && n > 0 {
+		errs = append(errs, fmt.Errorf("Recompute.Every = %d selects none of %d modules; use at most %d", r.Every, n, n))
+	}
+	return errors.Join(errs...)
+}
+
 // String is a line of the plan.
 func (r *Recompute) String() string {
 	which := "every one"
@@ -91,10 +109,7 @@ func (r *Recompute) String() string {
 // pattern or an entry of Skip that matches nothing, a Linear whose sizes do not
 // fit, and float8 for no Linear at all are errors.
 func (p Plan) Convert(root *nn.Module) error {
-	errs := unmatched("unit", p.Units, *root)
-	if p.Recompute != nil {
-		errs = append(errs, unmatched("Recompute.Modules", p.Recompute.Modules, *root)...)
-	}
+	errs := []error{unmatched("unit", p.Units, *root), p.Recompute.check(*root)}
 	if p.Float8 != nil {
 		errs = append(errs, p.Float8.checkSkip(*root))
 		m, err := fp8.ConvertToFloat8Training(*root, p.Float8.Config, fp8.FilterFQNs(p.Float8.Skip...))
@@ -116,7 +131,8 @@ func (f Float8) checkSkip(root nn.Module) error {
 }
 
 // unmatched is an error for each pattern that matches no module.
-func unmatched(what string, patterns []string, root nn.Module) (errs []error) {
+func unmatched(what string, patterns []string, root nn.Module) error {
+	var errs []error
 	used := map[string]bool{}
 	_ = nn.Walk(&root, func(at string, m nn.Module) (nn.Module, error) {
 		if pattern, ok := match(patterns, at); ok {
@@ -129,7 +145,7 @@ func unmatched(what string, patterns []string, root nn.Module) (errs []error) {
 			errs = append(errs, fmt.Errorf("parallel: the plan's %s %q matches no module", what, pattern))
 		}
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 // match is the first pattern that the module at the given path matches.

@@ -136,6 +136,9 @@ func proofs(t *testing.T) []proof {
 		{key: "parallelism.pipeline_parallel_degree", value: "2", by: refusal},
 		{key: "parallelism.context_parallel_degree", value: "2", by: refusal},
 
+		{key: "activation_checkpoint.mode", value: "full", by: printed, args: "--debug.print_plan"},
+		{key: "activation_checkpoint.selective_ac_option", value: "op", by: printed, args: "--debug.print_plan --activation_checkpoint.mode=selective --activation_checkpoint.selective_ac_option=1"},
+
 		{key: "checkpoint.initial_load_path", value: golden(t, "llama_init.safetensors"), by: trained, args: strings.Split(loaded, " --checkpoint")[0]},
 
 		{key: "quantize.linear.float8.enable_fsdp_float8_all_gather", value: "true", by: trained, args: float8, ranks: 2},

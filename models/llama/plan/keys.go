@@ -17,6 +17,7 @@ func inKeys(err error) error {
 		"float8: EnableFsdpFloat8AllGather", "quantize.linear.float8.enable_fsdp_float8_all_gather",
 		"FilterFQNs", "quantize.linear.float8.filter_fqns",
 		"Float8.Skip", "quantize.linear.float8.filter_fqns",
+		"Recompute.Every", "activation_checkpoint.selective_ac_option",
 		"Args.Dim / Heads", "model.args.dim / n_heads",
 		"Args.Dim", "model.args.dim",
 		"Args.Heads", "model.args.n_heads",

@@ -4,12 +4,14 @@ package plan
 
 import (
 	"fmt"
+	"strconv"
 
 	"octet/config"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/models/llama"
+	"octet/nn"
 	"octet/parallel"
 )
 
@@ -42,7 +44,7 @@ func set[T any](field *T, value *T) {
 	}
 }
 
-// table is the plan of cfg: float8 as its section says, and one FSDP unit for
+// table is the plan of cfg: float8 and recomputation as their sections say, and one FSDP unit for
 // the embedding, for each layer, and for norm and output together. Tied weights
 // are used by both ends, so that they belong to the root's unit.
 func table(cfg *config.Config) (parallel.Plan, error) {
@@ -51,8 +53,9 @@ func table(cfg *config.Config) (parallel.Plan, error) {
 		return parallel.Plan{}, fmt.Errorf("training.mixed_precision_param: %w", err)
 	}
 	p := parallel.Plan{
-		Units: []string{"tok_embeddings", "layers.*", "norm+output"},
-		FSDP:  fsdp.Options{Param: param, Reshard: fsdp.Reshard(cfg.Parallelism.FSDPReshardAfterForward)},
+		Recompute: recompute(cfg.ActivationCheckpoint),
+		Units:     []string{"tok_embeddings", "layers.*", "norm+output"},
+		FSDP:      fsdp.Options{Param: param, Reshard: fsdp.Reshard(cfg.Parallelism.FSDPReshardAfterForward)},
 	}
 	if cfg.Float8Enabled() {
 		f := cfg.Quantize.Linear.Float8
@@ -65,4 +68,18 @@ func table(cfg *config.Config) (parallel.Plan, error) {
 		p.Float8 = &parallel.Float8{Config: c, Skip: f.FilterFQNs, Precompute: f.PrecomputeFloat8DynamicScaleForFSDP}
 	}
 	return p, nil
+}
+
+// recompute is what section a asks for, as torchtitan's apply_ac does it.
+func recompute(a config.ActivationCheckpoint) *parallel.Recompute {
+	r := &parallel.Recompute{Modules: []string{"layers.*"}}
+	switch {
+	case a.Mode == "none":
+		return nil
+	case a.Mode == "selective" && a.SelectiveACOption == "op":
+		r.Keep = nn.KeepCostly
+	case a.Mode == "selective":
+		r.Every, _ = strconv.Atoi(a.SelectiveACOption) // checked by config
+	}
+	return r
 }
