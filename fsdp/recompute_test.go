@@ -34,10 +34,12 @@ func TestRecomputationChangesNoBit(t *testing.T) {
 	float8, emulated, gathered := fp8.DefaultConfig(), fp8.DefaultConfig(), fp8.DefaultConfig()
 	emulated.Emulate = true
 	gathered.EnableFsdpFloat8AllGather = true
+	deeper := tied
+	deeper.Layers = 2
 	f32, bf16 := fsdp.Options{Param: dtype.Float32}, fsdp.Options{Param: dtype.BFloat16}
 	for name, j := range map[string]job{
 		"f32 on 3":             {ranks: 3, args: uneven, options: f32, batch: 12, micro: 2},
-		"bf16 tied on 2":       {ranks: 2, args: tied, options: bf16, batch: 4},
+		"bf16 tied on 2":       {ranks: 2, args: deeper, options: bf16, batch: 4},
 		"float8 on 1":          {ranks: 1, args: sixteens, options: bf16, float8: &float8, batch: 8, micro: 2},
 		"emulated on 2":        {ranks: 2, args: sixteens, options: f32, float8: &emulated, batch: 4},
 		"float8 gather on 4":   {ranks: 4, args: sixteens, options: bf16, float8: &gathered, scales: true, batch: 8},
