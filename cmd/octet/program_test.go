@@ -32,7 +32,7 @@ func TestProgramsOfOctetAreKnown(t *testing.T) {
 		{"-m train", false, "python3", all + "the command line"},
 		{"guard", false, "guard", all + "the command line"}, // nobody's to start
 		{"version", true, self, all + "the command line"},
-		{train, true, self, all + "comm."},
+		{train, true, self, all + "activation_checkpoint."},
 	} {
 		flags, err := torchrun.Parse(strings.Fields(tt.line), nil)
 		if err != nil {
