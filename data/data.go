@@ -4,7 +4,7 @@
 //
 // A data set is one long row of ids, addressed by position ([Source]). It is cut into windows of seq_len ids; the samples of a run are
 // numbered 0, 1, 2, … over all steps and ranks, and a sample's number says which window it is. Every rank computes the numbers of its own
-// part of each batch and reads only that ([Loader]). So the place in the data is two numbers, [State], on however many ranks.
+// part of each batch and reads only that ([Loader]). So the place in the data is one number, [Loader.Position], on however many ranks.
 //
 //	gosource   the .go files of Go's own source tree, or of the folder at Path; one file in a hundred is kept for validation
 //	text       a file, or the files of a folder, as bytes; a zero byte stands between two files. Files and folders whose names begin with a

@@ -7,12 +7,6 @@ import (
 	"octet/internal/rng"
 )
 
-// State is a place in the data: all that a run needs to go on from it, on any number of ranks.
-type State struct {
-	Position uint64 // number of the next batch's first sample, over all ranks
-	Key      uint64 // of the order of windows
-}
-
 // Batch is what one rank reads in one microbatch.
 type Batch struct {
 	Inputs  []int32 // [LocalBatch, SeqLen] ids
@@ -29,13 +23,13 @@ type Loader struct {
 	c        Config
 	source   *Source
 	shuffled bool
-	windows  uint64 // in the source; of a shuffled one the last may reach beyond its end
-	state    State
+	windows  uint64  // in the source; of a shuffled one the last may reach beyond its end
+	position uint64  // number of the next batch's first sample, over all ranks
 	ids      []int32 // a window and the id after it
 }
 
 func newLoader(c Config, s *Source) *Loader {
-	l := &Loader{c: c, source: s, shuffled: c.Dataset != "tokens", state: State{Key: c.Seed}, ids: make([]int32, c.SeqLen+1)}
+	l := &Loader{c: c, source: s, shuffled: c.Dataset != "tokens", ids: make([]int32, c.SeqLen+1)}
 	targets, window := uint64(s.Len()-1), uint64(c.SeqLen)
 	l.windows = targets / window
 	if l.shuffled {
@@ -53,7 +47,7 @@ func (l *Loader) NewBatch() *Batch {
 // Next fills b with this rank's part of the next batch. Every rank of the run must call it as often as the others.
 func (l *Loader) Next(b *Batch) error {
 	b.Valid = 0
-	first := l.state.Position + uint64(l.c.Rank*l.c.LocalBatch)
+	first := l.position + uint64(l.c.Rank*l.c.LocalBatch)
 	for row := range l.c.LocalBatch {
 		at := row * l.c.SeqLen
 		valid, err := l.read(b.Inputs[at:at+l.c.SeqLen], b.Targets[at:at+l.c.SeqLen], l.window(first+uint64(row)))
@@ -62,7 +56,7 @@ func (l *Loader) Next(b *Batch) error {
 		}
 		b.Valid += valid
 	}
-	l.state.Position += l.batch()
+	l.position += l.batch()
 	return nil
 }
 
@@ -86,7 +80,7 @@ func (l *Loader) window(sample uint64) uint64 {
 	if !l.shuffled {
 		return sample % l.windows
 	}
-	return rng.Perm{Key: rng.New(l.state.Key, "data").Uint64(epoch), N: l.windows}.At(sample % l.windows)
+	return rng.Perm{Key: rng.New(l.c.Seed, "data").Uint64(epoch), N: l.windows}.At(sample % l.windows)
 }
 
 // read fills one row and returns the number of its targets that are there.
@@ -103,11 +97,15 @@ func (l *Loader) read(inputs, targets []int32, window uint64) (int, error) {
 	return len(ids) - 1, nil
 }
 
-// State is the place of the next batch.
-func (l *Loader) State() State { return l.state }
+// Position is the place of the next batch: the number of its first sample, over all ranks. With the same data, in windows of the same length, and
+// the same seed it is all that a run needs to go on from there, on any number of ranks.
+func (l *Loader) Position() uint64 { return l.position }
 
-// Restore goes to a place that State returned, be it on another number of ranks.
-func (l *Loader) Restore(s State) { l.state = s }
+// Seek goes to a place that Position returned, be it on another number of ranks.
+func (l *Loader) Seek(position uint64) { l.position = position }
+
+// Fingerprint tells two data sets apart. It reads every byte.
+func (l *Loader) Fingerprint() (string, error) { return l.source.Fingerprint() }
 
 // Close lets go of the files.
 func (l *Loader) Close() error { return l.source.Close() }

@@ -15,7 +15,6 @@ import (
 	"octet/comm"
 	"octet/comm/host"
 	"octet/comm/store"
-	"octet/data"
 	"octet/internal/auth"
 	"octet/metrics"
 	"octet/test/ranks"
@@ -145,7 +144,7 @@ func TestTheLossIsTheMeanOverAllTokens(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		tr.loader.Restore(data.State{})
+		tr.loader.Seek(0)
 		b := tr.loader.NewBatch()
 		err = tr.loader.Next(b)
 		valid = append(valid, b.Valid)

@@ -20,7 +20,6 @@ import (
 // each time.
 type validator struct {
 	loader *data.Loader
-	start  data.State
 	steps  int // batches a validation
 	batch  *data.Batch
 	micro  microbatch
@@ -38,7 +37,7 @@ func newValidator(run *plan.Run, rank int, pool *device.Pool) (*validator, error
 		steps = max(1, loader.Batches())
 	}
 	return &validator{
-		loader: loader, start: loader.State(), steps: steps, batch: loader.NewBatch(),
+		loader: loader, steps: steps, batch: loader.NewBatch(),
 		micro: newMicrobatch(pool, v.LocalBatchSize, v.SeqLen),
 		bytes: v.Dataset != "tokens",
 	}, nil
@@ -56,7 +55,7 @@ func (t *Trainer) Validate() (*metrics.Validation, error) {
 	if v == nil {
 		return nil, errors.New("validation.enable = false: no validation data was opened")
 	}
-	v.loader.Restore(v.start)
+	v.loader.Seek(0)
 	r, err := t.model.Eval(v.steps, func(c *nn.Ctx, _ int) (int, error) {
 		if err := v.loader.Next(v.batch); err != nil {
 			return 0, err
