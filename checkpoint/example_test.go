@@ -8,14 +8,18 @@ import (
 	"path/filepath"
 	"strings"
 
+	"octet/backend"
 	"octet/checkpoint"
 	"octet/checkpoint/safetensors"
+	"octet/device"
+	"octet/dtensor"
+	"octet/dtype"
 	"octet/nn"
 )
 
 // A model's parameters are looked for by name and shape before anything is
 // loaded; Load then fills the rows that each rank has of them.
-func ExampleOpen() {
+func ExampleOpenWeights() {
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {
 		panic(err)
@@ -35,7 +39,7 @@ func ExampleOpen() {
 		for _, p := range nn.Parameters(model) {
 			params = append(params, p)
 		}
-		w, err := checkpoint.Open(path, params, nil)
+		w, err := checkpoint.OpenWeights(path, params, nil)
 		if err != nil {
 			fmt.Println("refused:", strings.TrimPrefix(err.Error(), "checkpoint.initial_load_path = "+path+": "))
 			continue
@@ -46,4 +50,48 @@ func ExampleOpen() {
 	// Output:
 	// there; beside them: [step]
 	// refused: head.weight has shape [2 3], the model wants [2 4]
+}
+
+// A Saver writes what a rank has of every tensor; Open finds them again, for ranks that
+// may lie in another way.
+func ExampleSaver() {
+	folder, err := os.MkdirTemp("", "")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(folder)
+	dev, err := backend.OpenDevice(backend.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer dev.Close()
+	s, pool := dev.NewStream("main"), device.NewPool(dev)
+	w := nn.DTensor{Name: "w", Layout: dtensor.Alone(2, 3), Local: pool.New(dtype.Float32, 2, 3)}
+	s.Upload(w.Local, device.Float32Bytes([]float32{1, 2, 3, 4, 5, 6}))
+
+	saver := checkpoint.NewSaver(dev, checkpoint.Options{Folder: folder, World: 1, Async: true})
+	copied, err := saver.Save(s, checkpoint.State{Tensors: []nn.DTensor{w}}, checkpoint.Run{Step: 10, Model: []byte(`{}`)})
+	if err != nil {
+		panic(err)
+	}
+	s.Wait(copied) // before the next write to w
+	s.Zero(w.Local)
+	if err := saver.Wait(); err != nil {
+		panic(err)
+	}
+
+	list, err := checkpoint.Whole(folder)
+	if err != nil {
+		panic(err)
+	}
+	newest := list[len(list)-1]
+	c, err := checkpoint.Open(newest.Dir)
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	got := make([]float32, 2)
+	err = c.Read("w", dtensor.Box{Lo: []int{0, 2}, Hi: []int{2, 3}}, device.Float32Bytes(got))
+	fmt.Println("step", newest.Step, "has", c.Names(), "and in w's last column", got, err)
+	// Output: step 10 has [w] and in w's last column [3 6] <nil>
 }

@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package checkpoint gives a model's parameters the values that files hold
-// (package safetensors reads these), each rank its own rows. Its errors name
-// checkpoint.initial_load_path, the key that names the files.
 package checkpoint
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,32 +21,23 @@ type Weights struct {
 	Unused []string
 
 	path   string
-	set    *safetensors.Set
+	from   Source
 	params []*nn.Param
 	stored []string // the tensor of each parameter
 }
 
-// openSet opens the files at path.
-func openSet(path string) (*safetensors.Set, error) {
-	set, err := safetensors.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint.initial_load_path: %w", err)
-	}
-	return set, nil
-}
-
-// Open opens the file or folder at path and reports every parameter that it
+// OpenWeights opens the file or folder at path and reports every parameter that it
 // lacks or has in another shape or in a type that is no weight's. shared has
 // second names of parameters: a weight that the model has under two may be there
 // under either or both.
-func Open(path string, params []*nn.Param, shared map[string]string) (*Weights, error) {
-	set, err := openSet(path)
+func OpenWeights(path string, params []*nn.Param, shared map[string]string) (*Weights, error) {
+	from, err := OpenSource(path)
 	if err != nil {
-		return nil, err
+		return nil, initial(err)
 	}
-	w := &Weights{path: path, set: set, params: params}
+	w := &Weights{path: path, from: from, params: params}
 	if err := w.find(shared); err != nil {
-		return nil, errors.Join(err, set.Close())
+		return nil, errors.Join(err, from.Close())
 	}
 	return w, nil
 }
@@ -67,9 +53,9 @@ func (w *Weights) find(shared map[string]string) error {
 	for _, p := range w.params {
 		var names []string // under which the file has the parameter
 		for _, name := range []string{p.Name, shared[p.Name]} {
-			if info, ok := w.set.Info(name); ok && name != "" {
-				names = append(names, info.Name)
-				used[info.Name] = true
+			if _, _, ok := w.from.Lookup(name); ok && name != "" {
+				names = append(names, name)
+				used[name] = true
 			}
 		}
 		if len(names) == 0 {
@@ -80,10 +66,10 @@ func (w *Weights) find(shared map[string]string) error {
 		}
 		w.stored = append(w.stored, names[0])
 		for _, name := range names {
-			info, _ := w.set.Info(name)
-			if !slices.Equal(info.Shape, p.Shape) {
-				bad("%s has shape %v, the model wants %v", name, info.Shape, p.Shape)
-			} else if err := safetensors.DecodeFloat32(nil, info.DType, nil); err != nil {
+			kind, shape, _ := w.from.Lookup(name)
+			if !slices.Equal(shape, p.Shape) {
+				bad("%s has shape %v, the model wants %v", name, shape, p.Shape)
+			} else if err := safetensors.DecodeFloat32(nil, kind, nil); err != nil {
 				bad("%s: %w", name, err)
 			}
 		}
@@ -92,9 +78,9 @@ func (w *Weights) find(shared map[string]string) error {
 				names[0], names[len(names)-1])
 		}
 	}
-	for _, name := range w.set.Names() {
-		// RoPE's table is computed, not loaded.
-		if !used[name] && !strings.HasSuffix(name, "freqs_cis") {
+	for _, name := range w.from.Names() {
+		// RoPE's table is computed, not loaded; an optimizer's state is no weight.
+		if !used[name] && !strings.HasSuffix(name, "freqs_cis") && !strings.HasPrefix(name, "optim.") {
 			w.Unused = append(w.Unused, name)
 			if lacks { // it may be what is missing, by another name
 				bad("%s is not a parameter of the model", name)
@@ -104,27 +90,41 @@ func (w *Weights) find(shared map[string]string) error {
 	return problems.Lines(all...)
 }
 
-// equal reports whether two tensors, of the set's, have the same values.
+// equal reports whether two tensors have the same values.
 func (w *Weights) equal(one, other string) bool {
 	if one == other {
 		return true
 	}
-	a, x, errA := w.set.Tensor(one)
-	b, y, errB := w.set.Tensor(other)
-	return errA == nil && errB == nil && a.DType == b.DType && bytes.Equal(x, y)
+	a, errA := w.whole(one)
+	b, errB := w.whole(other)
+	return errA == nil && errB == nil && slices.Equal(a, b)
 }
 
-// Load gives the parameters, whose memory there must be, their rows.
+// whole is a tensor's type and bytes.
+func (w *Weights) whole(name string) ([]byte, error) {
+	kind, shape, _ := w.from.Lookup(name)
+	box := dtensor.Whole(shape)
+	raw := append(make([]byte, box.Numel()*kind.Size()), kind...)
+	return raw, w.from.Read(name, box, raw[:len(raw)-len(kind)])
+}
+
+// Load gives the parameters, whose memory there must be, their part.
 func (w *Weights) Load(s device.Stream) error {
+	if c, ok := w.from.(*Checkpoint); ok {
+		if all, ok := w.asSaved(c); ok {
+			return c.Load(s, all, nil)
+		}
+	}
+	var raw []byte
 	for i, p := range w.params {
 		name := w.stored[i]
-		info, _ := w.set.Info(name)
-		if err := p.SetBox(s, func(rows []float32, box dtensor.Box) error {
-			raw, err := w.set.Rows(name, box.Lo[0], box.Hi[0]-box.Lo[0])
-			if err != nil {
+		kind, _, _ := w.from.Lookup(name)
+		if err := p.SetBox(s, func(values []float32, box dtensor.Box) error {
+			raw = slices.Grow(raw[:0], len(values)*kind.Size())[:len(values)*kind.Size()]
+			if err := w.from.Read(name, box, raw); err != nil {
 				return err
 			}
-			return safetensors.DecodeFloat32(rows, info.DType, raw)
+			return safetensors.DecodeFloat32(values, kind, raw)
 		}); err != nil {
 			return fmt.Errorf("checkpoint.initial_load_path = %s: %s: %w", w.path, name, err)
 		}
@@ -132,25 +132,18 @@ func (w *Weights) Load(s device.Stream) error {
 	return nil
 }
 
-// Close lets go of the files.
-func (w *Weights) Close() error { return w.set.Close() }
-
-// Fingerprint is the SHA-256, in hexadecimal digits, of the tensors at path in the
-// order of their names, in whichever files they are: of each its name, a zero byte,
-// type, shape and data. It reads every byte.
-func Fingerprint(path string) (string, error) {
-	set, err := openSet(path)
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New() // whose Write never fails
-	for _, name := range set.Names() {
-		info, raw, err := set.Tensor(name)
-		if err != nil {
-			return "", errors.Join(err, set.Close())
+// asSaved are the parameters, if the checkpoint has them as they are here, so that
+// they can be read straight into their memory.
+func (w *Weights) asSaved(c *Checkpoint) (all []nn.DTensor, ok bool) {
+	for i, p := range w.params {
+		if w.stored[i] != p.Name || c.Index.Tensors[p.Name].DType != safetensors.F32 {
+			return nil, false
 		}
-		fmt.Fprintf(h, "%s\x00%s %v", name, info.DType, info.Shape)
-		h.Write(raw)
+		p.Written()
+		all = append(all, p.DTensor())
 	}
-	return fmt.Sprintf("%x", h.Sum(nil)), set.Close()
+	return all, true
 }
+
+// Close lets go of the files.
+func (w *Weights) Close() error { return w.from.Close() }

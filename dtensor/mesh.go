@@ -11,8 +11,8 @@ import (
 
 // Axis is one axis of a mesh: a name such as "fsdp" and the number of coordinates along it.
 type Axis struct {
-	Name string
-	Size int
+	Name string `json:"name"`
+	Size int    `json:"size"`
 }
 
 // Mesh arranges ranks in a grid with named axes, outermost first: the last axis varies fastest, so its neighbours are adjacent ranks.

@@ -108,7 +108,7 @@ func New(j Job) (*Trainer, error) {
 // Each rank makes only its own rows; they are those of the whole parameter.
 func (t *Trainer) initWeights(run *plan.Run) error {
 	if path := t.cfg.Checkpoint.InitialLoadPath; path != "" {
-		w, err := checkpoint.Open(path, t.model.Params(), run.Args.Shared())
+		w, err := checkpoint.OpenWeights(path, t.model.Params(), run.Args.Shared())
 		if err != nil {
 			return err
 		}

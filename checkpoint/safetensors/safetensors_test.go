@@ -347,3 +347,53 @@ func TestUnknownTypesAndAliases(t *testing.T) {
 		}
 	}
 }
+
+// TestEncodeFloat32RoundsToNearest: every value of a narrow type is itself, what lies
+// between two goes to the nearer, and to the even one from the middle.
+func TestEncodeFloat32RoundsToNearest(t *testing.T) {
+	encode := func(v float32, to DType) uint16 {
+		raw := make([]byte, 2)
+		if err := EncodeFloat32(raw, to, []float32{v}); err != nil {
+			t.Fatal(err)
+		}
+		return binary.LittleEndian.Uint16(raw)
+	}
+	decode := func(h uint16, from DType) float32 {
+		v := make([]float32, 1)
+		if err := DecodeFloat32(v, from, binary.LittleEndian.AppendUint16(nil, h)); err != nil {
+			t.Fatal(err)
+		}
+		return v[0]
+	}
+	for _, kind := range []DType{F16, BF16} {
+		infinite := encode(float32(math.Inf(1)), kind)
+		for h := range infinite { // the positive finite ones
+			v, next := decode(h, kind), decode(h+1, kind)
+			if h+1 == infinite {
+				next = v + (v - decode(h-1, kind)) // infinity stands where this would be
+			}
+			if math.IsInf(float64(next), 0) {
+				continue // beyond float32
+			}
+			middle := float32((float64(v) + float64(next)) / 2)
+			even := h + h&1
+			for at, want := range map[float32]uint16{v: h, middle: even, math.Nextafter32(middle, 0): h, math.Nextafter32(middle, next): h + 1} {
+				if at == v && want != h { // no room between
+					continue
+				}
+				if got := encode(at, kind); got != want {
+					t.Fatalf("%s: %g is %#04x, want %#04x", kind, at, got, want)
+				}
+				if got := encode(-at, kind); got != want|0x8000 {
+					t.Fatalf("%s: %g is %#04x, want %#04x", kind, -at, got, want|0x8000)
+				}
+			}
+		}
+		if nan := decode(encode(float32(math.NaN()), kind), kind); nan == nan {
+			t.Errorf("%s: NaN became %v", kind, nan)
+		}
+	}
+	if err := EncodeFloat32(make([]byte, 4), I32, make([]float32, 1)); err == nil {
+		t.Error("float32 was written as I32")
+	}
+}

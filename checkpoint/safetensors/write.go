@@ -28,10 +28,12 @@ type Tensor struct {
 // and renames it: after a crash there is the old file or the new one, never a part. The bytes depend only on the arguments' values, not on
 // the order of the tensors, and are those that the reference implementation writes.
 func Write(path string, metadata map[string]string, tensors []Tensor) error {
-	sorted := slices.SortedFunc(slices.Values(tensors), func(a, b Tensor) int {
-		return cmp.Or(cmp.Compare(b.DType.order(), a.DType.order()), cmp.Compare(a.Name, b.Name))
-	})
-	head, err := makeHeader(metadata, sorted)
+	head, sorted, err := Header(metadata, tensors)
+	for _, t := range sorted {
+		if n := t.Bytes(); err == nil && n != len(t.Data) {
+			err = fmt.Errorf("tensor %q: shape %v of %s needs %d bytes, there are %d", t.Name, t.Shape, t.DType, n, len(t.Data))
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("safetensors: write %s: %w", path, err)
 	}
@@ -50,6 +52,16 @@ func Write(path string, metadata map[string]string, tensors []Tensor) error {
 		return fmt.Errorf("safetensors: write %s: %w", path, err)
 	}
 	return nil
+}
+
+// Header is the beginning of a file, and the tensors in the order in which their bytes follow it, for who writes these piece by piece. It
+// does not look at Data.
+func Header(metadata map[string]string, tensors []Tensor) (head []byte, sorted []Tensor, err error) {
+	sorted = slices.SortedFunc(slices.Values(tensors), func(a, b Tensor) int {
+		return cmp.Or(cmp.Compare(b.DType.order(), a.DType.order()), cmp.Compare(a.Name, b.Name))
+	})
+	head, err = makeHeader(metadata, sorted)
+	return head, sorted, err
 }
 
 // makeHeader is the length and the JSON, padded with spaces so that the data starts at a multiple of 8.
@@ -84,11 +96,11 @@ func makeHeader(metadata map[string]string, tensors []Tensor) ([]byte, error) {
 			DType   DType  `json:"dtype"`
 			Shape   []int  `json:"shape"`
 			Offsets [2]int `json:"data_offsets"`
-		}{t.DType, append([]int{}, t.Shape...), [2]int{at, at + len(t.Data)}}
+		}{t.DType, append([]int{}, t.Shape...), [2]int{at, at + t.Bytes()}}
 		if err := field(t.Name, entry); err != nil {
 			return nil, err
 		}
-		at += len(t.Data)
+		at += t.Bytes()
 	}
 	out.WriteByte('}')
 	for out.Len()%8 != 0 {
@@ -113,23 +125,24 @@ func writeJSON(out *bytes.Buffer, v any) error {
 	return nil
 }
 
+// Bytes is the size of the data.
+func (t Tensor) Bytes() int {
+	n := t.DType.Size()
+	for _, d := range t.Shape {
+		n *= d
+	}
+	return n
+}
+
 func (t Tensor) check() error {
-	size := t.DType.Size()
-	if size == 0 {
+	if t.DType.Size() == 0 {
 		return fmt.Errorf("unknown dtype %q", t.DType)
 	}
 	if t.Name == metadataKey {
 		return errors.New("the name is the format's own")
 	}
-	need := size
-	for _, d := range t.Shape {
-		if d < 0 {
-			return fmt.Errorf("shape %v has a negative size", t.Shape)
-		}
-		need *= d
-	}
-	if need != len(t.Data) {
-		return fmt.Errorf("shape %v of %s needs %d bytes, there are %d", t.Shape, t.DType, need, len(t.Data))
+	if len(t.Shape) > 0 && slices.Min(t.Shape) < 0 {
+		return fmt.Errorf("shape %v has a negative size", t.Shape)
 	}
 	return nil
 }

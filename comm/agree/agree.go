@@ -46,21 +46,21 @@ func Check(dev device.Device, world comm.Comm, c Claim) error {
 	if err != nil {
 		return err
 	}
-	texts, err := exchange(dev, world, text)
+	texts, err := Exchange(dev, world, string(text))
 	if err != nil {
 		return fmt.Errorf("comparing what the ranks were asked for: %w", err)
 	}
 	claims := make([]Claim, len(texts))
 	for rank, text := range texts {
-		if err := json.Unmarshal(text, &claims[rank]); err != nil {
+		if err := json.Unmarshal([]byte(text), &claims[rank]); err != nil {
 			return fmt.Errorf("what rank %d says it was asked for: %w; do all ranks run the same octet?", rank, err)
 		}
 	}
 	return Compare(claims)
 }
 
-// exchange returns the texts of all ranks, by rank.
-func exchange(dev device.Device, world comm.Comm, text []byte) ([][]byte, error) {
+// Exchange gives all ranks of world, which all call it, the texts of all, by rank.
+func Exchange(dev device.Device, world comm.Comm, text string) ([]string, error) {
 	s := dev.NewStream("agree")
 	lengths, err := gather(dev, s, world, []int32{int32(len(text))})
 	if err != nil {
@@ -73,9 +73,9 @@ func exchange(dev device.Device, world comm.Comm, text []byte) ([][]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	texts := make([][]byte, world.Size())
+	texts := make([]string, world.Size())
 	for rank := range texts {
-		texts[rank] = device.Int32Bytes(all[rank*words : (rank+1)*words])[:lengths[rank]]
+		texts[rank] = string(device.Int32Bytes(all[rank*words : (rank+1)*words])[:lengths[rank]])
 	}
 	return texts, nil
 }

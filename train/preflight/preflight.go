@@ -97,7 +97,7 @@ func checkWeights(run *plan.Run) error {
 	for _, p := range nn.Parameters(run.Model) {
 		params = append(params, p)
 	}
-	w, err := checkpoint.Open(path, params, run.Args.Shared())
+	w, err := checkpoint.OpenWeights(path, params, run.Args.Shared())
 	if err != nil {
 		return err
 	}
