@@ -33,15 +33,21 @@ type Kernels interface {
 	// (dtype.Format.Scale). inv is float32(1/scale).
 	Scales(scale, inv, amax *tensor.Tensor, formats []dtype.Type, pow2 bool)
 	// Cast is dst = encode(f32(src)·dst.Scale), saturating; dst's type is the
-	// format, and its scale that of the whole tensor (nil: 1). dstT, which is
-	// Transposed, receives the same bytes [C,R] and carries the same scale. Either
-	// may be empty (no Tensor); src is read once.
+	// format, and its scale (nil: 1) that of the whole tensor, of a row or of a column,
+	// as its shape says. dstT, which is Transposed, receives the same bytes [C,R] and
+	// carries the same scale. Either may be empty (no Tensor); src is read once.
+	// A src of high precision with an Inv, of any of these shapes, is multiplied by it
+	// first, in float32: a scale is folded in, and nothing is written in between.
 	// A float8 src is divided by its scale first (without one, multiplied by its
-	// Inv), and may also be widened: dst is then high precision, without a scale.
+	// Inv), and may also be widened: dst is then high precision, without a scale. One
+	// that becomes another float8 has, and gets, a scale for the whole tensor.
 	Cast(dst, dstT, src tensor.Operand)
-	// DynamicCast writes src's own scale to dst.Scale and its reciprocal to
+	// DynamicCast writes src's own scales to dst.Scale and their reciprocals to
 	// dst.Inv, then casts: Amax, Scales and Cast in one call. src is high
-	// precision. dst.Scale's shape is what shares a scale; [] is there so far.
+	// precision, and its amaxes are taken after its Inv is folded in. The shape of
+	// dst.Scale says what shares a scale: the tensor, a row [R,1] or a column [1,C]
+	// of src. A call has one scale, whatever it writes: rows for one matmul and
+	// columns for another are two casts, because all their bytes differ.
 	DynamicCast(dst, dstT, src tensor.Operand, pow2 bool)
 	// Transpose is dst [C,R] = src [R,C] transposed, of any type of 1, 2 or 4 bytes.
 	Transpose(dst, src *tensor.Tensor)

@@ -2,7 +2,10 @@
 
 package dtype
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // Format is the arithmetic of one 8-bit float, as OCP (FN, E5M2) and
 // arXiv 2206.02915 (FNUZ) define them: sign, exponent with Bias, ManBits of mantissa.
@@ -93,5 +96,24 @@ func (f Format) Scale(amax float32, pow2 bool) float32 {
 	if !pow2 || s == 0 || s != s {
 		return s
 	}
-	return float32(math.Exp2(math.Floor(float64(float32(math.Log2(float64(s)))))))
+	return floorPow2(s)
+}
+
+// roundsUp is how many units in the last place below 2^k, for |k| of n bits, a
+// float32 logarithm is rounded to k: floor(ln2·2^(n-1)).
+var roundsUp = [...]int32{0, 0, 1, 2, 5, 11, 22, 44}
+
+// floorPow2 is exp2(floor(log2(s))) in float32, of a normal number above 0 whose
+// logarithm is below 127. Next below 2^k, the logarithm is rounded to k, and so s is
+// rounded up. In integers, so that devices need no logarithm with equal bits.
+func floorPow2(s float32) float32 {
+	const man = 1<<23 - 1
+	u := math.Float32bits(s)
+	below := 1<<23 - int32(u&man) // units in the last place to the next power of two, 2^k
+	k := int(u>>23) - 126
+	n := bits.Len(uint(max(k-1, -k))) // ceil(log2 k) for k > 1, where numbers below k are half as dense
+	if below <= roundsUp[n] {
+		u += 1 << 23
+	}
+	return math.Float32frombits(u &^ man)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"octet/dtype"
@@ -122,11 +123,25 @@ func TestScaleSpecials(t *testing.T) {
 // An f32 a few ulps below a power of two is rounded up, as exp2(floor(log2 s))
 // in float32 does: 44 ulps below 2^100, not 45.
 func TestScaleToPowerOfTwoRoundsAsFloat32Log2(t *testing.T) {
+	scale := func(u uint32) float32 { return dtype.Format{Max: math.Float32frombits(u)}.Scale(1, true) }
 	limit := math.Float32bits(0x1p100)
 	for ulps, want := range map[uint32]float32{0: 0x1p100, 1: 0x1p100, 44: 0x1p100, 45: 0x1p99} {
-		f := dtype.Format{Name: "test", Max: math.Float32frombits(limit - ulps)}
-		if got := f.Scale(1, true); got != want {
+		if got := scale(limit - ulps); got != want {
 			t.Errorf("%d ulps below 2^100 becomes %v, want %v", ulps, got, want)
+		}
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for exponent := uint32(1); exponent < 254; exponent++ {
+		for i := range uint32(300) {
+			below := i // and somewhere between two powers
+			if i >= 200 {
+				below = r.Uint32N(1 << 23)
+			}
+			u := (exponent+1)<<23 - 1 - below
+			log := float32(math.Log2(float64(math.Float32frombits(u))))
+			if got, want := scale(u), float32(math.Exp2(math.Floor(float64(log)))); got != want {
+				t.Fatalf("%x becomes %v, want %v", u, got, want)
+			}
 		}
 	}
 }

@@ -3,7 +3,6 @@
 package cpu
 
 import (
-	"fmt"
 	"math"
 
 	"octet/dtype"
@@ -92,27 +91,12 @@ func (s *Stream) Cast(dst, dstT, src tensor.Operand) {
 	widens := dst.Tensor != nil && dstT.Tensor == nil && isHP(dst.Tensor) && dst.Scale == nil && src.Tensor != nil && src.Type.IsFloat8()
 	if widens {
 		must(sameNumel(dst.Tensor, src.Tensor) && !dst.Transposed && !src.Transposed, "a cast to high precision of equal numel, as it lies", dst.Tensor, src.Tensor)
-		wholeScale(src)
+		src.Granularity() // panics if no scale has this shape
 		s.do(func() { s.widen(dst, src) })
 		return
 	}
 	checkCast(dst, dstT, src)
 	s.do(func() { s.cast(dst, dstT, src) })
-}
-
-// DynamicCast scales src by its own amax and casts it; see device.Kernels.
-func (s *Stream) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
-	checkCast(dst, dstT, src)
-	to := made(dst, dstT)
-	must(isHP(src.Tensor) && to.Scale != nil && to.Inv != nil, "DynamicCast of high precision, with a scale and a reciprocal to write", src.Tensor, to.Scale, to.Inv)
-	list := piecesOf([]*tensor.Tensor{src.Tensor})
-	s.do(func() {
-		var amax [1]uint32
-		s.amax(amax[:], list)
-		scale := to.Type.Format().Scale(math.Float32frombits(amax[0]), pow2)
-		f32s(to.Scale)[0], f32s(to.Inv)[0] = scale, 1/scale
-		s.cast(dst, dstT, src)
-	})
 }
 
 // made is the first of a cast's two results that is not empty.
@@ -124,23 +108,30 @@ func made(dst, dstT tensor.Operand) tensor.Operand {
 }
 
 func checkCast(dst, dstT, src tensor.Operand) {
-	ok := src.Tensor != nil && made(dst, dstT).Tensor != nil && !src.Transposed && !dst.Transposed &&
-		(isHP(src.Tensor) && src.Scale == nil && src.Inv == nil || src.Type.IsFloat8())
+	to := made(dst, dstT)
+	ok := src.Tensor != nil && to.Tensor != nil && !src.Transposed && !dst.Transposed &&
+		(isHP(src.Tensor) && src.Scale == nil || src.Type.IsFloat8())
 	if ok && dst.Tensor != nil {
 		ok = dst.Type.IsFloat8() && sameNumel(dst.Tensor, src.Tensor)
 	}
 	if ok && dstT.Tensor != nil {
-		rows, cols := src.Value()
-		r, c := dstT.Value()
-		ok = dstT.Transposed && dstT.Type.IsFloat8() && r == rows && c == cols
+		ok = dstT.Transposed && dstT.Type.IsFloat8() && sameValue(dstT, src)
 	}
 	if ok && dst.Tensor != nil && dstT.Tensor != nil {
 		ok = dst.Type == dstT.Type && same(dst.Scale, dstT.Scale) && same(dst.Inv, dstT.Inv)
 	}
-	must(ok, "a cast (dst float8 of equal numel, dstT its transpose with the same scale, src high precision or float8, as it lies)",
-		dst.Tensor, dst.Scale, dstT.Tensor, dstT.Scale, src.Tensor)
-	wholeScale(src)
-	wholeScale(made(dst, dstT))
+	must(ok, "a cast (dst float8 of equal numel, dstT its transpose with the same scale, src high precision with at most an Inv, or float8, as it lies)",
+		dst.Tensor, dst.Scale, dstT.Tensor, dstT.Scale, src.Tensor, src.Scale)
+	whole := src.Granularity() == tensor.PerTensor && to.Granularity() == tensor.PerTensor
+	must(whole || sameValue(to, src), "a cast with a scale a row or a column, of one matrix", to.Tensor, to.Scale, src.Tensor, src.Inv)
+	must(whole || isHP(src.Tensor), "a cast of float8 to float8 with scales for the whole tensor", to.Tensor, to.Scale, src.Tensor, src.Scale)
+}
+
+// sameValue reports whether two operands are matrices of one shape.
+func sameValue(a, b tensor.Operand) bool {
+	rows, cols := a.Value()
+	r, c := b.Value()
+	return r == rows && c == cols
 }
 
 // same reports whether a and b are one tensor, or both left out.
@@ -151,36 +142,58 @@ func same(a, b *tensor.Tensor) bool {
 	return a.Buf == b.Buf && a.Off == b.Off && sameShape(a, b)
 }
 
-// wholeScale panics if o's scale is one a row or a column, which no cast
-// writes or reads yet.
-func wholeScale(o tensor.Operand) {
-	if g := o.Granularity(); g != tensor.PerTensor {
-		panic(fmt.Sprintf("cpu: a cast with %v (%v, scale %v): only %v is there", g, o, o.Scale, tensor.PerTensor))
-	}
-}
-
 // castRows is the rows of src a piece of a transposing cast reads: one cache
 // line of each row of the result.
 const castRows = 64
 
 func (s *Stream) cast(dst, dstT, src tensor.Operand) {
-	to, toT, from, scale := vecOf(dst.Tensor), vecOf(dstT.Tensor), vecOf(src.Tensor), scaleOf(made(dst, dstT))
+	to, toT, from, by := vecOf(dst.Tensor), vecOf(dstT.Tensor), vecOf(src.Tensor), made(dst, dstT)
 	rows, cols := src.Matrix()
 	switch {
 	case src.Type.IsFloat8():
-		codes := recodeTable(made(dst, dstT).Type, scale, valuesOf(src))
+		codes := recodeTable(by.Type, scaleOf(by), valuesOf(src))
 		s.pieces(rows, castRows, func(lo, hi int) { recode(to, toT, from, rows, cols, lo, hi, &codes) })
-	case toT.none():
+	case toT.none() && src.Inv == nil && by.Granularity() == tensor.PerTensor:
+		scale := scaleOf(by)
 		s.pieces(to.n, pieceLen, func(lo, hi int) { s.dev.table.cast(to.part(lo, hi), from.part(lo, hi), scale) })
 	default:
-		s.pieces(rows, castRows, func(lo, hi int) { s.dev.table.castT(to, toT, from, rows, cols, lo, hi, scale) })
+		fold, scale := inverses(src), scales(by)
+		s.pieces(rows, castPiece(dstT, cols), func(lo, hi int) {
+			s.dev.table.castMatrix(to, toT, from, rows, cols, lo, hi, fold, scale)
+		})
 	}
 }
 
-// widen is dst = f32(src)/scale, rounded.
+// castPiece is the rows of a matrix of cols columns that a piece of its cast has.
+func castPiece(dstT tensor.Operand, cols int) int {
+	if dstT.Tensor != nil {
+		return castRows
+	}
+	return rowsPerPiece(cols)
+}
+
+// widen is dst = f32(src)/scale, rounded. Rows and columns of their own scales are
+// for emulation and tests: no matmul needs a wide copy.
 func (s *Stream) widen(dst, src tensor.Operand) {
-	to, from, values := vecOf(dst.Tensor), vecOf(src.Tensor), valuesOf(src)
-	s.pieces(to.n, pieceLen, func(lo, hi int) { s.dev.table.widen(to.part(lo, hi), from.part(lo, hi), &values) })
+	to, from := vecOf(dst.Tensor), vecOf(src.Tensor)
+	if src.Granularity() == tensor.PerTensor {
+		values := valuesOf(src)
+		s.pieces(to.n, pieceLen, func(lo, hi int) { s.dev.table.widen(to.part(lo, hi), from.part(lo, hi), &values) })
+		return
+	}
+	rows, cols := src.Matrix()
+	plain, scale, inv := valuesOf(tensor.Operand{Tensor: src.Tensor}), scales(src), inverses(src)
+	s.pieces(rows, rowsPerPiece(cols), func(lo, hi int) {
+		for i := lo * cols; i < hi*cols; i++ {
+			v, r, c := plain[from.bytes()[i]], i/cols, i%cols
+			if src.Scale != nil {
+				v /= scale.at(r, c)
+			} else {
+				v *= inv.at(r, c)
+			}
+			to.set(i, v)
+		}
+	})
 }
 
 // scaleOf reads an operand's scale; it may be called only by work of a stream.
@@ -243,17 +256,17 @@ func castGo(dst, src vec, scale float32) {
 	}
 }
 
-// castTGo casts rows lo to hi-1 of src [rows,cols] into columns of dstT
-// [cols,rows], and into the same rows of dst unless there is none.
-func castTGo(dst, dstT, src vec, rows, cols, lo, hi int, scale float32) {
-	f := dstT.t.Format()
-	to := dstT.bytes()
-	for c := range cols {
-		for r := lo; r < hi; r++ {
-			code := f.Encode(src.at(r*cols+c) * scale)
-			to[c*rows+r] = code
+// castMatrixGo casts rows lo to hi-1 of src·fold [rows,cols] into those of dst and
+// into columns of dstT [cols,rows], either of which may be none.
+func castMatrixGo(dst, dstT, src vec, rows, cols, lo, hi int, fold, scale factors) {
+	for r := lo; r < hi; r++ {
+		for c := range cols {
+			v := src.at(r*cols+c) * fold.at(r, c) * scale.at(r, c)
 			if !dst.none() {
-				dst.bytes()[r*cols+c] = code
+				dst.bytes()[r*cols+c] = dst.t.Format().Encode(v)
+			}
+			if !dstT.none() {
+				dstT.bytes()[c*rows+r] = dstT.t.Format().Encode(v)
 			}
 		}
 	}

@@ -193,8 +193,8 @@ func FuzzCast(f *testing.F) {
 }
 
 // checkLayouts compares, on every instruction set, the casts of mem as f32 and
-// bf16 [rows,cols] into a transposed result and into both, and its
-// transpositions, with the oracle's. Rows go in pieces, as a stream cuts them.
+// bf16 [rows,cols] into each layout and into both, by factors of every kind, its
+// amaxes and its transpositions, with the oracle's. Rows go in pieces, as a stream cuts them.
 func checkLayouts(t *testing.T, mem []byte, cols int, scale float32) {
 	t.Helper()
 	for _, from := range []dtype.Type{dtype.Float32, dtype.BFloat16, dtype.Float8E4M3} {
@@ -229,18 +229,76 @@ func checkLayouts(t *testing.T, mem []byte, cols int, scale float32) {
 			continue
 		}
 		for _, to := range float8s {
-			plain, want := result(), result()
-			castGo(vecOfSlice(to, plain[:x.n]), x, scale)
-			transposeGo(vecOfSlice(to, want[:x.n]), vecOfSlice(to, plain[:x.n]), rows, cols, 0, rows)
-			for _, isa := range available() {
-				alone, both, bothT := result(), result(), result()
-				pieces(func(lo, hi int) {
-					tableOf(isa).castT(vec{}, vecOfSlice(to, alone[:x.n]), x, rows, cols, lo, hi, scale)
-					tableOf(isa).castT(vecOfSlice(to, both[:x.n]), vecOfSlice(to, bothT[:x.n]), x, rows, cols, lo, hi, scale)
-				})
-				equal(isa, "transposed cast", alone, want)
-				equal(isa, "transposed cast beside the plain one", bothT, want)
-				equal(isa, "plain cast beside the transposed one", both, plain)
+			for _, by := range factorsOfEachKind(scale, rows, cols) {
+				plain, want := result(), result()
+				castMatrixGo(vecOfSlice(to, plain[:x.n]), vec{}, x, rows, cols, 0, rows, by[0], by[1])
+				transposeGo(vecOfSlice(to, want[:x.n]), vecOfSlice(to, plain[:x.n]), rows, cols, 0, rows)
+				for _, isa := range available() {
+					straight, alone, both, bothT := result(), result(), result(), result()
+					pieces(func(lo, hi int) {
+						castMatrix := tableOf(isa).castMatrix
+						castMatrix(vecOfSlice(to, straight[:x.n]), vec{}, x, rows, cols, lo, hi, by[0], by[1])
+						castMatrix(vec{}, vecOfSlice(to, alone[:x.n]), x, rows, cols, lo, hi, by[0], by[1])
+						castMatrix(vecOfSlice(to, both[:x.n]), vecOfSlice(to, bothT[:x.n]), x, rows, cols, lo, hi, by[0], by[1])
+					})
+					equal(isa, "cast", straight, plain)
+					equal(isa, "transposed cast", alone, want)
+					equal(isa, "transposed cast beside the plain one", bothT, want)
+					equal(isa, "plain cast beside the transposed one", both, plain)
+				}
+			}
+		}
+		checkAmaxes(t, x, rows, cols, scale)
+	}
+}
+
+// factorsOfEachKind are pairs of what a cast multiplies by, made of a number: none, one
+// for all, one a row and one a column.
+func factorsOfEachKind(scale float32, rows, cols int) (pairs [][2]factors) {
+	many := func(n int) []float32 {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = scale * float32(i+1)
+		}
+		return v
+	}
+	kinds := []factors{{}, {p: []float32{scale}}, {p: many(rows), row: 1}, {p: many(cols), col: 1}}
+	for i, fold := range kinds {
+		pairs = append(pairs, [2]factors{fold, kinds[(i+1)%4]}, [2]factors{fold, kinds[(i+2)%4]})
+	}
+	return pairs
+}
+
+// checkAmaxes compares those of rows and columns with the oracle's, of every
+// fold; NaNs may be any.
+func checkAmaxes(t *testing.T, x vec, rows, cols int, scale float32) {
+	t.Helper()
+	canonical := func(bits []uint32) []uint32 {
+		for i, b := range bits {
+			if b > infBits {
+				bits[i] = nanBits
+			}
+		}
+		return bits
+	}
+	for _, by := range factorsOfEachKind(scale, rows, cols) {
+		find := func(isa ISA) (byRow, byColumn []uint32) {
+			byRow, byColumn = make([]uint32, rows), make([]uint32, cols)
+			tableOf(isa).amaxRows(byRow, x, by[0])
+			for lo := 0; lo < rows; lo += 24 {
+				hi := min(rows, lo+24)
+				tableOf(isa).amaxColumns(byColumn, x.part(lo*cols, hi*cols), by[0].rows(lo, hi))
+			}
+			return canonical(byRow), canonical(byColumn)
+		}
+		wantRow, wantColumn := find(Portable)
+		for _, isa := range available() {
+			byRow, byColumn := find(isa)
+			if i := firstDifference(byRow, wantRow); i >= 0 {
+				t.Fatalf("%v: amax of row %d of %v [%d,%d] is %#x, want %#x", isa, i, x.t, rows, cols, byRow[i], wantRow[i])
+			}
+			if i := firstDifference(byColumn, wantColumn); i >= 0 {
+				t.Fatalf("%v: amax of column %d of %v [%d,%d] is %#x, want %#x", isa, i, x.t, rows, cols, byColumn[i], wantColumn[i])
 			}
 		}
 	}

@@ -74,6 +74,10 @@ func BenchmarkKernels(b *testing.B) {
 			q := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, params), Scale: scale, Inv: inv}
 			act := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, tokens, hidden), Scale: scale, Inv: inv}
 			actT := tensor.Operand{Tensor: newTensor(b, dev, dtype.Float8E4M3, hidden, tokens), Scale: scale, Inv: inv, Transposed: true}
+			per := func(shape ...int) *tensor.Tensor { return newTensor(b, dev, dtype.Float32, shape...) }
+			byRow := tensor.Operand{Tensor: act.Tensor, Scale: per(tokens, 1), Inv: per(tokens, 1)}
+			byColumn := tensor.Operand{Tensor: act.Tensor, Scale: per(1, hidden), Inv: per(1, hidden)}
+			byColumnT := tensor.Operand{Tensor: actT.Tensor, Scale: byColumn.Scale, Inv: byColumn.Inv, Transposed: true}
 			h2 := newTensor(b, dev, ty, hidden, tokens)
 			table := newTensor(b, dev, dtype.Float32, 512, 8, 2)
 			for i := 0; i < table.Numel(); i += 2 {
@@ -89,6 +93,9 @@ func BenchmarkKernels(b *testing.B) {
 			measure("cast transposed", tokens*hidden*(size+1), func() { s.Cast(none, actT, of(h)) })
 			measure("cast in both layouts", tokens*hidden*(size+2), func() { s.Cast(act, actT, of(h)) })
 			measure("dynamic cast", tokens*hidden*(size+1), func() { s.DynamicCast(act, none, of(h), false) })
+			measure("dynamic cast by rows", tokens*hidden*(size+1), func() { s.DynamicCast(byRow, none, of(h), true) })
+			measure("dynamic cast by columns", tokens*hidden*(size+1), func() { s.DynamicCast(byColumn, none, of(h), true) })
+			measure("dynamic cast by columns, transposed", tokens*hidden*(size+1), func() { s.DynamicCast(none, byColumnT, of(h), true) })
 			measure("widen", tokens*hidden*(size+1), func() { s.Cast(of(h), none, act) })
 			measure("transpose", 2*tokens*hidden*size, func() { s.Transpose(h2, h) })
 			measure("transpose of float8", 2*tokens*hidden, func() { s.Transpose(actT.Tensor, act.Tensor) })

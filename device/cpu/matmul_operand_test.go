@@ -89,7 +89,7 @@ func TestMatMulScalesRowsAndColumnsInAnyLayout(t *testing.T) {
 func checkLaid(t *testing.T, isa ISA, u *unit, size [3]int, types [3]dtype.Type, bits int) {
 	t.Helper()
 	bit := func(i int) bool { return bits>>i&1 == 1 }
-	o := device.MatMulOptions{TransA: bit(0), TransB: bit(1), Accumulate: bit(2)}
+	o := device.MatMulOptions{TransA: bit(0), TransB: bit(1), Accumulate: bit(2), FastAccum: bit(3) != bit(6)}
 	dev := open(t, isa, 2)
 	s := dev.NewStream("matmul").(*Stream)
 	multiply := func(dst matrix, a, b tensor.Operand, o device.MatMulOptions) []float32 {
@@ -102,7 +102,7 @@ func checkLaid(t *testing.T, isa ISA, u *unit, size [3]int, types [3]dtype.Type,
 	}
 	m, k, n := size[0], size[1], size[2]
 	plainA, plainB := lay(t, dev, types[1], m, k, true, false, false, false, 1), lay(t, dev, types[2], n, k, false, false, false, false, 2)
-	sums := multiply(newMatrix(t, dev, dtype.Float32, m, n, normal(3)), tensor.Operand{Tensor: plainA.Tensor}, tensor.Operand{Tensor: plainB.Tensor}, device.MatMulOptions{})
+	sums := multiply(newMatrix(t, dev, dtype.Float32, m, n, normal(3)), tensor.Operand{Tensor: plainA.Tensor}, tensor.Operand{Tensor: plainB.Tensor}, device.MatMulOptions{FastAccum: o.FastAccum})
 
 	a := lay(t, dev, types[1], m, k, true, o.TransA, bit(3), bit(4), 1)
 	b := lay(t, dev, types[2], n, k, false, o.TransB, bit(5), bit(6), 2)

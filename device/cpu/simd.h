@@ -25,6 +25,13 @@ struct vec {
 	int32_t type;
 };
 
+// factors are what a matrix is multiplied by: element (r,c) by p[r·row + c·col],
+// where row and col are 0 or 1. NULL is 1.
+struct factors {
+	const float *p;
+	int64_t row, col;
+};
+
 struct attention {
 	int64_t b, sq, sk, h, kv, hd;
 	struct vec o, q, k, v;
@@ -50,7 +57,9 @@ struct adamw {
 	X(void, add, (struct vec dst, struct vec a, struct vec b), (dst, a, b)) \
 	X(uint32_t, amax, (struct vec x), (x)) \
 	X(void, cast, (struct vec dst, struct vec src, float scale), (dst, src, scale)) \
-	X(void, cast_t, (struct vec dst, struct vec dst_t, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, float scale), (dst, dst_t, src, rows, cols, lo, hi, scale)) \
+	X(void, cast_matrix, (struct vec dst, struct vec dst_t, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, struct factors fold, struct factors scale), (dst, dst_t, src, rows, cols, lo, hi, fold, scale)) \
+	X(void, amax_rows, (uint32_t *dst, int64_t rows, struct vec x, struct factors fold), (dst, rows, x, fold)) \
+	X(void, amax_columns, (uint32_t *dst, int64_t cols, struct vec x, struct factors fold), (dst, cols, x, fold)) \
 	X(void, widen, (struct vec dst, struct vec src, const float *values), (dst, src, values)) \
 	X(void, transpose, (void *dst, const void *src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, int size), (dst, src, rows, cols, lo, hi, size)) \
 	X(void, add_bias, (struct vec y, struct vec bias), (y, bias)) \

@@ -3,6 +3,14 @@
 // Amax and casts; see cast.go, and dtype/float8.go for the method. The bits
 // are those of the Go functions.
 
+INLINE int32_t largest(vi v)
+{
+	int32_t a = 0;
+	for (int i = 0; i < W; i++)
+		a = v[i] > a ? v[i] : a;
+	return a;
+}
+
 static uint32_t amax(struct vec x)
 {
 	vi big = {0};
@@ -23,10 +31,61 @@ static uint32_t amax(struct vec x)
 			big = max_i(big, (vi)load(x, x.n - 1, 1) & 0x7FFFFFFF);
 		big &= (int32_t)0xFFFF0000;
 	}
-	int32_t a = 0;
-	for (int i = 0; i < W; i++)
-		a = big[i] > a ? big[i] : a;
-	return a;
+	return largest(big);
+}
+
+// factor is that of k elements of row r, from column c on.
+INLINE vf factor(struct factors f, long r, long c, long k)
+{
+	if (!f.p)
+		return set1(1);
+	return f.col ? load(floats(f.p), c, k) : set1(f.p[r * f.row]);
+}
+
+INLINE void amax_rows_as(const int type, uint32_t *dst, long rows, struct vec x, struct factors fold)
+{
+	x = pin(type, x);
+	long cols = rows ? x.n / rows : 0;
+	for (long r = 0; r < rows; r++) {
+		vi big = {0};
+		EACH(c, k, cols, {
+			vf v = load(x, r * cols + c, k) * factor(fold, r, c, k);
+			if (k < W) { // where nothing was, 0 times infinity may be
+				float buf[W];
+				store_f32(buf, v);
+				v = load(floats(buf), 0, k);
+			}
+			big = max_i(big, (vi)v & 0x7FFFFFFF);
+		});
+		dst[r] = largest(big);
+	}
+}
+
+static void amax_rows(uint32_t *dst, int64_t rows, struct vec x, struct factors fold)
+{
+	BY_TYPE(x.type, amax_rows_as, dst, rows, x, fold);
+}
+
+// amax_columns goes over a few rows side by side, all of which lie in order.
+INLINE void amax_columns_as(const int type, uint32_t *dst, long cols, struct vec x, struct factors fold)
+{
+	enum { BESIDE = 8 };
+	x = pin(type, x);
+	long rows = cols ? x.n / cols : 0;
+	for (long r0 = 0; r0 < rows; r0 += BESIDE) {
+		long height = min_l(BESIDE, rows - r0);
+		EACH(c, k, cols, {
+			vi big = (vi)load(floats((float *)dst), c, k);
+			for (long r = r0; r < r0 + height; r++)
+				big = max_i(big, (vi)(load(x, r * cols + c, k) * factor(fold, r, c, k)) & 0x7FFFFFFF);
+			store((struct vec){.p = dst, .type = F32}, c, k, (vf)big);
+		});
+	}
+}
+
+static void amax_columns(uint32_t *dst, int64_t cols, struct vec x, struct factors fold)
+{
+	BY_TYPE(x.type, amax_columns_as, dst, cols, x, fold);
 }
 
 // encode gives a code in each lane. man is the format's mantissa bits, bias its
@@ -96,10 +155,22 @@ INLINE void transpose16(__m128i r[16])
 	}
 }
 
-INLINE void cast_t_as(const int type, const int src_type, uint8_t *out, uint8_t *out_t, struct vec src, long rows, long cols,
-		      long lo, long hi, vf scale)
+INLINE vi codes_of(const int type, struct vec src, long r, long c, long k, long cols, struct factors fold, struct factors scale)
+{
+	return encode_as(type, load(src, r * cols + c, k) * factor(fold, r, c, k) * factor(scale, r, c, k));
+}
+
+INLINE void cast_matrix_as(const int type, const int src_type, uint8_t *out, uint8_t *out_t, struct vec src, long rows, long cols,
+			   long lo, long hi, struct factors fold, struct factors scale)
 {
 	src.type = src_type;
+	if (!out_t) {
+		for (long r = lo; r < hi; r++)
+			EACH(c, k, cols, {
+				store_codes(out + r * cols + c, k, codes_of(type, src, r, c, k, cols, fold, scale));
+			});
+		return;
+	}
 	for (long r0 = lo; r0 < hi; r0 += 16) {
 		long height = min_l(16, hi - r0);
 		for (long c0 = 0; c0 < cols; c0 += 16) {
@@ -108,12 +179,11 @@ INLINE void cast_t_as(const int type, const int src_type, uint8_t *out, uint8_t 
 			if (height < 16 || width < 16)
 				memset(block, 0, sizeof block);
 			for (long r = 0; r < height; r++) {
-				long at = (r0 + r) * cols + c0;
 				EACH(c, k, width, {
-					store_u8((uint8_t *)&block[r] + c, encode_as(type, load(src, at + c, k) * scale));
+					store_u8((uint8_t *)&block[r] + c, codes_of(type, src, r0 + r, c0 + c, k, cols, fold, scale));
 				});
 				if (out)
-					memcpy(out + at, &block[r], width);
+					memcpy(out + (r0 + r) * cols + c0, &block[r], width);
 			}
 			transpose16(block);
 			for (long c = 0; c < width; c++)
@@ -122,9 +192,10 @@ INLINE void cast_t_as(const int type, const int src_type, uint8_t *out, uint8_t 
 	}
 }
 
-static void cast_t(struct vec dst, struct vec dst_t, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, float scale)
+static void cast_matrix(struct vec dst, struct vec dst_t, struct vec src, int64_t rows, int64_t cols, int64_t lo, int64_t hi,
+			struct factors fold, struct factors scale)
 {
-	BY_CAST(dst_t.type, src.type, cast_t_as, dst.p, dst_t.p, src, rows, cols, lo, hi, set1(scale));
+	BY_CAST(dst.p ? dst.type : dst_t.type, src.type, cast_matrix_as, dst.p, dst_t.p, src, rows, cols, lo, hi, fold, scale);
 }
 
 INLINE void transpose_bytes(uint8_t *dst, const uint8_t *src, long rows, long cols, long lo, long hi)

@@ -35,6 +35,12 @@ func (v vec) c() C.struct_vec {
 func floats(s []float32) *C.float { return (*C.float)(unsafe.SliceData(s)) }
 func ints(s []int32) *C.int32_t   { return (*C.int32_t)(unsafe.SliceData(s)) }
 
+func words(s []uint32) *C.uint32_t { return (*C.uint32_t)(unsafe.SliceData(s)) }
+
+func (f factors) c() C.struct_factors {
+	return C.struct_factors{p: floats(f.p), row: C.int64_t(f.row), col: C.int64_t(f.col)}
+}
+
 func lossRows(s []lossRow) *C.struct_loss_row {
 	return (*C.struct_loss_row)(unsafe.Pointer(unsafe.SliceData(s)))
 }
@@ -52,8 +58,14 @@ func simdTable(t *C.struct_simd_table) *table {
 		add:     func(dst, a, b vec) { C.call_add(t, dst.c(), a.c(), b.c()) },
 		amax:    func(x vec) uint32 { return uint32(C.call_amax(t, x.c())) },
 		cast:    func(dst, src vec, scale float32) { C.call_cast(t, dst.c(), src.c(), C.float(scale)) },
-		castT: func(dst, dstT, src vec, rows, cols, lo, hi int, scale float32) {
-			C.call_cast_t(t, dst.c(), dstT.c(), src.c(), C.int64_t(rows), C.int64_t(cols), C.int64_t(lo), C.int64_t(hi), C.float(scale))
+		castMatrix: func(dst, dstT, src vec, rows, cols, lo, hi int, fold, scale factors) {
+			C.call_cast_matrix(t, dst.c(), dstT.c(), src.c(), C.int64_t(rows), C.int64_t(cols), C.int64_t(lo), C.int64_t(hi), fold.c(), scale.c())
+		},
+		amaxRows: func(dst []uint32, x vec, fold factors) {
+			C.call_amax_rows(t, words(dst), C.int64_t(len(dst)), x.c(), fold.c())
+		},
+		amaxColumns: func(dst []uint32, x vec, fold factors) {
+			C.call_amax_columns(t, words(dst), C.int64_t(len(dst)), x.c(), fold.c())
 		},
 		widen: func(dst, src vec, values *[256]float32) { C.call_widen(t, dst.c(), src.c(), floats(values[:])) },
 		transpose: func(dst, src vec, rows, cols, lo, hi int) {

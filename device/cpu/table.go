@@ -12,7 +12,9 @@ type table struct {
 	add           func(dst, a, b vec)
 	amax          func(x vec) uint32
 	cast          func(dst, src vec, scale float32)
-	castT         func(dst, dstT, src vec, rows, cols, lo, hi int, scale float32)
+	castMatrix    func(dst, dstT, src vec, rows, cols, lo, hi int, fold, scale factors)
+	amaxRows      func(dst []uint32, x vec, fold factors)
+	amaxColumns   func(dst []uint32, x vec, fold factors)
 	widen         func(dst, src vec, values *[256]float32)
 	transpose     func(dst, src vec, rows, cols, lo, hi int)
 	addBias       func(y, bias vec)
@@ -43,7 +45,9 @@ func portable() *table {
 		add:           addGo,
 		amax:          amaxGo,
 		cast:          castGo,
-		castT:         castTGo,
+		castMatrix:    castMatrixGo,
+		amaxRows:      amaxRowsGo,
+		amaxColumns:   amaxColumnsGo,
 		widen:         widenGo,
 		transpose:     transposeGo,
 		addBias:       addBiasGo,
