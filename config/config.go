@@ -192,5 +192,5 @@ type Comm struct {
 // Debug is the [debug] section.
 type Debug struct {
 	Seed      int  `toml:"seed" default:"0" in:"[0,9223372036854775807]" help:"seed of weights and data order; torchtitan draws one when unset"`
-	PrintPlan bool `toml:"print_plan" help:"log what is sharded how, and the bytes that each step sends"`
+	PrintPlan bool `toml:"print_plan" help:"log what is sharded how, the bytes that each step sends, and those that a rank has in memory"`
 }

@@ -63,6 +63,7 @@ type FSDP struct {
 
 	ag, rs         device.Stream
 	agPool, rsPool *device.Pool
+	grads          *device.Pool // of compute's stream: whole gradients
 
 	units   []*unit // in the order of the model
 	params  []*nn.Param
@@ -213,7 +214,7 @@ func (f *FSDP) Allocate(dev device.Device) error {
 		}
 	}
 	f.ag, f.rs = dev.NewStream("all-gather"), dev.NewStream("reduce-scatter")
-	f.agPool, f.rsPool = device.NewPool(dev), device.NewPool(dev)
+	f.agPool, f.rsPool, f.grads = device.NewPool(dev), device.NewPool(dev), device.NewPool(dev)
 	size, rank := f.gather.Size(), f.gather.Rank()
 	mesh, err := dtensor.NewMesh(size, dtensor.Axis{Name: "fsdp", Size: size})
 	if err != nil {
@@ -322,9 +323,18 @@ func (f *FSDP) release(c *nn.Ctx) {
 	}
 	c.Stream.Wait(f.pending.done)
 	for _, g := range f.pending.grads {
-		c.Pool.Free(g)
+		f.grads.Free(g)
 	}
 	f.pending = reduction{}
+}
+
+// Peak is how many bytes gathered weights, whole gradients and their reductions took at
+// most so far, the sum of what each took.
+func (f *FSDP) Peak() int {
+	if f.ag == nil {
+		return 0
+	}
+	return f.agPool.Peak() + f.rsPool.Peak() + f.grads.Peak()
 }
 
 // Sync waits for the gathers and reductions and returns their first error.

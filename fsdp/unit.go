@@ -185,7 +185,7 @@ func (u *unit) allocGrads(c *nn.Ctx) {
 			w.Grad = p.Grad
 			continue
 		}
-		padded := c.Pool.New(dtype.Float32, u.grads[i]...)
+		padded := u.fsdp.grads.New(dtype.Float32, u.grads[i]...)
 		if padded.Shape[0] > p.Shape[0] {
 			c.Stream.Zero(padded.Rows(p.Shape[0], padded.Shape[0]))
 		}

@@ -85,7 +85,9 @@ func (r *RoPE) On(c *Ctx, s int) *tensor.Tensor {
 	}
 	if r.table == nil {
 		r.table = c.Pool.Lasting().New(dtype.Float32, r.MaxSeq, r.HeadDim/2, 2)
-		c.Stream.Upload(r.table, device.Float32Bytes(r.Values()))
+		if !c.Dry {
+			c.Stream.Upload(r.table, device.Float32Bytes(r.Values()))
+		}
 	}
 	return r.table
 }

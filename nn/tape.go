@@ -70,6 +70,9 @@ type Ctx struct {
 	Tape   *Tape
 	Act    dtype.Type // of activations and of weights that are not float8
 	Mode   Mode
+	// Dry says that the device computes nothing (device/null): what the host computes
+	// for it is left out too.
+	Dry bool
 
 	// Loss is where losses add up, and Scale what each is multiplied by: one divided
 	// by what the mean is taken over, of all ranks and microbatches. float32 [1];

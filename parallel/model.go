@@ -174,5 +174,9 @@ func (m *Model) Ctx() *nn.Ctx { return m.ctx }
 // Traffic is what a rank sends in a microbatch.
 func (m *Model) Traffic() fsdp.Traffic { return m.sharded.Traffic() }
 
+// Peak is how many bytes the rank's activations with their gradients took at most so far,
+// and how many what its units gather and reduce did.
+func (m *Model) Peak() (activations, units int) { return m.ctx.Pool.Peak(), m.sharded.Peak() }
+
 // Plan is the table of what was applied, what is sharded how, and what is sent.
 func (m *Model) Plan() string { return m.plan.String() + m.sharded.Plan() }

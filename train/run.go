@@ -37,7 +37,9 @@ func Run(ctx context.Context, j Job, sink metrics.Sink) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	t.describe(j)
+	if err := t.describe(j); err != nil {
+		return err
+	}
 	for step := range j.Run.Config.Training.Steps {
 		record, err := t.Step()
 		if err != nil {
@@ -63,9 +65,9 @@ func deadline(c comm.Comm, seconds int) {
 }
 
 // describe logs what is about to run; rank 0 speaks for all.
-func (t *Trainer) describe(j Job) {
+func (t *Trainer) describe(j Job) error {
 	if t.comm.Rank() != 0 {
-		return
+		return nil
 	}
 	for _, note := range t.cfg.Notes {
 		t.log.Warn(note)
@@ -81,8 +83,13 @@ func (t *Trainer) describe(j Job) {
 		t.log.Info("linear layers\n" + strings.TrimSpace(t.Conversion()))
 	}
 	if t.cfg.Debug.PrintPlan {
-		t.log.Info("plan\n" + strings.TrimSpace(t.Plan()))
+		memory, err := j.Run.MemoryPlan()
+		if err != nil {
+			return fmt.Errorf("train: %w", err)
+		}
+		t.log.Info("plan\n" + strings.TrimSpace(t.Plan()+memory))
 	}
+	return nil
 }
 
 // NewSink is what rank 0 reports to: metrics.jsonl in its dump folder, the

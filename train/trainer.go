@@ -97,7 +97,7 @@ func New(j Job) (*Trainer, error) {
 		return nil, err
 	}
 	if cfg.Validation.Enable {
-		if t.validation, err = newValidator(j.Run, rank, t.model.Ctx().Pool); err != nil {
+		if t.validation, err = newValidator(j.Run, rank, t.model.Ctx().Pool.Lasting()); err != nil {
 			return nil, err
 		}
 	}
@@ -132,7 +132,7 @@ func (t *Trainer) allocate(dev device.Device) (err error) {
 	l := t.cfg.LRScheduler
 	t.lr = optim.Schedule{Warmup: l.WarmupSteps, Total: t.cfg.TotalSteps(), DecayRatio: l.DecayRatio, Type: l.DecayType, MinFactor: l.MinLRFactor}
 	for range t.next.batches {
-		t.micro = append(t.micro, newMicrobatch(c.Pool, t.cfg.Training.LocalBatchSize, t.cfg.Training.SeqLen))
+		t.micro = append(t.micro, newMicrobatch(c.Pool.Lasting(), t.cfg.Training.LocalBatchSize, t.cfg.Training.SeqLen))
 	}
 	return nil
 }
@@ -146,6 +146,9 @@ func (m microbatch) upload(s device.Stream, b *data.Batch) {
 	s.Upload(m.ids, device.Int32Bytes(b.Inputs))
 	s.Upload(m.targets, device.Int32Bytes(b.Targets))
 }
+
+// Peak is how many bytes activations, and what is gathered and reduced, took at most so far.
+func (t *Trainer) Peak() (activations, units int) { return t.model.Peak() }
 
 // Plan is what is applied to the model, sharded how, sending how much.
 func (t *Trainer) Plan() string { return t.model.Plan() }

@@ -3,6 +3,7 @@
 package preflight
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -14,48 +15,68 @@ import (
 	"octet/train"
 )
 
-// TestMemoryIsEstimatedFromAbove compares the estimate with all that a run takes
-// from its device in two steps, in each of the ways to compute.
-func TestMemoryIsEstimatedFromAbove(t *testing.T) {
-	for _, more := range []string{
-		"--training.mixed_precision_param=float32",
-		"--training.mixed_precision_param=bfloat16",
-		"--training.mixed_precision_param=bfloat16 --model.converters=quantize.linear.float8 --quantize.linear.float8.enable_fsdp_float8_all_gather",
-		"--training.mixed_precision_param=bfloat16 --training.global_batch_size=8 --model.args.vocab_size=4096",
-		"--training.mixed_precision_param=bfloat16 --model.args.enable_weight_tying --parallelism.fsdp_reshard_after_forward=never",
-	} {
-		t.Run(more, func(t *testing.T) {
-			args := strings.Fields(`--model.args.dim=128 --model.args.n_layers=4 --model.args.n_heads=4 --model.args.n_kv_heads=2 --training.seq_len=128
-				--training.local_batch_size=2 --training.steps=2 ` + more)
-			if !strings.Contains(more, "vocab_size") {
+// TestMemoryIsCounted: a run takes of its device what was said before it started, to the
+// byte, in each of the ways to compute.
+func TestMemoryIsCounted(t *testing.T) {
+	const float8 = " --model.converters=quantize.linear.float8 --quantize.linear.float8.enable_fsdp_float8_all_gather"
+	type layout struct {
+		args  string
+		ranks int
+	}
+	layouts := []layout{
+		{"--training.mixed_precision_param=float32", 1},
+		{float8, 1},
+		{"--training.global_batch_size=12 --model.args.vocab_size=4096", 1},
+		{"--model.args.enable_weight_tying --parallelism.fsdp_reshard_after_forward=never", 1},
+		{float8 + " --training.global_batch_size=20", 2},
+		{"--parallelism.fsdp_reshard_after_forward=always", 3},
+		{"--validation.enable --validation.seq_len=256 --validation.local_batch_size=5 --validation.steps=2 --validation.dataset=tokens --validation.dataset_path=" + golden + "llama_tokens.u16", 1},
+	}
+	for _, mode := range []string{"none", "full", "selective", "selective --activation_checkpoint.selective_ac_option=op"} {
+		for _, recipe := range []string{"", float8} {
+			layouts = append(layouts, layout{"--activation_checkpoint.mode=" + mode + recipe, 1})
+		}
+	}
+	for _, l := range layouts {
+		t.Run(fmt.Sprintf("%s on %d", l.args, l.ranks), func(t *testing.T) {
+			args := strings.Fields(`--model.args.dim=128 --model.args.n_layers=4 --model.args.n_heads=4 --model.args.n_kv_heads=2 --training.seq_len=64
+				--training.local_batch_size=2 --training.steps=2 ` + l.args)
+			if !strings.Contains(l.args, "vocab_size") {
 				args = append(args, "--model.args.vocab_size=512")
 			}
 			cfg, err := config.Load(append(args, "--training.dataset=tokens", dataset+"="+golden+"llama_tokens.u16"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			run, err := Check(cfg, 1, 1, 0)
+			run, err := Check(cfg, l.ranks, l.ranks, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := needOf(run)
-			r := ranks.Open(t, 1, ranks.Options{})[0]
-			counting := &nntest.Counting{Device: r.Device}
-			tr, err := train.New(train.Job{Run: run, Device: counting, World: r.World, Log: zap.NewNop()})
+			n, err := needOf(run)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer tr.Close()
-			for range 2 {
-				if _, err := tr.Step(); err != nil {
-					t.Fatal(err)
+			ranks.Run(t, l.ranks, ranks.Options{}, func(r *ranks.Rank) error {
+				counting := &nntest.Counting{Device: r.Device}
+				tr, err := train.New(train.Job{Run: run, Device: counting, World: r.World, Log: zap.NewNop()})
+				if err != nil {
+					return err
 				}
-			}
-			want := n.total() - process
-			t.Logf("%.1f MiB of %.1f", float64(counting.Bytes)/(1<<20), float64(want)/(1<<20))
-			if counting.Bytes > want || 2*counting.Bytes < want {
-				t.Errorf("the run took %d bytes, the estimate is %d (%+v): want it above, and below twice as much", counting.Bytes, want, n)
-			}
+				for range 2 {
+					if _, err := tr.Step(); err != nil {
+						return err
+					}
+				}
+				if cfg.Validation.Enable {
+					if _, err := tr.Validate(); err != nil {
+						return err
+					}
+				}
+				if activations, units := tr.Peak(); r.Rank == 0 && (counting.Bytes != n.Total || activations != n.Activations || units != n.Units) {
+					t.Errorf("the run took %d bytes, %d of them for activations and %d for its units, want %+v", counting.Bytes, activations, units, n)
+				}
+				return tr.Close()
+			})
 		})
 	}
 }

@@ -210,7 +210,7 @@ func TestAModelThatDoesNotFitIsRefused(t *testing.T) {
 		memory       int64
 		want         []string // empty: it fits
 	}{
-		{1, 1, 64 * gib, []string{`model.flavor = "8B"`, "64.0 GiB of memory are free", "may need 137.9 GiB", "8030261248 parameters × 16 bytes / 1 ranks", "119.7 GiB for weights", "GiB for two gathered units", "GiB for activations", "0.5 GiB for logits"}},
+		{1, 1, 64 * gib, []string{`model.flavor = "8B"`, "64.0 GiB of memory are free", "may need 130.7 GiB", "8030261248 parameters × 16 bytes / 1 ranks", "119.7 GiB for weights", "1.4 GiB for what units gather and reduce", "9.1 GiB for activations", `or activation_checkpoint.mode = "full"`}},
 		{2, 2, 128 * gib, []string{"on each of 2 ranks", "59.8 GiB"}},
 		{2, 1, 124 * gib, nil},
 		{2, 2, 160 * gib, nil},
