@@ -49,6 +49,11 @@ type Kernels interface {
 	// of src. A call has one scale, whatever it writes: rows for one matmul and
 	// columns for another are two casts, because all their bytes differ.
 	DynamicCast(dst, dstT, src tensor.Operand, pow2 bool)
+	// CastStats measures what a cast has done: q, float8, is the cast of src [R,C], high
+	// precision (divided by its own scale, where it has one). It raises maxima, float32
+	// [NumCastMaxima], and adds to sums, float32 [NumCastSums]; both are the caller's to
+	// clear. It is for diagnosis, and reads all elements one by one.
+	CastStats(maxima, sums *tensor.Tensor, src, q tensor.Operand)
 	// Transpose is dst [C,R] = src [R,C] transposed, of any type of 1, 2 or 4 bytes.
 	Transpose(dst, src *tensor.Tensor)
 
@@ -167,6 +172,27 @@ type Kernels interface {
 	// updates and goes up by one before. Where coef is NaN nothing is written.
 	AdamW(p, g, m, v []*tensor.Tensor, steps, coef *tensor.Tensor, o AdamWOptions)
 }
+
+// The places of what CastStats measures, in maxima: the largest |src|, the largest
+// scale and the largest reciprocal of one. A NaN is larger than all else.
+const (
+	CastAmax = iota
+	CastMaxScale
+	CastMaxInv
+	NumCastMaxima
+)
+
+// And in sums: how many elements there are; how many were saturated, because times
+// their scale they round to more than the format's largest value; how many underflowed,
+// from another value to 0; Σ src²; and Σ (src - q)², with q as a matmul reads it.
+const (
+	CastCount = iota
+	CastSaturated
+	CastUnderflowed
+	CastSignal
+	CastError
+	NumCastSums
+)
 
 // Activation is a function of one number, for Activate.
 type Activation uint8
