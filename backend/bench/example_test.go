@@ -6,21 +6,29 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
-	"octet/backend"
 	"octet/backend/bench"
 )
 
-func ExampleMatMul() {
-	shape, err := bench.ParseShape("64x32x48")
+func ExampleLinear() {
+	shapes, err := bench.Selection{Generator: bench.Custom, M: 64, K: 32, N: 48}.Shapes()
 	if err != nil {
 		panic(err)
 	}
-	var table strings.Builder
-	if err := bench.MatMul(context.Background(), &table, backend.Options{}, []bench.Shape{shape}, time.Millisecond); err != nil {
+	configs, err := bench.Configs("tensorwise")
+	if err != nil {
 		panic(err)
 	}
-	fmt.Println("output in", strings.Count(table.String(), "output"), "types; no rate is infinite:", !strings.Contains(table.String(), "Inf"))
-	// Output: output in 3 types; no rate is infinite: true
+	var table, file strings.Builder
+	if err := bench.Linear(context.Background(), bench.Output{Text: &table, CSV: &file}, bench.LinearOptions{
+		Shapes: shapes, Configs: configs, FastAccum: []bool{true}, Effort: bench.Effort{Repeat: 1},
+	}); err != nil {
+		panic(err)
+	}
+	head, row, _ := strings.Cut(file.String(), "\n")
+	fmt.Println(head[:19])
+	fmt.Println(row[:34])
+	// Output:
+	// name,M,K,N,scaling_
+	// custom,64,32,48,"i:dyn_ten_e4m3,w:
 }

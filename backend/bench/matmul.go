@@ -1,163 +1,129 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bench measures how fast a device multiplies matrices, against its peak:
-// what `octet bench` prints.
 package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"text/tabwriter"
-	"time"
 
 	"octet/backend"
 	"octet/device"
 	"octet/dtype"
-	"octet/internal/rng"
+	"octet/fp8"
+	"octet/nn"
 	"octet/tensor"
 )
 
-// Shape is (M,K,N) of a linear layer's output X[M,K]·W[N,K]ᵀ.
-type Shape struct{ M, K, N int }
-
-// ParseShape reads MxKxN.
-func ParseShape(text string) (s Shape, err error) {
-	_, err = fmt.Sscanf(text, "%dx%dx%d", &s.M, &s.K, &s.N)
-	if err != nil || min(s.M, s.K, s.N) < 1 || fmt.Sprintf("%dx%dx%d", s.M, s.K, s.N) != text {
-		return s, fmt.Errorf("%q is not a shape; write MxKxN, such as 2048x256x768", text)
-	}
-	return s, nil
+// MatMulOptions are a run of MatMul.
+type MatMulOptions struct {
+	Device backend.Options
+	Shapes []Shape
+	Recipe fp8.Recipe // chooses formats and scales
+	Effort Effort
 }
 
-// kind is a type of operands, and of the result as training has it.
-type kind struct {
-	name         string
-	operand, out dtype.Type
-}
-
-var kinds = []kind{
-	{"f32", dtype.Float32, dtype.Float32},
-	{"bf16", dtype.BFloat16, dtype.BFloat16},
-	{"float8", dtype.Float8E4M3, dtype.BFloat16},
-}
-
-// product is one of the three products of a linear layer.
+// product is one of the three products of a linear layer, as the device has it.
 type product struct {
-	name    string
-	options device.MatMulOptions
-	dst     *tensor.Tensor
-	a, b    tensor.Operand
-	best    time.Duration
+	name           string
+	by             nn.MatMul
+	a, b           nn.Role
+	transA, transB bool
 }
 
-// linearProducts makes X [M,K], W [N,K] and dY [M,N] of a type (dY is e5m2
-// where the others are e4m3), and the products of them.
-func linearProducts(s device.Stream, pool *device.Pool, t kind, shape Shape) []*product {
-	m, k, n, grad := shape.M, shape.K, shape.N, t.operand
-	if t.operand == dtype.Float8E4M3 {
-		grad = dtype.Float8E5M2
+// products are X·Wᵀ, dY·W and dYᵀ·X of X [M,K], W [N,K], dY [M,N].
+func products() [nn.NumMatMuls]product {
+	return [...]product{
+		{"output", nn.Output, nn.In, nn.Weight, false, true},
+		{"grad_input", nn.GradInput, nn.GradOut, nn.WeightForGI, false, false},
+		{"grad_weight", nn.GradWeight, nn.GradOutForGW, nn.InForGW, true, false},
 	}
-	operand := func(typ dtype.Type, name string, rows, cols int) tensor.Operand {
-		normal := make([]float32, rows*cols)
-		rng.New(0, name).Normal(normal, 0, 0, 1)
-		src := pool.New(dtype.Float32, rows, cols)
-		s.Upload(src, device.Float32Bytes(normal))
-		o := tensor.Operand{Tensor: pool.New(typ, rows, cols)}
-		if typ.IsFloat8() {
-			o.Scale, o.Inv = pool.New(dtype.Float32), pool.New(dtype.Float32)
-			s.DynamicCast(o, tensor.Operand{}, tensor.Operand{Tensor: src}, false)
-		} else {
-			s.Copy(o.Tensor, src)
+}
+
+// MatMul measures the three products of a linear layer of each shape, in float8 with
+// fast accumulation and without, beside bf16 and float32: torchao's bench_matmul, with
+// its columns and some more. ref is bf16; pct_top_peak is the part of what the device
+// was measured to multiply at most in its unit for the type.
+func MatMul(ctx context.Context, out Output, o MatMulOptions) error {
+	top, err := peaksOf(o.Device)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	cores := float64(max(1, o.Device.Threads))
+	fmt.Fprintf(out.Text, "%v\npeak of a core in GFLOP/s, in the unit for each type: f32 %.0f, bf16 %.0f, float8 %.0f\n",
+		o.Effort, top.f32/cores/1e9, top.bf16/cores/1e9, top.float8/cores/1e9)
+	kinds := 0 // of products that are float8
+	for _, p := range products() {
+		if o.Recipe.Cast[p.a].Type != fp8.Disabled {
+			kinds++
 		}
-		pool.Free(src)
-		return o
 	}
-	x, w, dy := operand(t.operand, "x", m, k), operand(t.operand, "w", n, k), operand(grad, "dy", m, n)
-	return []*product{
-		{name: "output", options: device.MatMulOptions{TransB: true, FastAccum: true}, dst: pool.New(t.out, m, n), a: x, b: w},
-		{name: "grad_input", dst: pool.New(t.out, m, k), a: dy, b: w},
-		{name: "grad_weight", options: device.MatMulOptions{TransA: true}, dst: pool.New(dtype.Float32, n, k), a: dy, b: x},
-	}
-}
-
-// MatMul prints a table of the three products of a linear layer of each shape, in each
-// type, on the device of o. It spends that time on each product, all types together;
-// the best run counts.
-func MatMul(ctx context.Context, w io.Writer, o backend.Options, shapes []Shape, spend time.Duration) error {
-	dev, err := backend.OpenDevice(o)
+	rows, err := out.table(2*kinds*len(o.Shapes),
+		column{"fast_accum", 10}, column{"name", 18}, column{"M", 6}, column{"K", 6}, column{"N", 6}, column{"ref_pct_top_peak", 16}, column{"pct_top_peak", 12},
+		column{"ref_time_s", 10}, column{"time_s", 10}, column{"fp8_speedup", 11}, column{"product", 11}, column{"f32_gflops", 10}, column{"ref_gflops", 10}, column{"gflops", 8})
 	if err != nil {
 		return err
 	}
-	peak, cores := dev.Peak(dtype.Float32), float64(max(1, o.Threads))
-	fmt.Fprintf(w, "peak of a core in GFLOP/s, in the unit for each type: f32 %.0f, bf16 %.0f, float8 %.0f\n",
-		peak/cores/1e9, dev.Peak(dtype.BFloat16)/cores/1e9, dev.Peak(dtype.Float8E4M3)/cores/1e9)
-	if err := dev.Close(); err != nil {
-		return err
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "M\tK\tN\tproduct\ttype\tGFLOP/s\t% of f32 peak\tratio to f32\t")
-	for _, shape := range shapes {
-		if err := measure(ctx, table, o, shape, peak, spend); err != nil {
-			return fmt.Errorf("bench: %w", err)
+	for _, shape := range o.Shapes {
+		if err := onRig(ctx, o.Device, func(r *rig) error { return r.matMul(ctx, rows, o, shape, top) }); err != nil {
+			return fmt.Errorf("bench: %v: %w", shape, err)
 		}
 	}
-	return table.Flush()
+	return nil
 }
 
-// measure prints the rows of one shape. The types of a product are measured
-// in turns, so that their ratios hold on a machine that does other work as well.
-func measure(ctx context.Context, w io.Writer, o backend.Options, shape Shape, peak float64, spend time.Duration) (err error) {
-	dev, err := backend.OpenDevice(o)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, dev.Close()) }()
-	s, pool := dev.NewStream("bench"), device.NewPool(dev)
-	var byType [][]*product
-	for _, t := range kinds {
-		byType = append(byType, linearProducts(s, pool, t, shape))
-	}
-	for i := range byType[0] {
-		for start := time.Now(); time.Since(start) < spend; {
-			for _, products := range byType {
-				if err := products[i].run(s); err != nil {
-					return err
-				}
-			}
-			if err := ctx.Err(); err != nil {
+// matMul writes the rows of one shape.
+func (r *rig) matMul(ctx context.Context, rows *table, o MatMulOptions, shape Shape, top peaks) error {
+	for _, p := range products() {
+		if o.Recipe.Cast[p.a].Type == fp8.Disabled {
+			continue // it is bf16's
+		}
+		fast, slow := o.Recipe, o.Recipe
+		fast.FastAccum[p.by], slow.FastAccum[p.by] = true, false
+		times, err := o.Effort.inTurns(ctx, r.s, r.multiply(p, shape, dtype.Float32, nil), r.multiply(p, shape, dtype.BFloat16, nil),
+			r.multiply(p, shape, dtype.BFloat16, &fast), r.multiply(p, shape, dtype.BFloat16, &slow))
+		if err != nil {
+			return err
+		}
+		ref := times[1]
+		for i, accum := range []bool{true, false} {
+			took := times[2+i]
+			if err := rows.row(accum, shape.Name, shape.M, shape.K, shape.N, shape.flops()/ref/top.bf16, shape.flops()/took/top.float8,
+				ref, took, ref/took, p.name, shape.flops()/times[0]/1e9, shape.flops()/ref/1e9, shape.flops()/took/1e9); err != nil {
 				return err
 			}
 		}
-		f32 := byType[0][i].best.Seconds()
-		for j, t := range kinds {
-			p := byType[j][i]
-			rate := 2 * float64(shape.M) * float64(shape.K) * float64(shape.N) / p.best.Seconds()
-			fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\t%.0f\t%.0f\t%.2f\t\n", shape.M, shape.K, shape.N, p.name, t.name, rate/1e9, 100*rate/peak, f32/p.best.Seconds())
-		}
 	}
 	return nil
 }
 
-// batch is how many products are timed as one, so that handing work to a
-// stream and waiting for it count as little as they do in training.
-const batch = 4
-
-// run times a batch, and keeps the best time of a product.
-func (p *product) run(s device.Stream) error {
-	if err := s.Sync(); err != nil {
-		return err
+// multiply makes operands of high precision, or as a recipe casts them, and returns
+// what multiplies them. Gradients of weights are float32, as in training.
+func (r *rig) multiply(p product, shape Shape, t dtype.Type, recipe *fp8.Recipe) func() {
+	sizes := [...][2]int{nn.In: {shape.M, shape.K}, nn.Weight: {shape.N, shape.K}, nn.GradOut: {shape.M, shape.N},
+		nn.InForGW: {shape.M, shape.K}, nn.WeightForGI: {shape.N, shape.K}, nn.GradOutForGW: {shape.M, shape.N}}
+	operand := func(role nn.Role, perColumn bool) tensor.Operand {
+		x := r.normal(t, role.String(), sizes[role][0], sizes[role][1])
+		if recipe == nil {
+			return tensor.Operand{Tensor: x}
+		}
+		defer r.pool.Free(x)
+		return r.cast(x, recipe.Cast[role], perColumn, recipe.Config.RoundScalesToPowerOf2)
 	}
-	start := time.Now()
-	for range batch {
-		s.MatMul(p.dst, p.a, p.b, p.options)
+	// A scale is shared along the dimension that is summed.
+	a, b := operand(p.a, p.transA), operand(p.b, !p.transB)
+	o := device.MatMulOptions{TransA: p.transA, TransB: p.transB, FastAccum: recipe != nil && recipe.FastAccum[p.by]}
+	m, _ := a.Value()
+	if p.transA {
+		_, m = a.Value()
 	}
-	if err := s.Sync(); err != nil {
-		return err
+	_, n := b.Value()
+	if p.transB {
+		n, _ = b.Value()
 	}
-	if took := time.Since(start) / batch; p.best == 0 || took < p.best {
-		p.best = took
+	to := t
+	if p.by == nn.GradWeight {
+		to = dtype.Float32
 	}
-	return nil
+	dst := r.pool.New(to, m, n)
+	return func() { r.s.MatMul(dst, a, b, o) }
 }

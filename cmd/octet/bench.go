@@ -6,49 +6,139 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"octet/backend"
 	"octet/backend/bench"
+	"octet/metrics"
 )
 
-// llamaShapes are the debug model's attention and feed-forward, a square, and a
-// rank's share of a 70B (torchao's bench_linear_float8, fewer tokens).
-var llamaShapes = []string{"2048x256x256", "2048x256x768", "2048x768x256", "1024x1024x1024", "2048x1024x8192", "2048x8192x1280"}
+// benchmark is a line of the table of what octet bench measures.
+type benchmark struct {
+	name, help string
+	// declare declares the benchmark's own flags, and returns what runs it when they
+	// have been read.
+	declare func(f *benchFlags) func(ctx context.Context, out bench.Output) error
+}
 
-// runBench is `octet bench matmul`: how fast the three products of a linear
-// layer are in each type, against the peak of the processor.
+func benchmarks() []benchmark {
+	return []benchmark{
+		{"matmul", "the three products of a linear layer in float8, bf16 and float32", benchMatMul},
+		{"linear", "a linear layer forward and backward in each float8 recipe, beside bf16", benchLinear},
+		{"padding", "products of sizes that float8 matmuls of GPUs refuse, padded", benchPadding},
+		{"roofline", "a linear layer beside what its arithmetic and its bytes must take", benchRoofline},
+	}
+}
+
+// benchFlags are the flags of a benchmark; those that all have are here.
+type benchFlags struct {
+	*pflag.FlagSet
+	device  backend.Options
+	effort  bench.Effort
+	csvFile string
+	idle    map[string]string // flags of torchao's that have no effect here, and why
+}
+
+// runBench is `octet bench`.
 func runBench(ctx context.Context, args []string) error {
-	flags := pflag.NewFlagSet("octet bench", pflag.ContinueOnError)
-	names := flags.StringSlice("shapes", llamaShapes, "MxKxN of the output product, separated by commas")
-	threads := flags.Int("threads", 1, "threads of a product")
-	isa := flags.String("isa", "", "instruction set: portable, avx2, avx512, avx512fp16, avx512bf16 (default: the best)")
-	spend := flags.Duration("time", time.Second, "time spent on each product, all types; the best run counts")
-	flags.Usage = func() {
-		fmt.Fprintf(os.Stdout, "usage: octet bench matmul [flags]\n\n%s", flags.FlagUsages())
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
 	}
-	if err := flags.Parse(args); errors.Is(err, pflag.ErrHelp) {
-		return nil
-	} else if err != nil {
-		return usageError{fmt.Errorf("bench: %w", err)}
-	}
-	switch {
-	case flags.NArg() != 1 || flags.Arg(0) != "matmul":
-		return fmt.Errorf("bench: %q: the benchmark there is, is matmul", flags.Args())
-	case *threads < 1:
-		return fmt.Errorf("bench: --threads %d: want 1 or more", *threads)
-	case *spend <= 0:
-		return fmt.Errorf("bench: --time %v: want more than 0", *spend)
-	}
-	shapes := make([]bench.Shape, len(*names))
-	for i, name := range *names {
-		var err error
-		if shapes[i], err = bench.ParseShape(name); err != nil {
-			return fmt.Errorf("bench: --shapes: %w", err)
+	for _, b := range benchmarks() {
+		if b.name == name {
+			return b.run(ctx, args[1:], os.Stdout)
 		}
 	}
-	return bench.MatMul(ctx, os.Stdout, backend.Options{Threads: *threads, ISA: *isa}, shapes, *spend)
+	var names []string
+	for _, b := range benchmarks() {
+		names = append(names, b.name)
+	}
+	if name == "--help" || name == "-h" {
+		fmt.Print("usage: octet bench <benchmark> [flags], octet bench <benchmark> --help\n\n")
+		for _, b := range benchmarks() {
+			fmt.Printf("  %-10s %s\n", b.name, b.help)
+		}
+		return nil
+	}
+	return usageError{fmt.Errorf("bench: %q: want one of %s", name, strings.Join(names, ", "))}
+}
+
+func (b benchmark) run(ctx context.Context, args []string, to io.Writer) (err error) {
+	f := &benchFlags{FlagSet: pflag.NewFlagSet("octet bench "+b.name, pflag.ContinueOnError), effort: bench.DefaultEffort(), idle: map[string]string{}}
+	f.IntVar(&f.device.Threads, "threads", 1, "threads that compute")
+	f.StringVar(&f.device.ISA, "isa", "", "instruction set: portable, avx2, avx512, avx512fp16, avx512bf16 (default: the best)")
+	f.StringVarP(&f.csvFile, "out_filename", "o", "", "file for all columns, as CSV")
+	run := b.declare(f)
+	f.Usage = func() { fmt.Fprintf(to, "usage: octet bench %s [flags]: %s\n\n%s", b.name, b.help, f.FlagUsages()) }
+	if err := f.Parse(args); errors.Is(err, pflag.ErrHelp) {
+		return nil
+	} else if err != nil {
+		return usageError{fmt.Errorf("bench %s: %w", b.name, err)}
+	}
+	switch {
+	case f.NArg() > 0:
+		return fmt.Errorf("bench %s: %q: it takes flags alone", b.name, f.Args())
+	case f.device.Threads < 1:
+		return fmt.Errorf("bench %s: --threads %d: want 1 or more", b.name, f.device.Threads)
+	case f.effort.Time <= 0:
+		return fmt.Errorf("bench %s: --time %v: want more than 0", b.name, f.effort.Time)
+	case f.effort.Repeat < 1:
+		return fmt.Errorf("bench %s: --repeat %d: want 1 or more", b.name, f.effort.Repeat)
+	}
+	bar := &rowBar{to: to, last: time.Now()}
+	defer func() { err = errors.Join(err, bar.Close()) }()
+	out := bench.Output{Text: bar, Progress: bar.progress}
+	if f.csvFile != "" {
+		file, err := os.Create(f.csvFile)
+		if err != nil {
+			return fmt.Errorf("bench %s: --out_filename: %w", b.name, err)
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		out.CSV = file
+	}
+	for name, why := range f.idle {
+		if f.Changed(name) {
+			fmt.Fprintf(bar, "--%s has no effect: %s\n", name, why)
+		}
+	}
+	if err := run(ctx, out); err != nil {
+		return fmt.Errorf("bench %s: %w", b.name, err)
+	}
+	return nil
+}
+
+// rowBar writes rows above a progress bar, which is there on a terminal alone.
+type rowBar struct {
+	to   io.Writer
+	bar  *metrics.Progress // nil until it is known how many rows there will be
+	last time.Time
+}
+
+func (b *rowBar) Write(text []byte) (int, error) {
+	if b.bar == nil {
+		return b.to.Write(text)
+	}
+	return b.bar.Write(text)
+}
+
+func (b *rowBar) progress(done, total int) {
+	if b.bar == nil {
+		b.bar = metrics.NewProgress(b.to, total, 0)
+	}
+	now := time.Now()
+	b.bar.Step(metrics.Record{Step: done, StepMS: now.Sub(b.last).Seconds() * 1e3})
+	b.last = now
+}
+
+func (b *rowBar) Close() error {
+	if b.bar == nil {
+		return nil
+	}
+	return b.bar.Close()
 }

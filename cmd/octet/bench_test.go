@@ -3,6 +3,12 @@
 package main
 
 import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -12,17 +18,100 @@ func TestBenchNamesTheMistake(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "the benchmark there is, is matmul"},
-		{[]string{"linear"}, "the benchmark there is, is matmul"},
-		{[]string{"matmul", "--shapes=64x64"}, `"64x64" is not a shape; write MxKxN`},
-		{[]string{"matmul", "--shapes=64x0x64"}, `"64x0x64" is not a shape`},
+		{nil, `"": want one of matmul, linear, padding, roofline`},
+		{[]string{"recipe"}, `"recipe": want one of matmul`},
+		{[]string{"matmul", "tensorwise"}, "it takes flags alone"},
+		{[]string{"matmul", "--shape_gen_name=gpt"}, `shape_gen_name = "gpt": want one of`},
+		{[]string{"matmul", "--shape_gen_name=custom", "--M=64"}, "custom wants all three"},
 		{[]string{"matmul", "--threads=0"}, "--threads 0: want 1 or more"},
 		{[]string{"matmul", "--time=0s"}, "--time 0s: want more than 0"},
+		{[]string{"matmul", "--repeat=0"}, "--repeat 0: want 1 or more"},
 		{[]string{"matmul", "--isa=sse"}, "OCTET_CPU_ISA=sse is not on this machine"},
+		{[]string{"matmul", "--recipe=blockwise"}, `there is no recipe "blockwise"`},
+		{[]string{"matmul", "--out_filename=/nowhere/x.csv"}, "--out_filename: open /nowhere/x.csv"},
+		{[]string{"linear", "--recipe=blockwise"}, `--recipe: fp8: there is no recipe "blockwise"`},
+		{[]string{"linear", "--recipe=tensorwise", "--scaling_type_input=dynamic"}, "it chooses all casts"},
+		{[]string{"linear", "--scaling_type_input=static"}, `"static"`},
+		{[]string{"roofline", "--float8_recipe_name=none"}, `there is no recipe "none"`},
 	} {
 		err := runBench(t.Context(), tt.args)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("octet bench %q: error %v, want %q", tt.args, err, tt.want)
+		}
+	}
+}
+
+// benched runs a benchmark and returns what it printed and its CSV.
+func benched(t *testing.T, args ...string) (text string, rows [][]string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "out.csv")
+	var out bytes.Buffer
+	i := slices.IndexFunc(benchmarks(), func(b benchmark) bool { return b.name == args[0] })
+	if err := benchmarks()[i].run(t.Context(), append(args[1:], "-o", path), &out); err != nil {
+		t.Fatalf("octet bench %q: %v", args, err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if rows, err = csv.NewReader(file).ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), rows[1:]
+}
+
+// TestEveryFlagOfABenchmarkActs: what is measured is in the CSV, what is said in the text.
+func TestEveryFlagOfABenchmarkActs(t *testing.T) {
+	const small = "--shape_gen_name=custom --M=32 --K=16 --N=48 --time=1ms --repeat=1"
+	for _, tt := range []struct {
+		args string
+		rows int
+		want string // in the first row, separated by commas, or in the text
+	}{
+		{"matmul " + small, 6, "true,custom,32,16,48,"},
+		{"matmul --shape_gen_name=llama --M=16 --shape_name_filter=w0 --time=1ms --repeat=1", 6, "true,attn.w0,16,1024,8192,"},
+		{"matmul --use_gpu_kernel_time " + small, 6, "--use_gpu_kernel_time has no effect: "},
+		{"matmul --time=3ms --repeat=7 --shape_gen_name=custom --M=32 --K=16 --N=48", 6, "fastest of up to 7 repetitions within 3ms"},
+		{"matmul -n 1 --shape_gen_name=llama --M=16 --time=1ms --repeat=1", 6, "attn.wqkv,16,8192,1280"},
+		{"linear --recipe=tensorwise " + small, 2, "custom,32,16,48,i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2,bfloat16,false,true,"},
+		{"linear --recipe=tensorwise --fast_accum_filter=false " + small, 1, ",bfloat16,false,false,"},
+		{"linear --recipe=tensorwise --fast_accum_filter=true " + small, 1, ",bfloat16,false,true,"},
+		{"linear --recipe=tensorwise --disable_compile " + small, 2, "--disable_compile has no effect: "},
+		{"linear --scaling_type_input=dynamic --scaling_granularity=tensorwise " + small, 2, ",custom"},
+		{"linear --scaling_type_input=disabled --scaling_type_weight=disabled --scaling_type_grad_output=disabled " + small, 2, "i:dis_ten_e4m3,w:dis_ten_e4m3,go:dis_ten_e5m2"},
+		{"padding --shape_name_filter=65x253 --compile --time=1ms --repeat=1", 1, "65x253x4096,bfloat16,"},
+		{"roofline " + small, 1, "32,16,48,"},
+		{"roofline --do_benchmarks=false --enable_fusion_modeling " + small, 1, ",,,,,,"},
+	} {
+		text, rows := benched(t, strings.Fields(tt.args)...)
+		if len(rows) != tt.rows || !strings.Contains(text+strings.Join(rows[0], ","), tt.want) {
+			t.Errorf("octet bench %s: %d rows, want %d, and %q in\n%s\n%v", tt.args, len(rows), tt.rows, tt.want, text, rows)
+		}
+	}
+}
+
+// TestTheModelIsToldOfFusion: casts that read for nothing move fewer bytes.
+func TestTheModelIsToldOfFusion(t *testing.T) {
+	const n = 4096
+	for flag, want := range map[string]float64{"--enable_fusion_modeling=false": 15 * n * n, "--enable_fusion_modeling": 11 * n * n} {
+		text, rows := benched(t, "roofline", "--do_benchmarks=false", "--shape_gen_name=custom", "--M=4096", "--K=4096", "--N=4096", flag)
+		var over, memory float64
+		_, speeds, _ := strings.Cut(text, "fast accumulation, ")
+		if _, err := fmt.Sscan(rows[0][5]+" "+speeds, &over, &memory); err != nil {
+			t.Fatal(err)
+		}
+		if got := over * memory * 1e9; got < 0.98*want || got > 1.02*want {
+			t.Errorf("%s: casts move %.4g bytes, want %.4g", flag, got, want)
+		}
+	}
+}
+
+func TestBenchHelpListsTheBenchmarks(t *testing.T) {
+	for _, b := range benchmarks() {
+		var out bytes.Buffer
+		if err := b.run(t.Context(), []string{"--help"}, &out); err != nil || !strings.HasPrefix(out.String(), "usage: octet bench "+b.name) || !strings.Contains(out.String(), "--out_filename") {
+			t.Errorf("octet bench %s --help: %v\n%s", b.name, err, &out)
 		}
 	}
 }

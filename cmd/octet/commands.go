@@ -37,7 +37,7 @@ func commands() []command {
 		{name: "run", help: "start ranks of a program, here and on other hosts (torchrun's flags)", run: runRun},
 		{name: "train", help: "train a Llama: one rank of a job", run: runTrain, prepare: prepareTrain},
 		{name: "plot", help: "draw the loss curves of runs, from their metrics.jsonl", run: runPlot},
-		{name: "bench", help: "measure the matrix products against this processor's peak", run: runBench},
+		{name: "bench", help: "measure products, linear layers and float8 recipes on this processor", run: runBench},
 		{name: "version", help: "what was built, from which commit", run: runVersion},
 		{name: "guard", run: runGuard},
 	}

@@ -33,7 +33,7 @@ func TestHelpOfACommand(t *testing.T) {
 		{"run --nproc-per-node 2 train --help", "usage: octet train [--config"},
 		{"help run", "usage: octet run [flags] program"},
 		{"help plot", "usage: octet plot [--out"},
-		{"help bench", "usage: octet bench matmul"},
+		{"help bench", "usage: octet bench <benchmark>"},
 		{"help", "usage: octet <command>"},
 	} {
 		code, stdout, stderr := run(t, strings.Fields(tt.args)...)
