@@ -50,7 +50,7 @@ type Kernels interface {
 	// columns for another are two casts, because all their bytes differ.
 	DynamicCast(dst, dstT, src tensor.Operand, pow2 bool)
 	// CastStats measures what a cast has done: q, float8, is the cast of src [R,C], high
-	// precision (divided by its own scale, where it has one). It raises maxima, float32
+	// precision (with its Inv folded in, where it has one). It raises maxima, float32
 	// [NumCastMaxima], and adds to sums, float32 [NumCastSums]; both are the caller's to
 	// clear. It is for diagnosis, and reads all elements one by one.
 	CastStats(maxima, sums *tensor.Tensor, src, q tensor.Operand)
