@@ -206,7 +206,8 @@ func sharedParams(m nn.Module) map[*nn.Param]bool {
 // Params are all parameters, in the order of the units.
 func (f *FSDP) Params() []*nn.Param { return f.params }
 
-// Allocate makes the streams and the memory of shards and gradients, zeroed.
+// Allocate makes the streams and the memory of shards, and of the gradients of those that
+// are not frozen, zeroed.
 func (f *FSDP) Allocate(dev device.Device) error {
 	for _, p := range f.params {
 		if p.Shard != nil {
@@ -225,6 +226,9 @@ func (f *FSDP) Allocate(dev device.Device) error {
 		p.Place(layout, rank)
 		shape := layout.PaddedLocal(rank, "fsdp")
 		for _, t := range []**tensor.Tensor{&p.Shard, &p.Grad} {
+			if t == &p.Grad && p.Frozen() {
+				continue
+			}
 			buf, err := dev.Alloc(max(1, dtype.Float32.Size()*p.RowSize()*shape[0]))
 			if err != nil {
 				return fmt.Errorf("fsdp: %s: %w", p.Name, err)
@@ -296,7 +300,9 @@ func (f *FSDP) Finish(c *nn.Ctx) {
 	for _, u := range f.units {
 		if !u.reduced {
 			for _, p := range u.params {
-				c.Stream.Zero(p.Grad)
+				if !p.Frozen() {
+					c.Stream.Zero(p.Grad)
+				}
 			}
 		}
 		u.reduced = false

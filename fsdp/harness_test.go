@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"octet/comm"
@@ -34,6 +35,7 @@ type job struct {
 	scales  bool                    // precompute them after each update
 	again   *parallel.Recompute     // nil: none
 	units   []string                // nil: a Llama's
+	freeze  []string                // parameters whose names contain one of these
 	batch   int                     // sequences a step, of all ranks and microbatches
 	micro   int                     // microbatches a step; 0 is 1
 	steps   int
@@ -115,6 +117,11 @@ func (w *worker) build() (err error) {
 	if w.float8 != nil {
 		plan.Float8 = &parallel.Float8{Config: *w.float8, Skip: append([]string{"output"}, w.skip...), Precompute: w.scales}
 	}
+	for name, p := range nn.Parameters(model) {
+		if w.freezes(name) {
+			p.Freeze()
+		}
+	}
 	if err := plan.Convert(&model); err != nil {
 		return err
 	}
@@ -127,6 +134,10 @@ func (w *worker) build() (err error) {
 	w.c = w.m.Ctx()
 	w.adam, err = optim.NewAdam(w.dev, w.c.Stream, w.m.Params(), optim.AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1})
 	return err
+}
+
+func (j job) freezes(name string) bool {
+	return slices.ContainsFunc(j.freeze, func(part string) bool { return strings.Contains(name, part) })
 }
 
 func (w *worker) step(step int) error {

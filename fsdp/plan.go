@@ -16,9 +16,9 @@ import (
 // bytes by element type: its shards to all-gathers, its whole gradients to
 // reduce-scatters.
 type Traffic struct {
-	Gathers       int
-	AllGather     map[dtype.Type]int
-	ReduceScatter int
+	Gathers, Reductions int
+	AllGather           map[dtype.Type]int
+	ReduceScatter       int
 }
 
 // Traffic counts it from the layout, without running anything.
@@ -31,13 +31,18 @@ func (f *FSDP) Traffic() Traffic {
 			times = 1
 		}
 		t.Gathers += times
+		if slices.ContainsFunc(u.params, func(p *nn.Param) bool { return !p.Frozen() }) {
+			t.Reductions++
+		}
 		for _, p := range u.params {
 			shard := wholeShape(p.Shape, 1)
 			shard[0] = dtensor.Padded(p.Shape[0], size)
 			for _, spec := range p.Wire.Sends(shard) {
 				t.AllGather[spec.Type] += times * spec.Bytes()
 			}
-			t.ReduceScatter += size * shard[0] * p.RowSize() * dtype.Float32.Size()
+			if !p.Frozen() {
+				t.ReduceScatter += size * shard[0] * p.RowSize() * dtype.Float32.Size()
+			}
 		}
 	}
 	return t
@@ -63,9 +68,13 @@ func (f *FSDP) Plan() string {
 		}
 		fmt.Fprintf(&b, "unit %s, %s\n", named(u.name), after)
 		for _, p := range u.params {
+			frozen := ""
+			if p.Frozen() {
+				frozen = ", frozen"
+			}
 			start, rows := dtensor.Chunk(p.Shape[0], size, rank)
-			fmt.Fprintf(&b, "  %-34s %-13s Shard(0) over %d ranks, rank %d: rows %d:%d of %d, travels as %s\n",
-				p.Name, fmt.Sprint(p.Shape), size, rank, start, start+rows, p.Shape[0], travels(p))
+			fmt.Fprintf(&b, "  %-34s %-13s Shard(0) over %d ranks, rank %d: rows %d:%d of %d, travels as %s%s\n",
+				p.Name, fmt.Sprint(p.Shape), size, rank, start, start+rows, p.Shape[0], travels(p), frozen)
 		}
 	}
 	t := f.Traffic()
@@ -78,6 +87,6 @@ func (f *FSDP) Plan() string {
 	for _, k := range types {
 		fmt.Fprintf(&b, ", %d bytes of %v", t.AllGather[k], k)
 	}
-	fmt.Fprintf(&b, "; %d reduce-scatters, %d bytes of %v\n", len(f.units), t.ReduceScatter, dtype.Float32)
+	fmt.Fprintf(&b, "; %d reduce-scatters, %d bytes of %v\n", t.Reductions, t.ReduceScatter, dtype.Float32)
 	return b.String()
 }

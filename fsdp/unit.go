@@ -27,7 +27,7 @@ type unit struct {
 	whole   []nn.Whole    // lent to params between gather and free
 	parcels []comm.Parcel // gathered or on their way; empty when freed
 	ready   device.Event  // on AG: the parcels are complete
-	reduced bool          // Grad holds the gradient of an earlier microbatch of this step
+	reduced bool          // a backward of this step has run: Grad holds the gradient
 
 	travels  [][]tensor.Spec  // what of each parameter is gathered: the whole shapes
 	grads    [][]int          // the shape of each whole gradient, with padding
@@ -42,7 +42,7 @@ func (u *unit) layout(size int) {
 			specs[i].Shape = wholeShape(spec.Shape, size)
 		}
 		u.travels = append(u.travels, specs)
-		u.grads = append(u.grads, wholeShape(p.Grad.Shape, size))
+		u.grads = append(u.grads, wholeShape(p.Shard.Shape, size))
 	}
 }
 
@@ -181,6 +181,9 @@ func (u *unit) allocGrads(c *nn.Ctx) {
 	size := u.fsdp.reduce.Size()
 	for i, p := range u.params {
 		w := &u.whole[i]
+		if p.Frozen() {
+			continue
+		}
 		if size == 1 && !u.reduced {
 			w.Grad = p.Grad
 			continue
@@ -197,9 +200,12 @@ func (u *unit) allocGrads(c *nn.Ctx) {
 // added to what earlier microbatches of the step gave.
 func (u *unit) reduce(c *nn.Ctx) {
 	f := u.fsdp
-	var dst, src []*tensor.Tensor
+	var sums, dst, src []*tensor.Tensor
 	for i, p := range u.params {
 		w := &u.whole[i]
+		if p.Frozen() {
+			continue
+		}
 		if !w.HasGrad {
 			c.Stream.Zero(w.Grad) // every rank sends the same list
 		}
@@ -208,13 +214,17 @@ func (u *unit) reduce(c *nn.Ctx) {
 		if u.reduced {
 			out = f.rsPool.New(dtype.Float32, p.Grad.Shape...)
 		}
-		dst = append(dst, out)
+		sums, dst = append(sums, p.Grad), append(dst, out)
+	}
+	if len(src) == 0 { // all are frozen
+		u.reduced = true
+		return
 	}
 	f.rs.Wait(c.Stream.Record())
 	f.opts.Reduce.Reduce(f.rs, f.rsPool, f.reduce, dst, src)
 	if u.reduced {
-		for i, p := range u.params {
-			f.rs.Add(p.Grad, p.Grad, dst[i])
+		for i, sum := range sums {
+			f.rs.Add(sum, sum, dst[i])
 			f.rsPool.Free(dst[i])
 		}
 	}

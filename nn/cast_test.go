@@ -107,6 +107,37 @@ func TestLinearsThatShareAnInputShareItsCast(t *testing.T) {
 	}
 }
 
+// TestAFrozenLinearCastsWhatItsBackwardReads: nothing for grad_weight and, where nobody
+// wants grad_input either, nothing at all; its input need not be kept.
+func TestAFrozenLinearCastsWhatItsBackwardReads(t *testing.T) {
+	for _, tt := range []struct {
+		wanted bool // grad_input
+		want   string
+	}{
+		{true, "i:1 w:1 go:1 i_gw:0 w_gi:1 go_gw:0"},
+		{false, "i:1 w:1 go:0 i_gw:0 w_gi:0 go_gw:0"},
+	} {
+		r, k := rig(t), &copier{apart: true}
+		l := nn.NewLinear(8, 8, nn.LinearOptions{Bias: true})
+		l.Weight.Freeze()
+		castAll(l, k)
+		r.Load(l, r.Random)
+		x := nn.Input(r.Put(r.Normal(4*8, 1), 4, 8))
+		if tt.wanted {
+			x = nn.Watch(x.Value.Tensor)
+		}
+		y := l.Forward(r.Ctx, x)
+		x.Done(r.Ctx)
+		if live := r.Ctx.Pool.Live(); live != y.Value.Buf.Len() {
+			t.Errorf("%d bytes are in use after forward, want the output's %d", live, y.Value.Buf.Len())
+		}
+		r.Backward(l, y, r.Normal(4*8, 1))
+		if k.String() != tt.want {
+			t.Errorf("casts %v, want %s", k, tt.want)
+		}
+	}
+}
+
 func TestEveryPassGivesItsMemoryBack(t *testing.T) {
 	model := func() nn.Module {
 		linear := func() nn.Module { return nn.NewLinear(6, 6, nn.LinearOptions{Bias: true}) }

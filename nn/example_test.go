@@ -78,3 +78,28 @@ func ExampleCtx_Op() {
 	fmt.Println(values, grad, err)
 	// Output: [2 4 6] [2 0 -2] <nil>
 }
+
+// A module that is recomputed keeps its input in place of all that its backward reads.
+func ExampleRecompute() {
+	dev, err := backend.OpenDevice(backend.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer dev.Close()
+	for _, again := range []bool{false, true} {
+		c := &nn.Ctx{Stream: dev.NewStream("main"), Pool: device.NewPool(dev), Tape: &nn.Tape{}, Act: dtype.Float32}
+		s := &nn.Sequential{}
+		for i := range 8 {
+			var m nn.Module = &nn.Sequential{Names: []string{"gelu", "tanh", "relu"}, Modules: []nn.Module{nn.NewGELU(), nn.NewGELUTanh(), nn.NewReLU()}}
+			if again {
+				m = nn.Recompute(m, nn.KeepInput)
+			}
+			s.Names, s.Modules = append(s.Names, fmt.Sprint(i)), append(s.Modules, m)
+		}
+		s.Forward(c, nn.Watch(c.New(64, 64)))
+		fmt.Println(c.Pool.Live()>>10, "KiB after forward")
+	}
+	// Output:
+	// 272 KiB after forward
+	// 144 KiB after forward
+}

@@ -77,7 +77,7 @@ func (n *RMSNorm) AddForward(c *Ctx, x, r *Var) (sum, y *Var) {
 // backward gives s, whose norm is y, its gradient.
 func (n *RMSNorm) backward(c *Ctx, s, y *Var, rstd *tensor.Tensor) {
 	ds, add := s.sumTarget(c)
-	n.Weight.addGrad(c, func(dw *tensor.Tensor) {
+	n.Weight.withGrad(c, func(dw *tensor.Tensor) {
 		c.Stream.RMSNormGrad(ds, dw, y.Grad().Tensor, s.Value.Tensor, rstd, n.Weight.Value().Tensor, add)
 	})
 	c.Pool.Free(rstd)
@@ -107,7 +107,7 @@ func (n *LayerNorm) Forward(c *Ctx, x *Var) *Var {
 	y := c.Op(func(y *Var) {
 		dx, add := x.sumTarget(c)
 		dy := y.Grad().Tensor
-		n.Weight.addGrad(c, func(dw *tensor.Tensor) {
+		n.Weight.withGrad(c, func(dw *tensor.Tensor) {
 			c.Stream.LayerNormGrad(dx, dw, dy, x.Value.Tensor, mean, rstd, n.Weight.Value().Tensor, add)
 		})
 		n.Bias.addGrad(c, func(db *tensor.Tensor) { c.Stream.BiasGrad(db, dy) })

@@ -54,7 +54,7 @@ func (l *Linear) Buffers() iter.Seq2[string, *Buffer] {
 // Forward takes x [..., K] to y [..., N].
 func (l *Linear) Forward(c *Ctx, x *Var) *Var {
 	later := InForGW
-	if !c.Mode.Defers() {
+	if !c.Mode.Defers() || l.Weight.Frozen() {
 		later = NoRole
 	}
 	in, forGW := x.Cast(c, l.Caster, In, later)
@@ -74,10 +74,19 @@ func (l *Linear) Forward(c *Ctx, x *Var) *Var {
 	return y
 }
 
-// backward takes y's gradient to those of x, the weight and the bias.
+// backward takes y's gradient to those of x, the weight and the bias, where they are
+// wanted.
 func (l *Linear) backward(c *Ctx, x, y *Var, in tensor.Operand) {
-	dy := y.Grad()
-	now, forGW := l.Caster.Cast(c, dy, GradOut, GradOutForGW)
+	dy, later := y.Grad(), GradOutForGW
+	if l.Bias != nil {
+		l.Bias.addGrad(c, func(db *tensor.Tensor) { c.Stream.BiasGrad(db, dy.Tensor) })
+	}
+	if l.Weight.Frozen() {
+		if later = NoRole; !x.NeedsGrad() {
+			return
+		}
+	}
+	now, forGW := l.Caster.Cast(c, dy, GradOut, later)
 	if x.NeedsGrad() {
 		weight := l.Weight.Value()
 		w, _ := l.Caster.Cast(c, weight, WeightForGI, NoRole)
@@ -85,10 +94,9 @@ func (l *Linear) backward(c *Ctx, x, y *Var, in tensor.Operand) {
 		c.Stream.MatMul(dx, now, w, device.MatMulOptions{Accumulate: acc, FastAccum: l.Caster.FastAccum(GradInput)})
 		c.release(w, weight)
 	}
-	dw, acc := l.Weight.GradTarget()
-	c.Stream.MatMul(dw, forGW, in, device.MatMulOptions{TransA: true, Accumulate: acc, FastAccum: l.Caster.FastAccum(GradWeight)})
-	if l.Bias != nil {
-		l.Bias.addGrad(c, func(db *tensor.Tensor) { c.Stream.BiasGrad(db, dy.Tensor) })
+	if later != NoRole {
+		dw, acc := l.Weight.GradTarget()
+		c.Stream.MatMul(dw, forGW, in, device.MatMulOptions{TransA: true, Accumulate: acc, FastAccum: l.Caster.FastAccum(GradWeight)})
 	}
 	c.release(now, dy, forGW)
 	c.release(forGW, dy)

@@ -18,9 +18,9 @@ import (
 // before any memory exists; the tensors are set by whoever shards it (package
 // fsdp) and exist on one rank.
 //
-// Invariants: Shard and Grad have the same shape [c, ...], that of Box padded with
-// zero rows so that it is equal on all ranks; only the first rows, as many as Box
-// has, are real. Whoever writes to Shard says so (Written).
+// Invariants: Shard and Grad, which a frozen one has not, have the same shape [c, ...],
+// that of Box padded with zero rows so that it is equal on all ranks; only the first
+// rows, as many as Box has, are real. Whoever writes to Shard says so (Written).
 type Param struct {
 	Name  string // fully qualified, by AssignNames
 	Shape []int
@@ -35,6 +35,7 @@ type Param struct {
 	rank   int
 	box    dtensor.Box
 
+	frozen bool
 	whole  *Whole
 	writes uint64
 }
@@ -50,6 +51,20 @@ type Whole struct {
 
 // NewParam describes a parameter of the given shape.
 func NewParam(init Init, shape ...int) *Param { return &Param{Shape: shape, Init: init} }
+
+// Freeze has training leave p as it is (requires_grad_(False)): it has no gradient and no
+// moments, is in no norm and is not moved; what is computed with it has its gradient all
+// the same. It is for before p has memory, and alike on all ranks.
+func (p *Param) Freeze() {
+	if p.Shard != nil {
+		panic(fmt.Sprintf("nn: Freeze of %s, which has memory already: freeze parameters before the model is sharded", p.Name))
+	}
+	p.frozen = true
+}
+
+// Frozen reports whether p is left as it is. A backward of one's own asks before it
+// calls GradTarget.
+func (p *Param) Frozen() bool { return p.frozen }
 
 // Numel is the number of elements of the whole parameter.
 func (p *Param) Numel() int {
@@ -91,6 +106,9 @@ func (p *Param) LocalGrad() *tensor.Tensor { return p.real(p.Grad) }
 
 func (p *Param) real(t *tensor.Tensor) *tensor.Tensor {
 	if t == nil {
+		if p.frozen && p.Shard != nil {
+			panic(fmt.Sprintf("nn: %s is frozen: it has no gradient", p.Name))
+		}
 		panic(fmt.Sprintf("nn: %s %v has no memory yet: shard the model and give it its first values (parallel.Model.Init or Load) before, for example, its optimizer is made", p.Name, p.Shape))
 	}
 	return t.Rows(0, p.box.Hi[0]-p.box.Lo[0])
@@ -168,6 +186,9 @@ func (p *Param) Draw(s device.Stream, seed uint64) {
 // GradTarget is where a backward puts the gradient of the whole parameter, and
 // whether it must add to what is there.
 func (p *Param) GradTarget() (dst *tensor.Tensor, accumulate bool) {
+	if p.frozen {
+		panic(fmt.Sprintf("nn: a backward gives a gradient to %s, which is frozen: ask Param.Frozen first", p.Name))
+	}
 	if p.whole == nil || p.whole.Grad == nil {
 		panic(fmt.Sprintf("nn: %s has no gradient memory: it is used outside gather and free", p.Name))
 	}
@@ -176,8 +197,11 @@ func (p *Param) GradTarget() (dst *tensor.Tensor, accumulate bool) {
 }
 
 // addGrad adds what f overwrites its argument with to the gradient of the whole
-// parameter.
+// parameter, unless that is frozen.
 func (p *Param) addGrad(c *Ctx, f func(dst *tensor.Tensor)) {
+	if p.frozen {
+		return
+	}
 	dst, accumulate := p.GradTarget()
 	if !accumulate {
 		f(dst)
@@ -187,6 +211,18 @@ func (p *Param) addGrad(c *Ctx, f func(dst *tensor.Tensor)) {
 	f(more)
 	c.Stream.Add(dst, dst, more)
 	c.Pool.Free(more)
+}
+
+// withGrad is addGrad for an f that does more than that: of a frozen parameter it
+// overwrites what nobody reads.
+func (p *Param) withGrad(c *Ctx, f func(dst *tensor.Tensor)) {
+	if !p.frozen {
+		p.addGrad(c, f)
+		return
+	}
+	unread := c.Pool.New(dtype.Float32, p.Shape...)
+	f(unread)
+	c.Pool.Free(unread)
 }
 
 // Init is how a parameter starts: normal with mean 0, cut at Cut standard

@@ -17,6 +17,7 @@ package optim
 
 import (
 	"fmt"
+	"slices"
 
 	"octet/comm"
 	"octet/device"
@@ -52,12 +53,13 @@ type Adam struct {
 	steps      *tensor.Tensor   // int32 [1]: updates made, counted by the device
 }
 
-// NewAdam allocates the moments, zeroed on s.
+// NewAdam allocates the moments of the parameters that are not frozen, zeroed on s.
 func NewAdam(dev device.Device, s device.Stream, params []*nn.Param, o AdamOptions) (*Adam, error) {
 	buf, err := dev.Alloc(dtype.Int32.Size())
 	if err != nil {
 		return nil, fmt.Errorf("optim: %w", err)
 	}
+	params = trainable(params)
 	a := &Adam{opts: o, params: params, steps: tensor.New(buf, dtype.Int32, 1)}
 	s.Zero(a.steps)
 	for _, p := range params {
@@ -74,6 +76,11 @@ func NewAdam(dev device.Device, s device.Stream, params []*nn.Param, o AdamOptio
 		}
 	}
 	return a, nil
+}
+
+// trainable are those that an optimizer moves.
+func trainable(params []*nn.Param) []*nn.Param {
+	return slices.DeleteFunc(slices.Clone(params), (*nn.Param).Frozen)
 }
 
 // State is what an update reads beside weights and gradients, by name: of every
@@ -111,10 +118,10 @@ type Clipper struct {
 	grads      []*tensor.Tensor
 }
 
-// NewClipper prepares for the gradients of params.
+// NewClipper prepares for the gradients of params, which the frozen ones have not.
 func NewClipper(pool *device.Pool, params []*nn.Param) *Clipper {
 	c := &Clipper{}
-	for _, p := range params {
+	for _, p := range trainable(params) {
 		c.grads = append(c.grads, p.LocalGrad())
 	}
 	for _, t := range []**tensor.Tensor{&c.Norm, &c.Coef, &c.sumsq} {

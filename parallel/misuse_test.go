@@ -166,6 +166,27 @@ func TestAMisuseNamesWhatIsMissing(t *testing.T) {
 			u.init().m.Step(parallel.StepOptions{Optimizer: forgetful{}, Count: 4}, u.loss)
 			return nil
 		}, "the step's optimizer wrote none of Model.Params, or did not count it (nn.Param.Written)"},
+		{"a parameter frozen after it has memory", func(u *user) error {
+			u.init().m.Params()[0].Freeze()
+			return nil
+		}, "Freeze of up.weight, which has memory already: freeze parameters before the model is sharded"},
+		{"the gradient of a frozen parameter", func(u *user) error {
+			u.root.(*nn.Sequential).Modules[1].(*nn.Linear).Weight.Freeze()
+			u.init().m.Params()[0].LocalGrad()
+			return nil
+		}, "up.weight is frozen: it has no gradient"},
+		{"a backward to a frozen parameter", func(u *user) error {
+			u.root.(*nn.Sequential).Modules[1].(*nn.Linear).Weight.Freeze()
+			u.init().m.Params()[0].GradTarget()
+			return nil
+		}, "a backward gives a gradient to up.weight, which is frozen: ask Param.Frozen first"},
+		{"a model that is frozen", func(u *user) error {
+			for _, p := range nn.Parameters(u.root) {
+				p.Freeze()
+			}
+			u.init().step(u.loss)
+			return nil
+		}, "the step's optimizer wrote none of Model.Params, or did not count it (nn.Param.Written), or all are frozen"},
 		{"a count below zero", func(u *user) error {
 			u.init().m.Step(parallel.StepOptions{Optimizer: u.adam, Count: -1}, u.loss)
 			return nil

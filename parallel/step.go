@@ -89,7 +89,7 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	before := m.writes()
 	o.Optimizer.Step(s, m.clip.Coef, o.LR)
 	if m.writes() == before {
-		panic("parallel: the step's optimizer wrote none of Model.Params, or did not count it (nn.Param.Written): make it of these parameters")
+		panic("parallel: the step's optimizer wrote none of Model.Params, or did not count it (nn.Param.Written), or all are frozen: make it of these parameters")
 	}
 	m.precompute()
 	p.done = s.Record()
