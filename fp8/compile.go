@@ -143,10 +143,7 @@ func (c Float8LinearConfig) checkDelayed() (errs []error) {
 // supported finds what octet has no kernels for yet.
 func (r Recipe) supported() (errs []error) {
 	for _, c := range r.Cast {
-		switch {
-		case c.Granularity == Axiswise:
-			return append(errs, fmt.Errorf("float8: scaling_granularity %q is not in octet yet; use %q", Axiswise, Tensorwise))
-		case c.Type == Delayed:
+		if c.Type == Delayed {
 			return append(errs, fmt.Errorf("float8: scaling_type %q is not in octet yet; use %q", Delayed, Dynamic))
 		}
 	}

@@ -110,7 +110,7 @@ func TestBadConfigsAreNamed(t *testing.T) {
 			c.CastConfigInput, c.DelayedScalingConfig.ScaleFnName = delayed, "most_recent"
 		}, []string{`float8: delayed_scaling_config: scale_fn_name "most_recent": only "max" is implemented`}},
 		{"no history where none is needed", func(c *fp8.Float8LinearConfig) { c.DelayedScalingConfig = fp8.DelayedScalingConfig{} }, nil},
-		{"axiswise", func(c *fp8.Float8LinearConfig) { all(c, rows) }, []string{notYet}},
+		{"axiswise, also on the wire", func(c *fp8.Float8LinearConfig) { all(c, rows); c.EnableFsdpFloat8AllGather = true }, nil},
 		{"padding", func(c *fp8.Float8LinearConfig) { c.PadInnerDim = true }, []string{notYet}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

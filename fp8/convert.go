@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"octet/comm"
 	"octet/nn"
 )
 
@@ -42,7 +43,11 @@ func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleF
 	for _, l := range linears {
 		k := &site{recipe: &recipe, weight: l.Linear.Weight}
 		l.Linear.Caster = k
-		if _, travels := k.weight.Wire.(*Wire); cfg.EnableFsdpFloat8AllGather && !travels { // a weight of two layers travels once
+		switch {
+		case !cfg.EnableFsdpFloat8AllGather || ours(k.weight.Wire): // a weight of two layers travels once
+		case recipe.Cast[nn.Weight].Granularity == Axiswise:
+			k.weight.Wire = &RowWire{&recipe}
+		default:
 			all.join(k)
 			k.weight.Wire = &Wire{k}
 		}
@@ -75,15 +80,22 @@ func Converted(l *nn.Linear) bool {
 	return ok
 }
 
+// ours reports whether a wire sends float8.
+func ours(w comm.Wire) bool {
+	switch w.(type) {
+	case *Wire, *RowWire:
+		return true
+	}
+	return false
+}
+
 // check finds what cannot be converted.
 func (l NamedLinear) check() error {
 	if Converted(l.Linear) {
 		return fmt.Errorf("fp8: %s is converted already: a Linear is converted once", l.FQN)
 	}
-	if w := l.Linear.Weight.Wire; w != nil {
-		if _, ours := w.(*Wire); !ours {
-			return fmt.Errorf("fp8: the weight of %s travels otherwise already: convert before sharding (parallel.Plan.Convert before Shard)", l.FQN)
-		}
+	if w := l.Linear.Weight.Wire; w != nil && !ours(w) {
+		return fmt.Errorf("fp8: the weight of %s travels otherwise already: convert before sharding (parallel.Plan.Convert before Shard)", l.FQN)
 	}
 	for i, side := range []string{"out_features", "in_features"} {
 		if n := l.Linear.Weight.Shape[i]; n%alignment != 0 {

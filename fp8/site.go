@@ -21,24 +21,26 @@ type site struct {
 
 var _ nn.Caster = (*site)(nil)
 
-// Cast makes x float8 with the scale of its own amax. A gathered weight is float8
-// already and stays as it is.
+// Cast makes x float8 with scales of its own amaxes: one, or one for each vector that
+// the role's matmul sums over. A gathered weight is float8 already and stays as it is.
 //
 // The roles of grad_weight and the weight's of grad_input read their tensor along
 // its other dimension. Where the device's matmuls read operands of one layout
-// only, those are made transposed.
+// only, those are made transposed. By rows each role has bytes of its own; what
+// is cast for grad_weight is cast in forward, because a byte an element is half
+// of what keeping the input would take.
 func (k *site) Cast(c *nn.Ctx, x tensor.Operand, now, later nn.Role) (a, b tensor.Operand) {
 	how := k.recipe.Cast[now]
-	if later != nn.NoRole && k.recipe.Cast[later] != how {
+	if later != nn.NoRole && (k.recipe.Cast[later] != how || how.Granularity == Axiswise) {
 		a, _ = k.Cast(c, x, now, nn.NoRole)
 		b, _ = k.Cast(c, x, later, nn.NoRole)
 		return a, b
 	}
 	across := func(nn.Role) bool { return false }
 	if c.Stream.Float8TN() && how.Type != Disabled && !k.recipe.Config.Emulate {
-		across = func(r nn.Role) bool { return r != nn.NoRole && r != forward(r) }
+		across = againstRows
 	}
-	plain, turned := k.layouts(c, x, how, !across(now), across(now) || across(later))
+	plain, turned := k.layouts(c, k.fold(x, now), how, how.scales(x, now), !across(now), across(now) || across(later))
 	if a = plain; across(now) {
 		a = turned
 	}
@@ -51,8 +53,46 @@ func (k *site) Cast(c *nn.Ctx, x tensor.Operand, now, later nn.Role) (a, b tenso
 	return a, b
 }
 
-// layouts casts x to memory as x lies, and to memory that is transposed.
-func (k *site) layouts(c *nn.Ctx, x tensor.Operand, how Cast, asItLies, transposed bool) (plain, turned tensor.Operand) {
+// againstRows reports whether the role's matmul sums over the rows of its tensor.
+func againstRows(r nn.Role) bool { return r != nn.NoRole && r != forward(r) }
+
+// scales is the shape of the scales of x [R,C] as a role.
+func (how Cast) scales(x tensor.Operand, role nn.Role) []int {
+	rows, cols := x.Value()
+	switch {
+	case how.Granularity != Axiswise:
+		return nil
+	case againstRows(role):
+		return []int{1, cols}
+	}
+	return []int{rows, 1}
+}
+
+// fold takes the scales of a weight [N,K] that was gathered with one a row out of the
+// sum over N that grad_input is, where no matmul takes them, and multiplies
+// grad_output's columns by them before its cast:
+//
+//	dX[m,k] = Σ_n dY[m,n]·(W8[n,k]·r[n]) = Σ_n (dY[m,n]·r[n])·W8[n,k]
+func (k *site) fold(x tensor.Operand, role nn.Role) tensor.Operand {
+	switch role {
+	case nn.GradOut:
+		if w := k.weight.Value(); byRows(w) {
+			x.Inv = w.Inv.View(1, w.Inv.Numel())
+		}
+	case nn.WeightForGI:
+		if byRows(x) {
+			x.Scale, x.Inv = nil, nil
+		}
+	}
+	return x
+}
+
+// byRows reports whether a weight was gathered with a scale a row.
+func byRows(w tensor.Operand) bool { return w.Type.IsFloat8() && w.Granularity() == tensor.PerRow }
+
+// layouts casts x to memory as x lies, and to memory that is transposed, with scales of
+// the given shape.
+func (k *site) layouts(c *nn.Ctx, x tensor.Operand, how Cast, scales []int, asItLies, transposed bool) (plain, turned tensor.Operand) {
 	if how.Type == Disabled {
 		return x, turned
 	}
@@ -60,7 +100,7 @@ func (k *site) layouts(c *nn.Ctx, x tensor.Operand, how Cast, asItLies, transpos
 	cast := x.Type != how.Format
 	scale, inv := x.Scale, x.Inv
 	if cast {
-		plain, scale, inv = tensor.Operand{}, c.Pool.New(dtype.Float32), c.Pool.New(dtype.Float32)
+		plain, scale, inv = tensor.Operand{}, c.Pool.New(dtype.Float32, scales...), c.Pool.New(dtype.Float32, scales...)
 		if asItLies {
 			plain = tensor.Operand{Tensor: c.Pool.New(how.Format, x.Shape...), Scale: scale, Inv: inv}
 		}

@@ -5,6 +5,7 @@ package fp8
 import (
 	"octet/comm"
 	"octet/device"
+	"octet/dtype"
 	"octet/nn"
 	"octet/tensor"
 )
@@ -38,4 +39,32 @@ func (w *Wire) Pack(s device.Stream, pool *device.Pool, g comm.Comm, p *comm.Par
 // Unpack is the gathered bytes with their scale.
 func (w *Wire) Unpack(_ device.Stream, p comm.Parcel, rows int) tensor.Operand {
 	return tensor.Operand{Tensor: p.Ship[0].Rows(0, rows), Scale: p.Scale, Inv: p.Inv}
+}
+
+// RowWire sends a weight's shards as float8 bytes with a scale a row, which is the
+// row's own: ranks need not agree on anything, and only the reciprocals travel with
+// the bytes. The bytes serve both matmuls: grad_input, which sums over the rows,
+// takes them with the scales folded into grad_output (site.fold). torchao
+// gathers row-wise weights in high precision and casts them twice.
+type RowWire struct {
+	recipe *Recipe
+}
+
+var _ comm.Wire = (*RowWire)(nil)
+
+// Sends is the shard in the 8-bit format and the reciprocals of its scales, [rows,1].
+func (w *RowWire) Sends(shard []int) []tensor.Spec {
+	return []tensor.Spec{{Type: w.recipe.Cast[nn.Weight].Format, Shape: shard}, {Type: dtype.Float32, Shape: []int{shard[0], 1}}}
+}
+
+// Pack casts the shard by rows.
+func (w *RowWire) Pack(s device.Stream, pool *device.Pool, _ comm.Comm, p *comm.Parcel, shard *tensor.Tensor) {
+	scale := pool.New(dtype.Float32, p.Ship[1].Shape...)
+	s.DynamicCast(tensor.Operand{Tensor: p.Ship[0], Scale: scale, Inv: p.Ship[1]}, tensor.Operand{}, tensor.Operand{Tensor: shard}, w.recipe.Config.RoundScalesToPowerOf2)
+	pool.Free(scale)
+}
+
+// Unpack is the gathered bytes with the reciprocals of their scales.
+func (w *RowWire) Unpack(_ device.Stream, p comm.Parcel, rows int) tensor.Operand {
+	return tensor.Operand{Tensor: p.Ship[0].Rows(0, rows), Inv: p.Ship[1].Rows(0, rows)}
 }

@@ -7,6 +7,7 @@ Bytes of float8 are hashed with NaN made canonical, tensors as little-endian, ro
 import hashlib
 import torch
 from torchao.float8 import Float8LinearConfig, convert_to_float8_training
+from torchao.float8.config import ScalingGranularity
 from torchao.float8.float8_utils import amax_to_scale, tensor_to_scale, to_fp8_saturated
 
 FORMATS = {"e4m3fn": (torch.float8_e4m3fn, 0x7F), "e5m2": (torch.float8_e5m2, 0x7F), "e4m3fnuz": (torch.float8_e4m3fnuz, 0x80), "e5m2fnuz": (torch.float8_e5m2fnuz, 0x80)}
@@ -45,27 +46,48 @@ def scales():
             print(f"scale.{name}" + (".pow2" if pow2 else ""), sha(amax_to_scale(amax, f, round_scales_to_power_of_2=pow2)))
 
 
-def layer():
-    """A Linear whose every sum is exact in float32, so that any order of summation gives these bits; 16 bytes of each hash."""
-    def tensor(rows, cols, a, o, p):
-        n, r = torch.arange(rows * cols), torch.arange(rows).repeat_interleave(cols)
-        return (((n * a + o) % 27 - 13) / 8 * 2.0 ** (r * p % 3)).view(rows, cols).bfloat16()
+def tensor(rows, cols, a, o, p):
+    """An input of the layer: small numbers, so that its every sum is exact in float32 and any order of summation gives its bits."""
+    n, r = torch.arange(rows * cols), torch.arange(rows).repeat_interleave(cols)
+    return (((n * a + o) % 27 - 13) / 8 * 2.0 ** (r * p % 3)).view(rows, cols).bfloat16()
 
-    x, w, dy = tensor(48, 32, 37, 11, 1), tensor(64, 32, 53, 29, 2), tensor(48, 64, 71, 5, 1)
-    for name, t, f in (("x", x, "e4m3fn"), ("w", w, "e4m3fn"), ("dy", dy, "e5m2")):
-        f = FORMATS[f][0]
-        s = tensor_to_scale(t, f)
-        print(f"layer.{name}", sha(t)[:32])
-        print(f"layer.{name}.scale", bits(s))
-        print(f"layer.{name}.float8", sha(float8(to_fp8_saturated(t.float() * s, f)))[:32])
+
+X, W, DY = tensor(48, 32, 37, 11, 1), tensor(64, 32, 53, 29, 2), tensor(48, 64, 71, 5, 1)
+
+
+def cast(what, t, f, **how):
+    """A tensor's scales (the first three) and float8 bytes."""
+    f = FORMATS[f][0]
+    s = tensor_to_scale(t, f, **how)
+    print(f"{what}.scale", *(bits(v) for v in s.flatten()[:3]))
+    print(f"{what}.float8", sha(float8(to_fp8_saturated(t.float() * s, f)))[:32])
+
+
+def layer(recipe, cfg):
+    """A Linear of torchao's, emulated; 16 bytes of each hash."""
+    object.__setattr__(cfg, "emulate", True)
     l = torch.nn.Sequential(torch.nn.Linear(32, 64, bias=False, dtype=torch.bfloat16))
-    l[0].weight.data.copy_(w)
-    convert_to_float8_training(l, config=Float8LinearConfig(emulate=True))
-    x.requires_grad_()
+    l[0].weight.data.copy_(W)
+    convert_to_float8_training(l, config=cfg)
+    x = X.clone().requires_grad_()
     y = l(x)
-    y.backward(dy)
+    y.backward(DY)
     for name, t in (("y", y.detach()), ("dx", x.grad), ("dw", l[0].weight.grad)):
+        print(f"layer.{recipe}.{name}", sha(t)[:32])
+
+
+def layers():
+    for name, t in (("x", X), ("w", W), ("dy", DY)):
         print(f"layer.{name}", sha(t)[:32])
+    for role, t, f in (("i", X, "e4m3fn"), ("w", W, "e4m3fn"), ("go", DY, "e5m2")):
+        cast(f"layer.tensorwise.{role}", t, f)
+    layer("tensorwise", Float8LinearConfig())
+    pow2 = dict(round_scales_to_power_of_2=True)
+    for role, t, dim in (("i", X, -1), ("w", W, -1), ("go", DY, -1), ("i_gw", X, 0), ("w_gi", W, 0), ("go_gw", DY, 0)):
+        cast(f"layer.rowwise.{role}", t, "e4m3fn", scaling_granularity=ScalingGranularity.AXISWISE, axiswise_dim=dim, **pow2)
+    layer("rowwise", Float8LinearConfig.from_recipe_name("rowwise"))
+    cast("layer.rowwise_with_gw_hp.w_gi", W, "e4m3fn", **pow2)
+    layer("rowwise_with_gw_hp", Float8LinearConfig.from_recipe_name("rowwise_with_gw_hp"))
 
 
-casts(); scales(); layer()
+casts(); scales(); layers()
