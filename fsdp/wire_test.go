@@ -4,7 +4,6 @@ package fsdp_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -16,9 +15,6 @@ import (
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/nn"
-	"octet/nn/nntest"
-	"octet/tensor"
-	"octet/test/ranks"
 )
 
 // float8Wire is tensor-wise float8 with weights that travel as float8.
@@ -62,6 +58,7 @@ func TestCollectivesPerStep(t *testing.T) {
 		{"always", job{args: uneven}, fsdp.ReshardAlways, 8},
 		{"never", job{args: uneven}, fsdp.ReshardNever, 4},
 		{"float8", job{args: sixteens, float8: float8Wire(nil), scales: true}, fsdp.ReshardDefault, 7},
+		{"float8 by rows", job{args: sixteens, float8: rowWire()}, fsdp.ReshardDefault, 7},
 		// Here the root is a unit, with the shared weight, and is kept too.
 		{"tied", job{args: tiedTwo}, fsdp.ReshardDefault, 6},
 		{"tied, always", job{args: tiedTwo}, fsdp.ReshardAlways, 8},
@@ -271,55 +268,4 @@ func TestAStaleScaleIsNeverUsed(t *testing.T) {
 			t.Errorf("step %d: %d all-reduces of scales, want %d", step, n, want)
 		}
 	}
-}
-
-// TestGatheredFloat8IsTheCastOfTheWhole, bit for bit, where rows do not divide
-// and where ranks outnumber rows.
-func TestGatheredFloat8IsTheCastOfTheWhole(t *testing.T) {
-	const k = 16
-	for _, rows := range []int{16, 48, 80} {
-		draw := rand.New(rand.NewPCG(uint64(rows), 1))
-		values := make([]float32, rows*k)
-		for i := range values {
-			values[i] = float32(draw.NormFloat64())
-		}
-		for _, n := range []int{1, 2, 3, 5, 7, 20} {
-			for _, precompute := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%d rows, %d ranks, precompute %v", rows, n, precompute), func(t *testing.T) {
-					ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error { return gatherWhole(t, r, rows, k, values, precompute) })
-				})
-			}
-		}
-	}
-}
-
-// gatherWhole compares on one rank.
-func gatherWhole(t *testing.T, rank *ranks.Rank, rows, k int, values []float32, precompute bool) error {
-	r := nntest.New(t, rank.Device, dtype.BFloat16)
-	l := nn.NewLinear(k, rows, nn.LinearOptions{})
-	root, err := fp8.ConvertToFloat8Training(l, *float8Wire(nil), fp8.FilterFQNs())
-	if err != nil {
-		return err
-	}
-	f, err := fsdp.Shard(&root, rank.World, fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever}, func(string, nn.Module) bool { return false })
-	if err == nil {
-		err = f.Allocate(rank.Device)
-	}
-	if err != nil {
-		return err
-	}
-	p, s := l.Weight, r.Ctx.Stream
-	p.Set(s, values[p.Box().Lo[0]*k:p.Box().Hi[0]*k])
-	if precompute {
-		f.BeforeGathers(r.Ctx, fp8.ScalesOf(root).PrecomputeFloat8DynamicScaleForFSDP)
-	}
-	f.Begin(r.Ctx)
-	root.Forward(r.Ctx, nn.Input(r.As(dtype.BFloat16, make([]float32, k), 1, k)))
-	want := tensor.Operand{Tensor: r.Empty(dtype.Float8E4M3, rows, k), Scale: r.Empty(dtype.Float32), Inv: r.Empty(dtype.Float32)}
-	s.DynamicCast(want, tensor.Operand{}, tensor.Operand{Tensor: r.Put(values, rows, k)}, false)
-	got := p.Value()
-	if !bytes.Equal(r.Bytes(got.Tensor), r.Bytes(want.Tensor)) || !bytes.Equal(r.Bytes(got.Scale), r.Bytes(want.Scale)) || !bytes.Equal(r.Bytes(got.Inv), r.Bytes(want.Inv)) {
-		return errors.New("other bytes or another scale than the whole weight's cast")
-	}
-	return nil
 }

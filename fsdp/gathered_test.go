@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fsdp_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"octet/comm"
+	"octet/dtype"
+	"octet/fp8"
+	"octet/fsdp"
+	"octet/nn"
+	"octet/nn/nntest"
+	"octet/tensor"
+	"octet/test/ranks"
+)
+
+// rowWire is row-wise float8 with weights that travel as float8.
+func rowWire() *fp8.Float8LinearConfig {
+	cfg, _ := fp8.ConfigFromRecipe(fp8.RecipeRowwise)
+	cfg.EnableFsdpFloat8AllGather = true
+	return &cfg
+}
+
+// TestGatheredFloat8IsTheCastOfTheWhole, bit for bit, where rows do not divide
+// and where ranks outnumber rows.
+func TestGatheredFloat8IsTheCastOfTheWhole(t *testing.T) {
+	const k = 16
+	for _, rows := range []int{16, 48, 80} {
+		draw := rand.New(rand.NewPCG(uint64(rows), 1))
+		values := make([]float32, rows*k)
+		for i := range values {
+			values[i] = float32(draw.NormFloat64())
+		}
+		for _, n := range []int{1, 2, 3, 5, 7, 20} {
+			for name, how := range map[string]struct {
+				cfg        *fp8.Float8LinearConfig
+				precompute bool
+			}{"tensor-wise": {cfg: float8Wire(nil)}, "precomputed": {float8Wire(nil), true}, "by rows": {cfg: rowWire()}} {
+				t.Run(fmt.Sprintf("%d rows, %d ranks, %s", rows, n, name), func(t *testing.T) {
+					ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error { return gatherWhole(t, r, rows, k, values, *how.cfg, how.precompute) })
+				})
+			}
+		}
+	}
+}
+
+// gatherWhole compares on one rank.
+func gatherWhole(t *testing.T, rank *ranks.Rank, rows, k int, values []float32, cfg fp8.Float8LinearConfig, precompute bool) error {
+	r := nntest.New(t, rank.Device, dtype.BFloat16)
+	l := nn.NewLinear(k, rows, nn.LinearOptions{})
+	root, err := fp8.ConvertToFloat8Training(l, cfg, fp8.FilterFQNs())
+	if err != nil {
+		return err
+	}
+	f, err := fsdp.Shard(&root, rank.World, fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever}, func(string, nn.Module) bool { return false })
+	if err == nil {
+		err = f.Allocate(rank.Device)
+	}
+	if err != nil {
+		return err
+	}
+	p, s := l.Weight, r.Ctx.Stream
+	p.Set(s, values[p.Box().Lo[0]*k:p.Box().Hi[0]*k])
+	if precompute {
+		f.BeforeGathers(r.Ctx, fp8.ScalesOf(root).PrecomputeFloat8DynamicScaleForFSDP)
+	}
+	f.Begin(r.Ctx)
+	root.Forward(r.Ctx, nn.Input(r.As(dtype.BFloat16, make([]float32, k), 1, k)))
+	var per []int
+	if cfg.CastConfigWeight.ScalingGranularity == fp8.Axiswise {
+		per = []int{rows, 1}
+	}
+	want := tensor.Operand{Tensor: r.Empty(dtype.Float8E4M3, rows, k), Scale: r.Empty(dtype.Float32, per...), Inv: r.Empty(dtype.Float32, per...)}
+	s.DynamicCast(want, tensor.Operand{}, tensor.Operand{Tensor: r.Put(values, rows, k)}, cfg.RoundScalesToPowerOf2)
+	got := p.Value()
+	if got.Granularity() != want.Granularity() || !bytes.Equal(r.Bytes(got.Tensor), r.Bytes(want.Tensor)) || !bytes.Equal(r.Bytes(got.Inv), r.Bytes(want.Inv)) ||
+		got.Scale != nil && !bytes.Equal(r.Bytes(got.Scale), r.Bytes(want.Scale)) {
+		return errors.New("other bytes or another scale than the whole weight's cast")
+	}
+	return nil
+}
+
+// TestTheRowWireNeedsNoAgreement: beside a byte an element a word a row travels, in
+// the gathers themselves; precomputing scales is nothing to do.
+func TestTheRowWireNeedsNoAgreement(t *testing.T) {
+	for _, precompute := range []bool{false, true} {
+		calls := run(t, job{ranks: 2, args: sixteens, batch: 4, steps: 2, options: f32, float8: rowWire(), scales: precompute})[0].calls[1]
+		_, size := sent(calls, comm.AllGather)
+		elements, rows := 2*(4*16*16+3*16*48), 2*(4*16+2*48+16) // of two layers
+		high := 4 * 2 * (32*16 + 32*16 + 16 + 2*2*16) / 2       // embedding, output and norms, forward and backward
+		high -= 4 * (32*16 + 16) / 2                            // output and norm, kept for backward
+		if size[dtype.Float8E4M3] != 2*elements/2 || size[dtype.Float32] != high+2*4*rows/2 || len(size) != 2 {
+			t.Errorf("gathers sent %v, want %d bytes of float8 and %d of float32, of which %d are scales", size, elements, high+4*rows, 4*rows)
+		}
+		if n := agreements(calls); n != 0 {
+			t.Errorf("%d all-reduces of scales", n)
+		}
+		others := 0
+		for _, c := range calls {
+			if c.Kind != comm.AllGather && c.Kind != comm.ReduceScatter {
+				others++
+			}
+		}
+		if others != 3 {
+			t.Errorf("%d other collectives, want those of the count, the loss and the norm", others)
+		}
+	}
+}
+
+// TestRowsOnRanksAreRowsOfMicrobatches: under row-wise float8 a step on several ranks is
+// one on a single rank with as many microbatches, whether weights travel as
+// float8 or not. Only what sums over tokens, dW, knows which of them were cast together.
+func TestRowsOnRanksAreRowsOfMicrobatches(t *testing.T) {
+	for _, name := range []fp8.RecipeName{fp8.RecipeRowwise, fp8.RecipeRowwiseWithGWHP} {
+		for _, gather := range []bool{false, true} {
+			cfg, err := fp8.ConfigFromRecipe(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cfg.EnableFsdpFloat8AllGather = gather; gather && name != fp8.RecipeRowwise {
+				continue
+			}
+			for _, n := range []int{2, 4} {
+				j := job{ranks: n, args: sixteens, options: f32, batch: 8, steps: 10, float8: &cfg}
+				spread := run(t, j)
+				j.ranks, j.micro = 1, n
+				near(t, fmt.Sprintf("%s, gather %v, %d", name, gather, n), spread, run(t, j), 1e-6)
+			}
+		}
+	}
+}
+
+// TestFoldedScalesChangeAsLittle as a cast: with scales that are powers of two,
+// gathering row-wise weights as float8 changes what is subnormal in one cast and not
+// in the other, which losses hardly show.
+func TestFoldedScalesChangeAsLittle(t *testing.T) {
+	off, _ := fp8.ConfigFromRecipe(fp8.RecipeRowwise)
+	j := job{ranks: 3, args: sixteens, options: f32, batch: 6, steps: 10, float8: &off}
+	on := j
+	on.float8 = rowWire()
+	near(t, "row-wise weights gathered as float8", run(t, j), run(t, on), 1e-6)
+}
