@@ -76,8 +76,9 @@ func (how Cast) scales(x tensor.Operand, role nn.Role) []int {
 func (k *site) fold(x tensor.Operand, role nn.Role) tensor.Operand {
 	switch role {
 	case nn.GradOut:
-		if w := k.weight.Value(); byRows(w) {
-			x.Inv = w.Inv.View(1, w.Inv.Numel())
+		if _, travels := k.weight.Wire.(*RowWire); travels && byRows(k.weight.Value()) {
+			inv := k.weight.Value().Inv
+			x.Inv = inv.View(1, inv.Numel())
 		}
 	case nn.WeightForGI:
 		if byRows(x) {
