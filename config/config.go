@@ -76,19 +76,24 @@ type Model struct {
 
 // ModelArgs is the [model.args] section (octet's own): an unset field keeps the flavor's value.
 type ModelArgs struct {
-	Dim               *int     `toml:"dim" in:"[1,131072]" help:"width of the residual stream"`
-	NLayers           *int     `toml:"n_layers" in:"[1,4096]" help:"transformer blocks"`
-	NHeads            *int     `toml:"n_heads" in:"[1,131072]" help:"query heads; head size is dim / n_heads"`
-	NKVHeads          *int     `toml:"n_kv_heads" in:"[1,131072]" help:"key and value heads; divides n_heads"`
-	VocabSize         *int     `toml:"vocab_size" in:"[1,16777216]" help:"rows of the embedding and of the output"`
-	FFNHiddenDim      *int     `toml:"ffn_hidden_dim" in:"[1,1048576]" help:"width of the feed-forward, given outright instead of by the two below"`
-	MultipleOf        *int     `toml:"multiple_of" in:"[1,1048576]" help:"the feed-forward's width is rounded up to a multiple of this"`
-	FFNDimMultiplier  *float64 `toml:"ffn_dim_multiplier" in:"(0,100]" help:"factor on the feed-forward's 8/3 * dim"`
-	NormEps           *float64 `toml:"norm_eps" in:"(0,1]" help:"epsilon of RMSNorm"`
-	RopeTheta         *float64 `toml:"rope_theta" in:"(0,1e15]" help:"base of the rotary frequencies"`
-	UseScaledRope     *bool    `toml:"use_scaled_rope" help:"Llama 3.1's scaling of the low rotary frequencies"`
-	MaxSeqLen         *int     `toml:"max_seq_len" in:"[1,1e9]" help:"longest sequence the rotary table serves"`
-	EnableWeightTying *bool    `toml:"enable_weight_tying" help:"output shares the embedding's weight"`
+	Dim                   *int     `toml:"dim" in:"[1,131072]" help:"width of the residual stream"`
+	NLayers               *int     `toml:"n_layers" in:"[1,4096]" help:"transformer blocks"`
+	NHeads                *int     `toml:"n_heads" in:"[1,131072]" help:"query heads; head size is dim / n_heads, or head_dim"`
+	NKVHeads              *int     `toml:"n_kv_heads" in:"[1,131072]" help:"key and value heads; divides n_heads"`
+	HeadDim               *int     `toml:"head_dim" in:"[2,131072]" help:"size of one head, where it is not dim / n_heads"`
+	VocabSize             *int     `toml:"vocab_size" in:"[1,16777216]" help:"rows of the embedding and of the output"`
+	FFNHiddenDim          *int     `toml:"ffn_hidden_dim" in:"[1,1048576]" help:"width of the feed-forward, given outright instead of by the two below"`
+	MultipleOf            *int     `toml:"multiple_of" in:"[1,1048576]" help:"the feed-forward's width is rounded up to a multiple of this"`
+	FFNDimMultiplier      *float64 `toml:"ffn_dim_multiplier" in:"(0,100]" help:"factor on the feed-forward's 8/3 * dim"`
+	NormEps               *float64 `toml:"norm_eps" in:"(0,1]" help:"epsilon of RMSNorm"`
+	RopeTheta             *float64 `toml:"rope_theta" in:"(0,1e15]" help:"base of the rotary frequencies"`
+	UseScaledRope         *bool    `toml:"use_scaled_rope" help:"Llama 3.1's scaling of the low rotary frequencies"`
+	RopeFactor            *float64 `toml:"rope_factor" in:"[1,1e6]" help:"the scaling divides frequencies below its range by this"`
+	RopeLowFreqFactor     *float64 `toml:"rope_low_freq_factor" in:"(0,1e6]" help:"its range begins at so many turns within rope_original_max_seq_len"`
+	RopeHighFreqFactor    *float64 `toml:"rope_high_freq_factor" in:"(0,1e6]" help:"and ends at so many"`
+	RopeOriginalMaxSeqLen *int     `toml:"rope_original_max_seq_len" in:"[1,1e9]" help:"the length that the model was first trained for"`
+	MaxSeqLen             *int     `toml:"max_seq_len" in:"[1,1e9]" help:"longest sequence the rotary table serves"`
+	EnableWeightTying     *bool    `toml:"enable_weight_tying" help:"output shares the embedding's weight"`
 }
 
 // Optimizer is the [optimizer] section.

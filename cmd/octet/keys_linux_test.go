@@ -103,6 +103,11 @@ func proofs(t *testing.T) []proof {
 		{key: "model.args.norm_eps", value: "0.1", by: trained},
 		{key: "model.args.rope_theta", value: "100", by: trained},
 		{key: "model.args.use_scaled_rope", value: "false", by: trained},
+		{key: "model.args.head_dim", value: "8", by: trained},
+		{key: "model.args.rope_factor", value: "2", by: trained},
+		{key: "model.args.rope_low_freq_factor", value: "0.0001", by: trained, args: "--model.args.rope_original_max_seq_len=16"},
+		{key: "model.args.rope_high_freq_factor", value: "10", by: trained, args: "--model.args.rope_original_max_seq_len=16"},
+		{key: "model.args.rope_original_max_seq_len", value: "16", by: trained},
 		{key: "model.args.max_seq_len", value: "8", by: refusal},
 		{key: "model.args.enable_weight_tying", value: "true", by: trained},
 

@@ -13,21 +13,25 @@ import (
 // that is set, else 8/3·Dim times FFNDimMultiplier, rounded up to MultipleOf.
 type Args struct {
 	Dim, Layers, Heads, KVHeads int
+	HeadSize                    int // of one head; 0: Dim / Heads
 	Vocab                       int
 	FFNHiddenDim                int
 	MultipleOf                  int
 	FFNDimMultiplier            float64 // 0: none
 	NormEps                     float64
 	RopeTheta                   float64
-	ScaledRope                  bool    // stretch low rotary frequencies as Llama 3.1 does (low 1, high 4, original length 8192)
-	RopeFactor                  float64 // by this factor
+	ScaledRope                  bool // stretch low rotary frequencies as Llama 3.1 does, by the next four (nn.RoPEScaling)
+	RopeFactor                  float64
+	RopeLowFreq, RopeHighFreq   float64
+	RopeOriginalMaxSeqLen       int
 	MaxSeqLen                   int
 	Tied                        bool // output shares the embedding's weight
 }
 
 // Flavors are torchtitan's presets of llama3.
 func Flavors() map[string]Args {
-	base := Args{NormEps: 1e-5, RopeTheta: 500000, ScaledRope: true, RopeFactor: 8, MaxSeqLen: 131072, Vocab: 128256, MultipleOf: 256}
+	base := Args{NormEps: 1e-5, RopeTheta: 500000, MaxSeqLen: 131072, Vocab: 128256, MultipleOf: 256,
+		ScaledRope: true, RopeFactor: 8, RopeLowFreq: 1, RopeHighFreq: 4, RopeOriginalMaxSeqLen: 8192}
 	with := func(dim, layers, heads, kv int, f func(*Args)) Args {
 		a := base
 		a.Dim, a.Layers, a.Heads, a.KVHeads = dim, layers, heads, kv
@@ -66,7 +70,16 @@ func Flavor(name string) (Args, error) {
 }
 
 // HeadDim is the size of one head.
-func (a Args) HeadDim() int { return a.Dim / a.Heads }
+func (a Args) HeadDim() int {
+	if a.HeadSize > 0 {
+		return a.HeadSize
+	}
+	return a.Dim / a.Heads
+}
+
+// QDim and KVDim are the widths of all query heads, and of all key heads, together.
+func (a Args) QDim() int  { return a.Heads * a.HeadDim() }
+func (a Args) KVDim() int { return a.KVHeads * a.HeadDim() }
 
 // Hidden is the width of the feed-forward.
 func (a Args) Hidden() int {
@@ -83,8 +96,7 @@ func (a Args) Hidden() int {
 
 // Params is the number of parameters, embedding included.
 func (a Args) Params() int {
-	kv := a.KVHeads * a.HeadDim()
-	block := 2*a.Dim*a.Dim + 2*a.Dim*kv + 3*a.Dim*a.Hidden() + 2*a.Dim
+	block := 2*a.Dim*a.QDim() + 2*a.Dim*a.KVDim() + 3*a.Dim*a.Hidden() + 2*a.Dim
 	n := a.Layers*block + a.Dim + a.Embedding()
 	if !a.Tied {
 		n += a.Embedding()
@@ -108,10 +120,16 @@ func (a Args) Shared() map[string]string {
 func (a Args) Validate(seqLen int) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if a.Dim%a.Heads != 0 {
+	switch {
+	case a.HeadSize == 0 && a.Dim%a.Heads != 0:
 		bad("Args.Heads = %d does not divide Args.Dim = %d", a.Heads, a.Dim)
-	} else if a.HeadDim()%2 != 0 {
+	case a.HeadDim()%2 != 0 && a.HeadSize > 0:
+		bad("Args.HeadSize = %d is odd; rotary positions need pairs", a.HeadSize)
+	case a.HeadDim()%2 != 0:
 		bad("Args.Dim / Heads = %d is odd; rotary positions need pairs", a.HeadDim())
+	}
+	if a.ScaledRope && a.RopeLowFreq >= a.RopeHighFreq {
+		bad("Args.RopeLowFreq = %v is not below Args.RopeHighFreq = %v", a.RopeLowFreq, a.RopeHighFreq)
 	}
 	if a.Heads%a.KVHeads != 0 {
 		bad("Args.KVHeads = %d does not divide Args.Heads = %d", a.KVHeads, a.Heads)

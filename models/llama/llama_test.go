@@ -109,6 +109,8 @@ func TestBadSizesAreNamed(t *testing.T) {
 		{func(a *Args) { a.Heads = 5 }, "Args.Heads = 5 does not divide Args.Dim = 64"},
 		{func(a *Args) { a.KVHeads = 3 }, "Args.KVHeads = 3 does not divide Args.Heads = 4"},
 		{func(a *Args) { a.Dim = 12 }, "Args.Dim / Heads = 3 is odd"},
+		{func(a *Args) { a.HeadSize = 5 }, "Args.HeadSize = 5 is odd"},
+		{func(a *Args) { a.ScaledRope, a.RopeLowFreq, a.RopeHighFreq = true, 4, 4 }, "Args.RopeLowFreq = 4 is not below Args.RopeHighFreq = 4"},
 		{func(a *Args) { a.MaxSeqLen = 64 }, "seqLen = 100 is more than Args.MaxSeqLen = 64"},
 		{func(a *Args) { a.Heads, a.MaxSeqLen = 6, 1 }, "Args.Heads = 6"},
 	} {

@@ -32,7 +32,7 @@ type Model struct {
 func New(a Args, seqLen int) *Model {
 	rope := &nn.RoPE{HeadDim: a.HeadDim(), MaxSeq: seqLen, Theta: a.RopeTheta}
 	if a.ScaledRope {
-		rope.Scaling = &nn.RoPEScaling{Factor: a.RopeFactor, LowFreq: 1, HighFreq: 4, OriginalMaxSeq: 8192}
+		rope.Scaling = &nn.RoPEScaling{Factor: a.RopeFactor, LowFreq: a.RopeLowFreq, HighFreq: a.RopeHighFreq, OriginalMaxSeq: a.RopeOriginalMaxSeqLen}
 	}
 	start := nn.TruncatedNormal(1/math.Sqrt(float64(a.Dim)), 3)
 	embed, output := nn.NewEmbedding(a.Vocab, a.Dim, nn.Normal(1)), linear(a.Dim, a.Vocab, start)
@@ -79,7 +79,7 @@ type Block struct {
 }
 
 func newBlock(a Args, layer int, rope *nn.RoPE) *Block {
-	kv := a.KVHeads * a.HeadDim()
+	q, kv := a.QDim(), a.KVDim()
 	in := nn.Normal(0.02)
 	// Matrices that write to the residual stream start smaller with depth.
 	out := nn.Normal(0.02 / math.Sqrt(2*float64(layer+1)))
@@ -87,7 +87,7 @@ func newBlock(a Args, layer int, rope *nn.RoPE) *Block {
 		AttentionNorm: nn.NewRMSNorm(a.Dim, float32(a.NormEps)),
 		FFNNorm:       nn.NewRMSNorm(a.Dim, float32(a.NormEps)),
 		Attention: &nn.Attention{
-			WQ: linear(a.Dim, a.Dim, in), WK: linear(a.Dim, kv, in), WV: linear(a.Dim, kv, in), WO: linear(a.Dim, a.Dim, out),
+			WQ: linear(a.Dim, q, in), WK: linear(a.Dim, kv, in), WV: linear(a.Dim, kv, in), WO: linear(q, a.Dim, out),
 			Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim(), RoPE: rope,
 		},
 		FeedForward: &nn.FeedForward{W1: linear(a.Dim, a.Hidden(), in), W2: linear(a.Hidden(), a.Dim, out), W3: linear(a.Dim, a.Hidden(), out)},
