@@ -20,10 +20,11 @@ type Weights struct {
 	// Unused are the tensors there that the model does not have, sorted by name.
 	Unused []string
 
-	path   string
+	what   string // key and path, before what is wrong
 	from   Source
 	params []*nn.Param
 	stored []string // the tensor of each parameter
+	raw    []byte   // of a box that is read
 }
 
 // OpenWeights opens the file or folder at path and reports every parameter that it
@@ -35,7 +36,12 @@ func OpenWeights(path string, params []*nn.Param, shared map[string]string) (*We
 	if err != nil {
 		return nil, initial(err)
 	}
-	w := &Weights{path: path, from: from, params: params}
+	return NewWeights("checkpoint.initial_load_path = "+path, from, params, shared)
+}
+
+// NewWeights is OpenWeights of a source that is open, which what names in errors. Close closes it; an error has done so.
+func NewWeights(what string, from Source, params []*nn.Param, shared map[string]string) (*Weights, error) {
+	w := &Weights{what: what, from: from, params: params}
 	if err := w.find(shared); err != nil {
 		return nil, errors.Join(err, from.Close())
 	}
@@ -46,7 +52,7 @@ func OpenWeights(path string, params []*nn.Param, shared map[string]string) (*We
 func (w *Weights) find(shared map[string]string) error {
 	var all []error
 	bad := func(format string, args ...any) {
-		all = append(all, fmt.Errorf("checkpoint.initial_load_path = %s: "+format, append([]any{w.path}, args...)...))
+		all = append(all, fmt.Errorf("%s: "+format, append([]any{w.what}, args...)...))
 	}
 	used := map[string]bool{}
 	lacks := false
@@ -115,19 +121,25 @@ func (w *Weights) Load(s device.Stream) error {
 			return c.Load(s, all, nil)
 		}
 	}
-	var raw []byte
 	for i, p := range w.params {
-		name := w.stored[i]
-		kind, _, _ := w.from.Lookup(name)
-		if err := p.SetBox(s, func(values []float32, box dtensor.Box) error {
-			raw = slices.Grow(raw[:0], len(values)*kind.Size())[:len(values)*kind.Size()]
-			if err := w.from.Read(name, box, raw); err != nil {
-				return err
-			}
-			return safetensors.DecodeFloat32(values, kind, raw)
-		}); err != nil {
-			return fmt.Errorf("checkpoint.initial_load_path = %s: %s: %w", w.path, name, err)
+		if err := p.SetBox(s, func(values []float32, box dtensor.Box) error { return w.Read(values, i, box) }); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// Read fills values with a box of parameter i, of those that the weights were opened for.
+func (w *Weights) Read(values []float32, i int, box dtensor.Box) error {
+	name := w.stored[i]
+	kind, _, _ := w.from.Lookup(name)
+	w.raw = slices.Grow(w.raw[:0], len(values)*kind.Size())[:len(values)*kind.Size()]
+	err := w.from.Read(name, box, w.raw)
+	if err == nil {
+		err = safetensors.DecodeFloat32(values, kind, w.raw)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", w.what, name, err)
 	}
 	return nil
 }

@@ -57,6 +57,11 @@ func Open(path string) (*Set, error) {
 			return nil, fmt.Errorf("safetensors: %w", err)
 		}
 	}
+	return OpenFiles(path, files...)
+}
+
+// OpenFiles maps files as one set, which errors call path, and checks the headers.
+func OpenFiles(path string, files ...string) (*Set, error) {
 	set := &Set{path: path, where: make(map[string]place), alias: make(map[string]string)}
 	for _, file := range files {
 		if err := set.add(file); err != nil {

@@ -32,6 +32,7 @@ for i, (name, (dtype, shard, sizes)) in enumerate(MODELS.items()):
         model = model.to(dtype)
         model.save_pretrained(f"{out}/{name}", max_shard_size=shard)
         ids = torch.randint(0, sizes["vocab_size"], (2, 48))
-        logits = model.float()(ids).logits
+        model = LlamaForCausalLM.from_pretrained(f"{out}/{name}", dtype=torch.float32, attn_implementation="eager").eval()  # model.float() would have rotary frequencies in dtype
+        logits = model(ids).logits
     os.remove(f"{out}/{name}/generation_config.json")
     save_file({"ids": ids.int(), "logits": logits.contiguous()}, f"{out}/{name}.safetensors")
