@@ -13,7 +13,8 @@ import (
 )
 
 // Attention is causal self-attention with rotary positions and grouped
-// queries: H query heads share KV key heads.
+// queries: H query heads share KV key heads. With a Ctx.Cache it attends also to
+// what that has of positions before.
 type Attention struct {
 	NoParams
 	WQ, WK, WV, WO Module
@@ -29,6 +30,9 @@ func (a *Attention) Children() iter.Seq2[string, *Module] {
 
 // Forward takes x [B,S,D] to [B,S,D].
 func (a *Attention) Forward(c *Ctx, x *Var) *Var {
+	if c.Cache != nil {
+		return a.forwardCached(c, x)
+	}
 	b, s := x.Shape()[0], x.Shape()[1]
 	q, k, v := a.WQ.Forward(c, x), a.WK.Forward(c, x), a.WV.Forward(c, x)
 	table := a.RoPE.On(c, s)

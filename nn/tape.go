@@ -79,6 +79,9 @@ type Ctx struct {
 	// CrossEntropy and MeanSquaredError need them.
 	Loss, Scale *tensor.Tensor
 
+	// Cache, where there is one, has what attention saw of a sequence so far; Eval only.
+	Cache *KVCache
+
 	kept *kept // what selective recomputation keeps, within it; nil: nothing
 }
 
