@@ -61,12 +61,15 @@ func (m *Model) Children() iter.Seq2[string, *nn.Module] {
 }
 
 // Forward takes ids, int32 [B,S], to logits [B,S,V].
-func (m *Model) Forward(c *nn.Ctx, ids *nn.Var) *nn.Var {
+func (m *Model) Forward(c *nn.Ctx, ids *nn.Var) *nn.Var { return nn.Last(c, m.Head, m.Body(c, ids)) }
+
+// Body is Forward without the head: [B,S,D].
+func (m *Model) Body(c *nn.Ctx, ids *nn.Var) *nn.Var {
 	x := m.Embed.Forward(c, ids)
 	for _, l := range m.Layers {
 		x = nn.Last(c, l, x)
 	}
-	return nn.Last(c, m.Head, x)
+	return x
 }
 
 // Block is one transformer layer:
