@@ -49,6 +49,17 @@ type Kernels interface {
 	// of src. A call has one scale, whatever it writes: rows for one matmul and
 	// columns for another are two casts, because all their bytes differ.
 	DynamicCast(dst, dstT, src tensor.Operand, pow2 bool)
+	// RecordCast is Cast of high precision by a scale that is given and, in the same
+	// read of src, its amax: dst.Scale and dst.Inv receive those of given, which they
+	// may be, and record, float32 [], becomes the larger of itself and the amax, by
+	// their bits as int32, in which NaN is above all and Unseen below. Without a
+	// record it only casts.
+	RecordCast(dst, dstT, src, given tensor.Operand, record *tensor.Tensor)
+	// SyncHistories takes each record that is not Unseen: it becomes amax and the
+	// newest of the history, whose oldest falls off, and the history's largest gives
+	// scale and inv, as Scales does. One that is not finite changes nothing and is
+	// counted. Then all records are Unseen.
+	SyncHistories(h AmaxHistories)
 	// CastStats measures what a cast has done: q, float8, is the cast of src [R,C], high
 	// precision (with its Inv folded in, where it has one). It raises maxima, float32
 	// [NumCastMaxima], and adds to sums, float32 [NumCastSums]; both are the caller's to

@@ -17,9 +17,9 @@ type Buffer struct {
 	First float32 // every element's first value
 	// Tensor is float32 [Shape...]; nil before the model has memory.
 	Tensor *tensor.Tensor
-	// Loaded, where there is one, is told what Set wrote: for what the host knows of
-	// the buffer.
-	Loaded func(values []float32)
+	// Loaded, where there is one, is told what Set wrote on s: for what else follows
+	// from the buffer.
+	Loaded func(s device.Stream, values []float32)
 }
 
 // Numel is the number of elements.
@@ -44,7 +44,7 @@ func (b *Buffer) Set(s device.Stream, values []float32) {
 	}
 	s.Upload(b.Tensor, device.Float32Bytes(all))
 	if b.Loaded != nil {
-		b.Loaded(all)
+		b.Loaded(s, all)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"octet/device"
 	"octet/dtype"
 	"octet/nn"
 	"octet/nn/nntest"
@@ -69,11 +70,11 @@ func TestBuffersHaveTheNamesOfTheirPaths(t *testing.T) {
 }
 
 // TestABufferIsSetFromAnyNumberOfValues: the first of too many, and its first value for
-// those that are missing; whoever knows of it on the host is told.
+// those that are missing; what follows from it is told.
 func TestABufferIsSetFromAnyNumberOfValues(t *testing.T) {
 	r := nntest.New(t, ranks.Device(t, ranks.Options{}), dtype.Float32)
 	var told []float32
-	b := &nn.Buffer{Shape: []int{3}, First: 7, Loaded: func(v []float32) { told = v }}
+	b := &nn.Buffer{Shape: []int{3}, First: 7, Loaded: func(_ device.Stream, v []float32) { told = v }}
 	func() {
 		defer func() {
 			if recover() == nil {

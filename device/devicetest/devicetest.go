@@ -97,7 +97,7 @@ type kernelCase struct {
 func cases() []kernelCase {
 	var all []kernelCase
 	for _, group := range [][]kernelCase{
-		elementwiseCases(), castCases(), axisCases(), castStatsCases(), amaxCases(), matMulCases(), embeddingCases(), normCases(),
+		elementwiseCases(), castCases(), axisCases(), castStatsCases(), amaxCases(), delayedCases(), matMulCases(), embeddingCases(), normCases(),
 		ropeCases(), attentionCases(), swiGLUCases(), activationCases(), layerNormCases(), lossCases(), squaredErrorCases(), optimCases(), nanCases(),
 	} {
 		all = append(all, group...)

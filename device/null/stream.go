@@ -28,6 +28,8 @@ func (stream) Amax(*tensor.Tensor, []*tensor.Tensor)                            
 func (stream) Scales(_, _, _ *tensor.Tensor, _ []dtype.Type, _ bool)                         {}
 func (stream) Cast(tensor.Operand, tensor.Operand, tensor.Operand)                           {}
 func (stream) DynamicCast(_, _, _ tensor.Operand, _ bool)                                    {}
+func (stream) RecordCast(_, _, _, _ tensor.Operand, _ *tensor.Tensor)                        {}
+func (stream) SyncHistories(device.AmaxHistories)                                            {}
 func (stream) CastStats(_, _ *tensor.Tensor, _, _ tensor.Operand)                            {}
 func (stream) Transpose(*tensor.Tensor, *tensor.Tensor)                                      {}
 func (stream) MatMul(_ *tensor.Tensor, _, _ tensor.Operand, _ device.MatMulOptions)          {}

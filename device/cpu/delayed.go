@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cpu
+
+import (
+	"math"
+	"slices"
+
+	"octet/device"
+	"octet/dtype"
+	"octet/tensor"
+)
+
+// RecordCast casts src by a given scale and records its amax; see device.Kernels.
+func (s *Stream) RecordCast(dst, dstT, src, given tensor.Operand, record *tensor.Tensor) {
+	checkCast(dst, dstT, src)
+	to := made(dst, dstT)
+	scalar := func(t *tensor.Tensor) bool { return t != nil && isF32(t, 1) }
+	must(isHP(src.Tensor) && src.Inv == nil && scalar(to.Scale) && scalar(to.Inv) && scalar(given.Scale) && scalar(given.Inv) && (record == nil || scalar(record)),
+		"RecordCast of high precision, with scales and reciprocals of one number to read and to write, and a record float32 [] or none", src.Tensor, to.Scale, to.Inv)
+	s.do(func() {
+		f32s(to.Scale)[0], f32s(to.Inv)[0] = f32s(given.Scale)[0], f32s(given.Inv)[0]
+		if record == nil {
+			s.cast(dst, dstT, src)
+			return
+		}
+		amax := s.castWithAmax(dst, dstT, src)
+		seen := as[uint32](record)
+		if int32(seen[0]) < int32(amax) {
+			seen[0] = amax
+		}
+	})
+}
+
+// castWithAmax casts piece by piece and takes the amax of each while it is in the
+// cache. Its bits are those of amax.
+func (s *Stream) castWithAmax(dst, dstT, src tensor.Operand) uint32 {
+	to, toT, from, by := vecOf(dst.Tensor), vecOf(dstT.Tensor), vecOf(src.Tensor), made(dst, dstT)
+	table, scale := s.dev.table, scaleOf(by)
+	rows, cols := src.Matrix()
+	n, size := from.n, pieceLen
+	piece := func(lo, hi int) vec {
+		x := from.part(lo, hi)
+		table.cast(to.part(lo, hi), x, scale)
+		return x
+	}
+	if !toT.none() {
+		n, size = rows, castRows
+		piece = func(lo, hi int) vec {
+			table.castMatrix(to, toT, from, rows, cols, lo, hi, inverses(src), scales(by))
+			return from.part(lo*cols, hi*cols)
+		}
+	}
+	found := scratchOf[uint32](s, slotPieces, count(n, size))
+	s.pieces(n, size, func(lo, hi int) { found[lo/size] = table.amax(piece(lo, hi)) })
+	var amax uint32
+	for _, a := range found {
+		amax = max(amax, a)
+	}
+	if amax > infBits {
+		return nanBits
+	}
+	return amax
+}
+
+// SyncHistories moves records to histories; see device.Kernels.
+func (s *Stream) SyncHistories(h device.AmaxHistories) {
+	n := h.Record.Numel()
+	must(isF32(h.Record, n) && isF32(h.Amax, n) && isF32(h.Scale, n) && isF32(h.Inv, n) && h.NotFinite.Type == dtype.Int32 && h.NotFinite.Numel() == n &&
+		len(h.History.Shape) == 2 && h.History.Shape[0] == n && h.History.Shape[1] > 0 && h.History.Type == dtype.Float32 && (len(h.Formats) == 1 || len(h.Formats) == n),
+		"SyncHistories(record, amax, scale, inv float32 [n], history float32 [n,H], count int32 [n], 1 or n formats)", h.Record, h.Amax, h.Scale, h.Inv, h.History, h.NotFinite)
+	length := h.History.Shape[1]
+	h.Formats = slices.Clone(h.Formats)
+	s.do(func() {
+		records, all, amax, scale, inv := f32s(h.Record), f32s(h.History), f32s(h.Amax), f32s(h.Scale), f32s(h.Inv)
+		for i, a := range records {
+			bits := math.Float32bits(a)
+			switch {
+			case int32(bits) < 0:
+			case bits >= infBits:
+				i32s(h.NotFinite)[i]++
+			default:
+				history := all[i*length : (i+1)*length]
+				copy(history[1:], history)
+				history[0], amax[i] = a, a
+				scale[i] = h.Formats[min(i, len(h.Formats)-1)].Format().Scale(slices.Max(history), h.Pow2)
+				inv[i] = 1 / scale[i]
+			}
+			records[i] = device.Unseen
+		}
+	})
+}
