@@ -142,11 +142,6 @@ func (c Float8LinearConfig) checkDelayed() (errs []error) {
 
 // supported finds what octet has no kernels for yet.
 func (r Recipe) supported() (errs []error) {
-	for _, c := range r.Cast {
-		if c.Type == Delayed {
-			return append(errs, fmt.Errorf("float8: scaling_type %q is not in octet yet; use %q", Delayed, Dynamic))
-		}
-	}
 	if r.Config.PadInnerDim {
 		errs = append(errs, errors.New("float8: PadInnerDim = true: padding is not in octet yet; set it to false"))
 	}

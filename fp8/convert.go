@@ -39,18 +39,25 @@ func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleF
 	if err := errors.Join(errs...); err != nil {
 		return m, err
 	}
-	all := &scales{}
+	weights := &scales{}
+	var sites []*site
 	for _, l := range linears {
-		k := &site{recipe: &recipe, weight: l.Linear.Weight}
+		k := &site{recipe: &recipe, fqn: l.FQN, weight: l.Linear.Weight}
+		sites = append(sites, k)
 		l.Linear.Caster = k
 		switch {
 		case !cfg.EnableFsdpFloat8AllGather || ours(k.weight.Wire): // a weight of two layers travels once
 		case recipe.Cast[nn.Weight].Granularity == Axiswise:
 			k.weight.Wire = &RowWire{&recipe}
+		case recipe.Cast[nn.Weight].Type == Delayed:
+			k.weight.Wire = &Wire{k}
 		default:
-			all.join(k)
+			weights.join(k)
 			k.weight.Wire = &Wire{k}
 		}
+	}
+	if cfg.RequiresSync() {
+		newHistories(&recipe, sites)
 	}
 	return m, nil
 }

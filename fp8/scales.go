@@ -12,8 +12,8 @@ import (
 	"octet/tensor"
 )
 
-// scales are those of all weights of a model that travel as float8, made at
-// conversion. All ranks cast a shard with one scale, that of the whole weight,
+// scales are those of all weights of a model that travel as float8 with dynamic scaling,
+// made at conversion. All ranks cast a shard with one scale, that of the whole weight,
 // so what is gathered equals the cast of the whole.
 type scales struct {
 	sites    []*site
@@ -45,12 +45,8 @@ func (l *scales) allocate(pool *device.Pool) {
 // values. Every write to a weight happens on all ranks, so all of them agree.
 func (l *scales) fresh(i int) bool { return l.versions[i] == l.sites[i].weight.Version()+1 }
 
-// agree makes the scales of sites lo to hi-1: the amax of each local shard, one
-// all-reduce of them all over g, and the scale of each. It is the one way to
-// make a weight's scale. Amaxes travel as their bit patterns: for floats that
-// are not negative the order of int32 is the order of values, with NaN above
-// all, so that the maximum is exact and keeps NaN.
-func (l *scales) agree(s device.Stream, pool *device.Pool, g comm.Comm, lo, hi int) {
+// make makes the scales of sites lo to hi-1.
+func (l *scales) make(s device.Stream, pool *device.Pool, g comm.Comm, lo, hi int) {
 	if l.scale == nil {
 		l.allocate(pool)
 	}
@@ -61,27 +57,63 @@ func (l *scales) agree(s device.Stream, pool *device.Pool, g comm.Comm, lo, hi i
 		shards[i], formats[i] = k.weight.Local(), k.recipe.Cast[nn.Weight].Format
 		l.versions[lo+i] = k.weight.Version() + 1
 	}
-	amax := pool.New(dtype.Float32, hi-lo)
-	s.Amax(amax, shards)
+	agree(s, pool, g, tensor.Operand{Scale: l.scale.Rows(lo, hi), Inv: l.inv.Rows(lo, hi)}, shards, formats, l.sites[lo].recipe.Config.RoundScalesToPowerOf2)
+}
+
+// agree makes scales and their reciprocals, [n] or one [], of n tensors of which each
+// rank of g has a part: the amax of each part, one all-reduce of them all, and the scale
+// of each. It is the one way to a dynamic scale that ranks share. Amaxes travel as their
+// bit patterns: for floats that are not negative the order of int32 is the order of
+// values, with NaN above all, so that the maximum is exact and keeps NaN.
+func agree(s device.Stream, pool *device.Pool, g comm.Comm, to tensor.Operand, parts []*tensor.Tensor, formats []dtype.Type, pow2 bool) {
+	amax := pool.New(dtype.Float32, len(parts))
+	s.Amax(amax, parts)
 	g.AllReduce(s, comm.T(tensor.At(amax.Buf, amax.Off, dtype.Int32, amax.Shape...)), comm.Max)
-	s.Scales(l.scale.Rows(lo, hi), l.inv.Rows(lo, hi), amax, formats, l.sites[lo].recipe.Config.RoundScalesToPowerOf2)
+	s.Scales(to.Scale, to.Inv, amax, formats, pow2)
 	pool.Free(amax)
 }
 
-// Scales are those of a model's weights that travel as float8.
-type Scales []*scales // one for each conversion
+// Scales are a model's scales that last longer than a cast: of weights that travel as
+// float8, and delayed ones.
+type Scales struct {
+	weights []*scales // one for each conversion
+	delayed []*histories
+}
 
 // ScalesOf finds them.
 func ScalesOf(m nn.Module) (all Scales) {
+	add := func(k *site) {
+		if k.scales != nil && !slices.Contains(all.weights, k.scales) {
+			all.weights = append(all.weights, k.scales)
+		}
+		if k.histories != nil && !slices.Contains(all.delayed, k.histories) {
+			all.delayed = append(all.delayed, k.histories)
+		}
+	}
 	for _, p := range nn.Parameters(m) {
-		if w, ok := p.Wire.(*Wire); ok && !slices.Contains(all, w.site.scales) {
-			all = append(all, w.site.scales)
+		if w, ok := p.Wire.(*Wire); ok {
+			add(w.site)
+		}
+	}
+	for _, l := range Linears(m) {
+		if k, ok := l.Linear.Caster.(*site); ok {
+			add(k)
 		}
 	}
 	return all
 }
 
-// PrecomputeFloat8DynamicScaleForFSDP makes all scales with one all-reduce over
+// Allocate makes the memory of delayed scales, which lasts as long as c's pool, and gives
+// them the group of all ranks that hold the model's layers, for collectives on c's
+// stream. Other scales need none of it. parallel.Model does it.
+func (all Scales) Allocate(c *nn.Ctx, g comm.Comm) {
+	for _, h := range all.delayed {
+		h.allocate(c, g)
+	}
+}
+
+// PrecomputeFloat8DynamicScaleForFSDP makes the dynamic scales of all weights that travel
+// as float8 with one all-reduce over
 // g, of one word a weight, on s, the stream on which weights are packed, and in
 // memory of its pool (it is what fsdp.FSDP.BeforeGathers calls). Do it on all
 // ranks after every write to the parameters (the optimizer's step,
@@ -89,7 +121,36 @@ func ScalesOf(m nn.Module) (all Scales) {
 // their scales. A model that was converted in several calls needs one all-reduce
 // for each.
 func (all Scales) PrecomputeFloat8DynamicScaleForFSDP(s device.Stream, pool *device.Pool, g comm.Comm) {
-	for _, l := range all {
-		l.agree(s, pool, g, 0, len(l.sites))
+	for _, l := range all.weights {
+		l.make(s, pool, g, 0, len(l.sites))
+	}
+}
+
+// SyncFloat8AmaxAndScaleHistory makes the next delayed scales, of the amaxes that casts
+// of all ranks have recorded since the last sync: one all-reduce of three words a Linear
+// and one kernel, on c's stream. It comes after the backward of a step's last microbatch
+// (and after fsdp.FSDP.Finish) and before the optimizer's step. A slot that nothing
+// recorded stays as it is. A model without delayed casts needs none.
+func (all Scales) SyncFloat8AmaxAndScaleHistory(c *nn.Ctx) {
+	for _, h := range all.delayed {
+		h.sync(c.Stream)
+	}
+}
+
+// NotFinite enqueues on s a reading of which delayed casts have met a value that is not
+// finite, as the syncs so far have found, and returns what names those not told before,
+// once the stream has come so far. Of a delayed cast an infinite value is not seen
+// otherwise: its scale is given, so that it becomes the format's largest.
+func (all Scales) NotFinite(s device.Stream) (names func() []string) {
+	counts := make([][]int32, len(all.delayed))
+	for i, h := range all.delayed {
+		counts[i] = make([]int32, len(h.slots))
+		s.Download(device.Int32Bytes(counts[i]), h.memory.NotFinite)
+	}
+	return func() (names []string) {
+		for i, h := range all.delayed {
+			names = append(names, h.notFinite(counts[i])...)
+		}
+		return names
 	}
 }

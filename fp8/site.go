@@ -12,17 +12,29 @@ import (
 // of the matmuls and has the scale of the weight, which its Wire sends by.
 type site struct {
 	recipe *Recipe
+	fqn    string // at conversion
 	weight *nn.Param
 
-	// Of a weight that travels as float8: the place of its scale.
+	// Of a weight that travels as float8 with a dynamic scale: the place of it.
 	scales *scales
 	index  int
+
+	// Where any cast is delayed: the place of its slots; and the weight's writes, plus
+	// one, at the first cast since the last sync, 0 before it.
+	histories *histories
+	layer     int
+	casts     uint64
 }
 
-var _ nn.Caster = (*site)(nil)
+var (
+	_ nn.Caster   = (*site)(nil)
+	_ nn.Sharer   = (*site)(nil)
+	_ nn.Stateful = (*site)(nil)
+)
 
 // Cast makes x float8 with scales of its own amaxes: one, or one for each vector that
-// the role's matmul sums over. A gathered weight is float8 already and stays as it is.
+// the role's matmul sums over; or with that of its history. A gathered weight is float8
+// already and stays as it is.
 //
 // The roles of grad_weight and the weight's of grad_input read their tensor along
 // its other dimension. Where the device's matmuls read operands of one layout
@@ -40,7 +52,7 @@ func (k *site) Cast(c *nn.Ctx, x tensor.Operand, now, later nn.Role) (a, b tenso
 	if c.Stream.Float8TN() && how.Type != Disabled && !k.recipe.Config.Emulate {
 		across = againstRows
 	}
-	plain, turned := k.layouts(c, k.fold(x, now), how, how.scales(x, now), !across(now), across(now) || across(later))
+	plain, turned := k.layouts(c, k.fold(x, now), now, !across(now), across(now) || across(later))
 	if a = plain; across(now) {
 		a = turned
 	}
@@ -91,9 +103,10 @@ func (k *site) fold(x tensor.Operand, role nn.Role) tensor.Operand {
 // byRows reports whether a weight was gathered with a scale a row.
 func byRows(w tensor.Operand) bool { return w.Type.IsFloat8() && w.Granularity() == tensor.PerRow }
 
-// layouts casts x to memory as x lies, and to memory that is transposed, with scales of
-// the given shape.
-func (k *site) layouts(c *nn.Ctx, x tensor.Operand, how Cast, scales []int, asItLies, transposed bool) (plain, turned tensor.Operand) {
+// layouts casts x to memory as x lies, and to memory that is transposed.
+func (k *site) layouts(c *nn.Ctx, x tensor.Operand, role nn.Role, asItLies, transposed bool) (plain, turned tensor.Operand) {
+	how := k.recipe.Cast[role]
+	scales := how.scales(x, role)
 	if how.Type == Disabled {
 		return x, turned
 	}
@@ -111,6 +124,8 @@ func (k *site) layouts(c *nn.Ctx, x tensor.Operand, how Cast, scales []int, asIt
 		turned = tensor.Operand{Tensor: c.Pool.New(how.Format, cols, rows), Scale: scale, Inv: inv, Transposed: true}
 	}
 	switch {
+	case cast && how.Type == Delayed:
+		k.delayedCast(c, plain, turned, x, role)
 	case cast:
 		c.Stream.DynamicCast(plain, turned, x, k.recipe.Config.RoundScalesToPowerOf2)
 	case transposed:
@@ -130,10 +145,11 @@ func (k *site) layouts(c *nn.Ctx, x tensor.Operand, how Cast, scales []int, asIt
 }
 
 // Serves holds for the same role under an equal cast: it does not depend on the
-// weight.
+// weight, but where it is delayed on the history.
 func (k *site) Serves(by nn.Caster, made, want nn.Role) bool {
 	other, ok := by.(*site)
-	return ok && made == want && (other.recipe == k.recipe || *other.recipe == *k.recipe)
+	return ok && made == want && (other.recipe == k.recipe || *other.recipe == *k.recipe) &&
+		(k.recipe.Cast[want].Type != Delayed || k.sharesScale(other, want))
 }
 
 func (k *site) FastAccum(m nn.MatMul) bool { return k.recipe.FastAccum[m] }

@@ -11,7 +11,8 @@ import (
 )
 
 // Wire sends a weight's shards as float8 bytes, cast with one scale that does not
-// travel: torchao's WeightWithDynamicFloat8CastTensor.
+// travel: torchao's WeightWithDynamicFloat8CastTensor, and of a delayed scale
+// WeightWithDelayedFloat8CastTensor.
 type Wire struct {
 	site *site
 }
@@ -23,13 +24,17 @@ func (w *Wire) Sends(shard []int) []tensor.Spec {
 	return []tensor.Spec{{Type: w.site.recipe.Cast[nn.Weight].Format, Shape: shard}}
 }
 
-// Pack casts the shard. Without a scale made for the shard's present values
-// (PrecomputeFloat8DynamicScaleForFSDP) it first agrees on one with the other
-// ranks, by a collective of its own.
+// Pack casts the shard: by its delayed scale, or by its dynamic one. Without one that
+// was made for the shard's present values (PrecomputeFloat8DynamicScaleForFSDP) it first
+// agrees on it with the other ranks, by a collective of its own.
 func (w *Wire) Pack(s device.Stream, pool *device.Pool, g comm.Comm, p *comm.Parcel, shard *tensor.Tensor) {
 	k := w.site
+	if k.recipe.Cast[nn.Weight].Type == Delayed {
+		k.delayedPack(s, pool, g, p, shard)
+		return
+	}
 	if !k.scales.fresh(k.index) {
-		k.scales.agree(s, pool, g, k.index, k.index+1)
+		k.scales.make(s, pool, g, k.index, k.index+1)
 	}
 	q := k.scales.views[k.index]
 	p.Scale, p.Inv, q.Tensor = q.Scale, q.Inv, p.Ship[0]

@@ -56,6 +56,13 @@ type Caster interface {
 	String() string
 }
 
+// Sharer is a Caster whose casts depend on what it has cast before.
+type Sharer interface {
+	// Took is told that a cast which by made of a common input, as now and later, serves
+	// this one too, which is not asked for a cast of its own.
+	Took(c *Ctx, by Caster, now, later Role)
+}
+
 // HighPrecision is the Caster that returns its input.
 type HighPrecision struct{}
 

@@ -95,6 +95,9 @@ func (v *Var) takeValue() *tensor.Tensor {
 func (v *Var) Cast(c *Ctx, by Caster, now, later Role) (a, b tensor.Operand) {
 	for _, k := range v.casts {
 		if by.Serves(k.by, k.now, now) && (later == NoRole || by.Serves(k.by, k.later, later)) {
+			if s, ok := by.(Sharer); ok {
+				s.Took(c, k.by, now, later)
+			}
 			return k.a, k.b
 		}
 	}

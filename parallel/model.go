@@ -30,7 +30,7 @@ type Model struct {
 	world   comm.Comm // for work on the compute stream
 	dev     device.Device
 	sharded *fsdp.FSDP
-	scales  fp8.Scales // of weights that travel as float8
+	scales  fp8.Scales // that last longer than a cast
 	ctx     *nn.Ctx
 	clip    *optim.Clipper // nil before there is memory
 
@@ -128,6 +128,7 @@ func (m *Model) allocate() error {
 	m.count = pool.New(dtype.Int32, 1)
 	c.Loss, m.scale, m.one = pool.New(dtype.Float32, 1), pool.New(dtype.Float32, 1), pool.New(dtype.Float32, 1)
 	c.Stream.Upload(m.one, device.Float32Bytes([]float32{1}))
+	m.scales.Allocate(c, m.world)
 	return nil
 }
 

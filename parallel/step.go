@@ -34,6 +34,9 @@ type Result struct {
 	Loss     float64 // the mean
 	GradNorm float64 // before clipping; 0 of an evaluation
 	Count    int     // of terms, on all ranks
+	// NotFinite are the delayed casts, as "layers.0.attention.wq (input)", that met a value
+	// which is not finite in a step, on any rank: an infinite one shows nowhere else.
+	NotFinite []string
 }
 
 // ErrNoTerms is the error of a loss that is the mean over nothing.
@@ -45,6 +48,7 @@ type Pending struct {
 	done       device.Event
 	loss, norm [1]float32
 	count      [1]int32
+	notFinite  func() []string // nil of an evaluation
 }
 
 // Step trains once. For each microbatch it calls the function, which runs Forward and
@@ -81,6 +85,8 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 		c.Tape.Backward()
 	}
 	m.sharded.Finish(c)
+	m.scales.SyncFloat8AmaxAndScaleHistory(c)
+	p.notFinite = m.scales.NotFinite(s)
 	m.clip.Measure(s, m.world, o.MaxNorm)
 	m.world.AllReduce(s, comm.T(c.Loss), comm.Sum)
 	s.Download(device.Float32Bytes(p.loss[:]), c.Loss)
@@ -103,6 +109,9 @@ func (p *Pending) Wait() (Result, error) {
 		return Result{}, cmp.Or(p.model.Sync(), err)
 	}
 	r := Result{Loss: float64(p.loss[0]), GradNorm: float64(p.norm[0]), Count: int(p.count[0])}
+	if p.notFinite != nil {
+		r.NotFinite = p.notFinite()
+	}
 	switch {
 	case r.Count == 0:
 		return r, ErrNoTerms
