@@ -157,7 +157,7 @@ func (v *validator) float8() {
 	f := v.config.Quantize.Linear.Float8
 	if !slices.Contains(v.config.Model.Converters, Float8Converter) {
 		for _, name := range slices.Sorted(maps.Keys(v.fields)) {
-			if strings.HasPrefix(name, section) && !v.isDefault(v.fields[name]) {
+			if (strings.HasPrefix(name, section) || name == "debug.float8_stats") && !v.isDefault(v.fields[name]) {
 				v.problem(name, "has no effect without %s in model.converters", Float8Converter)
 			}
 		}

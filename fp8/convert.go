@@ -48,7 +48,7 @@ func ConvertToFloat8Training(m nn.Module, cfg Float8LinearConfig, filter ModuleF
 		switch {
 		case !cfg.EnableFsdpFloat8AllGather || ours(k.weight.Wire): // a weight of two layers travels once
 		case recipe.Cast[nn.Weight].Granularity == Axiswise:
-			k.weight.Wire = &RowWire{&recipe}
+			k.weight.Wire = &RowWire{k}
 		case recipe.Cast[nn.Weight].Type == Delayed:
 			k.weight.Wire = &Wire{k}
 		default:

@@ -184,6 +184,7 @@ func (k *site) delayedPack(on device.Stream, pool *device.Pool, g comm.Comm, p *
 	q := s.given
 	p.Scale, p.Inv, q.Tensor = q.Scale, q.Inv, p.Ship[0]
 	on.RecordCast(q, tensor.Operand{}, tensor.Operand{Tensor: shard}, s.given, s.record)
+	k.watch.measure(on, nn.Weight, tensor.Operand{Tensor: shard}, q, tensor.Operand{})
 }
 
 func (h *histories) mustHaveMemory(k *site) {

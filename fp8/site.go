@@ -15,6 +15,8 @@ type site struct {
 	fqn    string // at conversion
 	weight *nn.Param
 
+	watch *watched // nil: nobody looks
+
 	// Of a weight that travels as float8 with a dynamic scale: the place of it.
 	scales *scales
 	index  int
@@ -130,6 +132,9 @@ func (k *site) layouts(c *nn.Ctx, x tensor.Operand, role nn.Role, asItLies, tran
 		c.Stream.DynamicCast(plain, turned, x, k.recipe.Config.RoundScalesToPowerOf2)
 	case transposed:
 		c.Stream.Transpose(turned.Tensor, x.Tensor.View(turned.Value()))
+	}
+	if cast {
+		k.watch.measure(c.Stream, role, x, plain, turned)
 	}
 	if k.recipe.Config.Emulate {
 		wide := tensor.Operand{Tensor: c.Pool.New(dtype.Float32, x.Shape...)}

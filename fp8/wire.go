@@ -39,6 +39,7 @@ func (w *Wire) Pack(s device.Stream, pool *device.Pool, g comm.Comm, p *comm.Par
 	q := k.scales.views[k.index]
 	p.Scale, p.Inv, q.Tensor = q.Scale, q.Inv, p.Ship[0]
 	s.Cast(q, tensor.Operand{}, tensor.Operand{Tensor: shard})
+	k.watch.measure(s, nn.Weight, tensor.Operand{Tensor: shard}, q, tensor.Operand{})
 }
 
 // Unpack is the gathered bytes with their scale.
@@ -52,20 +53,22 @@ func (w *Wire) Unpack(_ device.Stream, p comm.Parcel, rows int) tensor.Operand {
 // takes them with the scales folded into grad_output (site.fold). torchao
 // gathers row-wise weights in high precision and casts them twice.
 type RowWire struct {
-	recipe *Recipe
+	site *site
 }
 
 var _ comm.Wire = (*RowWire)(nil)
 
 // Sends is the shard in the 8-bit format and the reciprocals of its scales, [rows,1].
 func (w *RowWire) Sends(shard []int) []tensor.Spec {
-	return []tensor.Spec{{Type: w.recipe.Cast[nn.Weight].Format, Shape: shard}, {Type: dtype.Float32, Shape: []int{shard[0], 1}}}
+	return []tensor.Spec{{Type: w.site.recipe.Cast[nn.Weight].Format, Shape: shard}, {Type: dtype.Float32, Shape: []int{shard[0], 1}}}
 }
 
 // Pack casts the shard by rows.
 func (w *RowWire) Pack(s device.Stream, pool *device.Pool, _ comm.Comm, p *comm.Parcel, shard *tensor.Tensor) {
 	scale := pool.New(dtype.Float32, p.Ship[1].Shape...)
-	s.DynamicCast(tensor.Operand{Tensor: p.Ship[0], Scale: scale, Inv: p.Ship[1]}, tensor.Operand{}, tensor.Operand{Tensor: shard}, w.recipe.Config.RoundScalesToPowerOf2)
+	src, q := tensor.Operand{Tensor: shard}, tensor.Operand{Tensor: p.Ship[0], Scale: scale, Inv: p.Ship[1]}
+	s.DynamicCast(q, tensor.Operand{}, src, w.site.recipe.Config.RoundScalesToPowerOf2)
+	w.site.watch.measure(s, nn.Weight, src, q, tensor.Operand{})
 	pool.Free(scale)
 }
 

@@ -22,6 +22,7 @@ type Record struct {
 	CommBytes  int64   // bytes that this rank sent in collectives during the step
 
 	Validation *Validation // after the step; nil where none was made
+	Casts      []Cast      // to float8, of the step; nil where nobody measured them
 }
 
 // Validation is the loss on data that is not trained on.
@@ -36,7 +37,7 @@ type Validation struct {
 // column is one number of a record: its key in JSON, and a pointer to it.
 type column struct {
 	key   string
-	value any // *int, *int64 or *float64
+	value any // *string, *int, *int64 or *float64
 }
 
 func (r *Record) columns() []column {
@@ -57,17 +58,24 @@ func (v *Validation) columns() []column {
 // MarshalJSON writes floats with the digits that give the same float64 again. JSON has no numbers that are not finite:
 // those are the strings "NaN", "Inf" and "-Inf".
 func (r Record) MarshalJSON() ([]byte, error) {
-	b := []byte{'{'}
 	columns := r.columns()
 	if r.Validation != nil {
 		columns = append(columns, r.Validation.columns()...)
 	}
+	return object(columns), nil
+}
+
+// object is columns as an object of JSON.
+func object(columns []column) []byte {
+	b := []byte{'{'}
 	for i, c := range columns {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(strconv.AppendQuote(b, c.key), ':')
 		switch v := c.value.(type) {
+		case *string:
+			b = strconv.AppendQuote(b, *v)
 		case *int:
 			b = strconv.AppendInt(b, int64(*v), 10)
 		case *int64:
@@ -76,7 +84,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 			b = appendFloat(b, *v)
 		}
 	}
-	return append(b, '}'), nil
+	return append(b, '}')
 }
 
 func appendFloat(b []byte, x float64) []byte {

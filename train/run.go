@@ -116,10 +116,17 @@ func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink
 		options.Columns = func() int { return bar.Columns() - metrics.MarkWidth }
 	}
 	sinks := []metrics.Sink{steps, metrics.NewConsole(j.Log, options), bar}
+	if cfg.Debug.Float8Stats {
+		casts, err := folder.Append(metrics.CastsFileName)
+		if err != nil {
+			return nil, errors.Join(err, steps.Close())
+		}
+		sinks = append(sinks, metrics.NewCasts(casts))
+	}
 	if cfg.Metrics.EnableTensorBoard {
 		board, err := newBoard(j, folder, options)
 		if err != nil {
-			return nil, errors.Join(err, steps.Close())
+			return nil, errors.Join(err, metrics.Tee(sinks...).Close())
 		}
 		sinks = append(sinks, board)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"octet/device"
+	"octet/fp8"
 	"octet/metrics"
 	"octet/nn"
 	"octet/parallel"
@@ -24,9 +25,17 @@ func (t *Trainer) Step() (metrics.Record, error) {
 	start, sent := time.Now(), t.sent.Bytes()
 	t.step++
 	lr := t.cfg.Optimizer.LR * t.lr.Factor(t.step-1)
+	watching := t.watching()
+	if watching {
+		t.watch.Begin(t.model.Ctx())
+	}
 	pending, err := t.enqueue(lr)
 	if err != nil {
 		return metrics.Record{}, t.failed(err)
+	}
+	casts := func() ([]fp8.CastStats, error) { return nil, nil }
+	if watching {
+		casts = t.watch.End(t.model.Ctx(), t.comm)
 	}
 	if t.step < t.cfg.Training.Steps {
 		t.next.read()
@@ -35,6 +44,10 @@ func (t *Trainer) Step() (metrics.Record, error) {
 	if errors.Is(err, parallel.ErrNoTerms) {
 		err = fmt.Errorf("no rank has a token to train on: every target is %d", device.Ignored)
 	}
+	if err != nil {
+		return metrics.Record{}, t.failed(err)
+	}
+	measured, err := casts()
 	if err != nil {
 		return metrics.Record{}, t.failed(err)
 	}
@@ -48,6 +61,7 @@ func (t *Trainer) Step() (metrics.Record, error) {
 		TokensPerS: float64(tokens) / elapsed.Seconds(),
 		RSSMB:      float64(metrics.RSS()) / (1 << 20),
 		CommBytes:  t.sent.Bytes() - sent,
+		Casts:      castRecords(measured),
 	}, nil
 }
 

@@ -59,6 +59,7 @@ type Trainer struct {
 	micro []microbatch // of a step, on the device
 
 	validation *validator // nil: not asked for
+	watch      *fp8.Watch // of the casts; nil: not asked for
 }
 
 // microbatch is the memory of one: int32 [B,S] each.
@@ -95,6 +96,9 @@ func New(j Job) (*Trainer, error) {
 	}
 	if err := t.allocate(j.Device); err != nil {
 		return nil, err
+	}
+	if cfg.Debug.Float8Stats {
+		t.watch = fp8.NewWatch(t.model.Root())
 	}
 	if cfg.Validation.Enable {
 		if t.validation, err = newValidator(j.Run, rank, t.model.Ctx().Pool.Lasting()); err != nil {

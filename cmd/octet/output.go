@@ -44,6 +44,9 @@ func output(job train.Job, place launcher.Place, bar *metrics.Progress) (metrics
 		return nil, err
 	}
 	r := &results{job: job, folder: folder, files: []string{folder.Path(metrics.FileName)}}
+	if job.Run.Config.Debug.Float8Stats {
+		r.files = append(r.files, folder.Path(metrics.CastsFileName))
+	}
 	if err := r.writeConfig(); err != nil {
 		return nil, errors.Join(err, folder.Close())
 	}
