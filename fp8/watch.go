@@ -98,9 +98,13 @@ func (w *Watch) End(c *nn.Ctx, g comm.Comm) (stats func() ([]CastStats, error)) 
 			if n == 0 {
 				continue // not cast: another layer's cast serves, or that of another role
 			}
+			least, largest := 1/most[device.CastMaxInv], most[device.CastMaxScale]
+			if 1/largest == most[device.CastMaxInv] {
+				least = largest // one scale, not its reciprocal's reciprocal
+			}
 			all = append(all, CastStats{
 				FQN: layer.FQN, Role: role, Cast: layer.Linear.Caster.(*site).recipe.Cast[role],
-				Amax: float64(most[device.CastAmax]), MinScale: float64(1 / most[device.CastMaxInv]), MaxScale: float64(most[device.CastMaxScale]),
+				Amax: float64(most[device.CastAmax]), MinScale: float64(least), MaxScale: float64(largest),
 				Saturated: float64(sum[device.CastSaturated]) / n, Underflowed: float64(sum[device.CastUnderflowed]) / n,
 				SQNR: sqnr(float64(sum[device.CastSignal]), float64(sum[device.CastError])),
 			})
