@@ -162,7 +162,7 @@ type Linear struct {
 type Float8 struct {
 	EnableFSDPFloat8AllGather           bool     `toml:"enable_fsdp_float8_all_gather" help:"weights travel between ranks as float8"`
 	PrecomputeFloat8DynamicScaleForFSDP bool     `toml:"precompute_float8_dynamic_scale_for_fsdp" help:"one all-reduce per step for the scales of all weights"`
-	RecipeName                          string   `toml:"recipe_name" enum:"tensorwise,rowwise,rowwise_with_gw_hp" later:"row-wise scaling" now:"tensorwise" help:"how scales are chosen; empty: tensorwise; the others are not in octet yet"`
+	RecipeName                          string   `toml:"recipe_name" enum:"tensorwise,rowwise,rowwise_with_gw_hp" help:"what shares a scale, and which products are float8; empty: tensorwise"`
 	FilterFQNs                          []string `toml:"filter_fqns" default:"output" help:"a linear layer whose name contains one of these stays as it is; torchtitan's default is empty"`
 	Emulate                             bool     `toml:"emulate" help:"cast to float8 and multiply in float32"`
 }

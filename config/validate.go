@@ -163,8 +163,12 @@ func (v *validator) float8() {
 		}
 		return
 	}
-	if f.PrecomputeFloat8DynamicScaleForFSDP && !f.EnableFSDPFloat8AllGather {
+	switch {
+	case !f.PrecomputeFloat8DynamicScaleForFSDP:
+	case !f.EnableFSDPFloat8AllGather:
 		v.problem(section+"precompute_float8_dynamic_scale_for_fsdp", "has no effect without enable_fsdp_float8_all_gather = true")
+	case f.RecipeName == "rowwise":
+		v.problem(section+"precompute_float8_dynamic_scale_for_fsdp", "has nothing to do for recipe_name %q: each row's scale is its own and travels with it; set it to false", f.RecipeName)
 	}
 	// The matmul of grad_weight contracts over tokens, and a float8 matmul needs multiples of 16.
 	batch, seqLen := v.config.Training.LocalBatchSize, v.config.Training.SeqLen

@@ -53,7 +53,12 @@ func TestValidateErrors(t *testing.T) {
 		{"--parallelism.context_parallel_degree=2", 2, "context parallelism is not in octet yet; use 1"},
 		{"--parallelism.data_parallel_replicate_degree=2", 2, "replication of shard groups (HSDP, DDP) is not in octet yet; use 1"},
 		{"--debug.deterministic", 1, ""},
-		{float8 + " --quantize.linear.float8.recipe_name=rowwise", 1, `row-wise scaling is not in octet yet; use ""`},
+		{float8 + " --quantize.linear.float8.recipe_name=rowwise", 1, ""},
+		{float8 + " --quantize.linear.float8.recipe_name=rowwise_with_gw_hp", 1, ""},
+		{float8 + " --quantize.linear.float8.recipe_name=colwise", 1, `quantize.linear.float8.recipe_name = "colwise": must be one of tensorwise, rowwise, rowwise_with_gw_hp`},
+		{float8 + " --quantize.linear.float8.recipe_name=rowwise --quantize.linear.float8.enable_fsdp_float8_all_gather", 1, ""},
+		{float8 + " --quantize.linear.float8.recipe_name=rowwise --quantize.linear.float8.enable_fsdp_float8_all_gather --quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp", 1,
+			`quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp = true: has nothing to do for recipe_name "rowwise": each row's scale is its own and travels with it; set it to false`},
 		{float8 + " --quantize.linear.float8.recipe_name=tensorwise", 1, ""},
 
 		{"--activation_checkpoint.mode=some", 1, `activation_checkpoint.mode = "some": must be one of none, selective, full`},

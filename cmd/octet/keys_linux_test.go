@@ -148,7 +148,8 @@ func proofs(t *testing.T) []proof {
 
 		{key: "quantize.linear.float8.enable_fsdp_float8_all_gather", value: "true", by: trained, args: float8, ranks: 2},
 		{key: "quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp", test: "../../train/output_test.go TestCollectivesOfAStep"},
-		{key: "quantize.linear.float8.recipe_name", value: "rowwise", by: refusal, args: float8},
+		{key: "quantize.linear.float8.recipe_name", value: "rowwise", by: trained, args: float8},
+		{key: "quantize.linear.float8.recipe_name", value: "rowwise_with_gw_hp", by: trained, args: float8},
 		{key: "quantize.linear.float8.filter_fqns", value: "output,wq", by: trained, args: float8},
 		{key: "quantize.linear.float8.emulate", value: "true", by: trained, args: float8 + " --optimizer.lr=0.1"}, // a last bit shows
 
