@@ -118,6 +118,9 @@ func (r Recipe) checkAllGather() error {
 	case w.Granularity != again.Granularity:
 		return fmt.Errorf("%s needs a weight whose float8 bytes serve both matmuls, found w: %s and w_gi: %s; set it to false, or use recipe %q or %q",
 			field, w.Granularity, again.Granularity, RecipeTensorwise, RecipeRowwise)
+	case w.Granularity == Axiswise && r.Cast[nn.GradOut].Type != Dynamic:
+		return fmt.Errorf("%s folds the scales of the weight's rows into grad_output, whose scaling_type must be %q then, found go: %s; set it to false, or use recipe %q or %q",
+			field, Dynamic, r.Cast[nn.GradOut].Type, RecipeTensorwise, RecipeRowwise)
 	case again.Type == Disabled:
 		return fmt.Errorf("%s needs a weight whose float8 bytes serve both matmuls, found w: %s and w_gi: %s; set it to false, or use recipe %q or %q",
 			field, w.Type, again.Type, RecipeTensorwise, RecipeRowwise)

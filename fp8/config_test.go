@@ -98,6 +98,11 @@ func TestBadConfigsAreNamed(t *testing.T) {
 		}, []string{
 			`float8: EnableFsdpFloat8AllGather = true needs a weight whose float8 bytes serve both matmuls, found w: axiswise and w_gi: tensorwise; set it to false, or use recipe "tensorwise" or "rowwise"`,
 		}},
+		{"gather of rows, whose scales a delayed cast cannot take", func(c *fp8.Float8LinearConfig) {
+			c.CastConfigWeight, c.CastConfigGradOutput, c.EnableFsdpFloat8AllGather = rows, delayed, true
+		}, []string{
+			`float8: EnableFsdpFloat8AllGather = true folds the scales of the weight's rows into grad_output, whose scaling_type must be "dynamic" then, found go: delayed; set it to false, or use recipe "tensorwise" or "rowwise"`,
+		}},
 		{"gather of a weight that grad_input does not cast", func(c *fp8.Float8LinearConfig) {
 			c.CastConfigWeightForGradInput, c.CastConfigGradOutput, c.EnableFsdpFloat8AllGather = off, off, true
 			c.CastConfigGradOutputForGradWeight = cast(fp8.Dynamic, fp8.Tensorwise)

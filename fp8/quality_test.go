@@ -107,10 +107,22 @@ func TestFoldedScalesCostNothing(t *testing.T) {
 				dx[i*k+l] = float32(v)
 			}
 		}
-		of := func(recipe fp8.RecipeName, pow2, gather bool) float64 {
+		of := func(recipe fp8.RecipeName, pow2, gather bool, change ...func(*fp8.Float8LinearConfig)) float64 {
 			l := nn.NewLinear(k, n, nn.LinearOptions{})
-			convertBy(t, l, recipe, func(c *fp8.Float8LinearConfig) { c.EnableFsdpFloat8AllGather, c.RoundScalesToPowerOf2 = gather, pow2 })
+			convertBy(t, l, recipe, func(c *fp8.Float8LinearConfig) {
+				c.EnableFsdpFloat8AllGather, c.RoundScalesToPowerOf2 = gather, pow2
+				for _, f := range change {
+					f(c)
+				}
+			})
 			return sqnr(passOf(t, "", dtype.Float32, l, map[string][]float32{"weight": w}, x, dy, k).dx, dx)
+		}
+		if by == 0 { // the scales are folded into what has one scale as well
+			mixed := func(c *fp8.Float8LinearConfig) { c.CastConfigGradOutput.ScalingGranularity = fp8.Tensorwise }
+			twice, folded := of(fp8.RecipeRowwise, true, false, mixed), of(fp8.RecipeRowwise, true, true, mixed)
+			if !(folded > twice-0.3 && folded > 27.5) {
+				t.Errorf("grad_output with one scale: two casts %.2f dB, folded %.2f", twice, folded)
+			}
 		}
 		one := of(fp8.RecipeTensorwise, false, true)
 		for _, pow2 := range []bool{true, false} {

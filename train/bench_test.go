@@ -19,6 +19,8 @@ func BenchmarkDebugModelStep(b *testing.B) {
 		args []string
 	}{
 		{"float8", join(float8, gather)},
+		{"rowwise", join(float8, named("rowwise"), gather[:1])},
+		{"rowwise_with_gw_hp", join(float8, named("rowwise_with_gw_hp"))},
 		{"bf16", nil},
 		{"f32", f32Args},
 	} {

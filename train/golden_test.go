@@ -44,6 +44,9 @@ var (
 	emulate = []string{"--quantize.linear.float8.emulate"}
 )
 
+// named is the flag of a recipe.
+func named(recipe string) []string { return []string{"--quantize.linear.float8.recipe_name=" + recipe} }
+
 func join(lists ...[]string) (all []string) {
 	for _, l := range lists {
 		all = append(all, l...)
