@@ -69,6 +69,7 @@ type Device struct {
 type Model struct {
 	Name                 string    `toml:"name" default:"llama3" enum:"llama3" help:"model family"`
 	Flavor               string    `toml:"flavor" default:"debugmodel" enum:"debugmodel,1B,3B,8B,70B,405B" help:"preset of sizes within the family"`
+	HFAssetsPath         string    `toml:"hf_assets_path" host:"path" help:"folder of a Hugging Face model: its tokenizer.json makes the ids of text; without it they are bytes"`
 	Converters           []string  `toml:"converters" enum:"quantize.linear.float8" help:"changes made to the model before it is sharded"`
 	PrintAfterConversion bool      `toml:"print_after_conversion" help:"log each linear layer, its shape and how it computes, after all converters"`
 	Args                 ModelArgs `toml:"args" help:"single values that replace the flavor's"`
@@ -117,8 +118,11 @@ type LRScheduler struct {
 
 // Training is the [training] section.
 type Training struct {
-	Dataset             string  `toml:"dataset" default:"gosource" enum:"gosource,text,tokens" help:"gosource: the .go files of GOROOT; text: a file or folder; tokens: raw ids, uint16 (.u16) or uint32 (.u32)"`
+	Dataset             string  `toml:"dataset" default:"gosource" enum:"gosource,text,jsonl,parquet,tokens" help:"gosource: the .go files of GOROOT; text: a file or folder; jsonl: objects with a text, .gz and .zst too; parquet: rows with a text; tokens: raw ids, uint16 (.u16) or uint32 (.u32)"`
 	DatasetPath         string  `toml:"dataset_path" host:"path" help:"file or folder of the dataset; gosource finds its own"`
+	DatasetField        string  `toml:"dataset_field" default:"text" help:"field of jsonl and parquet that is the text, of validation data too"`
+	DatasetSkipBroken   bool    `toml:"dataset_skip_broken" help:"leave out lines of jsonl without a text, and count them; otherwise the first is an error"`
+	DatasetCache        string  `toml:"dataset_cache" host:"path" help:"folder of the ids that documents became; empty: octet in the user's cache folder"`
 	LocalBatchSize      int     `toml:"local_batch_size" default:"8" in:"[1,1048576]" help:"sequences per rank and microbatch"`
 	GlobalBatchSize     int     `toml:"global_batch_size" default:"-1" in:"[1,16777216]" or:"-1" help:"sequences per step on all ranks; -1: local_batch_size times the data ranks, no accumulation"`
 	SeqLen              int     `toml:"seq_len" default:"2048" in:"[1,1048576]" help:"tokens per sequence"`
@@ -169,13 +173,14 @@ type Float8 struct {
 
 // Validation is the [validation] section.
 type Validation struct {
-	Enable         bool   `toml:"enable" help:"measure the loss on validation data at step 1 and every freq steps"`
-	Dataset        string `toml:"dataset" when:"validation.enable" default:"gosource" enum:"gosource,text,tokens" help:"gosource: the one file in a hundred that training leaves out; others as training.dataset"`
-	DatasetPath    string `toml:"dataset_path" when:"validation.enable" host:"path" help:"file or folder of the dataset"`
-	LocalBatchSize int    `toml:"local_batch_size" when:"validation.enable" default:"8" in:"[1,1048576]" help:"sequences per rank"`
-	SeqLen         int    `toml:"seq_len" when:"validation.enable" default:"2048" in:"[1,1048576]" help:"tokens per sequence"`
-	Freq           int    `toml:"freq" when:"validation.enable" default:"10" in:"[1,1e9]" help:"steps between validations"`
-	Steps          int    `toml:"steps" when:"validation.enable" default:"-1" in:"[1,1e9]" or:"-1" help:"batches per validation; -1: all the data"`
+	Enable         bool    `toml:"enable" help:"measure the loss on validation data at step 1 and every freq steps"`
+	Dataset        string  `toml:"dataset" when:"validation.enable" default:"gosource" enum:"gosource,text,jsonl,parquet,tokens" help:"gosource: the one file in a hundred that training leaves out; others as training.dataset"`
+	DatasetPath    string  `toml:"dataset_path" when:"validation.enable" host:"path" help:"file or folder of the dataset"`
+	Fraction       float64 `toml:"fraction" default:"0" in:"[0,0.5]" help:"this part of training's documents is kept for validation, instead of a dataset of its own; of text, of its files"`
+	LocalBatchSize int     `toml:"local_batch_size" when:"validation.enable" default:"8" in:"[1,1048576]" help:"sequences per rank"`
+	SeqLen         int     `toml:"seq_len" when:"validation.enable" default:"2048" in:"[1,1048576]" help:"tokens per sequence"`
+	Freq           int     `toml:"freq" when:"validation.enable" default:"10" in:"[1,1e9]" help:"steps between validations"`
+	Steps          int     `toml:"steps" when:"validation.enable" default:"-1" in:"[1,1e9]" or:"-1" help:"batches per validation; -1: all the data"`
 }
 
 // Metrics is the [metrics] section.

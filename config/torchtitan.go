@@ -51,8 +51,7 @@ func foreignKeys() []foreign {
 		{"experimental.custom_import", "", refused, python},
 		{"experimental.custom_args_module", "", refused, python},
 
-		{"model.hf_assets_path", "", refused, "octet has no Hugging Face tokenizer yet: leave it out, and text is read as bytes; or set training.dataset = \"tokens\""},
-		{"model.tokenizer_path", "", refused, "octet has no tokenizer models: leave it out, and text is read as bytes; or set training.dataset = \"tokens\""},
+		{"model.tokenizer_path", "", refused, "octet reads tokenizer.json: name its folder as model.hf_assets_path"},
 
 		{"optimizer.implementation", "fused", told, "octet always updates in one fused pass"},
 		{"optimizer.early_step_in_backward", "false", refused, "octet steps after backward, because clipping needs all gradients: leave it out"},

@@ -46,10 +46,9 @@ func (c *Config) values() *multierror.Error {
 	v.tokens("training", c.Training.LocalBatchSize, c.Training.SeqLen)
 	v.float8()
 	v.recomputation()
-	v.dataset("training", c.Training.Dataset, c.Training.DatasetPath)
+	v.datasets()
 	if c.Validation.Enable {
 		v.tokens("validation", c.Validation.LocalBatchSize, c.Validation.SeqLen)
-		v.dataset("validation", c.Validation.Dataset, c.Validation.DatasetPath)
 	}
 	v.paths()
 	return v.problems
@@ -177,21 +176,6 @@ func (v *validator) float8() {
 	}
 }
 
-// dataset checks the dataset and dataset_path of a section.
-func (v *validator) dataset(section, dataset, path string) {
-	name := section + ".dataset_path"
-	if path == "" {
-		if dataset == "text" || dataset == "tokens" {
-			v.problem(name, "%s.dataset = %q needs the path of a file or folder", section, dataset)
-		}
-		return
-	}
-	info, ok := v.exists(name, path)
-	if ok && dataset == "tokens" && !info.IsDir() && !slices.Contains([]string{".u16", ".u32"}, filepath.Ext(path)) {
-		v.problem(name, "dataset tokens reads .u16 (uint16) and .u32 (uint32) files")
-	}
-}
-
 // paths checks the other files and folders.
 func (v *validator) paths() {
 	if path := v.config.Checkpoint.InitialLoadPath; path != "" {
@@ -199,6 +183,12 @@ func (v *validator) paths() {
 		info, ok := v.exists(name, path)
 		if ok && !info.IsDir() && filepath.Ext(path) != ".safetensors" {
 			v.problem(name, "must be a .safetensors file or a folder of them")
+		}
+	}
+	if path := v.config.Model.HFAssetsPath; path != "" {
+		const name = "model.hf_assets_path"
+		if info, ok := v.exists(name, path); ok && !info.IsDir() {
+			v.problem(name, "must be the folder of a Hugging Face model")
 		}
 	}
 	switch info, err := os.Stat(v.config.Job.DumpFolder); {
@@ -235,6 +225,15 @@ func (v *validator) inDumpFolder(key, name string, folder bool) {
 func (v *validator) exists(name, path string) (fs.FileInfo, bool) {
 	info, err := os.Stat(path)
 	if err != nil {
+		v.problem(name, "%v", reason(err))
+	}
+	return info, err == nil
+}
+
+// stat is exists for a path that need not be there.
+func (v *validator) stat(name, path string) (fs.FileInfo, bool) {
+	info, err := os.Stat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		v.problem(name, "%v", reason(err))
 	}
 	return info, err == nil

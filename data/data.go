@@ -33,7 +33,7 @@ const (
 // Config says what to read, and which part of it.
 type Config struct {
 	Section    Section // names fields in messages, and decides which files of gosource are read; empty is Training
-	Dataset    string  // gosource, text or tokens
+	Dataset    string  // gosource, text, jsonl, parquet or tokens
 	Path       string  // file or folder; empty for gosource: the source tree of the Go that is installed
 	SeqLen     int     // ids in a window
 	LocalBatch int     // windows in a batch of one rank
@@ -41,6 +41,12 @@ type Config struct {
 	Ranks      int     // that read different data
 	VocabSize  int     // of the model: every id must be below it
 	Seed       uint64  // of the order of windows
+
+	Assets     string  // folder of the tokenizer; empty: the ids of documents are bytes
+	Field      string  // of the text, in jsonl and parquet; empty is text
+	SkipBroken bool    // leave out lines of jsonl that have no text, and count them
+	Fraction   float64 // of the documents that are kept for validation; of text, of the files
+	Cache      string  // folder of what documents became; empty: octet in the user's cache folder
 }
 
 // field is the name of a field of the user's configuration.

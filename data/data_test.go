@@ -357,7 +357,7 @@ func TestBadInputIsNamed(t *testing.T) {
 		{"no multiple of four bytes", at(tokens, dir+"/odd.u32"), "odd.u32 has 6 bytes, which are no whole number of 4-byte ids"},
 		{"two widths", at(tokens, dir+"/mixed"), "a.u16 and " + dir + "/mixed/b.u32 hold ids of different widths"},
 		{"vocabulary of bytes", small, "ids of dataset text are bytes, but model.args.vocab_size is 255: it must be at least 256"},
-		{"unknown dataset", unknown, `training.dataset = "c4" is none of gosource, text, tokens`},
+		{"unknown dataset", unknown, `training.dataset = "c4" is none of gosource, text, jsonl, parquet, tokens`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := Open(tt.c); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -68,6 +68,9 @@ func (l *Loader) Epochs(batches int) float64 {
 // Summary says how much data there is, and what of it was left out.
 func (l *Loader) Summary() string { return l.source.Summary() }
 
+// Bytes reports whether ids are the bytes of text.
+func (l *Loader) Bytes() bool { return l.c.Dataset != "tokens" && l.c.Assets == "" }
+
 // Batches is how many whole batches one epoch has.
 func (l *Loader) Batches() int { return int(l.windows / l.batch()) }
 

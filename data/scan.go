@@ -41,8 +41,11 @@ func (s *Source) pieces() []piece {
 
 // Scan opens every file, and of a data set of tokens it reads all ids, on all cores: the error is that of the first file that cannot be
 // read, or of the first id that is outside the vocabulary. Now and then it calls progress, which may be nil, with the bytes that were read
-// and the bytes there are.
+// and the bytes there are. What documents became is not read: those who made it knew the vocabulary.
 func (s *Source) Scan(progress func(read, all int64)) error {
+	if s.made != nil {
+		return nil
+	}
 	if s.width == 1 { // every byte is in the vocabulary
 		return s.failure(each(len(s.files), func(i int) error {
 			f, err := os.Open(s.files[i].path)
@@ -52,12 +55,8 @@ func (s *Source) Scan(progress func(read, all int64)) error {
 			return f.Close()
 		}))
 	}
-	var all int64
-	for _, f := range s.files {
-		all += f.size
-	}
+	read := s.counted(progress)
 	pieces := s.pieces()
-	var done atomic.Int64
 	i, err := each(len(pieces), func(i int) error {
 		p := pieces[i]
 		at := p.offset / s.width
@@ -68,9 +67,7 @@ func (s *Source) Scan(progress func(read, all int64)) error {
 				}
 			}
 			at += int64(len(raw)) / s.width
-			if read := done.Add(int64(len(raw))); progress != nil {
-				progress(read, all)
-			}
+			read(len(raw))
 			return nil
 		})
 	})
@@ -80,14 +77,38 @@ func (s *Source) Scan(progress func(read, all int64)) error {
 	return s.failure(i, err)
 }
 
+// counted returns what adds up the bytes of all files that were read, and tells progress, which may be nil.
+func (s *Source) counted(progress func(read, all int64)) func(bytes int) {
+	var all int64
+	for _, f := range s.files {
+		all += f.size
+	}
+	var done atomic.Int64
+	return func(bytes int) {
+		if read := done.Add(int64(bytes)); progress != nil {
+			progress(read, all)
+		}
+	}
+}
+
 // Fingerprint is the SHA-256, in hexadecimal digits, of the files in their order: of each its path from the root on and a zero byte, its
-// size in 8 bytes, little-endian, and the SHA-256 of every 64 MiB of its contents. It reads every byte.
+// size in 8 bytes, little-endian, and the SHA-256 of every 64 MiB of its contents. It reads every byte. Of documents that became ids it is one of
+// the documents, the tokenizer and what else the ids depend on, and is known.
 func (s *Source) Fingerprint() (string, error) {
+	if s.made != nil {
+		return s.made.fingerprint, nil
+	}
+	return s.fingerprint(nil)
+}
+
+func (s *Source) fingerprint(progress func(read, all int64)) (string, error) {
+	read := s.counted(progress)
 	pieces := s.pieces()
 	sums := make([][sha256.Size]byte, len(pieces))
 	if i, err := each(len(pieces), func(i int) error {
 		h := sha256.New()
 		if err := s.read(pieces[i], func(raw []byte) error {
+			read(len(raw))
 			_, err := h.Write(raw)
 			return err
 		}); err != nil {

@@ -3,12 +3,15 @@
 package data
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"octet/data/documents"
 )
 
 // Source is a long row of token ids that lies in files, each file's ids after those of the file before. Only the list of the files is in
@@ -20,8 +23,10 @@ type Source struct {
 	width   int64   // bytes of an id: 1, 2 or 4
 	between int64   // separators between two files: 1 for text
 	vocab   int
+	dataset string
 	field   string // of the user's configuration that names the files
 	leftOut leftOut
+	made    *made // of documents; nil: the files are the user's
 
 	open *os.File // files[at], left open for the next read; nil before the first
 	at   int
@@ -31,16 +36,18 @@ type Source struct {
 // separator is the id between two files of text, which no text has in it.
 const separator = 0
 
-// leftOut counts what a data set of text does not read.
-type leftOut struct{ hidden, noText int }
+// leftOut counts what a data set of documents does not read.
+type leftOut struct{ hidden, noText, broken, empty int }
 
 func (l leftOut) String() string {
 	var parts []string
-	if l.hidden > 0 {
-		parts = append(parts, fmt.Sprintf("%d hidden", l.hidden))
-	}
-	if l.noText > 0 {
-		parts = append(parts, fmt.Sprintf("%d not UTF-8 text", l.noText))
+	for _, of := range []struct {
+		count int
+		what  string
+	}{{l.hidden, "hidden"}, {l.noText, "not UTF-8 text"}, {l.broken, "broken lines"}, {l.empty, "empty texts"}} {
+		if of.count > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", of.count, of.what))
+		}
 	}
 	if len(parts) == 0 {
 		return ""
@@ -48,13 +55,48 @@ func (l leftOut) String() string {
 	return ", left out: " + strings.Join(parts, ", ")
 }
 
-// OpenSource lists the files of the data set that c names, and reads those of text once to know that they are.
+// OpenSource lists the files of the data set that c names, and reads those of text once to know that they are. Documents that become ids first
+// are made into them, unless that was done already.
 func OpenSource(c Config) (*Source, error) {
-	s := &Source{root: c.Path, width: 1, vocab: c.VocabSize, field: c.field("dataset_path")}
+	if c.prepared() {
+		return openPrepared(c, func(string, int64, int64) {})
+	}
+	s, err := c.list()
+	if err != nil {
+		return nil, err
+	}
+	if c.Dataset == "text" {
+		s.between = 1
+		if err = s.dropBinaries(); err == nil && len(s.files) == 0 {
+			err = fmt.Errorf("no file of UTF-8 text with anything in it%v", s.leftOut)
+		}
+	}
+	if err == nil {
+		err = s.index(c.Dataset == "tokens")
+	}
+	if err != nil {
+		return nil, s.failed(err)
+	}
+	if s.width == 1 && s.vocab < 256 {
+		return nil, fmt.Errorf("data: the ids of dataset %s are bytes, but model.args.vocab_size is %d: it must be at least 256", c.Dataset, s.vocab)
+	}
+	return s, nil
+}
+
+// list lists the files, of which there is at least one.
+func (c Config) list() (*Source, error) {
+	s := &Source{root: c.Path, width: 1, vocab: c.VocabSize, dataset: c.Dataset, field: c.field("dataset_path")}
 	find, kind := listing{keep: everyFile}, "file of UTF-8 text"
 	switch c.Dataset {
 	case "text":
-		s.between = 1
+		if c.Fraction > 0 {
+			find.keep = func(rel string) bool { return held(rel, c.Fraction) == (c.Section == Validation) }
+			kind = fmt.Sprintf("%s for %s (validation.fraction = %g goes by the names of files)", kind, cmp.Or(c.Section, Training), c.Fraction)
+		}
+	case "jsonl":
+		find.keep, kind = documents.JSONL.Keeps, ".jsonl, .jsonl.gz or .jsonl.zst file"
+	case "parquet":
+		find.keep, kind = documents.Parquet.Keeps, ".parquet file"
 	case "tokens":
 		find, kind = listing{keep: tokenFiles, hidden: true}, ".u16 or .u32 file"
 	case "gosource":
@@ -67,26 +109,22 @@ func OpenSource(c Config) (*Source, error) {
 			}
 		}
 	default:
-		return nil, fmt.Errorf("data: %s = %q is none of gosource, text, tokens", c.field("dataset"), c.Dataset)
+		return nil, fmt.Errorf("data: %s = %q is none of gosource, text, jsonl, parquet, tokens", c.field("dataset"), c.Dataset)
 	}
 	err := find.list(s.root)
 	s.files, s.leftOut.hidden = find.files, find.skipped
-	if err == nil && c.Dataset == "text" {
-		err = s.dropBinaries()
-	}
 	if err == nil && len(s.files) == 0 {
 		err = fmt.Errorf("no %s with anything in it%v", kind, s.leftOut)
 	}
-	if err == nil {
-		err = s.index(c.Dataset == "tokens")
-	}
 	if err != nil {
-		return nil, fmt.Errorf("data: %s = %q for dataset %s: %w", s.field, s.root, c.Dataset, err)
-	}
-	if s.width == 1 && s.vocab < 256 {
-		return nil, fmt.Errorf("data: the ids of dataset %s are bytes, but model.args.vocab_size is %d: it must be at least 256", c.Dataset, s.vocab)
+		return nil, s.failed(err)
 	}
 	return s, nil
+}
+
+// failed says of which data set err is.
+func (s *Source) failed(err error) error {
+	return fmt.Errorf("data: %s = %q for dataset %s: %w", s.field, s.root, s.dataset, err)
 }
 
 // index finds the width of the ids from the files' names and the positions from their sizes.
@@ -123,6 +161,9 @@ func (s *Source) String() string { return s.root }
 
 // Summary says how much there is, and what was left out.
 func (s *Source) Summary() string {
+	if s.made != nil {
+		return fmt.Sprintf("%d tokens in %d documents%v", s.Len(), s.made.documents, s.leftOut)
+	}
 	return fmt.Sprintf("%d tokens in %d files%v", s.Len(), len(s.files), s.leftOut)
 }
 

@@ -139,8 +139,8 @@ func TestJSONLGivesBackEveryBit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"step":1,"loss":0.1,"grad_norm":0.3333333333333333,"lr":1e-300,"tokens":1152921504606846976,"step_ms":12.5,"tokens_per_s":1e+21,"rss_mb":40,"comm_bytes":7}
-{"step":2,"loss":"NaN","grad_norm":"Inf","lr":"-Inf","tokens":0,"step_ms":0,"tokens_per_s":0,"rss_mb":0,"comm_bytes":0}
+	const want = `{"step":1,"loss":0.1,"grad_norm":0.3333333333333333,"lr":1e-300,"tokens":1152921504606846976,"step_ms":12.5,"data_ms":0,"tokens_per_s":1e+21,"rss_mb":40,"comm_bytes":7}
+{"step":2,"loss":"NaN","grad_norm":"Inf","lr":"-Inf","tokens":0,"step_ms":0,"data_ms":0,"tokens_per_s":0,"rss_mb":0,"comm_bytes":0}
 `
 	if d := cmp.Diff(want, string(text)); d != "" {
 		t.Error(d)

@@ -17,6 +17,7 @@ type Record struct {
 	LR         float64 // learning rate that this step used
 	Tokens     int64   // tokens of this step on all ranks
 	StepMS     float64 // wall time of the step, milliseconds
+	DataMS     float64 // reading the step's batches, milliseconds; but for the first step while the device works on the step before
 	TokensPerS float64 // tokens per second of this rank
 	RSSMB      float64 // resident memory of this process, MiB
 	CommBytes  int64   // bytes that this rank sent in collectives during the step
@@ -43,7 +44,7 @@ type column struct {
 func (r *Record) columns() []column {
 	return []column{
 		{"step", &r.Step}, {"loss", &r.Loss}, {"grad_norm", &r.GradNorm}, {"lr", &r.LR}, {"tokens", &r.Tokens},
-		{"step_ms", &r.StepMS}, {"tokens_per_s", &r.TokensPerS}, {"rss_mb", &r.RSSMB}, {"comm_bytes", &r.CommBytes},
+		{"step_ms", &r.StepMS}, {"data_ms", &r.DataMS}, {"tokens_per_s", &r.TokensPerS}, {"rss_mb", &r.RSSMB}, {"comm_bytes", &r.CommBytes},
 	}
 }
 

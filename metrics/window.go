@@ -6,13 +6,14 @@ package metrics
 type Window struct {
 	LogFreq int // at least 1
 
-	steps, tokens, ms, rssMB float64
+	steps, tokens, ms, dataMS, rssMB float64
 }
 
 // Span is what is said of the steps of a window together.
 type Span struct {
 	TokensPerS float64 // of this rank
 	StepMS     float64 // mean wall time of a step, milliseconds
+	DataMS     float64 // mean time of reading a step's data, milliseconds
 	RSSMB      float64 // the most, MiB
 }
 
@@ -21,12 +22,13 @@ type Span struct {
 func (w *Window) Step(r Record) (s Span, shown bool) {
 	w.steps++
 	w.ms += r.StepMS
+	w.dataMS += r.DataMS
 	w.tokens += r.TokensPerS * r.StepMS / 1000
 	w.rssMB = max(w.rssMB, r.RSSMB)
 	if r.Step != 1 && r.Step%w.LogFreq != 0 {
 		return Span{}, false
 	}
-	s = Span{StepMS: w.ms / w.steps, RSSMB: w.rssMB}
+	s = Span{StepMS: w.ms / w.steps, DataMS: w.dataMS / w.steps, RSSMB: w.rssMB}
 	if w.ms > 0 {
 		s.TokensPerS = w.tokens / w.ms * 1000
 	}

@@ -2,7 +2,11 @@
 
 package train
 
-import "octet/data"
+import (
+	"time"
+
+	"octet/data"
+)
 
 // reading is the batches of the step that comes next: they are read while the
 // device works on the step before. What goes wrong then is an error of the step
@@ -12,6 +16,8 @@ type reading struct {
 	batches []*data.Batch // one for each microbatch
 	there   bool
 	err     error
+	time    time.Duration // of reading them
+	taken   time.Duration // of reading those that were taken last
 }
 
 func newReading(l *data.Loader, microbatches int) reading {
@@ -24,12 +30,14 @@ func newReading(l *data.Loader, microbatches int) reading {
 
 // read reads them.
 func (r *reading) read() {
+	start := time.Now()
 	for _, b := range r.batches {
 		if r.err == nil {
 			r.err = r.loader.Next(b)
 		}
 	}
 	r.there = true
+	r.time = time.Since(start)
 }
 
 // need has them read, unless they were.
@@ -43,5 +51,6 @@ func (r *reading) need() error {
 // take hands them over; they are overwritten by the next read.
 func (r *reading) take() []*data.Batch {
 	r.there = false
+	r.taken = r.time
 	return r.batches
 }

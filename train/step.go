@@ -58,6 +58,7 @@ func (t *Trainer) Step() (metrics.Record, error) {
 		Step: t.step, Loss: r.Loss, GradNorm: r.GradNorm, LR: lr,
 		Tokens:     tokens * int64(t.comm.Size()),
 		StepMS:     elapsed.Seconds() * 1e3,
+		DataMS:     t.next.taken.Seconds() * 1e3,
 		TokensPerS: float64(tokens) / elapsed.Seconds(),
 		RSSMB:      float64(metrics.RSS()) / (1 << 20),
 		CommBytes:  t.sent.Bytes() - sent,

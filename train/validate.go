@@ -39,7 +39,7 @@ func newValidator(run *plan.Run, rank int, pool *device.Pool) (*validator, error
 	return &validator{
 		loader: loader, steps: steps, batch: loader.NewBatch(),
 		micro: newMicrobatch(pool, v.LocalBatchSize, v.SeqLen),
-		bytes: v.Dataset != "tokens",
+		bytes: loader.Bytes(),
 	}, nil
 }
 

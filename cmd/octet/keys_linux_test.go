@@ -79,6 +79,12 @@ func proofs(t *testing.T) []proof {
 	}
 	file("held/prose.txt", bytes.Repeat([]byte("This is text, not a program. "), 9))
 	validated := "--validation.enable --validation.dataset=tokens --validation.local_batch_size=2 --validation.seq_len=16 --validation.freq=2 --validation.steps=2 --validation.dataset_path=" + other
+	objects := file("objects.jsonl", bytes.Repeat([]byte("{\"text\": \"one of two texts, \", \"body\": \"the other of the two\"}\n"), 40))
+	cached := " --training.dataset_cache=" + filepath.Join(dir, "cache")
+	assets, err := filepath.Abs("../../tokenizer/testdata/gpt2")
+	if err != nil {
+		t.Fatal(err)
+	}
 	token := " OCTET_JOB_TOKEN=" + strings.Repeat("0123456789abcdef", 4)
 	return []proof{
 		{key: "job.config_file", value: toml, by: trained},
@@ -90,6 +96,7 @@ func proofs(t *testing.T) []proof {
 
 		{key: "model.name", value: "llama4", by: refusal},
 		{key: "model.flavor", value: "1B", by: trained},
+		{key: "model.hf_assets_path", value: assets, by: trained, args: "--model.args.vocab_size=1024 --training.dataset=text --training.dataset_path=" + prose + cached},
 		{key: "model.converters", value: "quantize.linear.float8", by: trained},
 		{key: "model.print_after_conversion", value: "true", by: printed},
 		{key: "model.args.dim", value: "64", by: trained},
@@ -126,6 +133,9 @@ func proofs(t *testing.T) []proof {
 
 		{key: "training.dataset", value: "text", by: trained, args: "--training.dataset=gosource --training.dataset_path=" + dir},
 		{key: "training.dataset_path", value: other, by: trained},
+		{key: "training.dataset_field", value: "body", by: trained, args: "--training.dataset=jsonl --training.dataset_path=" + objects + cached},
+		{key: "training.dataset_skip_broken", test: "../../data/prepared_test.go TestBadDocumentsAreNamed"},
+		{key: "training.dataset_cache", value: "made", by: written, args: "--training.dataset=jsonl --training.dataset_path=" + objects + cached},
 		{key: "training.local_batch_size", value: "1", by: trained},
 		{key: "training.global_batch_size", value: "4", by: trained},
 		{key: "training.seq_len", value: "32", by: trained},
@@ -156,6 +166,7 @@ func proofs(t *testing.T) []proof {
 		{key: "validation.enable", value: "true", by: trained, args: "--validation.dataset=tokens --validation.steps=2 --validation.seq_len=16 --validation.dataset_path=" + other},
 		{key: "validation.dataset", value: "text", by: trained, args: "--validation.enable --validation.dataset=gosource --validation.steps=1 --validation.seq_len=16 --validation.dataset_path=" + held},
 		{key: "validation.dataset_path", value: golden(t, "llama_tokens.u16"), by: trained, args: validated},
+		{key: "validation.fraction", value: "0.3", by: trained, args: "--validation.enable --validation.local_batch_size=2 --validation.seq_len=16 --validation.steps=2 --training.dataset=text --training.dataset_path=" + held},
 		{key: "validation.local_batch_size", value: "3", by: trained, args: validated},
 		{key: "validation.seq_len", value: "32", by: trained, args: validated},
 		{key: "validation.freq", value: "3", by: trained, args: validated},

@@ -44,6 +44,9 @@ func prepareTrain(args []string, world, local int) (prepared, error) {
 	if err := metrics.CheckFolder(cfg.Job.DumpFolder); err != nil {
 		return prepared{}, err
 	}
+	if err := preflight.Prepare(run, say); err != nil {
+		return prepared{}, err
+	}
 	if err := preflight.Scan(run, say); err != nil {
 		return prepared{}, err
 	}

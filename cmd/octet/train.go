@@ -44,6 +44,11 @@ func runTrain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if !prepared { // all of them: those that find another at work wait for it here, before any deadline between ranks begins
+		if err := preflight.Prepare(run, say); err != nil {
+			return err
+		}
+	}
 	if place.LocalRank == 0 && !prepared {
 		if err := preflight.Scan(run, say); err != nil {
 			return err

@@ -101,6 +101,8 @@ func (b *Board) training(r metrics.Record, span metrics.Span) []scalar {
 		{"lr", r.LR},
 		{"throughput(tps)", span.TokensPerS},
 		{"time_metrics/end_to_end(s)", span.StepMS / 1000},
+		{"time_metrics/data_loading(s)", span.DataMS / 1000},
+		{"time_metrics/data_loading(%)", 100 * span.DataMS / span.StepMS},
 		{"memory/resident(GiB)", span.RSSMB / gib},
 		{"comm/sent(MiB)", float64(r.CommBytes) / (1 << 20)},
 	}

@@ -12,9 +12,31 @@ import (
 	"octet/models/llama/plan"
 )
 
+// Prepare makes the documents of the data into ids, where that was not done
+// before, and says now and then how far it is. Processes that call it at once
+// wait for the one that does it.
+func Prepare(run *plan.Run, say func(string)) error {
+	for _, s := range run.Sections() {
+		var mu sync.Mutex
+		doing := ""
+		tell := every(2*time.Second, func(done, all int64) {
+			say(fmt.Sprintf("%s.dataset_path: %s of %s %s", s, gib(int(done)), gib(int(all)), doing))
+		})
+		if err := data.Prepare(run.Data(s), func(what string, done, all int64) {
+			mu.Lock()
+			defer mu.Unlock()
+			doing = what
+			tell(done, all)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Scan opens every file of the data and reads what may hold wrong ids, so that
 // no run ends at them. It says now and then how far it is. One process on each
-// host calls it before any rank starts.
+// host calls it before any rank starts, after Prepare.
 func Scan(run *plan.Run, say func(string)) error { return scan(run, 2*time.Second, say) }
 
 func scan(run *plan.Run, interval time.Duration, say func(string)) error {

@@ -77,11 +77,7 @@ func checkOutput(dump string) error {
 // checkData ends at the first section whose data is wrong.
 func checkData(run *plan.Run) error {
 	for _, s := range run.Sections() {
-		loader, err := data.Open(run.Data(s))
-		if err != nil {
-			return err
-		}
-		if err := loader.Close(); err != nil {
+		if err := data.Check(run.Data(s)); err != nil {
 			return err
 		}
 	}

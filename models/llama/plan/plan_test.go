@@ -65,12 +65,34 @@ func TestTheDataOfASection(t *testing.T) {
 		t.Fatal(err)
 	}
 	for section, want := range map[data.Section]data.Config{
-		data.Training:   {Section: "training", Dataset: "text", Path: ".", SeqLen: 32, LocalBatch: 3, Ranks: 1, VocabSize: 2048, Seed: 7},
-		data.Validation: {Section: "validation", Dataset: "gosource", Path: "..", SeqLen: 16, LocalBatch: 5, Ranks: 1, VocabSize: 2048, Seed: 7},
+		data.Training:   {Section: "training", Dataset: "text", Path: ".", SeqLen: 32, LocalBatch: 3, Ranks: 1, VocabSize: 2048, Seed: 7, Field: "text"},
+		data.Validation: {Section: "validation", Dataset: "gosource", Path: "..", SeqLen: 16, LocalBatch: 5, Ranks: 1, VocabSize: 2048, Seed: 7, Field: "text"},
 	} {
 		if got := run.Data(section); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
+	}
+}
+
+// TestTheFractionIsOfTrainingsData: both sections read it, each its side.
+func TestTheFractionIsOfTrainingsData(t *testing.T) {
+	cfg, err := config.Load([]string{"--training.dataset=jsonl", "--training.dataset_path=.", "--training.dataset_field=body", "--training.dataset_skip_broken", "--training.dataset_cache=cache",
+		"--training.seq_len=32", "--training.local_batch_size=3", "--model.hf_assets_path=..", "--validation.enable", "--validation.fraction=0.25", "--validation.seq_len=16", "--validation.local_batch_size=5"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := Resolve(cfg, config.AnyWorld)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := data.Config{Section: "training", Dataset: "jsonl", Path: ".", SeqLen: 32, LocalBatch: 3, Ranks: 1, VocabSize: 2048,
+		Assets: "..", Field: "body", SkipBroken: true, Fraction: 0.25, Cache: "cache"}
+	if got := run.Data(data.Training); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	want.Section, want.SeqLen, want.LocalBatch = "validation", 16, 5
+	if got := run.Data(data.Validation); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

@@ -93,9 +93,16 @@ func (r *Run) Data(s data.Section) data.Config {
 	c := data.Config{
 		Section: s, Dataset: t.Dataset, Path: t.DatasetPath, SeqLen: t.SeqLen, LocalBatch: t.LocalBatchSize,
 		Ranks: 1, VocabSize: r.Args.Vocab, Seed: uint64(r.Config.Debug.Seed),
+		Assets: r.Config.Model.HFAssetsPath, Field: t.DatasetField, SkipBroken: t.DatasetSkipBroken, Cache: t.DatasetCache,
+	}
+	if v.Enable {
+		c.Fraction = v.Fraction
 	}
 	if s == data.Validation {
-		c.Dataset, c.Path, c.SeqLen, c.LocalBatch = v.Dataset, v.DatasetPath, v.SeqLen, v.LocalBatchSize
+		c.SeqLen, c.LocalBatch = v.SeqLen, v.LocalBatchSize
+		if v.Fraction == 0 {
+			c.Dataset, c.Path = v.Dataset, v.DatasetPath
+		}
 	}
 	return c
 }
