@@ -20,6 +20,9 @@ func TestADeviceOfOneLayoutTrainsToTheSameBits(t *testing.T) {
 		"bf16, float8 gather": join(float8, gather),
 		"f32":                 join(f32Args, float8),
 		"emulated":            join(f32Args, float8, emulate),
+		"rowwise":             join(float8, named("rowwise"), gather[:1]),
+		"rowwise, f32 gather": join(f32Args, float8, named("rowwise")),
+		"gw_hp":               join(float8, named("rowwise_with_gw_hp")),
 		"no float8":           nil,
 	} {
 		t.Run(name, func(t *testing.T) {
