@@ -15,5 +15,6 @@
 //
 // A scale multiplies on the way into float8; a matmul divides by it. The
 // recipes and their formats are those of arXiv 2209.05433, section 4.3: E4M3
-// for inputs and weights, E5M2 for gradients.
+// for inputs and weights, E5M2 for gradients. Row-wise ones have E4M3 throughout and
+// scales that are powers of two, one for each vector that a matmul sums over.
 package fp8
