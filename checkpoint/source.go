@@ -63,16 +63,22 @@ func Fingerprint(path string) (string, error) {
 	if err != nil {
 		return "", initial(err)
 	}
+	sum, err := FingerprintOf(set)
+	return sum, errors.Join(err, set.Close())
+}
+
+// FingerprintOf is that of safetensors that are open.
+func FingerprintOf(set *safetensors.Set) (string, error) {
 	h := sha256.New() // whose Write never fails
 	for _, name := range set.Names() {
 		info, raw, err := set.Tensor(name)
 		if err != nil {
-			return "", errors.Join(err, set.Close())
+			return "", err
 		}
 		fmt.Fprintf(h, "%s\x00%s %v", name, info.DType, info.Shape)
 		h.Write(raw)
 	}
-	return fmt.Sprintf("%x", h.Sum(nil)), set.Close()
+	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 
 // initial is an error of the files that checkpoint.initial_load_path names.

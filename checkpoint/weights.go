@@ -19,8 +19,9 @@ import (
 type Weights struct {
 	// Unused are the tensors there that the model does not have, sorted by name.
 	Unused []string
+	// What they are, key and path, before what is wrong with them.
+	What string
 
-	what   string // key and path, before what is wrong
 	from   Source
 	params []*nn.Param
 	stored []string // the tensor of each parameter
@@ -41,7 +42,7 @@ func OpenWeights(path string, params []*nn.Param, shared map[string]string) (*We
 
 // NewWeights is OpenWeights of a source that is open, which what names in errors. Close closes it; an error has done so.
 func NewWeights(what string, from Source, params []*nn.Param, shared map[string]string) (*Weights, error) {
-	w := &Weights{what: what, from: from, params: params}
+	w := &Weights{What: what, from: from, params: params}
 	if err := w.find(shared); err != nil {
 		return nil, errors.Join(err, from.Close())
 	}
@@ -52,7 +53,7 @@ func NewWeights(what string, from Source, params []*nn.Param, shared map[string]
 func (w *Weights) find(shared map[string]string) error {
 	var all []error
 	bad := func(format string, args ...any) {
-		all = append(all, fmt.Errorf("%s: "+format, append([]any{w.what}, args...)...))
+		all = append(all, fmt.Errorf("%s: "+format, append([]any{w.What}, args...)...))
 	}
 	used := map[string]bool{}
 	lacks := false
@@ -139,7 +140,7 @@ func (w *Weights) Read(values []float32, i int, box dtensor.Box) error {
 		err = safetensors.DecodeFloat32(values, kind, w.raw)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %s: %w", w.what, name, err)
+		return fmt.Errorf("%s: %s: %w", w.What, name, err)
 	}
 	return nil
 }
