@@ -68,7 +68,7 @@ type Device struct {
 // Model is the [model] section.
 type Model struct {
 	Name                 string    `toml:"name" default:"llama3" enum:"llama3" help:"model family"`
-	Flavor               string    `toml:"flavor" default:"debugmodel" enum:"debugmodel,1B,3B,8B,70B,405B" help:"preset of sizes within the family"`
+	Flavor               string    `toml:"flavor" default:"debugmodel" enum:"debugmodel,1B,3B,8B,70B,405B,hf" help:"preset of sizes within the family; hf: those of the config.json in hf_assets_path"`
 	HFAssetsPath         string    `toml:"hf_assets_path" host:"path" help:"folder of a Hugging Face model: its tokenizer.json makes the ids of text; without it they are bytes"`
 	Converters           []string  `toml:"converters" enum:"quantize.linear.float8" help:"changes made to the model before it is sharded"`
 	PrintAfterConversion bool      `toml:"print_after_conversion" help:"log each linear layer, its shape and how it computes, after all converters"`
@@ -149,6 +149,7 @@ type ActivationCheckpoint struct {
 
 // Checkpoint is the [checkpoint] section. Initial weights load whether or not saving is enabled.
 type Checkpoint struct {
+	InitialLoadInHF bool   `toml:"initial_load_in_hf" help:"initial weights are a Hugging Face model's, in the folder initial_load_path or else in model.hf_assets_path"`
 	InitialLoadPath string `toml:"initial_load_path" host:"path" help:"initial weights: a .safetensors file or a folder of them, with torchtitan's tensor names"`
 }
 

@@ -178,17 +178,14 @@ func (v *validator) float8() {
 
 // paths checks the other files and folders.
 func (v *validator) paths() {
+	v.folderOfHF()
 	if path := v.config.Checkpoint.InitialLoadPath; path != "" {
 		const name = "checkpoint.initial_load_path"
 		info, ok := v.exists(name, path)
-		if ok && !info.IsDir() && filepath.Ext(path) != ".safetensors" {
+		if ok && !info.IsDir() && v.config.Checkpoint.InitialLoadInHF {
+			v.problem(name, "is a file, but checkpoint.initial_load_in_hf wants the folder of a Hugging Face model")
+		} else if ok && !info.IsDir() && filepath.Ext(path) != ".safetensors" {
 			v.problem(name, "must be a .safetensors file or a folder of them")
-		}
-	}
-	if path := v.config.Model.HFAssetsPath; path != "" {
-		const name = "model.hf_assets_path"
-		if info, ok := v.exists(name, path); ok && !info.IsDir() {
-			v.problem(name, "must be the folder of a Hugging Face model")
 		}
 	}
 	switch info, err := os.Stat(v.config.Job.DumpFolder); {
@@ -202,6 +199,24 @@ func (v *validator) paths() {
 	}
 	if m := v.config.Metrics; m.EnableTensorBoard {
 		v.inDumpFolder("metrics.save_tb_folder", m.SaveTBFolder, true)
+	}
+}
+
+// folderOfHF checks what is said of a Hugging Face model, but for what is in its folder.
+func (v *validator) folderOfHF() {
+	const name = "model.hf_assets_path"
+	m, c := v.config.Model, v.config.Checkpoint
+	if m.HFAssetsPath != "" {
+		if info, ok := v.exists(name, m.HFAssetsPath); ok && !info.IsDir() {
+			v.problem(name, "must be the folder of a Hugging Face model")
+		}
+		return
+	}
+	if m.Flavor == "hf" {
+		v.problem("model.flavor", "needs model.hf_assets_path, a folder with a config.json")
+	}
+	if c.InitialLoadInHF && c.InitialLoadPath == "" {
+		v.problem("checkpoint.initial_load_in_hf", "needs the folder of a Hugging Face model: set model.hf_assets_path or checkpoint.initial_load_path")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +70,7 @@ func (t *Trainer) describe(j Job) error {
 	if t.comm.Rank() != 0 {
 		return nil
 	}
-	for _, note := range t.cfg.Notes {
+	for _, note := range slices.Concat(t.cfg.Notes, j.Run.Notes) {
 		t.log.Warn(note)
 	}
 	world := t.comm.Size()

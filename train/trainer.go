@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"octet/checkpoint"
 	"octet/comm"
 	"octet/comm/record"
 	"octet/config"
@@ -108,16 +107,16 @@ func New(j Job) (*Trainer, error) {
 	return t, nil
 }
 
-// initWeights loads the weights of checkpoint.initial_load_path, or draws them.
+// initWeights loads the weights that the configuration names, or draws them.
 // Each rank makes only its own rows; they are those of the whole parameter.
 func (t *Trainer) initWeights(run *plan.Run) error {
-	if path := t.cfg.Checkpoint.InitialLoadPath; path != "" {
-		w, err := checkpoint.OpenWeights(path, t.model.Params(), run.Args.Shared())
-		if err != nil {
-			return err
-		}
+	w, err := run.OpenWeights(t.model.Params())
+	if err != nil {
+		return err
+	}
+	if w != nil {
 		if len(w.Unused) > 0 && t.comm.Rank() == 0 {
-			t.log.Warn(fmt.Sprintf("checkpoint.initial_load_path = %s: not of the model, so left out: %s", path, strings.Join(w.Unused, ", ")))
+			t.log.Warn(fmt.Sprintf("%s: not of the model, so left out: %s", w.What, strings.Join(w.Unused, ", ")))
 		}
 		return t.model.Load(func(s device.Stream, _ []*nn.Param) error {
 			return errors.Join(w.Load(s), w.Close())

@@ -4,6 +4,8 @@ package train
 
 import (
 	"bytes"
+	"encoding/binary"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +15,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"octet/checkpoint/safetensors"
+	"octet/dtensor"
+	"octet/models/llama/hf"
 	"octet/test/ranks"
 )
 
@@ -93,4 +97,62 @@ func TestWhatTheModelDoesNotHaveIsTold(t *testing.T) {
 	if want := "more.safetensors: not of the model, so left out: eight, empty, four, ids, mask, scalar, ünïcode ♥\n"; !strings.HasSuffix(said.String(), want) || logs.Len() != 1 {
 		t.Errorf("said %q, want %q", &said, want)
 	}
+}
+
+// TestWeightsOfHuggingFaceLoad: of every kind that transformers makes, in whatever files, each rank its part, with the sizes of config.json.
+func TestWeightsOfHuggingFaceLoad(t *testing.T) {
+	for _, name := range []string{"llama3", "tied", "half"} {
+		folder := filepath.Join("..", "testdata", "hf", name)
+		config, err := hf.ReadConfig(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := hf.Open(folder, config.Args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		args := join(strings.Fields(`--model.flavor=hf --checkpoint.initial_load_in_hf --training.seq_len=16 --training.local_batch_size=1 --training.steps=1
+			--training.mixed_precision_param=float32 --model.hf_assets_path=`+folder), ids(t, 60))
+		for rank, err := range onRanks(t, 3, args, func(_ int, tr *Trainer) error {
+			for _, p := range tr.model.Params() {
+				got, err := tr.model.FullTensor(p)
+				if err != nil {
+					return err
+				}
+				kind, shape, _ := w.Lookup(p.Name)
+				box := dtensor.Whole(shape)
+				raw, want := make([]byte, box.Numel()*kind.Size()), make([]float32, box.Numel())
+				if err := w.Read(p.Name, box, raw); err != nil {
+					return err
+				}
+				if err := safetensors.DecodeFloat32(want, kind, raw); err != nil {
+					return err
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%s: %s has other values than the folder", name, p.Name)
+				}
+			}
+			_, err := tr.Step()
+			return err
+		}) {
+			if err != nil {
+				t.Errorf("%s: rank %d: %v", name, rank, err)
+			}
+		}
+	}
+}
+
+// ids are flags of a file of token ids below a vocabulary.
+func ids(t *testing.T, vocab int) []string {
+	t.Helper()
+	var file []byte
+	for i := range 400 {
+		file = binary.LittleEndian.AppendUint16(file, uint16(i*i%vocab))
+	}
+	path := filepath.Join(t.TempDir(), "ids.u16")
+	if err := os.WriteFile(path, file, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--training.dataset=tokens", "--training.dataset_path=" + path}
 }

@@ -116,6 +116,33 @@ func (a Args) Shared() map[string]string {
 	return map[string]string{"tok_embeddings.weight": "output.weight"}
 }
 
+// Differences are what the two models do not compute alike, by torchtitan's names.
+func (a Args) Differences(b Args) (all []string) {
+	differ := func(name string, x, y any) {
+		if x != y {
+			all = append(all, fmt.Sprintf("%s is %v and %v", name, x, y))
+		}
+	}
+	differ("dim", a.Dim, b.Dim)
+	differ("n_layers", a.Layers, b.Layers)
+	differ("n_heads", a.Heads, b.Heads)
+	differ("n_kv_heads", a.KVHeads, b.KVHeads)
+	differ("head_dim", a.HeadDim(), b.HeadDim())
+	differ("vocab_size", a.Vocab, b.Vocab)
+	differ("ffn_hidden_dim", a.Hidden(), b.Hidden())
+	differ("norm_eps", a.NormEps, b.NormEps)
+	differ("rope_theta", a.RopeTheta, b.RopeTheta)
+	differ("use_scaled_rope", a.ScaledRope, b.ScaledRope)
+	if a.ScaledRope && b.ScaledRope {
+		differ("rope_factor", a.RopeFactor, b.RopeFactor)
+		differ("rope_low_freq_factor", a.RopeLowFreq, b.RopeLowFreq)
+		differ("rope_high_freq_factor", a.RopeHighFreq, b.RopeHighFreq)
+		differ("rope_original_max_seq_len", a.RopeOriginalMaxSeqLen, b.RopeOriginalMaxSeqLen)
+	}
+	differ("enable_weight_tying", a.Tied, b.Tied)
+	return all
+}
+
 // Validate reports every size that does not fit, by field.
 func (a Args) Validate(seqLen int) error {
 	var errs []error

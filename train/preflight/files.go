@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"octet/checkpoint"
 	"octet/data"
 	"octet/models/llama/plan"
 )
@@ -84,12 +83,13 @@ func Contents(run *plan.Run) (map[string]string, error) {
 		}
 		contents[fmt.Sprintf("the %s data", s)] = fmt.Sprintf("%d tokens with the fingerprint %s", source.Len(), sum)
 	}
-	if path := run.Config.Checkpoint.InitialLoadPath; path != "" {
-		sum, err := checkpoint.Fingerprint(path)
-		if err != nil {
-			return nil, err
-		}
+	if sum, err := run.FingerprintWeights(); err != nil {
+		return nil, err
+	} else if sum != "" {
 		contents["the initial weights"] = sum
+	}
+	if run.Config.Model.Flavor == "hf" {
+		contents["the model's sizes"] = fmt.Sprintf("%+v", run.Args)
 	}
 	return contents, nil
 }

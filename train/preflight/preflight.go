@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"octet/checkpoint"
 	"octet/config"
 	"octet/data"
 	"octet/internal/problems"
@@ -85,16 +84,12 @@ func checkData(run *plan.Run) error {
 }
 
 func checkWeights(run *plan.Run) error {
-	path := run.Config.Checkpoint.InitialLoadPath
-	if path == "" {
-		return nil
-	}
 	var params []*nn.Param
 	for _, p := range nn.Parameters(run.Model) {
 		params = append(params, p)
 	}
-	w, err := checkpoint.OpenWeights(path, params, run.Args.Shared())
-	if err != nil {
+	w, err := run.OpenWeights(params)
+	if err != nil || w == nil {
 		return err
 	}
 	return w.Close()

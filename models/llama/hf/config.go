@@ -136,9 +136,15 @@ func dtypes() map[string]safetensors.DType {
 	return map[string]safetensors.DType{"float32": safetensors.F32, "bfloat16": safetensors.BF16, "float16": safetensors.F16}
 }
 
+// DType is the type of transformers' name.
+func DType(name string) (d safetensors.DType, ok bool) {
+	d, ok = dtypes()[name]
+	return d, ok
+}
+
 func (o *object) dtype() safetensors.DType {
 	name := read(o, "dtype", read(o, "torch_dtype", ""))
-	d, ok := dtypes()[name]
+	d, ok := DType(name)
 	if !ok && name != "" {
 		o.bad("dtype = %q: octet reads float32, bfloat16 and float16", name)
 	}

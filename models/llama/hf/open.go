@@ -118,6 +118,16 @@ func openSet(folder string) (*safetensors.Set, error) {
 	return set, nil
 }
 
+// Fingerprint is checkpoint.Fingerprint of the weights in a folder.
+func Fingerprint(folder string) (string, error) {
+	set, err := openSet(folder)
+	if err != nil {
+		return "", fmt.Errorf("hf: %w", err)
+	}
+	sum, err := checkpoint.FingerprintOf(set)
+	return sum, errors.Join(err, set.Close())
+}
+
 // shards are the paths of an index's files, all of which must be there.
 func shards(folder string, weightMap map[string]string) ([]string, error) {
 	how := map[string]int{} // many tensors each has

@@ -11,13 +11,19 @@ import (
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/models/llama"
+	"octet/models/llama/hf"
 	"octet/nn"
 	"octet/parallel"
 )
 
-// sizes are those of the model that cfg asks for.
+// Sizes are those of the model that a configuration asks for.
+func Sizes(cfg *config.Config) (llama.Args, error) {
+	a, err := sizes(cfg)
+	return a, inKeys(err)
+}
+
 func sizes(cfg *config.Config) (llama.Args, error) {
-	a, err := llama.Flavor(cfg.Model.Flavor)
+	a, err := flavor(cfg.Model)
 	if err != nil {
 		return a, err
 	}
@@ -41,6 +47,18 @@ func sizes(cfg *config.Config) (llama.Args, error) {
 	set(&a.MaxSeqLen, o.MaxSeqLen)
 	set(&a.Tied, o.EnableWeightTying)
 	return a, a.Validate(cfg.LongestSequence())
+}
+
+// flavor are the sizes that [model.args] changes.
+func flavor(m config.Model) (llama.Args, error) {
+	if m.Flavor != "hf" {
+		return llama.Flavor(m.Flavor)
+	}
+	c, err := hf.ReadConfig(m.HFAssetsPath)
+	if err != nil {
+		err = fmt.Errorf("model.hf_assets_path: %w", err)
+	}
+	return c.Args, err
 }
 
 func set[T any](field *T, value *T) {

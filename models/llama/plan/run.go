@@ -25,6 +25,8 @@ type Run struct {
 	Ranks  int           // of the job; config.AnyWorld while its hosts have yet to meet
 	Args   llama.Args    // the flavor with [model.args] on top
 	Plan   parallel.Plan // float8 and FSDP as a table
+	// Notes are what a user should know of the run, beside those of its configuration.
+	Notes []string
 	// Model is the converted model, not sharded: names, shapes and wires to look
 	// at. What a rank trains it builds itself.
 	Model nn.Module
@@ -38,8 +40,11 @@ func Resolve(cfg *config.Config, ranks int) (*Run, error) {
 	}
 	r := &Run{Config: cfg, Ranks: ranks}
 	var err error
-	if r.Args, err = sizes(cfg); err != nil {
-		return nil, inKeys(err)
+	if r.Args, err = Sizes(cfg); err != nil {
+		return nil, err
+	}
+	if r.Notes, err = compareHF(cfg, r.Args); err != nil {
+		return nil, err
 	}
 	if r.Plan, err = table(cfg); err != nil {
 		return nil, inKeys(err)
