@@ -36,6 +36,9 @@ func commands() []command {
 	return []command{
 		{name: "run", help: "start ranks of a program, here and on other hosts (torchrun's flags)", run: runRun},
 		{name: "train", help: "train a Llama: one rank of a job", run: runTrain, prepare: prepareTrain},
+		{name: "generate", help: "continue a prompt with a saved model", run: runGenerate},
+		{name: "eval", help: "measure how well a saved model predicts a text", run: runEval},
+		{name: "checkpoint", help: "convert saved models to and from Hugging Face's format", run: runCheckpoint},
 		{name: "plot", help: "draw the loss curves of runs, from their metrics.jsonl", run: runPlot},
 		{name: "bench", help: "measure products, linear layers and float8 recipes on this processor", run: runBench},
 		{name: "version", help: "what was built, from which commit", run: runVersion},

@@ -70,6 +70,8 @@ func proofs(t *testing.T) []proof {
 			return "RANK=0 WORLD_SIZE=2 LOCAL_RANK=0 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" + freePort(t)
 		}
 	)
+	inHF := filepath.Join(dir, "hf")
+	ok(t, "checkpoint", "convert", "--to=hf", "--config="+goldenConfig(t), golden(t, "llama_init.safetensors"), inHF)
 	held := filepath.Join(dir, "held")
 	if err := os.Mkdir(held, 0o777); err != nil {
 		t.Fatal(err)
@@ -96,6 +98,7 @@ func proofs(t *testing.T) []proof {
 
 		{key: "model.name", value: "llama4", by: refusal},
 		{key: "model.flavor", value: "1B", by: trained},
+		{key: "model.flavor", value: "hf", by: trained, args: "--model.hf_assets_path=" + inHF},
 		{key: "model.hf_assets_path", value: assets, by: trained, args: "--model.args.vocab_size=1024 --training.dataset=text --training.dataset_path=" + prose + cached},
 		{key: "model.converters", value: "quantize.linear.float8", by: trained},
 		{key: "model.print_after_conversion", value: "true", by: printed},
@@ -155,6 +158,8 @@ func proofs(t *testing.T) []proof {
 		{key: "activation_checkpoint.selective_ac_option", value: "op", by: printed, args: "--debug.print_plan --activation_checkpoint.mode=selective --activation_checkpoint.selective_ac_option=1"},
 
 		{key: "checkpoint.initial_load_path", value: golden(t, "llama_init.safetensors"), by: trained, args: strings.Split(loaded, " --checkpoint")[0]},
+
+		{key: "checkpoint.initial_load_in_hf", value: "true", by: trained, args: strings.Split(loaded, " --checkpoint")[0] + " --model.flavor=hf --model.hf_assets_path=" + inHF},
 
 		{key: "quantize.linear.float8.enable_fsdp_float8_all_gather", value: "true", by: trained, args: float8, ranks: 2},
 		{key: "quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp", test: "../../train/output_test.go TestCollectivesOfAStep"},
