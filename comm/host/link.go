@@ -73,16 +73,16 @@ func (l *link) Rank() int { return l.me }
 func (l *link) Size() int { return len(l.members) }
 
 func (l *link) Window(addressed bool) int {
-	chunk := l.node.cfg.ChunkBytes
+	n := l.node.cfg.ChunkBytes
 	if addressed {
-		return max(chunk/len(l.members)/group.Align, 1) * group.Align
+		n = max(n/len(l.members)/group.Align, 1) * group.Align
 	}
-	return chunk
+	return segments(n)
 }
 
 // cacheSlice is the slice of a large all-reduce over TCP: what is under way between
 // all ranks of a machine should stay in its cache, where the kernel copies it from.
-const cacheSlice = 64 << 10
+const cacheSlice = 128 << 10
 
 func (l *link) Slice(part int) int {
 	chunk := l.node.cfg.ChunkBytes
@@ -92,7 +92,18 @@ func (l *link) Slice(part int) int {
 	case part <= chunk:
 		return chunk
 	}
-	return min(chunk, cacheSlice)
+	return segments(min(chunk, cacheSlice))
+}
+
+// segments is n, but for room for heads if it is of 64 KiB or more: a message of whole
+// 64 KiB fits with its heads into as many of the largest segments of TCP, those of
+// loopback. A rest of a few bytes is a segment as well, and takes as long as a full one.
+func segments(n int) int {
+	const ofSegment, ofFrame = group.Align, 2 * group.Align // more than they are, to keep the alignment
+	if count := n / (64 << 10); count > 0 {
+		n -= count*ofSegment + ofFrame
+	}
+	return n
 }
 
 // Ahead is 1 with shared memory, whose messages others of the host have to read.
@@ -158,9 +169,9 @@ func (l *link) Post(n uint32, m *group.Message) error {
 	return nil
 }
 
-func (l *link) Await(n uint32, q int) (group.View, error) {
+func (l *link) Await(n uint32, q int, into *group.Message) (group.View, error) {
 	if w := l.wires[q]; w != nil {
-		return w.await(n, l.checks[q])
+		return w.await(n, into, l.checks[q])
 	}
 	i := l.seats[q]
 	if err := l.wait(q, l.shm.seats[i].posted, n+1); err != nil {
@@ -173,19 +184,23 @@ func (l *link) Done(n uint32) {
 	if l.shm != nil {
 		l.shm.seats[l.shm.me].done.set(n + 1)
 	}
-	for _, w := range l.wires {
-		if w != nil {
-			w.release()
-		}
-	}
 }
 
-// Finish has nothing to wait for: messages are copies.
-func (l *link) Finish(uint32) error { return nil }
+// Finish waits until what was posted is sent: this rank may be about to leave.
+func (l *link) Finish(uint32) error {
+	for _, w := range l.wires {
+		if w != nil {
+			if err := w.backlog.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 func (l *link) Posted(q int) uint32 {
 	if w := l.wires[q]; w != nil {
-		return w.seen.Load()
+		return w.posted()
 	}
 	return l.shm.seats[l.seats[q]].posted.value.Load()
 }

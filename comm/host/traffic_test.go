@@ -218,3 +218,49 @@ func TestLongFatLink(t *testing.T) {
 		}
 	}
 }
+
+// A rank may leave when its last call is done, though the other host has only begun
+// to read what it has sent.
+func TestAllThatWasPostedArrivesThoughItsRankLeaves(t *testing.T) {
+	t.Parallel()
+	for _, l := range []struct {
+		name   string
+		ranks  int
+		hostOf func(int) string
+	}{{"2 hosts of 1", 2, tcp}, {"2 hosts of 2", 4, pairs}} {
+		t.Run(l.name, func(t *testing.T) {
+			comms := connect(t, l.ranks, 0, l.hostOf)
+			want := commtest.Draw(dtype.Float32, 16<<20/4, 0, 1)
+			done := make(chan struct{})
+			for r, err := range commtest.Together(onDevice(t, comms), func(e *commtest.Env) error {
+				x := e.New(dtype.Float32, len(want.Bytes)/4)
+				if e.Rank() == 0 {
+					x = e.Put(want)
+				}
+				if l.hostOf(e.Rank()) != l.hostOf(0) {
+					select {
+					case <-done:
+					case <-time.After(200 * time.Millisecond):
+					}
+				}
+				e.Broadcast(e.Stream, x, 0)
+				got, err := e.Get(x)
+				if e.Rank() == 0 {
+					err = errors.Join(err, e.Comm.(comm.Control).Close())
+					close(done)
+				}
+				if err == nil && !bytes.Equal(got.Bytes, want.Bytes) {
+					err = errors.New("other bytes than were sent")
+				}
+				return err
+			}) {
+				if err != nil {
+					t.Errorf("rank %d: %v", r, err)
+				}
+			}
+			for _, c := range comms[1:] {
+				c.(comm.Control).Close()
+			}
+		})
+	}
+}

@@ -6,68 +6,23 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"octet/comm/internal/group"
 )
 
-// frame is a message that has come, or a buffer for one.
-type frame struct {
-	n    uint32
-	view group.View
-	call group.Call
-	buf  []byte
-}
-
 // A rank may post underWay messages beyond the round that it reads, and so may its
-// peer: a wire has room for what both have posted, so that neither ever waits for
-// the other to read. It takes the memory only when the peer is so far ahead. At
-// 100 MB/s and 400 ms there and back, 8 MiB under way are half of what fits.
+// peer: a wire takes what both have posted. At 100 MB/s and 400 ms there and back,
+// 8 MiB under way are half of what fits.
 //
 // One message is posted ahead until a wait takes longWay or more, then four times
 // as many, and so on: that is a long way, or a peer that has no time to read.
 const (
-	underWay   = 32
-	frameLimit = 2*underWay + 2
-	longWay    = 3 * time.Millisecond
+	underWay = 32
+	longWay  = 3 * time.Millisecond
 )
-
-// frames are the buffers of a wire.
-type frames struct {
-	taken chan struct{} // one for each that is in use
-	mu    sync.Mutex
-	idle  []*frame
-}
-
-// take returns a buffer when one is to be had, or nil after quit.
-func (f *frames) take(quit <-chan struct{}) *frame {
-	select {
-	case f.taken <- struct{}{}:
-	case <-quit:
-		return nil
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	n := len(f.idle) - 1
-	if n < 0 {
-		return &frame{}
-	}
-	last := f.idle[n]
-	f.idle = f.idle[:n]
-	return last
-}
-
-func (f *frames) give(b *frame) {
-	f.mu.Lock()
-	f.idle = append(f.idle, b)
-	f.mu.Unlock()
-	<-f.taken
-}
 
 // wire is the connection with one rank of another host in one group. A frame
 // on it is
@@ -75,41 +30,48 @@ func (f *frames) give(b *frame) {
 //	4 bytes round, 4 bytes length, 8 bytes Lo, 1 byte whether a Call follows,
 //	the Call, the bytes of the message
 //
-// A goroutine reads ahead as far as there are buffers; beyond that TCP holds
-// the sender back.
+// The rank itself reads, when it waits for a message: a goroutine that read ahead
+// would have to wake it for each, and could not know where the message belongs. What
+// comes earlier stays with TCP and, where that has no room left, in the sender's
+// backlog. A rank that posts waits for nobody, and ranks read a wire in the order in
+// which it was written to, so whatever they wait for is on its way.
 type wire struct {
-	node   *node
-	rank   int // of the world
-	conn   net.Conn
-	filled chan *frame
-	frames frames
-	ahead  int // see longWay; of the goroutine that uses the link
-	quit   chan struct{}
-	held   *frame        // what await has returned, until release
-	seen   atomic.Uint32 // the round after the last that has come
-	head   [frameHead + group.CallBytes]byte
-	bufs   net.Buffers // of the frame being sent
-	rest   net.Buffers // what of bufs is not sent yet
-	timer  *time.Timer
-	stop   func() bool
+	node    *node
+	rank    int // of the world
+	conn    net.Conn
+	stop    func() bool
+	backlog *backlog
+	bufs    net.Buffers // of the frame being sent
+	rest    net.Buffers // what of bufs is not sent yet
+	out     [frameHead + group.CallBytes]byte
+
+	in     [frameHead + group.CallBytes]byte // of the frame that comes
+	got    int                               // bytes of in that have come
+	seen   uint32                            // the round after the last whose head has come
+	call   group.Call
+	staged []byte
+	gap    [group.Align]byte
+	due    time.Time // when a read ends
+	ahead  int       // see longWay
 }
 
 const frameHead = 17
 
+// briefly is how long a rank waits for room in the socket, which a peer that reads
+// makes sooner, before it copies the rest of a frame to the backlog.
+const briefly = 100 * time.Microsecond
+
 func newWire(n *node, rank int, conn net.Conn) *wire {
-	w := &wire{
-		node: n, rank: rank, conn: conn, quit: make(chan struct{}),
-		ahead: 1, filled: make(chan *frame, frameLimit), frames: frames{taken: make(chan struct{}, frameLimit)},
-	}
-	w.stop = n.job.AfterAbort(func() { conn.SetWriteDeadline(time.Unix(1, 0)) })
-	n.ended.Go(w.receive)
+	w := &wire{node: n, rank: rank, conn: conn, ahead: 1}
+	w.backlog = newBacklog(func(frame *net.Buffers) error { return w.write(frame, n.job.Timeout()) }, n.ended.Go)
+	w.stop = n.job.AfterAbort(func() { conn.SetDeadline(time.Unix(1, 0)) })
 	return w
 }
 
 // padding fills the gaps between tensors.
 var padding [group.Align]byte
 
-// send writes the part of m for rank q of the group.
+// send writes the part of m for rank q of the group, or leaves it to the backlog.
 func (w *wire) send(n uint32, m *group.Message, q int) error {
 	if m.Only > 0 && q != m.Only-1 {
 		return nil
@@ -127,23 +89,34 @@ func (w *wire) send(n uint32, m *group.Message, q int) error {
 	if end == 0 && m.Call == nil {
 		return nil
 	}
-	head := w.head[:frameHead]
+	head := w.out[:frameHead]
 	binary.LittleEndian.PutUint32(head, n)
 	binary.LittleEndian.PutUint32(head[4:], uint32(end))
 	binary.LittleEndian.PutUint64(head[8:], uint64(lo))
 	head[16] = 0
 	if m.Call != nil {
 		head[16] = 1
-		head = w.head[:]
+		head = w.out[:]
 		m.Call.Encode(head[frameHead:])
 	}
 	w.bufs[0] = head
-	w.conn.SetWriteDeadline(time.Now().Add(w.node.job.Timeout()))
-	if err := w.node.job.Cause(); err != nil { // its write deadline may have come before ours
+	w.rest = w.bufs
+	if w.backlog.empty() {
+		err := w.write(&w.rest, briefly)
+		if _, late := errors.AsType[group.Timeout](err); !late {
+			return err
+		}
+	}
+	return w.backlog.add(w.rest)
+}
+
+// write takes off b what it has written, which is all unless it fails.
+func (w *wire) write(b *net.Buffers, timeout time.Duration) error {
+	w.conn.SetWriteDeadline(time.Now().Add(timeout))
+	if err := w.node.job.Cause(); err != nil { // its deadline may have come before ours
 		return err
 	}
-	w.rest = w.bufs
-	if _, err := w.rest.WriteTo(w.conn); err != nil {
+	if _, err := b.WriteTo(w.conn); err != nil {
 		if cause := w.node.job.Cause(); cause != nil {
 			return cause
 		}
@@ -155,98 +128,67 @@ func (w *wire) send(n uint32, m *group.Message, q int) error {
 	return nil
 }
 
-// receive fills frames until the connection ends.
-func (w *wire) receive() {
-	defer close(w.filled)
-	var head [frameHead + group.CallBytes]byte
-	for {
-		if _, err := io.ReadFull(w.conn, head[:frameHead]); err != nil {
-			return
-		}
-		f := w.frames.take(w.quit)
-		if f == nil {
-			return
-		}
-		f.n = binary.LittleEndian.Uint32(head[:])
-		size := int(binary.LittleEndian.Uint32(head[4:]))
-		if size > w.node.cfg.ChunkBytes {
-			return // not a frame of ours
-		}
-		f.view = group.View{Lo: int(binary.LittleEndian.Uint64(head[8:]))}
-		if head[16] != 0 {
-			if _, err := io.ReadFull(w.conn, head[frameHead:]); err != nil {
-				return
-			}
-			f.call = group.DecodeCall(head[frameHead:])
-			f.view.Call = &f.call
-		}
-		if len(f.buf) < size {
-			f.buf = make([]byte, size)
-		}
-		f.view.Staged = f.buf[:size]
-		if _, err := io.ReadFull(w.conn, f.view.Staged); err != nil {
-			return
-		}
-		w.seen.Store(f.n + 1)
-		w.filled <- f
-	}
-}
-
-// await is the message of round n.
-func (w *wire) await(n uint32, check func() error) (group.View, error) {
-	f, err := w.next(check)
-	if err != nil {
-		return group.View{}, err
-	}
-	w.held = f
-	if f.n != n {
-		return group.View{}, fmt.Errorf("%s is in round %d of the group, this rank in %d", w.node.describe(w.rank), f.n, n)
-	}
-	return f.view, nil
-}
-
-func (w *wire) next(check func() error) (*frame, error) {
-	select {
-	case f, ok := <-w.filled:
-		if !ok {
-			return nil, w.lost()
-		}
-		return f, nil
-	default:
-	}
+// await reads the message of round n, to where into says if it says anything.
+func (w *wire) await(n uint32, into *group.Message, check func() error) (v group.View, err error) {
 	began := time.Now()
-	defer func() {
-		if time.Since(began) > longWay {
-			w.ahead = min(4*w.ahead, underWay)
-		}
-	}()
-	p := newPatience(w.node.job.Timeout())
-	if w.timer == nil {
-		w.timer = time.NewTimer(p.next())
-	}
-	defer w.timer.Stop()
-	for {
-		d := p.next()
-		if d == 0 {
-			return nil, group.Timeout{World: w.rank}
-		}
-		start := time.Now()
-		w.timer.Reset(d)
-		select {
-		case f, ok := <-w.filled:
-			if !ok {
-				return nil, w.lost()
-			}
-			return f, nil
-		case <-w.node.job.Done():
-			return nil, w.node.job.Cause()
-		case <-w.timer.C:
-			p.slept(time.Since(start))
-			if err := check(); err != nil && len(w.filled) == 0 {
-				return nil, err
-			}
+	r := reader{w, newPatience(w.node.job.Timeout()), check}
+	for w.missing() > 0 {
+		k, err := r.read(w.in[w.got:][:w.missing()])
+		if w.got += k; err != nil {
+			return v, err
 		}
 	}
+	if time.Since(began) > longWay {
+		w.ahead = min(4*w.ahead, underWay)
+	}
+	if w.seen = binary.LittleEndian.Uint32(w.in[:]) + 1; w.seen != n+1 {
+		return v, fmt.Errorf("%s is in round %d of the group, this rank in %d", w.node.describe(w.rank), w.seen-1, n)
+	}
+	size := int(binary.LittleEndian.Uint32(w.in[4:]))
+	if size > w.node.cfg.ChunkBytes {
+		return v, fmt.Errorf("%s sends %d bytes in a message, which has at most %d", w.node.describe(w.rank), size, w.node.cfg.ChunkBytes)
+	}
+	v.Lo = int(binary.LittleEndian.Uint64(w.in[8:]))
+	if w.in[16] != 0 {
+		w.call = group.DecodeCall(w.in[frameHead:])
+		v.Call = &w.call
+	}
+	if into != nil {
+		v.Placed, err = true, r.place(into, size)
+	} else {
+		if len(w.staged) < size {
+			w.staged = make([]byte, size)
+		}
+		v.Staged = w.staged[:size]
+		err = r.full(v.Staged)
+	}
+	if err == nil {
+		w.got = 0
+	}
+	return v, err
+}
+
+// missing is how many bytes of the next frame's head have not come, as far as is
+// known.
+func (w *wire) missing() int {
+	if w.got >= frameHead && w.in[16] != 0 {
+		return len(w.in) - w.got
+	}
+	return max(frameHead-w.got, 0)
+}
+
+// posted is the round after the last that the peer is known to have posted: of those
+// that no one has waited for, only the first is looked for.
+func (w *wire) posted() uint32 {
+	for w.missing() > 0 {
+		k := w.ready(w.in[w.got:][:w.missing()])
+		if k == 0 {
+			return w.seen
+		}
+		w.got += k
+	}
+	w.seen = binary.LittleEndian.Uint32(w.in[:]) + 1
+	return w.seen
 }
 
 // lost is why the connection has ended: the control connection knows whether
@@ -263,16 +205,8 @@ func (w *wire) lost() error {
 	return w.node.gone(w.rank)
 }
 
-// release gives the awaited frame's buffer back.
-func (w *wire) release() {
-	if w.held != nil {
-		w.frames.give(w.held)
-		w.held = nil
-	}
-}
-
+// close ends the connection. What was posted in calls that are done is sent.
 func (w *wire) close() {
 	w.stop()
-	close(w.quit)
 	w.conn.Close()
 }

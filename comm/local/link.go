@@ -63,7 +63,7 @@ func (l *link) Post(n uint32, m *group.Message) error {
 	return nil
 }
 
-func (l *link) Await(n uint32, q int) (group.View, error) {
+func (l *link) Await(n uint32, q int, _ *group.Message) (group.View, error) {
 	s := &l.hub.seats[q]
 	if err := l.wait(q, &s.posted, n+1); err != nil {
 		return group.View{}, err

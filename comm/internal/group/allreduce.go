@@ -33,6 +33,7 @@ func newSliced(c *call) sliced {
 		s.blocks = (total + s.block - 1) / s.block
 	}
 	c.g.round += uint32(2 * s.blocks)
+	c.takeOwn(false)
 	return s
 }
 
@@ -103,7 +104,7 @@ func (s sliced) sum(k int) error {
 			}
 		}
 	}
-	c.consume(lo, hi)
+	c.reduce(lo, hi)
 	g.link.Done(n)
 	return nil
 }
@@ -128,13 +129,8 @@ func (s sliced) collect(k int) error {
 		if lo == hi {
 			continue
 		}
-		if err := c.await(n, q, false); err != nil {
+		if err := c.fetch(n, q, Message{Bufs: c.dst, Layout: &c.layout, Lo: lo, Hi: hi}); err != nil {
 			return err
-		}
-		for i := range c.dst {
-			if a, b := c.layout.Span(i, lo, hi); a < b {
-				copy(c.dst[i][a:b], c.views[q].Bytes(&c.layout, i, a, b))
-			}
 		}
 	}
 	g.link.Done(n)

@@ -33,7 +33,7 @@ type chain struct {
 	acc        []byte // the sums of a slice
 	accLayout  Layout
 	regions    [][]byte
-	message    [2]Message
+	message    [3]Message
 }
 
 // chainAhead is at most what a link between hosts may have under way.
@@ -205,15 +205,14 @@ func (s *chain) down(k int) error {
 		if reduce {
 			from = h.host + 1
 		}
-		if err := s.out.await(s.downRound(k), from, false); err != nil {
+		sum := Message{Bufs: c.dst, Layout: &c.layout, Lo: lo, Hi: hi}
+		if err := s.out.fetch(s.downRound(k), from, sum); err != nil {
 			return err
 		}
-		s.accLayout.reset()
-		s.accLayout.add(hi - lo)
-		b := s.out.views[from].Bytes(&s.accLayout, 0, 0, hi-lo)
-		s.keep(lo, hi, b)
 		if reduce && h.host > 0 {
-			if err := s.send(s.downRound(k), h.host-1, b); err != nil {
+			sum.Only = 1 + (h.host - 1)
+			s.message[2] = sum
+			if err := h.outer.link.Post(s.downRound(k), &s.message[2]); err != nil {
 				return err
 			}
 		}
@@ -244,13 +243,8 @@ func (s *chain) share(piece Message, lo, hi int) error {
 		if from >= to {
 			continue
 		}
-		if err := s.in.await(n, q, false); err != nil {
+		if err := s.in.fetch(n, q, Message{Bufs: c.dst, Layout: &c.layout, Lo: from, Hi: to}); err != nil {
 			return err
-		}
-		for t := range c.dst {
-			if a, b := c.layout.Span(t, from, to); a < b {
-				copy(c.dst[t][a:b], s.in.views[q].Bytes(&c.layout, t, a, b))
-			}
 		}
 	}
 	link.Done(n)

@@ -6,10 +6,10 @@
 // A collective is a few rounds. In a round each rank posts a message, reads
 // the messages of the others, and says that it is done with them:
 //
-//	link.Post(n, message)          // copied out, or lent until Finish
-//	view, err := link.Await(n, q)  // what rank q posted
+//	link.Post(n, message)              // copied out, or lent until Finish
+//	view, err := link.Await(n, q, nil) // what rank q posted
 //	copy(dst, view.Bytes(...))
-//	link.Done(n)                   // rank q may reuse that memory
+//	link.Done(n)                       // rank q may reuse that memory
 //
 // The first message of a collective carries its Call: which operation, what
 // sizes. It is compared before any result is written, so ranks that disagree

@@ -42,8 +42,9 @@ type Link interface {
 	// than copying it holds on to m until Finish.
 	Post(n uint32, m *Message) error
 	// Await blocks until rank q has posted round n. The view is valid until
-	// Done.
-	Await(n uint32, q int) (View, error)
+	// Done. Where into is set the reader means to copy the message there: a Link
+	// that would stage it may put it there instead, and say so (View.Placed).
+	Await(n uint32, q int, into *Message) (View, error)
 	// Done says that this rank has read all it wants of round n.
 	Done(n uint32)
 	// Finish ends a call, also a failed one: it returns when what this rank has
@@ -146,6 +147,19 @@ func (m *Message) Gather(dst []byte, q int) {
 	}
 }
 
+// scatter copies what v shows to the memory of m, a message of the same layout and range.
+func (m *Message) scatter(v *View) {
+	for i := range m.Bufs {
+		a, b := m.Layout.Span(i, m.Lo, m.Hi)
+		if a >= b {
+			continue
+		}
+		if to, from := m.Bufs[i][a:b], v.Bytes(m.Layout, i, a, b); &to[0] != &from[0] { // see comm.InPlace
+			copy(to, from)
+		}
+	}
+}
+
 // View is a message as its reader sees it: in the sender's memory, or staged.
 type View struct {
 	Call   *Call    // set in the first round of a call
@@ -153,6 +167,7 @@ type View struct {
 	Reader int      // whose part of Lent
 	Staged []byte   // or a copy, from byte Lo of the layout on
 	Lo     int      // of the range that the reader reads
+	Placed bool     // or it is where Await was told to put it
 }
 
 // Bytes is bytes a to b of tensor i in layout l.

@@ -3,6 +3,7 @@
 package group
 
 import (
+	"errors"
 	"math"
 
 	"octet/comm"
@@ -32,6 +33,9 @@ type call struct {
 	stride   int
 	first    uint32 // round in which the call began
 	messages [2]Message
+	own      Message // what this rank gives itself
+	into     Message // where a message of another rank is to lie
+	slots    [][]byte
 	views    []View // by rank, of the current round
 	parts    [][]byte
 
@@ -50,6 +54,8 @@ func (c *call) reset() {
 	clear(c.src)
 	clear(c.views)
 	clear(c.parts)
+	clear(c.slots)
+	c.own, c.into = Message{}, Message{}
 	c.dst, c.src, c.types = c.dst[:0], c.src[:0], c.types[:0]
 	c.layout.reset()
 	c.stream, c.host = nil, nil
@@ -90,11 +96,20 @@ func (c *call) execute() error {
 	if err != nil {
 		err = c.abort(err)
 	}
-	if ferr := g.link.Finish(g.round); err == nil && ferr != nil {
+	if ferr := g.finish(); err == nil && ferr != nil {
 		err = c.abort(ferr)
-		_ = g.link.Finish(g.round) // now that the others know
+		_ = g.finish() // now that the others know
 	}
 	g.give(c, err == nil)
+	return err
+}
+
+// finish ends a call in the group and in those that it was done in.
+func (g *Group) finish() error {
+	err := g.link.Finish(g.round)
+	if h := g.hosts; h != nil {
+		err = errors.Join(err, h.inner.link.Finish(h.inner.round), h.outer.link.Finish(h.outer.round))
+	}
 	return err
 }
 
@@ -124,9 +139,11 @@ func (c *call) exchange() error {
 	rounds := 1 + max(c.layout.Total-1, 0)/window
 	start := g.round
 	g.round += uint32(rounds)
+	c.takeOwn(c.addressed())
 	posted := 0
 	for k := range rounds {
-		n := start + uint32(k)
+		n, lo := start+uint32(k), k*window
+		hi := lo + min(c.layout.Total-lo, window)
 		for ; posted < rounds && posted <= k+g.link.Ahead(); posted++ {
 			if posted > 0 && !c.speaks(me) {
 				continue
@@ -139,14 +156,23 @@ func (c *call) exchange() error {
 			}
 		}
 		for i := 1; i < g.Size(); i++ {
-			if q := (me + i) % g.Size(); k == 0 || c.speaks(q) {
-				if err := c.await(n, q, k == 0); err != nil {
-					return err
-				}
+			q := (me + i) % g.Size()
+			var err error
+			switch {
+			case k == 0, c.sig.Kind.Reduces():
+				err = c.await(n, q, k == 0)
+			case c.speaks(q):
+				err = c.fetch(n, q, c.slot(q, lo, hi))
+			}
+			if err != nil {
+				return err
 			}
 		}
-		lo := k * window
-		c.consume(lo, lo+min(c.layout.Total-lo, window))
+		if c.sig.Kind.Reduces() {
+			c.reduce(lo, hi)
+		} else {
+			c.keep(lo, hi, k == 0)
+		}
 		g.link.Done(n)
 	}
 	return nil
@@ -189,54 +215,61 @@ func (c *call) speaks(q int) bool {
 // await puts rank q's message into views and, in the first round of a call,
 // compares the calls.
 func (c *call) await(n uint32, q int, first bool) (err error) {
-	c.views[q], err = c.g.link.Await(n, q)
+	c.views[q], err = c.g.link.Await(n, q, nil)
 	if err != nil || !first || *c.views[q].Call == c.sig {
 		return err
 	}
 	return c.mismatch(q, c.views[q].Call)
 }
 
-// consume makes bytes lo to hi of the result from the views.
-func (c *call) consume(lo, hi int) {
-	me := c.g.Rank()
+// takeOwn makes what this rank gives itself a view like the others' ones.
+func (c *call) takeOwn(addressed bool) {
+	c.own = Message{Bufs: c.src, Layout: &c.layout, Addressed: addressed}
+	c.views[c.g.Rank()] = View{Lent: &c.own, Reader: c.g.Rank()}
+}
+
+// fetch copies rank q's message, which is not the first of the call, to into.
+func (c *call) fetch(n uint32, q int, into Message) error {
+	c.into = into
+	v, err := c.g.link.Await(n, q, &c.into)
+	if err == nil && !v.Placed {
+		c.into.scatter(&v)
+	}
+	return err
+}
+
+// slot is where bytes lo to hi of what rank q gives belong, if nothing is summed.
+func (c *call) slot(q, lo, hi int) Message {
+	c.slots = c.slots[:0]
 	for i, size := range c.layout.Len {
-		a, b := c.layout.Span(i, lo, hi)
-		if a >= b {
-			continue
+		slot := c.dst[i]
+		if c.sig.Kind != comm.Broadcast {
+			slot = slot[(c.base+q*c.stride)*size:][:size]
 		}
-		switch c.sig.Kind {
-		case comm.AllGather:
-			for q := range c.views {
-				if slot := c.dst[i][(c.base+q*c.stride)*size:]; q != me || &slot[0] != &c.src[i][0] { // see comm.InPlace
-					copy(slot[a:b], c.part(q, me, i, c.src[i], a, b))
-				}
-			}
-		case comm.AllToAll:
-			own := c.src[i][me*size : (me+1)*size]
-			for q := range c.views {
-				copy(c.dst[i][q*size+a:q*size+b], c.part(q, me, i, own, a, b))
-			}
-		case comm.Broadcast:
-			if me != c.root {
-				copy(c.dst[i][a:b], c.views[c.root].Bytes(&c.layout, i, a, b))
-			}
-		case comm.ReduceScatter, comm.AllReduce:
-			own := c.src[i]
-			if c.sig.Kind == comm.ReduceScatter {
-				own = own[me*size : (me+1)*size]
-			}
-			for q := range c.parts {
-				c.parts[q] = c.part(q, me, i, own, a, b)
-			}
-			reduce(c.dst[i][a:b], c.parts, c.types[i], c.sig.Op, &c.g.acc)
+		c.slots = append(c.slots, slot)
+	}
+	return Message{Bufs: c.slots, Layout: &c.layout, Lo: lo, Hi: hi}
+}
+
+// keep copies bytes lo to hi of what this rank gives to the result and, in the first
+// round, of what the others give: their calls had to be compared.
+func (c *call) keep(lo, hi int, first bool) {
+	for q := range c.views {
+		if c.speaks(q) && (first || q == c.g.Rank()) {
+			into := c.slot(q, lo, hi)
+			into.scatter(&c.views[q])
 		}
 	}
 }
 
-// part is bytes a to b of what rank q contributes to tensor i.
-func (c *call) part(q, me, i int, own []byte, a, b int) []byte {
-	if q == me {
-		return own[a:b]
+// reduce makes bytes lo to hi of the result from the views.
+func (c *call) reduce(lo, hi int) {
+	for i := range c.dst {
+		if a, b := c.layout.Span(i, lo, hi); a < b {
+			for q := range c.parts {
+				c.parts[q] = c.views[q].Bytes(&c.layout, i, a, b)
+			}
+			reduce(c.dst[i][a:b], c.parts, c.types[i], c.sig.Op, &c.g.acc)
+		}
 	}
-	return c.views[q].Bytes(&c.layout, i, a, b)
 }
