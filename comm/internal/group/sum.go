@@ -17,26 +17,25 @@ const blockElems = 1024
 // accumulator is the scratch of one reduction.
 type accumulator [blockElems]float32
 
-// reduce sets dst to op over src in the order of src: float32 and bfloat16 in
-// float32, rounded once at the end. dst may be one of src. Max gives NaN where
+// reduce sets dst to op over src, two or more, in their order: float32 and bfloat16
+// in float32, rounded once at the end. dst may be one of src. Max gives NaN where
 // any value is NaN.
 func reduce(dst []byte, src [][]byte, t dtype.Type, op comm.Op, acc *accumulator) {
 	switch {
 	case t == dtype.Int32:
 		reduceInt32(dst, src, op)
-	case t == dtype.Float32 && op == comm.Sum && len(src) == 2:
-		add2(as[float32](dst), as[float32](src[0]), as[float32](src[1]))
 	case t == dtype.Float32:
 		d := as[float32](dst)
 		for lo := 0; lo < len(d); lo += blockElems {
 			hi := min(lo+blockElems, len(d))
-			a := acc[:hi-lo]
-			copy(a, as[float32](src[0])[lo:hi])
-			for _, s := range src[1:] {
-				combine(a, as[float32](s)[lo:hi], op)
+			last := len(src) - 1
+			a := as[float32](src[0])[lo:hi]
+			for _, s := range src[1:last] {
+				combine(acc[:hi-lo], a, as[float32](s)[lo:hi], op)
+				a = acc[:hi-lo]
 			}
-			finish(a, op, len(src))
-			copy(d[lo:hi], a)
+			combine(d[lo:hi], a, as[float32](src[last])[lo:hi], op)
+			finish(d[lo:hi], op, len(src))
 		}
 	case t == dtype.BFloat16:
 		d := as[dtype.BF16](dst)
@@ -64,7 +63,7 @@ func as[T any](b []byte) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(&b[0])), len(b)/int(unsafe.Sizeof(t)))
 }
 
-// add2 is dst = a + b, the common case of two ranks.
+// add2 is dst = a + b; dst may be one of them.
 func add2(dst, a, b []float32) {
 	a, b = a[:len(dst)], b[:len(dst)]
 	for len(dst) >= 8 {
@@ -84,14 +83,15 @@ func add2(dst, a, b []float32) {
 	}
 }
 
-func combine(a, x []float32, op comm.Op) {
+// combine is dst = a op x; dst may be one of them.
+func combine(dst, a, x []float32, op comm.Op) {
 	if op != comm.Max {
-		add2(a, a, x)
+		add2(dst, a, x)
 		return
 	}
-	x = x[:len(a)]
-	for i := range a {
-		a[i] = max(a[i], x[i])
+	a, x = a[:len(dst)], x[:len(dst)]
+	for i := range dst {
+		dst[i] = max(a[i], x[i])
 	}
 }
 
