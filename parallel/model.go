@@ -33,6 +33,7 @@ type Model struct {
 	scales  fp8.Scales // that last longer than a cast
 	ctx     *nn.Ctx
 	clip    *optim.Clipper // nil before there is memory
+	checks  *anomalies     // nil: none
 
 	count      *tensor.Tensor // int32 [1]: what losses are the mean over, of all ranks
 	scale, one *tensor.Tensor // float32 [1]: 1/count; 1, of sums
@@ -59,6 +60,10 @@ func (p Plan) Shard(root nn.Module, world comm.Comm, dev device.Device) (*Model,
 		named.SetName("fsdp")
 	}
 	m := &Model{plan: p, root: root, world: world, dev: dev}
+	if p.DetectAnomaly {
+		m.checks = &anomalies{}
+		m.checks.watch(&m.root)
+	}
 	p.Recompute.apply(&m.root)
 	if m.sharded, err = fsdp.Shard(&m.root, group, p.FSDP, func(at string, _ nn.Module) bool {
 		_, ok := match(p.Units, at)

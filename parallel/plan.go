@@ -34,6 +34,10 @@ import (
 type Plan struct {
 	Float8    *Float8    // nil: none
 	Recompute *Recompute // nil: all activations are kept
+	// DetectAnomaly has each step name the first tensor that has a value which is not
+	// finite: input, output or gradient of the input of a module, weight, or its gradient
+	// (torch.autograd.detect_anomaly). It reads each of them once more.
+	DetectAnomaly bool
 	// Units are the FSDP units by path, with * for any one part of a path. What
 	// is in none of them belongs to the root's.
 	Units []string
@@ -176,6 +180,9 @@ func (p Plan) String() string {
 	}
 	if p.Recompute != nil {
 		fmt.Fprintf(&b, "ac      %v\n", p.Recompute)
+	}
+	if p.DetectAnomaly {
+		b.WriteString("check   every module's input, output and gradients, and every weight, for values that are not finite\n")
 	}
 	for _, u := range p.Units {
 		fmt.Fprintf(&b, "fsdp    %s\n", u)

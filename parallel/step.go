@@ -12,6 +12,7 @@ import (
 	"octet/device"
 	"octet/nn"
 	"octet/optim"
+	"octet/tensor"
 )
 
 // StepOptions say what a step of training is.
@@ -49,6 +50,7 @@ type Pending struct {
 	loss, norm [1]float32
 	count      [1]int32
 	notFinite  func() []string // nil of an evaluation
+	anomalies  *report
 }
 
 // Step trains once. For each microbatch it calls the function, which runs Forward and
@@ -79,12 +81,16 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	s.Reciprocal(m.scale, m.count)
 	s.Zero(c.Loss)
 	c.Scale = m.scale
-	for i := range max(1, o.Microbatches) {
+	m.checks.begin()
+	m.checks.params(c, "the weight ", m.Params(), (*nn.Param).Local)
+	for i, n := 0, max(1, o.Microbatches); i < n; i++ {
+		m.checks.microbatch(i, n)
 		m.sharded.Begin(c)
 		microbatch(c, i)
 		c.Tape.Backward()
 	}
 	m.sharded.Finish(c)
+	m.checks.params(c, "the gradient of ", m.Params(), gradient)
 	m.scales.SyncFloat8AmaxAndScaleHistory(c)
 	p.notFinite = m.scales.NotFinite(s)
 	m.clip.Measure(s, m.world, o.MaxNorm)
@@ -97,13 +103,23 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	if m.writes() == before {
 		panic("parallel: the step's optimizer wrote none of Model.Params, or did not count it (nn.Param.Written), or all are frozen: make it of these parameters")
 	}
+	m.checks.params(c, "after the update the weight ", m.Params(), (*nn.Param).Local)
+	p.anomalies = m.checks.report(c, m.world)
 	m.precompute()
 	p.done = s.Record()
 	return p
 }
 
+// gradient is the rank's part, if there is one.
+func gradient(p *nn.Param) *tensor.Tensor {
+	if p.Frozen() {
+		return nil
+	}
+	return p.LocalGrad()
+}
+
 // Wait is the step's result. A gradient norm that is not finite is an error, and has
-// left the weights and the optimizer as they were.
+// left the weights and the optimizer as they were. So is what Plan.DetectAnomaly finds.
 func (p *Pending) Wait() (Result, error) {
 	if err := p.done.Sync(); err != nil {
 		return Result{}, cmp.Or(p.model.Sync(), err)
@@ -112,13 +128,18 @@ func (p *Pending) Wait() (Result, error) {
 	if p.notFinite != nil {
 		r.NotFinite = p.notFinite()
 	}
-	switch {
-	case r.Count == 0:
+	if r.Count == 0 {
 		return r, ErrNoTerms
-	case math.IsNaN(r.GradNorm) || math.IsInf(r.GradNorm, 0):
-		return r, fmt.Errorf("the gradient norm is %v (loss %v); the weights are those of the step before", r.GradNorm, r.Loss)
 	}
-	return r, nil
+	err := p.anomalies.first()
+	if math.IsNaN(r.GradNorm) || math.IsInf(r.GradNorm, 0) {
+		norm := fmt.Errorf("the gradient norm is %v (loss %v); the weights are those of the step before", r.GradNorm, r.Loss)
+		if err == nil {
+			return r, norm
+		}
+		err = fmt.Errorf("%w: %w", err, norm)
+	}
+	return r, err
 }
 
 // Eval measures the loss without training: for each batch it calls the function, which

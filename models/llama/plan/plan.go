@@ -76,9 +76,10 @@ func table(cfg *config.Config) (parallel.Plan, error) {
 		return parallel.Plan{}, fmt.Errorf("training.mixed_precision_param: %w", err)
 	}
 	p := parallel.Plan{
-		Recompute: recompute(cfg.ActivationCheckpoint),
-		Units:     []string{"tok_embeddings", "layers.*", "norm+output"},
-		FSDP:      fsdp.Options{Param: param, Reshard: fsdp.Reshard(cfg.Parallelism.FSDPReshardAfterForward)},
+		Recompute:     recompute(cfg.ActivationCheckpoint),
+		DetectAnomaly: cfg.Debug.DetectAnomaly,
+		Units:         []string{"tok_embeddings", "layers.*", "norm+output"},
+		FSDP:          fsdp.Options{Param: param, Reshard: fsdp.Reshard(cfg.Parallelism.FSDPReshardAfterForward)},
 	}
 	if cfg.Float8Enabled() {
 		f := cfg.Quantize.Linear.Float8
