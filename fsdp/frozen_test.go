@@ -52,11 +52,12 @@ func TestFrozenParameters(t *testing.T) {
 	plain, inFloat8 := fp8.DefaultConfig(), fsdp.Options{Param: dtype.BFloat16}
 	again := &parallel.Recompute{Modules: []string{"layers.*"}, Keep: nn.KeepCostly}
 	for name, j := range map[string]job{
-		"f32 on 3":           {ranks: 3, args: uneven, options: fsdp.Options{Param: dtype.Float32}, batch: 6},
-		"float8 on 1":        {ranks: 1, args: sixteens, options: inFloat8, float8: &plain, batch: 4, micro: 2},
-		"float8 gather on 2": {ranks: 2, args: sixteens, options: inFloat8, float8: &gathered, scales: true, batch: 8, micro: 2},
-		"recomputed on 2":    {ranks: 2, args: sixteens, options: inFloat8, float8: &gathered, batch: 4, again: again},
-		"tied on 2":          {ranks: 2, args: tied, options: fsdp.Options{Param: dtype.Float32}, batch: 4},
+		"f32 on 3":            {ranks: 3, args: uneven, options: fsdp.Options{Param: dtype.Float32}, batch: 6},
+		"float8 on 1":         {ranks: 1, args: sixteens, options: inFloat8, float8: &plain, batch: 4, micro: 2},
+		"float8 gather on 2":  {ranks: 2, args: sixteens, options: inFloat8, float8: &gathered, scales: true, batch: 8, micro: 2},
+		"recomputed on 2":     {ranks: 2, args: sixteens, options: inFloat8, float8: &gathered, batch: 4, again: again},
+		"rowwise gather on 2": {ranks: 2, args: sixteens, options: inFloat8, float8: recipe(t, fp8.RecipeRowwise, true), batch: 8, micro: 2},
+		"tied on 2":           {ranks: 2, args: tied, options: fsdp.Options{Param: dtype.Float32}, batch: 4},
 	} {
 		j.steps = 1
 		all := run(t, j)

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"testing"
 
+	"octet/device"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -27,24 +28,51 @@ func again() map[string]*parallel.Recompute {
 	}
 }
 
-// TestRecomputationChangesNoBit under any recipe, sharding and accumulation: not of
-// losses, gradient norms and weights, nor of what is sent when: a unit is gathered as
-// often as without. And it leaves no memory.
+// recipe is a configuration by name, whose weights may travel as float8.
+func recipe(t *testing.T, name fp8.RecipeName, gathered bool) *fp8.Float8LinearConfig {
+	t.Helper()
+	cfg, err := fp8.ConfigFromRecipe(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.EnableFsdpFloat8AllGather = gathered
+	return &cfg
+}
+
+// evaluate runs the model on other tokens, as validation between steps does.
+func evaluate(w *worker, step int) {
+	ids := w.c.Pool.New(dtype.Int32, 2, seqLen)
+	defer w.c.Pool.Free(ids)
+	in, _ := w.tokens(100+step, 2*w.rank, 2)
+	w.c.Stream.Upload(ids, device.Int32Bytes(in))
+	if _, err := w.m.Eval(1, func(c *nn.Ctx, _ int) (int, error) {
+		nn.CrossEntropy(c, w.m.Forward(c, nn.Input(ids)), ids)
+		return len(in), nil
+	}); err != nil {
+		panic(err)
+	}
+}
+
+// TestRecomputationChangesNoBit under any recipe, sharding and accumulation, and with
+// evaluation between steps: not of losses, gradient norms and weights, nor of what is sent
+// when: a unit is gathered as often as without. And it leaves no memory.
 func TestRecomputationChangesNoBit(t *testing.T) {
-	float8, emulated, gathered := fp8.DefaultConfig(), fp8.DefaultConfig(), fp8.DefaultConfig()
+	emulated := recipe(t, fp8.RecipeTensorwise, false)
 	emulated.Emulate = true
-	gathered.EnableFsdpFloat8AllGather = true
 	deeper := tied
 	deeper.Layers = 2
 	f32, bf16 := fsdp.Options{Param: dtype.Float32}, fsdp.Options{Param: dtype.BFloat16}
 	for name, j := range map[string]job{
 		"f32 on 3":             {ranks: 3, args: uneven, options: f32, batch: 12, micro: 2},
 		"bf16 tied on 2":       {ranks: 2, args: deeper, options: bf16, batch: 4},
-		"float8 on 1":          {ranks: 1, args: sixteens, options: bf16, float8: &float8, batch: 8, micro: 2},
-		"emulated on 2":        {ranks: 2, args: sixteens, options: f32, float8: &emulated, batch: 4},
-		"float8 gather on 4":   {ranks: 4, args: sixteens, options: bf16, float8: &gathered, scales: true, batch: 8},
-		"never freed, float8":  {ranks: 2, args: sixteens, options: fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever}, float8: &gathered, batch: 4},
-		"always freed, float8": {ranks: 2, args: sixteens, options: fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardAlways}, float8: &gathered, batch: 8, micro: 2},
+		"float8 on 1":          {ranks: 1, args: sixteens, options: bf16, float8: recipe(t, fp8.RecipeTensorwise, false), batch: 8, micro: 2, before: evaluate},
+		"emulated on 2":        {ranks: 2, args: sixteens, options: f32, float8: emulated, batch: 4},
+		"float8 gather on 4":   {ranks: 4, args: sixteens, options: bf16, float8: recipe(t, fp8.RecipeTensorwise, true), scales: true, batch: 8, before: evaluate},
+		"rowwise on 2":         {ranks: 2, args: sixteens, options: bf16, float8: recipe(t, fp8.RecipeRowwise, false), batch: 8, micro: 2},
+		"rowwise gather on 2":  {ranks: 2, args: sixteens, options: bf16, float8: recipe(t, fp8.RecipeRowwise, true), batch: 8, micro: 2},
+		"rowwise gw_hp on 2":   {ranks: 2, args: sixteens, options: bf16, float8: recipe(t, fp8.RecipeRowwiseWithGWHP, false), batch: 4},
+		"never freed, float8":  {ranks: 2, args: sixteens, options: fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever}, float8: recipe(t, fp8.RecipeTensorwise, true), batch: 4},
+		"always freed, float8": {ranks: 2, args: sixteens, options: fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardAlways}, float8: recipe(t, fp8.RecipeTensorwise, true), batch: 8, micro: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j.steps = 3
