@@ -52,7 +52,9 @@ func TestTensorsOfZeros(t *testing.T) {
 					t.Errorf("all zeros: loss %v after %d steps, want that of guessing", loss, step)
 				}
 			}
-			w := train(func(name string) bool { return strings.HasSuffix(name, "wo.weight") || strings.HasSuffix(name, "w2.weight") })
+			w := train(func(name string) bool {
+				return strings.HasSuffix(name, "wo.weight") || strings.HasSuffix(name, "w2.weight")
+			})
 			if first, last := w.losses[0], w.losses[3]; !(last < first) || !(w.norms[0] > 0) {
 				t.Errorf("blocks of zeros: losses %v, norms %v, want them to fall", w.losses, w.norms)
 			}

@@ -88,7 +88,7 @@ func train(t *testing.T, p parallel.Plan, world, microbatches int, wrong func(w 
 		if err != nil {
 			return err
 		}
-		ids := c.Pool.Lasting().New(dtype.Int32, 2, 8)
+		ids, lasting := c.Pool.Lasting().New(dtype.Int32, 2, 8), 0
 		for step := range 2 {
 			if step == 1 && wrong != nil {
 				wrong(w)
@@ -101,8 +101,13 @@ func train(t *testing.T, p parallel.Plan, world, microbatches int, wrong func(w 
 				nn.CrossEntropy(c, w.m.Forward(c, nn.Input(ids)), ids)
 			}).Wait()
 			losses[r.Rank] = append(losses[r.Rank], result.Loss)
-			if step == 0 && err != nil {
-				return err
+			if step == 0 {
+				if lasting = c.Pool.Lasting().Live(); err != nil {
+					return err
+				}
+			}
+			if now := c.Pool.Lasting().Live(); now != lasting {
+				t.Errorf("%d bytes last after a step, %d after the next", lasting, now)
 			}
 			errs[r.Rank] = err
 		}
@@ -186,18 +191,24 @@ func plansThatDetect() map[string]parallel.Plan {
 	return map[string]parallel.Plan{"plain": plain, "recomputed": again, "float8, recomputed": float8}
 }
 
-// TestAnAnomalyNamesItsMicrobatch, also past the first block of checks.
+// TestAnAnomalyNamesItsMicrobatch, also past the first block of checks; what is of the
+// whole step names none.
 func TestAnAnomalyNamesItsMicrobatch(t *testing.T) {
-	_, errs := train(t, plansThatDetect()["plain"], 2, 40, func(w *watchedRun) {
-		w.microbatch = func(i int) {
-			if i == 37 && w.rank == 1 {
-				w.bombs["layers.1.attention.wv"].forward = float32(math.NaN())
+	for want, set := range map[string]func(w *watchedRun){
+		"the output of layers.1.attention.wv in microbatch 38 of 40 has a NaN on rank 1": func(w *watchedRun) { w.bombs["layers.1.attention.wv"].forward = float32(math.NaN()) },
+		"the gradient of tok_embeddings.weight has a NaN on rank 0":                      func(w *watchedRun) { w.bombs["tok_embeddings"].backward = float32(math.NaN()) },
+	} {
+		_, errs := train(t, plansThatDetect()["plain"], 2, 40, func(w *watchedRun) {
+			w.microbatch = func(i int) {
+				if i == 37 && w.rank == 1 {
+					set(w)
+				}
 			}
-		}
-	})
-	for rank, err := range errs {
-		if want := "the output of layers.1.attention.wv in microbatch 38 of 40 has a NaN on rank 1"; err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("rank %d: %v, want %s", rank, err, want)
+		})
+		for rank, err := range errs {
+			if err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("rank %d: %v, want %s", rank, err, want)
+			}
 		}
 	}
 }
