@@ -143,8 +143,9 @@ func (k *site) Buffers() iter.Seq2[string, *nn.Buffer] {
 	}
 }
 
-// delayedCast casts x by the scale of its slot, and records its amax unless this is
-// evaluation, which before there is a scale takes x's own.
+// delayedCast casts x by the scale of its slot, and records its amax. Evaluation does
+// not, which before there is a scale takes x's own, nor does a recomputation, whose first
+// pass did.
 func (k *site) delayedCast(c *nn.Ctx, dst, dstT, x tensor.Operand, role nn.Role) {
 	h, s := k.histories, k.slot(role)
 	h.mustHaveMemory(k)
@@ -157,6 +158,10 @@ func (k *site) delayedCast(c *nn.Ctx, dst, dstT, x tensor.Operand, role nn.Role)
 		return
 	}
 	k.mustBeSynced()
+	if c.Mode == nn.Recomputation {
+		c.Stream.RecordCast(dst, dstT, x, s.given, nil)
+		return
+	}
 	if !s.ready && h.recipe.Config.EnableAmaxInit {
 		agree(c.Stream, c.Pool, h.group, s.given, []*tensor.Tensor{x.Tensor}, []dtype.Type{h.recipe.Cast[role].Format}, h.memory.Pow2)
 		s.ready = true
@@ -218,7 +223,7 @@ func (k *site) sharesScale(other *site, role nn.Role) bool {
 // Took counts a cast that by has made of a common input as k's own.
 func (k *site) Took(c *nn.Ctx, by nn.Caster, now, later nn.Role) {
 	delayed := k.recipe.Cast[now].Type == Delayed || later != nn.NoRole && k.recipe.Cast[later].Type == Delayed
-	if !delayed || c.Mode == nn.Eval {
+	if !delayed || !c.Mode.Counts() {
 		return
 	}
 	k.mustBeSynced()

@@ -56,6 +56,7 @@ func TestFrozenParameters(t *testing.T) {
 		"float8 on 1":         {ranks: 1, args: sixteens, options: inFloat8, float8: &plain, batch: 4, micro: 2},
 		"float8 gather on 2":  {ranks: 2, args: sixteens, options: inFloat8, float8: &gathered, scales: true, batch: 8, micro: 2},
 		"recomputed on 2":     {ranks: 2, args: sixteens, options: inFloat8, float8: &gathered, batch: 4, again: again},
+		"delayed gather on 2": {ranks: 2, args: sixteens, options: inFloat8, float8: recipe(t, fp8.RecipeDelayed, true), batch: 8, micro: 2},
 		"rowwise gather on 2": {ranks: 2, args: sixteens, options: inFloat8, float8: recipe(t, fp8.RecipeRowwise, true), batch: 8, micro: 2},
 		"tied on 2":           {ranks: 2, args: tied, options: fsdp.Options{Param: dtype.Float32}, batch: 4},
 	} {

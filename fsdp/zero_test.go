@@ -23,6 +23,8 @@ func TestTensorsOfZeros(t *testing.T) {
 		"tensorwise":         recipe(t, fp8.RecipeTensorwise, false),
 		"tensorwise gather":  recipe(t, fp8.RecipeTensorwise, true),
 		"emulated":           emulated,
+		"delayed":            recipe(t, fp8.RecipeDelayed, false),
+		"delayed gather":     recipe(t, fp8.RecipeDelayed, true),
 		"rowwise":            recipe(t, fp8.RecipeRowwise, false),
 		"rowwise gather":     recipe(t, fp8.RecipeRowwise, true),
 		"rowwise_with_gw_hp": recipe(t, fp8.RecipeRowwiseWithGWHP, false),
