@@ -99,6 +99,7 @@ func TestAPanicInForwardStopsAllRanks(t *testing.T) {
 // from.
 func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 	const ranks, bad, last = 2, 1, 2 // last good step
+	detect, recomputed := []string{"--debug.detect_anomaly"}, []string{"--activation_checkpoint.mode=full"}
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	// poison writes a value into the second weight of a layer on one rank, as a
 	// write that all ranks know of.
@@ -137,6 +138,9 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 		{"NaN in a weight", f32Args, poison("layers.0.attention.wq.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
 		{"NaN in a float8 weight", join(f32Args, float8, gather), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
 		{"NaN in a float8 weight, inline scales", join(f32Args, float8, gather[:1]), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a gradient, named", join(f32Args, detect), nil, gradient(nan), "the gradient of the input of output has a NaN on rank 1"},
+		{"NaN in a float8 weight, named", join(f32Args, float8, gather, detect, recomputed), poison("layers.1.feed_forward.w2.weight", nan), nil,
+			"the weight layers.1.feed_forward.w2.weight has a NaN on rank 1"},
 		{"Inf in a float8 weight", join(f32Args, float8, gather), poison("layers.1.feed_forward.w2.weight", inf), nil, "the gradient norm is NaN (loss NaN)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -226,6 +226,13 @@ func TestAModelThatDoesNotFitIsRefused(t *testing.T) {
 			}
 		}
 	}
+	cfg.ActivationCheckpoint.Mode = "full"
+	if run, err = plan.Resolve(cfg, config.AnyWorld); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckWorld(run, 1, 1, 64*gib); err == nil || strings.Contains(err.Error(), "activation_checkpoint") || !strings.Contains(err.Error(), "1.0 GiB for activations") {
+		t.Errorf("recomputed: error %v, want one without the advice to recompute", err)
+	}
 	if _, err := Check(cfg, 1, 1, 64*gib); err == nil || !strings.Contains(err.Error(), "64.0 GiB of memory") {
 		t.Errorf("Check: error %v, want one about the memory", err)
 	}
