@@ -46,8 +46,8 @@ func (b *block) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 }
 
 // A model of one's own, with a module and an operation of one's own, trains in
-// float8 on two ranks that shard it and gather its weights as float8: it learns
-// to count modulo 16.
+// float8 on two ranks that shard it, gather its weights as float8 and recompute the
+// block in backward: it learns to count modulo 16.
 func Example() {
 	losses := make([][]float64, 2)
 	if err := backend.Run(context.Background(), 2, backend.Options{}, func(r *backend.Rank) (err error) {
@@ -70,9 +70,10 @@ func count(r *backend.Rank) (losses []float64, err error) {
 	cfg := fp8.DefaultConfig()
 	cfg.EnableFsdpFloat8AllGather = true
 	plan := parallel.Plan{
-		Float8: &parallel.Float8{Config: cfg, Skip: []string{"output"}, Precompute: true},
-		Units:  []string{"block"},
-		FSDP:   fsdp.Options{Param: dtype.BFloat16},
+		Float8:    &parallel.Float8{Config: cfg, Skip: []string{"output"}, Precompute: true},
+		Recompute: &parallel.Recompute{Modules: []string{"block"}},
+		Units:     []string{"block"},
+		FSDP:      fsdp.Options{Param: dtype.BFloat16},
 	}
 	if err := plan.Convert(&model); err != nil {
 		return nil, err
