@@ -33,7 +33,7 @@ func TestMemoryIsCounted(t *testing.T) {
 		{"--validation.enable --validation.seq_len=256 --validation.local_batch_size=5 --validation.steps=2 --validation.dataset=tokens --validation.dataset_path=" + golden + "llama_tokens.u16", 1},
 	}
 	for _, mode := range []string{"none", "full", "selective", "selective --activation_checkpoint.selective_ac_option=op"} {
-		for _, recipe := range []string{"", float8} {
+		for _, recipe := range []string{"", float8, float8 + " --quantize.linear.float8.recipe_name=rowwise"} {
 			layouts = append(layouts, layout{"--activation_checkpoint.mode=" + mode + recipe, 1})
 		}
 	}
