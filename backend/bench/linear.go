@@ -120,6 +120,8 @@ func (r *rig) trained(shape Shape, c *fp8.Float8LinearConfig) (func(), error) {
 	}
 	nn.AssignNames(l)
 	ctx := &nn.Ctx{Stream: r.s, Pool: r.pool, Tape: &nn.Tape{}, Act: dtype.BFloat16}
+	scales := fp8.ScalesOf(l)
+	scales.Allocate(ctx, r.World)
 	weight := &nn.Whole{Value: tensor.Operand{Tensor: r.normal(dtype.BFloat16, "w", shape.N, shape.K)}, Grad: r.pool.New(dtype.Float32, shape.N, shape.K)}
 	l.Weight.Lend(weight)
 	x, dy := r.normal(dtype.BFloat16, "x", shape.M, shape.K), r.normal(dtype.BFloat16, "dy", shape.M, shape.N)
@@ -132,5 +134,6 @@ func (r *rig) trained(shape Shape, c *fp8.Float8LinearConfig) (func(), error) {
 		y.SetGrad(g)
 		ctx.Tape.Backward()
 		in.FreeGrad(ctx)
+		scales.SyncFloat8AmaxAndScaleHistory(ctx) // of delayed scales, as once a step
 	}, nil
 }

@@ -48,7 +48,7 @@ func machineOf(ctx context.Context, o backend.Options) (m machine, err error) {
 		const n = 1 << 25
 		src, dst := r.pool.New(dtype.Float32, n), r.pool.New(dtype.BFloat16, n)
 		r.s.Zero(src)
-		took, err := Effort{Time: 100 * time.Millisecond, Repeat: 20}.inTurns(ctx, r.s, func() { r.s.Copy(dst, src) })
+		took, err := Effort{Time: 100 * time.Millisecond, Repeat: 5}.inTurns(ctx, r.s, func() { r.s.Copy(dst, src) })
 		if err != nil {
 			return err
 		}

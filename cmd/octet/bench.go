@@ -31,6 +31,7 @@ func benchmarks() []benchmark {
 		{"matmul", "the three products of a linear layer in float8, bf16 and float32", benchMatMul},
 		{"linear", "a linear layer forward and backward in each float8 recipe, beside bf16", benchLinear},
 		{"padding", "products of sizes that float8 matmuls of GPUs refuse, padded", benchPadding},
+		{"recipes", "the debug model trained in bf16 and in each float8 recipe: losses, speed, what casts lose", benchRecipes},
 		{"roofline", "a linear layer beside what its arithmetic and its bytes must take", benchRoofline},
 	}
 }
@@ -42,6 +43,8 @@ type benchFlags struct {
 	effort  bench.Effort
 	csvFile string
 	idle    map[string]string // flags of torchao's that have no effect here, and why
+
+	takesKeys bool // after the flags, as octet train does
 }
 
 // runBench is `octet bench`.
@@ -82,7 +85,7 @@ func (b benchmark) run(ctx context.Context, args []string, to io.Writer) (err er
 		return usageError{fmt.Errorf("bench %s: %w", b.name, err)}
 	}
 	switch {
-	case f.NArg() > 0:
+	case f.NArg() > 0 && !f.takesKeys:
 		return fmt.Errorf("bench %s: %q: it takes flags alone", b.name, f.Args())
 	case f.device.Threads < 1:
 		return fmt.Errorf("bench %s: --threads %d: want 1 or more", b.name, f.device.Threads)

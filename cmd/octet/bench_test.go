@@ -18,7 +18,7 @@ func TestBenchNamesTheMistake(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, `"": want one of matmul, linear, padding, roofline`},
+		{nil, `"": want one of matmul, linear, padding, recipes, roofline`},
 		{[]string{"recipe"}, `"recipe": want one of matmul`},
 		{[]string{"matmul", "tensorwise"}, "it takes flags alone"},
 		{[]string{"matmul", "--shape_gen_name=gpt"}, `shape_gen_name = "gpt": want one of`},
@@ -32,6 +32,10 @@ func TestBenchNamesTheMistake(t *testing.T) {
 		{[]string{"linear", "--recipe=blockwise"}, `--recipe: fp8: there is no recipe "blockwise"`},
 		{[]string{"linear", "--recipe=tensorwise", "--scaling_type_input=dynamic"}, "it chooses all casts"},
 		{[]string{"linear", "--scaling_type_input=static"}, `"static"`},
+		{[]string{"recipes", "--seeds=0"}, "--seeds 0: want 1 or more"},
+		{[]string{"recipes", "--plot=loss.pdf"}, "--plot loss.pdf: a picture is SVG or PNG"},
+		{[]string{"recipes", "--recipe=tensorwise+often", "--steps=1"}, `there is no "often" to add`},
+		{[]string{"recipes", "--steps=1", "--", "--model.args.dims=3"}, "model.args.dims"},
 		{[]string{"roofline", "--float8_recipe_name=none"}, `there is no recipe "none"`},
 	} {
 		err := runBench(t.Context(), tt.args)
@@ -47,7 +51,7 @@ func benched(t *testing.T, args ...string) (text string, rows [][]string) {
 	path := filepath.Join(t.TempDir(), "out.csv")
 	var out bytes.Buffer
 	i := slices.IndexFunc(benchmarks(), func(b benchmark) bool { return b.name == args[0] })
-	if err := benchmarks()[i].run(t.Context(), append(args[1:], "-o", path), &out); err != nil {
+	if err := benchmarks()[i].run(t.Context(), append([]string{"-o", path}, args[1:]...), &out); err != nil {
 		t.Fatalf("octet bench %q: %v", args, err)
 	}
 	file, err := os.Open(path)
@@ -70,10 +74,9 @@ func TestEveryFlagOfABenchmarkActs(t *testing.T) {
 		want string // in the first row, separated by commas, or in the text
 	}{
 		{"matmul " + small, 6, "true,custom,32,16,48,"},
-		{"matmul --shape_gen_name=llama --M=16 --shape_name_filter=w0 --time=1ms --repeat=1", 6, "true,attn.w0,16,1024,8192,"},
+		{"matmul --shape_gen_name=sweep --shape_name_filter=256x512x --n_limit=1 --time=1ms --repeat=1", 6, "true,256x512x256,256,512,256,"},
 		{"matmul --use_gpu_kernel_time " + small, 6, "--use_gpu_kernel_time has no effect: "},
 		{"matmul --time=3ms --repeat=7 --shape_gen_name=custom --M=32 --K=16 --N=48", 6, "fastest of up to 7 repetitions within 3ms"},
-		{"matmul -n 1 --shape_gen_name=llama --M=16 --time=1ms --repeat=1", 6, "attn.wqkv,16,8192,1280"},
 		{"linear --recipe=tensorwise " + small, 2, "custom,32,16,48,i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2,bfloat16,false,true,"},
 		{"linear --recipe=tensorwise --fast_accum_filter=false " + small, 1, ",bfloat16,false,false,"},
 		{"linear --recipe=tensorwise --fast_accum_filter=true " + small, 1, ",bfloat16,false,true,"},
@@ -88,6 +91,32 @@ func TestEveryFlagOfABenchmarkActs(t *testing.T) {
 		if len(rows) != tt.rows || !strings.Contains(text+strings.Join(rows[0], ","), tt.want) {
 			t.Errorf("octet bench %s: %d rows, want %d, and %q in\n%s\n%v", tt.args, len(rows), tt.rows, tt.want, text, rows)
 		}
+	}
+}
+
+// TestEveryFlagOfRecipesActs: runs are counted by rows, those of all seeds among them.
+func TestEveryFlagOfRecipesActs(t *testing.T) {
+	const tiny = " --steps=2 --batch=1 --seq_len=32 -- --model.args.dim=32 --model.args.n_layers=1 --model.args.n_heads=2 --model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=64 --validation.steps=1" +
+		" --training.dataset=text --training.dataset_path=. --validation.dataset=text --validation.dataset_path=../../fp8"
+	picture := filepath.Join(t.TempDir(), "loss.svg")
+	text, rows := benched(t, strings.Fields("recipes --recipe=tensorwise,rowwise+gather --seeds=1 --worst=1 --plot="+picture+" --title=above"+tiny)...)
+	if len(rows) != 6 || rows[1][0] != "tensorwise" || rows[2][0] != "rowwise+gather" || rows[5][1] != "mean" {
+		t.Errorf("rows %v, want 3 of seed 0 and 3 means", rows)
+	}
+	if got := strings.Count(text, "cast 1 from the bottom"); got != 2 || strings.Contains(text, "cast 2 from the bottom") {
+		t.Errorf("of each recipe one cast is asked for:\n%s", text)
+	}
+	svg, err := os.ReadFile(picture)
+	if err != nil || !strings.Contains(string(svg), "above") || !strings.Contains(string(svg), "rowwise+gather") {
+		t.Errorf("the picture (%v) lacks its title or a run", err)
+	}
+	_, more := benched(t, strings.Fields("recipes --recipe=tensorwise --seeds=2"+strings.Replace(tiny, "--batch=1", "--batch=2", 1))...)
+	if len(more) != 6 || more[2][1] != "1" || more[0][4] == rows[0][4] {
+		t.Errorf("rows %v, want 2 of each of two seeds and 2 means, with losses of larger steps", more)
+	}
+	_, longer := benched(t, strings.Fields("recipes --recipe=tensorwise --seeds=1"+strings.NewReplacer("--steps=2", "--steps=3", "--seq_len=32", "--seq_len=16").Replace(tiny))...)
+	if longer[0][4] == rows[0][4] {
+		t.Errorf("rows %v, want losses of more steps", longer)
 	}
 }
 
