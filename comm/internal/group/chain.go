@@ -33,7 +33,7 @@ type chain struct {
 	acc        []byte // the sums of a slice
 	accLayout  Layout
 	regions    [][]byte
-	message    [3]Message
+	message    [3]Message // to the ranks of the host, of acc, of a sum that is passed on
 }
 
 // chainAhead is at most what a link between hosts may have under way.
