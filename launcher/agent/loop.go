@@ -27,6 +27,7 @@ type agent struct {
 	relay    *relay         // of PyTorch's store; nil: none
 	group    *workers.Group // nil: nothing of ours runs
 	exits    <-chan gang.Exit
+	saving   <-chan struct{}
 	done     <-chan struct{}
 	aborting bool
 }
@@ -81,6 +82,8 @@ func (a *agent) run(first bool) gang.Finish {
 			} else {
 				a.exits = nil
 			}
+		case <-a.saving:
+			a.send(gang.Saving{})
 		case <-a.done:
 			a.finished()
 		case sig := <-a.Signals:
@@ -113,7 +116,7 @@ func (a *agent) handle(msg *gangpb.FromCoordinator) *gang.Finish {
 			a.send(gang.Stopped{})
 			break
 		}
-		a.group.Stop(do.Signal, do.Grace)
+		a.group.Stop(do.Signal, do.Grace, do.MaySave)
 	case gang.Say:
 		a.Say(do.Text)
 	case gang.Reject:
@@ -147,7 +150,7 @@ func (a *agent) start(w gang.World, torchPort int) {
 		a.send(gang.Fault{Code: workers.ExitCode(err), Why: err.Error()})
 		return
 	}
-	a.group, a.exits, a.done = group, group.Exits(), group.Done()
+	a.group, a.exits, a.saving, a.done = group, group.Exits(), group.Saving(), group.Done()
 	a.send(gang.Started{})
 }
 
@@ -168,7 +171,7 @@ func (a *agent) finished() {
 	for e := range a.group.Exits() { // those that run has not sent yet
 		a.send(gang.Exited{Exit: e})
 	}
-	a.group, a.exits, a.done = nil, nil, nil
+	a.group, a.exits, a.saving, a.done = nil, nil, nil, nil
 	if a.aborting {
 		a.send(gang.Stopped{})
 	}
@@ -179,7 +182,7 @@ func (a *agent) stop(sig syscall.Signal, grace time.Duration) {
 	if a.group == nil {
 		return
 	}
-	a.group.Stop(sig, grace)
+	a.group.Stop(sig, grace, false)
 	<-a.group.Done()
 	a.group = nil
 }
@@ -198,7 +201,7 @@ func (a *agent) leave() {
 		case <-tell:
 			a.Say(fmt.Sprintf("all ranks have exited 0; up to %v for processes that those of this host have left", a.Job.Linger))
 		case sig := <-a.Signals:
-			a.group.Stop(sig.(syscall.Signal), 0)
+			a.group.Stop(sig.(syscall.Signal), 0, false)
 		}
 	}
 }

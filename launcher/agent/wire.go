@@ -34,6 +34,8 @@ func fromEvent(ev gang.Event) *gangpb.FromAgent {
 		}}}
 	case gang.Stopped:
 		return &gangpb.FromAgent{Body: &gangpb.FromAgent_Stopped{Stopped: &gangpb.Stopped{}}}
+	case gang.Saving:
+		return &gangpb.FromAgent{Body: &gangpb.FromAgent_Saving{Saving: &gangpb.Saving{}}}
 	case gang.Fault:
 		return &gangpb.FromAgent{Body: &gangpb.FromAgent_Fault{Fault: &gangpb.Fault{Code: int32(ev.Code), Why: ev.Why}}}
 	case gang.Signal:
@@ -70,6 +72,8 @@ func toEvent(node string, m *gangpb.FromAgent, clock *clock) gang.Event {
 		}}
 	case *gangpb.FromAgent_Stopped:
 		return gang.Stopped{Node: node, Attempt: attempt}
+	case *gangpb.FromAgent_Saving:
+		return gang.Saving{Node: node, Attempt: attempt}
 	case *gangpb.FromAgent_Fault:
 		return gang.Fault{Node: node, Code: int(body.Fault.Code), Why: body.Fault.Why}
 	case *gangpb.FromAgent_Signal:
@@ -100,7 +104,7 @@ func fromAction(a gang.Action) *gangpb.FromCoordinator {
 	switch a := a.(type) {
 	case gang.Stop:
 		return &gangpb.FromCoordinator{Attempt: int32(a.Attempt), Body: &gangpb.FromCoordinator_Abort{Abort: &gangpb.Abort{
-			Cause: a.Cause, Signal: int32(a.Signal), GraceNanos: int64(a.Grace),
+			Cause: a.Cause, Signal: int32(a.Signal), GraceNanos: int64(a.Grace), MaySave: a.MaySave,
 		}}}
 	case gang.Reject:
 		return &gangpb.FromCoordinator{Body: &gangpb.FromCoordinator_Reject{Reject: &gangpb.Reject{Why: a.Why}}}
@@ -117,7 +121,7 @@ func toAction(m *gangpb.FromCoordinator) gang.Action {
 	switch body := m.Body.(type) {
 	case *gangpb.FromCoordinator_Abort:
 		return gang.Stop{
-			Attempt: int(m.Attempt), Cause: body.Abort.Cause, Signal: syscall.Signal(body.Abort.Signal), Grace: time.Duration(body.Abort.GraceNanos),
+			Attempt: int(m.Attempt), Cause: body.Abort.Cause, Signal: syscall.Signal(body.Abort.Signal), Grace: time.Duration(body.Abort.GraceNanos), MaySave: body.Abort.MaySave,
 		}
 	case *gangpb.FromCoordinator_Reject:
 		return gang.Reject{Why: body.Reject.Why}

@@ -51,6 +51,7 @@ func TestEventsArriveAsTheyWere(t *testing.T) {
 			Victim: true, Killed: true, Frozen: true, Tail: []string{"last", "words"},
 		}},
 		gang.Stopped{Node: "n", Attempt: 2},
+		gang.Saving{Node: "n", Attempt: 2},
 		gang.Fault{Node: "n", Code: 127, Why: "no such program"},
 		gang.Signal{Node: "n", Number: syscall.SIGINT},
 	} {
@@ -70,7 +71,7 @@ func TestEventsArriveAsTheyWere(t *testing.T) {
 
 func TestActionsArriveAsTheyWere(t *testing.T) {
 	for _, a := range []gang.Action{
-		gang.Stop{Attempt: 2, Cause: "rank 1 failed", Signal: syscall.SIGTERM, Grace: 5 * time.Second},
+		gang.Stop{Attempt: 2, Cause: "rank 1 failed", Signal: syscall.SIGTERM, Grace: 5 * time.Second, MaySave: true},
 		gang.Say{Text: "waiting"},
 		gang.Finish{Code: 7, Report: []string{"first", "to fail"}},
 		gang.Reject{Node: "n", Why: "complete"},

@@ -72,6 +72,13 @@ type Stopped struct {
 	Attempt int
 }
 
+// Saving says that ranks of the node, which were told to stop, still save what they have
+// done: they are not killed meanwhile.
+type Saving struct {
+	Node    string
+	Attempt int
+}
+
 // Lost is a node whose connection ended.
 type Lost struct {
 	Node string
@@ -104,6 +111,7 @@ func (Started) event() {}
 func (Beat) event()    {}
 func (Exited) event()  {}
 func (Stopped) event() {}
+func (Saving) event()  {}
 func (Lost) event()    {}
 func (Fault) event()   {}
 func (Signal) event()  {}
@@ -131,12 +139,14 @@ type World struct {
 	GroupWorldSize int // number of nodes
 }
 
-// Stop tells every node to end its ranks: Signal to each, SIGKILL after Grace.
+// Stop tells every node to end its ranks: Signal to each, SIGKILL after Grace and, where MaySave is
+// set, after what ranks still save (Saving).
 type Stop struct {
 	Attempt int
 	Cause   string
 	Signal  syscall.Signal
 	Grace   time.Duration
+	MaySave bool
 }
 
 // Reject refuses a node that wanted to join.

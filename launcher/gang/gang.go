@@ -128,6 +128,10 @@ func (g *Gang) Step(now time.Time, ev Event) []Action {
 		if n := g.node(ev.Node); n != nil && ev.Attempt == g.attempt && g.state == Stopping {
 			n.seen, n.stopped = now, true
 		}
+	case Saving:
+		if n := g.node(ev.Node); n != nil && ev.Attempt == g.attempt && g.state == Stopping {
+			n.seen, g.since = now, now
+		}
 	case Lost:
 		if n := g.node(ev.Node); n != nil {
 			g.lost(now, n, ev.Why)

@@ -107,6 +107,8 @@ func (h *harness) event(t *testing.T, pos string, words []string) Event {
 		return Exited{Node: node, Attempt: num("attempt"), Exit: e}
 	case "stopped":
 		return Stopped{node, num("attempt")}
+	case "saving":
+		return Saving{node, num("attempt")}
 	case "lost":
 		return Lost{node, "connection closed"}
 	case "fault":

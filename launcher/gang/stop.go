@@ -14,7 +14,7 @@ import (
 // reports that failure.
 func (g *Gang) interrupt(now time.Time, n *node, s Signal) {
 	if g.signal != 0 {
-		g.stop(now, "stopped by a second "+SignalName(s.Number), syscall.SIGKILL, 0)
+		g.stop(now, "stopped by a second "+SignalName(s.Number), syscall.SIGKILL, 0, false)
 		return
 	}
 	g.final = true
@@ -30,7 +30,7 @@ func (g *Gang) interrupt(now time.Time, n *node, s Signal) {
 	if !n.First {
 		why += " to " + nodeName(n)
 	}
-	g.stop(now, why, s.Number, g.cfg.SignalGrace)
+	g.stop(now, why, s.Number, g.cfg.SignalGrace, true)
 }
 
 // fail notes a failure; the first one stops the gang.
@@ -46,15 +46,15 @@ func (g *Gang) fail(now time.Time, f failure) {
 		g.finish()
 		return
 	}
-	g.stop(now, f.String(), syscall.SIGTERM, g.cfg.FailGrace)
+	g.stop(now, f.String(), syscall.SIGTERM, g.cfg.FailGrace, false)
 }
 
-func (g *Gang) stop(now time.Time, cause string, signal syscall.Signal, grace time.Duration) {
+func (g *Gang) stop(now time.Time, cause string, signal syscall.Signal, grace time.Duration, maySave bool) {
 	if g.state != Stopping {
 		g.state, g.since = Stopping, now
 	}
 	g.grace = grace
-	g.out = append(g.out, Stop{Attempt: g.attempt, Cause: cause, Signal: signal, Grace: grace})
+	g.out = append(g.out, Stop{Attempt: g.attempt, Cause: cause, Signal: signal, Grace: grace, MaySave: maySave})
 }
 
 // stopDeadline leaves a node the time to kill its ranks after the grace and to

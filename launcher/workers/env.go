@@ -13,6 +13,9 @@ import (
 	"octet/launcher/gang"
 )
 
+// SignalsVar is torchrun's variable with the signals that the launcher passes on, by name.
+const SignalsVar = "TORCHELASTIC_SIGNALS_TO_HANDLE"
+
 // env returns the environment of a rank: the launcher's own and the variables
 // that torchrun sets, under the same names and with the same meanings.
 func env(job Job, w gang.World, local int) []string {
@@ -34,7 +37,7 @@ func env(job Job, w gang.World, local int) []string {
 		{"TORCHELASTIC_RUN_ID", job.RunID},
 		{"TORCHELASTIC_USE_AGENT_STORE", "True"},
 		{"TORCHELASTIC_ERROR_FILE", job.Logs.errorFile(w.Attempt, local)},
-		{"TORCHELASTIC_SIGNALS_TO_HANDLE", job.Signals},
+		{SignalsVar, job.Signals},
 	}
 	if job.Store != "" {
 		set = append(set, [2]string{launcher.StoreVar, job.Store})

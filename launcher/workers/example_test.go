@@ -31,7 +31,7 @@ func Example() {
 	for e := range group.Exits() { // one for each rank
 		fmt.Printf("rank %d, local rank %d: exit code %d\n", e.Rank, e.LocalRank, e.ExitCode())
 		if e.ExitCode() != 0 {
-			group.Stop(syscall.SIGTERM, 5*time.Second)
+			group.Stop(syscall.SIGTERM, 5*time.Second, false)
 		}
 	}
 	<-group.Done() // nothing of them is left

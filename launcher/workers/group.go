@@ -22,6 +22,7 @@ type Group struct {
 	exits   chan gang.Exit
 	done    chan struct{}
 	stops   chan stop
+	saving  chan struct{}
 
 	oomKills int // before the ranks were started
 }
@@ -29,6 +30,7 @@ type Group struct {
 type stop struct {
 	signal syscall.Signal
 	grace  time.Duration
+	saves  bool
 }
 
 type worker struct {
@@ -55,11 +57,16 @@ func (g *Group) Exits() <-chan gang.Exit { return g.exits }
 // Done is closed when no process of the group is left and all output is written.
 func (g *Group) Done() <-chan struct{} { return g.done }
 
+// Saving delivers now and then while ranks that were told to stop still save, beyond the grace that they
+// had.
+func (g *Group) Saving() <-chan struct{} { return g.saving }
+
 // Stop sends sig to every rank and its children, and SIGKILL after grace. It
-// returns at once; see Done. A later Stop may shorten the grace.
-func (g *Group) Stop(sig syscall.Signal, grace time.Duration) {
+// returns at once; see Done. Where maySave is set, no rank is killed while one says that it saves
+// (launcher.Saving). A later Stop may shorten the grace.
+func (g *Group) Stop(sig syscall.Signal, grace time.Duration, maySave bool) {
 	select {
-	case g.stops <- stop{sig, grace}:
+	case g.stops <- stop{sig, grace, maySave}:
 	case <-g.done:
 	}
 }
@@ -104,6 +111,7 @@ func (g *Group) run() {
 // was one: it may come when the last rank has just ended.
 func (g *Group) supervise(ended <-chan struct{}) (stopped bool) {
 	var kill <-chan time.Time
+	var maySave bool
 	for {
 		select {
 		case <-ended:
@@ -113,8 +121,16 @@ func (g *Group) supervise(ended <-chan struct{}) (stopped bool) {
 			for _, w := range g.workers {
 				w.stop(s.signal)
 			}
-			kill = time.After(s.grace)
+			kill, maySave = time.After(s.grace), s.saves
 		case <-kill:
+			if maySave && g.saves() {
+				kill = time.After(savingEvery)
+				select {
+				case g.saving <- struct{}{}:
+				default: // nobody has asked since the last
+				}
+				continue
+			}
 			for _, w := range g.workers {
 				w.stop(sigKILL)
 			}
@@ -122,6 +138,23 @@ func (g *Group) supervise(ended <-chan struct{}) (stopped bool) {
 			killDescendants(g.host.guard.pid(), false)
 		}
 	}
+}
+
+// savingEvery is how often ranks that save are looked at, which they say every second.
+const savingEvery = time.Second
+
+// saves reports whether a rank that still runs has said that it saves, in the last few seconds.
+func (g *Group) saves() bool {
+	for _, w := range g.workers {
+		w.mu.Lock()
+		exited := w.exited
+		w.mu.Unlock()
+		info, err := os.Stat(launcher.SavingFile(g.host.Dir(), w.localRank))
+		if !exited && err == nil && time.Since(info.ModTime()) < 5*savingEvery {
+			return true
+		}
+	}
+	return false
 }
 
 // letFinish gives processes that outlive ranks which exited 0 (an upload, a last write)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"octet/internal/auth"
+	"octet/launcher"
 	"octet/launcher/gang"
 )
 
@@ -106,7 +107,7 @@ func (h *Host) start(cmd *exec.Cmd) error {
 
 // Start starts this host's ranks of an attempt. On an error none is left running.
 func (h *Host) Start(job Job, w gang.World) (*Group, error) {
-	g := &Group{host: h, linger: job.Linger, exits: make(chan gang.Exit, w.LocalWorldSize), done: make(chan struct{}), stops: make(chan stop, 8), oomKills: oomKills(h.vmstat)}
+	g := &Group{host: h, linger: job.Linger, exits: make(chan gang.Exit, w.LocalWorldSize), done: make(chan struct{}), stops: make(chan stop, 8), saving: make(chan struct{}, 1), oomKills: oomKills(h.vmstat)}
 	files, err := job.Logs.open(w.Attempt)
 	if err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func (h *Host) Start(job Job, w gang.World) (*Group, error) {
 		wk, err := g.startWorker(job, w, local)
 		if err != nil {
 			g.run()
-			g.Stop(sigKILL, 0)
+			g.Stop(sigKILL, 0, false)
 			<-g.done
 			return nil, fmt.Errorf("start local rank %d: %w", local, err)
 		}
@@ -154,7 +155,7 @@ func (g *Group) startWorker(job Job, w gang.World, local int) (*worker, error) {
 	}
 	cmd := exec.Command(job.Argv[0])
 	cmd.Args = expand(job.Argv, local)
-	cmd.Env = append(env(job, w, local), runDirVar+"="+g.host.Dir())
+	cmd.Env = append(env(job, w, local), launcher.RunDirVar+"="+g.host.Dir())
 	cmd.Stdout, cmd.Stderr = theirs[0], theirs[1]
 	if job.Stdin != nil {
 		cmd.Stdin = job.Stdin

@@ -10,11 +10,13 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"octet/launcher"
 )
 
 // runDir is the folder of a run below the temporary directory. It holds what the
 // operator did not ask for a place for, and its name, which all ranks and their
-// children inherit in runDirVar, marks them as this run's.
+// children inherit in RunDirVar, marks them as this run's.
 //
 // The launcher holds a lock on the folder, which the kernel takes back when the
 // launcher ends in whatever way. A folder without a lock was left by a launcher
@@ -24,10 +26,7 @@ type runDir struct {
 	lock *os.File
 }
 
-const (
-	runDirVar    = "OCTET_RUN_DIR"
-	runDirPrefix = "octet_run_"
-)
+const runDirPrefix = "octet_run_"
 
 // newRunDir makes the folder. It has its name only once it is locked, so that
 // nobody sweeps it away before.
@@ -65,7 +64,7 @@ func (d *runDir) close() {
 
 // mark is in the environment of all processes of the run of a folder, and of no
 // other.
-func mark(dir string) []byte { return []byte(runDirVar + "=" + dir + "\x00") }
+func mark(dir string) []byte { return []byte(launcher.RunDirVar + "=" + dir + "\x00") }
 
 // sweep ends what launchers of this user left that were killed together with
 // their guards: processes that the ranks had started, folders.

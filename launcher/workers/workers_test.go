@@ -198,7 +198,7 @@ func TestStartAndStop(t *testing.T) {
 	if e := <-g.Exits(); e.Rank != 5 || e.LocalRank != 1 || e.Code != 3 || e.Killed {
 		t.Errorf("first exit %+v", e)
 	}
-	g.Stop(syscall.SIGTERM, time.Minute)
+	g.Stop(syscall.SIGTERM, time.Minute, false)
 	if e := <-g.Exits(); e.Rank != 4 || e.Signal != syscall.SIGTERM || !e.Killed {
 		t.Errorf("second exit %+v", e)
 	}
@@ -206,6 +206,44 @@ func TestStartAndStop(t *testing.T) {
 		t.Error("a third exit")
 	}
 	<-g.Done()
+}
+
+// TestARankThatSavesIsNotKilled when its grace ends, as long as it says so and the stop allows it; and the launcher hears of it.
+func TestARankThatSavesIsNotKilled(t *testing.T) {
+	const save = `trap 'i=0; while [ $i -lt 30 ]; do echo x > $OCTET_RUN_DIR/saving-$LOCAL_RANK; sleep 0.1; i=$((i+1)); done; exit 0' TERM; echo ready; while :; do sleep 0.01; done`
+	for _, maySave := range []bool{true, false} {
+		h := newTestHost(t)
+		ready := make(lines, 10)
+		g, err := h.Start(Job{Argv: []string{"sh", "-c", save}, Console: NewConsole(ready, ready, nil, nil), Environ: os.Environ()}, gang.World{WorldSize: 1, LocalWorldSize: 1, GroupWorldSize: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-ready
+		g.Stop(syscall.SIGTERM, 500*time.Millisecond, maySave)
+		e := <-g.Exits()
+		if saved := e.Code == 0 && e.Signal == 0; saved != maySave || !e.Killed {
+			t.Errorf("may save %v: exit %+v", maySave, e)
+		}
+		select {
+		case <-g.Saving():
+			if !maySave {
+				t.Error("it was said to save, and may not")
+			}
+		default:
+			if maySave {
+				t.Error("nobody was told that it saves")
+			}
+		}
+		<-g.Done()
+	}
+}
+
+// lines gets what is written.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
 }
 
 func TestExitIsDatedByItsErrorFile(t *testing.T) {
@@ -240,7 +278,7 @@ func TestStopEndsLingering(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-g.Exits()
-	g.Stop(syscall.SIGTERM, time.Hour)
+	g.Stop(syscall.SIGTERM, time.Hour, false)
 	<-g.Done()
 }
 
@@ -250,7 +288,7 @@ func TestAStopIsNotLostAtTheEnd(t *testing.T) {
 	g := &Group{stops: make(chan stop), done: make(chan struct{})}
 	ended, stopped := make(chan struct{}), make(chan bool)
 	go func() { stopped <- g.supervise(ended) }()
-	g.Stop(syscall.SIGTERM, time.Hour) // taken before ended is closed
+	g.Stop(syscall.SIGTERM, time.Hour, false) // taken before ended is closed
 	close(ended)
 	if !<-stopped {
 		t.Error("supervise has seen no stop")

@@ -41,6 +41,7 @@ type FromAgent struct {
 	//	*FromAgent_Stopped
 	//	*FromAgent_Fault
 	//	*FromAgent_Signal
+	//	*FromAgent_Saving
 	Body          isFromAgent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -160,6 +161,15 @@ func (x *FromAgent) GetSignal() *Signal {
 	return nil
 }
 
+func (x *FromAgent) GetSaving() *Saving {
+	if x != nil {
+		if x, ok := x.Body.(*FromAgent_Saving); ok {
+			return x.Saving
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Body interface {
 	isFromAgent_Body()
 }
@@ -192,6 +202,10 @@ type FromAgent_Signal struct {
 	Signal *Signal `protobuf:"bytes,9,opt,name=signal,proto3,oneof"`
 }
 
+type FromAgent_Saving struct {
+	Saving *Saving `protobuf:"bytes,10,opt,name=saving,proto3,oneof"`
+}
+
 func (*FromAgent_Hello) isFromAgent_Body() {}
 
 func (*FromAgent_Started) isFromAgent_Body() {}
@@ -205,6 +219,8 @@ func (*FromAgent_Stopped) isFromAgent_Body() {}
 func (*FromAgent_Fault) isFromAgent_Body() {}
 
 func (*FromAgent_Signal) isFromAgent_Body() {}
+
+func (*FromAgent_Saving) isFromAgent_Body() {}
 
 type FromCoordinator struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -788,6 +804,7 @@ type Abort struct {
 	Cause         string                 `protobuf:"bytes,1,opt,name=cause,proto3" json:"cause,omitempty"`
 	Signal        int32                  `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"`
 	GraceNanos    int64                  `protobuf:"varint,3,opt,name=grace_nanos,json=graceNanos,proto3" json:"grace_nanos,omitempty"`
+	MaySave       bool                   `protobuf:"varint,4,opt,name=may_save,json=maySave,proto3" json:"may_save,omitempty"` // ranks that save have more time than that
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -843,6 +860,13 @@ func (x *Abort) GetGraceNanos() int64 {
 	return 0
 }
 
+func (x *Abort) GetMaySave() bool {
+	if x != nil {
+		return x.MaySave
+	}
+	return false
+}
+
 // Stopped says that nothing of the agent's ranks is left.
 type Stopped struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -880,6 +904,43 @@ func (*Stopped) Descriptor() ([]byte, []int) {
 	return file_gang_proto_rawDescGZIP(), []int{9}
 }
 
+// Saving says that ranks of the agent, which were told to stop, still save.
+type Saving struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Saving) Reset() {
+	*x = Saving{}
+	mi := &file_gang_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Saving) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Saving) ProtoMessage() {}
+
+func (x *Saving) ProtoReflect() protoreflect.Message {
+	mi := &file_gang_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Saving.ProtoReflect.Descriptor instead.
+func (*Saving) Descriptor() ([]byte, []int) {
+	return file_gang_proto_rawDescGZIP(), []int{10}
+}
+
 // Fault says that the agent cannot run its ranks.
 type Fault struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -891,7 +952,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_gang_proto_msgTypes[10]
+	mi := &file_gang_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +964,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[10]
+	mi := &file_gang_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +977,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{10}
+	return file_gang_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Fault) GetCode() int32 {
@@ -943,7 +1004,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_gang_proto_msgTypes[11]
+	mi := &file_gang_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1016,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[11]
+	mi := &file_gang_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1029,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{11}
+	return file_gang_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Signal) GetNumber() int32 {
@@ -988,7 +1049,7 @@ type Reject struct {
 
 func (x *Reject) Reset() {
 	*x = Reject{}
-	mi := &file_gang_proto_msgTypes[12]
+	mi := &file_gang_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1061,7 @@ func (x *Reject) String() string {
 func (*Reject) ProtoMessage() {}
 
 func (x *Reject) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[12]
+	mi := &file_gang_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1074,7 @@ func (x *Reject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reject.ProtoReflect.Descriptor instead.
 func (*Reject) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{12}
+	return file_gang_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Reject) GetWhy() string {
@@ -1033,7 +1094,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_gang_proto_msgTypes[13]
+	mi := &file_gang_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1106,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[13]
+	mi := &file_gang_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1119,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{13}
+	return file_gang_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Notice) GetText() string {
@@ -1079,7 +1140,7 @@ type Bye struct {
 
 func (x *Bye) Reset() {
 	*x = Bye{}
-	mi := &file_gang_proto_msgTypes[14]
+	mi := &file_gang_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1152,7 @@ func (x *Bye) String() string {
 func (*Bye) ProtoMessage() {}
 
 func (x *Bye) ProtoReflect() protoreflect.Message {
-	mi := &file_gang_proto_msgTypes[14]
+	mi := &file_gang_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1165,7 @@ func (x *Bye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bye.ProtoReflect.Descriptor instead.
 func (*Bye) Descriptor() ([]byte, []int) {
-	return file_gang_proto_rawDescGZIP(), []int{14}
+	return file_gang_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Bye) GetCode() int32 {
@@ -1126,7 +1187,7 @@ var File_gang_proto protoreflect.FileDescriptor
 const file_gang_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"gang.proto\x12\boctet.v1\"\xf9\x02\n" +
+	"gang.proto\x12\boctet.v1\"\xa5\x03\n" +
 	"\tFromAgent\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12'\n" +
@@ -1136,7 +1197,9 @@ const file_gang_proto_rawDesc = "" +
 	"\trank_exit\x18\x06 \x01(\v2\x12.octet.v1.RankExitH\x00R\brankExit\x12-\n" +
 	"\astopped\x18\a \x01(\v2\x11.octet.v1.StoppedH\x00R\astopped\x12'\n" +
 	"\x05fault\x18\b \x01(\v2\x0f.octet.v1.FaultH\x00R\x05fault\x12*\n" +
-	"\x06signal\x18\t \x01(\v2\x10.octet.v1.SignalH\x00R\x06signalB\x06\n" +
+	"\x06signal\x18\t \x01(\v2\x10.octet.v1.SignalH\x00R\x06signal\x12*\n" +
+	"\x06saving\x18\n" +
+	" \x01(\v2\x10.octet.v1.SavingH\x00R\x06savingB\x06\n" +
 	"\x04body\"\xac\x02\n" +
 	"\x0fFromCoordinator\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12'\n" +
@@ -1185,13 +1248,15 @@ const file_gang_proto_rawDesc = "" +
 	"\x06killed\x18\t \x01(\bR\x06killed\x12\x16\n" +
 	"\x06frozen\x18\n" +
 	" \x01(\bR\x06frozen\x12\x12\n" +
-	"\x04tail\x18\v \x03(\tR\x04tail\"V\n" +
+	"\x04tail\x18\v \x03(\tR\x04tail\"q\n" +
 	"\x05Abort\x12\x14\n" +
 	"\x05cause\x18\x01 \x01(\tR\x05cause\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\x05R\x06signal\x12\x1f\n" +
 	"\vgrace_nanos\x18\x03 \x01(\x03R\n" +
-	"graceNanos\"\t\n" +
-	"\aStopped\"-\n" +
+	"graceNanos\x12\x19\n" +
+	"\bmay_save\x18\x04 \x01(\bR\amaySave\"\t\n" +
+	"\aStopped\"\b\n" +
+	"\x06Saving\"-\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\" \n" +
@@ -1219,7 +1284,7 @@ func file_gang_proto_rawDescGZIP() []byte {
 	return file_gang_proto_rawDescData
 }
 
-var file_gang_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_gang_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_gang_proto_goTypes = []any{
 	(*FromAgent)(nil),       // 0: octet.v1.FromAgent
 	(*FromCoordinator)(nil), // 1: octet.v1.FromCoordinator
@@ -1231,11 +1296,12 @@ var file_gang_proto_goTypes = []any{
 	(*RankExit)(nil),        // 7: octet.v1.RankExit
 	(*Abort)(nil),           // 8: octet.v1.Abort
 	(*Stopped)(nil),         // 9: octet.v1.Stopped
-	(*Fault)(nil),           // 10: octet.v1.Fault
-	(*Signal)(nil),          // 11: octet.v1.Signal
-	(*Reject)(nil),          // 12: octet.v1.Reject
-	(*Notice)(nil),          // 13: octet.v1.Notice
-	(*Bye)(nil),             // 14: octet.v1.Bye
+	(*Saving)(nil),          // 10: octet.v1.Saving
+	(*Fault)(nil),           // 11: octet.v1.Fault
+	(*Signal)(nil),          // 12: octet.v1.Signal
+	(*Reject)(nil),          // 13: octet.v1.Reject
+	(*Notice)(nil),          // 14: octet.v1.Notice
+	(*Bye)(nil),             // 15: octet.v1.Bye
 }
 var file_gang_proto_depIdxs = []int32{
 	2,  // 0: octet.v1.FromAgent.hello:type_name -> octet.v1.Hello
@@ -1243,22 +1309,23 @@ var file_gang_proto_depIdxs = []int32{
 	6,  // 2: octet.v1.FromAgent.beat:type_name -> octet.v1.Beat
 	7,  // 3: octet.v1.FromAgent.rank_exit:type_name -> octet.v1.RankExit
 	9,  // 4: octet.v1.FromAgent.stopped:type_name -> octet.v1.Stopped
-	10, // 5: octet.v1.FromAgent.fault:type_name -> octet.v1.Fault
-	11, // 6: octet.v1.FromAgent.signal:type_name -> octet.v1.Signal
-	4,  // 7: octet.v1.FromCoordinator.world:type_name -> octet.v1.World
-	6,  // 8: octet.v1.FromCoordinator.beat:type_name -> octet.v1.Beat
-	8,  // 9: octet.v1.FromCoordinator.abort:type_name -> octet.v1.Abort
-	12, // 10: octet.v1.FromCoordinator.reject:type_name -> octet.v1.Reject
-	13, // 11: octet.v1.FromCoordinator.notice:type_name -> octet.v1.Notice
-	14, // 12: octet.v1.FromCoordinator.bye:type_name -> octet.v1.Bye
-	3,  // 13: octet.v1.Hello.asked:type_name -> octet.v1.Asked
-	0,  // 14: octet.v1.Gang.Join:input_type -> octet.v1.FromAgent
-	1,  // 15: octet.v1.Gang.Join:output_type -> octet.v1.FromCoordinator
-	15, // [15:16] is the sub-list for method output_type
-	14, // [14:15] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	11, // 5: octet.v1.FromAgent.fault:type_name -> octet.v1.Fault
+	12, // 6: octet.v1.FromAgent.signal:type_name -> octet.v1.Signal
+	10, // 7: octet.v1.FromAgent.saving:type_name -> octet.v1.Saving
+	4,  // 8: octet.v1.FromCoordinator.world:type_name -> octet.v1.World
+	6,  // 9: octet.v1.FromCoordinator.beat:type_name -> octet.v1.Beat
+	8,  // 10: octet.v1.FromCoordinator.abort:type_name -> octet.v1.Abort
+	13, // 11: octet.v1.FromCoordinator.reject:type_name -> octet.v1.Reject
+	14, // 12: octet.v1.FromCoordinator.notice:type_name -> octet.v1.Notice
+	15, // 13: octet.v1.FromCoordinator.bye:type_name -> octet.v1.Bye
+	3,  // 14: octet.v1.Hello.asked:type_name -> octet.v1.Asked
+	0,  // 15: octet.v1.Gang.Join:input_type -> octet.v1.FromAgent
+	1,  // 16: octet.v1.Gang.Join:output_type -> octet.v1.FromCoordinator
+	16, // [16:17] is the sub-list for method output_type
+	15, // [15:16] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_gang_proto_init() }
@@ -1274,6 +1341,7 @@ func file_gang_proto_init() {
 		(*FromAgent_Stopped)(nil),
 		(*FromAgent_Fault)(nil),
 		(*FromAgent_Signal)(nil),
+		(*FromAgent_Saving)(nil),
 	}
 	file_gang_proto_msgTypes[1].OneofWrappers = []any{
 		(*FromCoordinator_World)(nil),
@@ -1289,7 +1357,7 @@ func file_gang_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gang_proto_rawDesc), len(file_gang_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
