@@ -39,6 +39,7 @@ var rows = []row{
 		reason: "the launcher starts any program, and the step loop does not know how its rank was started"},
 	{folders: []string{"train/preflight"}, modules: []string{"golang.org/x/sys"}, reason: "what is checked before a run starts knows no step of it, and no launcher"},
 	{folders: []string{"models/llama/inference"}, reason: "a model on one device: it converts as a plan does, and shards nothing"},
+	{folders: []string{"train/resume"}, reason: "where a run begins is asked before it starts, and by its ranks"},
 	{folders: []string{"models/llama/plan"},
 		reason: "with parallel, the only place that knows fp8, tp and fsdp together"},
 	{folders: []string{"parallel"},

@@ -4,7 +4,6 @@ package checkpoint
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +30,7 @@ type Run struct {
 	ScheduleStep int    `json:"schedule_step"` // of which the learning rate's curve has counted so many
 	Tokens       int64  `json:"tokens"`        // trained on, by all ranks
 	Seed         uint64 `json:"seed"`
+	Job          string `json:"job"` // that wrote it, the same for all its attempts
 	// ModelOnly: there are weights alone, with which no run goes on.
 	ModelOnly bool            `json:"model_only"`
 	Model     json.RawMessage `json:"model"`  // an object: the sizes of the model
@@ -41,7 +41,6 @@ type Run struct {
 // Data is the place in the training data, one for all ranks.
 type Data struct {
 	Position    uint64 `json:"position"` // samples read
-	Key         uint64 `json:"key"`      // of their order
 	SeqLen      int    `json:"seq_len"`
 	Fingerprint string `json:"fingerprint"` // of the contents
 }
@@ -213,29 +212,4 @@ func tiled(t Tensor) error {
 		return fmt.Errorf("its parts have %d of its %d elements", n, whole)
 	}
 	return nil
-}
-
-// sizes says what differs between two models, as JSON objects, field by field.
-func sizes(saved, wanted json.RawMessage) ([]string, error) {
-	var a, b map[string]any
-	if err := json.Unmarshal(saved, &a); err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(wanted, &b); err != nil {
-		return nil, err
-	}
-	keys := slices.Collect(maps.Keys(a))
-	for k := range b {
-		if _, ok := a[k]; !ok {
-			keys = append(keys, k)
-		}
-	}
-	slices.SortFunc(keys, cmp.Compare[string])
-	var all []string
-	for _, k := range keys {
-		if a[k] != b[k] {
-			all = append(all, fmt.Sprintf("%s is %v, not %v", k, a[k], b[k]))
-		}
-	}
-	return all, nil
 }

@@ -85,3 +85,27 @@ func remove(dir string) error {
 	}
 	return os.RemoveAll(away)
 }
+
+// SetAside renames the checkpoints of a folder that are of later steps than the given one, so that they are not taken for what
+// comes after it now, and says so.
+func SetAside(folder string, step int) (said []string, err error) {
+	whole, err := Whole(folder)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range whole {
+		if l.Step <= step {
+			continue
+		}
+		n := 1
+		for exists(fmt.Sprintf("%s.%d", l.Dir, n)) {
+			n++
+		}
+		aside := fmt.Sprintf("%s.%d", l.Dir, n)
+		if err := os.Rename(l.Dir, aside); err != nil {
+			return said, err
+		}
+		said = append(said, fmt.Sprintf("%s, of a later step than the run now goes on from, is now %s", l.Dir, filepath.Base(aside)))
+	}
+	return said, syncFolder(folder)
+}

@@ -86,8 +86,8 @@ func (w *Weights) find(shared map[string]string) error {
 		}
 	}
 	for _, name := range w.from.Names() {
-		// RoPE's table is computed, not loaded; an optimizer's state is no weight.
-		if !used[name] && !strings.HasSuffix(name, "freqs_cis") && !strings.HasPrefix(name, "optim.") {
+		// RoPE's table is computed, not loaded; an optimizer's state and float8's is no weight.
+		if !used[name] && !strings.HasSuffix(name, "freqs_cis") && !strings.HasPrefix(name, "optim.") && !strings.Contains(name, "fp8_") {
 			w.Unused = append(w.Unused, name)
 			if lacks { // it may be what is missing, by another name
 				bad("%s is not a parameter of the model", name)
@@ -152,8 +152,10 @@ func (w *Weights) asSaved(c *Checkpoint) (all []nn.DTensor, ok bool) {
 		if w.stored[i] != p.Name || c.Index.Tensors[p.Name].DType != safetensors.F32 {
 			return nil, false
 		}
-		p.Written()
 		all = append(all, p.DTensor())
+	}
+	for _, p := range w.params {
+		p.Written()
 	}
 	return all, true
 }

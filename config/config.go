@@ -149,8 +149,21 @@ type ActivationCheckpoint struct {
 
 // Checkpoint is the [checkpoint] section. Initial weights load whether or not saving is enabled.
 type Checkpoint struct {
-	InitialLoadInHF bool   `toml:"initial_load_in_hf" help:"initial weights are a Hugging Face model's, in the folder initial_load_path or else in model.hf_assets_path"`
-	InitialLoadPath string `toml:"initial_load_path" host:"path" help:"initial weights: a .safetensors file or a folder of them, with torchtitan's tensor names"`
+	Enable                    bool     `toml:"enable" help:"save checkpoints, and go on from the newest one in the folder"`
+	Folder                    string   `toml:"folder" when:"checkpoint.enable" default:"checkpoint" help:"folder in dump_folder; all hosts have to see it"`
+	Interval                  int      `toml:"interval" when:"checkpoint.enable" default:"500" in:"[1,1e9]" help:"steps between checkpoints; the last step is saved too, and the one after which a signal ends the run"`
+	LoadStep                  int      `toml:"load_step" when:"checkpoint.enable" default:"-1" in:"[0,1e9]" or:"-1" help:"step of the folder's checkpoint to go on from; -1: the newest"`
+	InitialLoadPath           string   `toml:"initial_load_path" host:"path" help:"initial weights: a .safetensors file or a folder of them, with torchtitan's tensor names, or a checkpoint's folder (step-N)"`
+	InitialLoadInHF           bool     `toml:"initial_load_in_hf" help:"initial weights are a Hugging Face model's, in the folder initial_load_path or else in model.hf_assets_path"`
+	InitialLoadModelOnly      bool     `toml:"initial_load_model_only" default:"true" help:"of the checkpoint at initial_load_path load the weights alone, and begin; false: go on from it"`
+	LastSaveModelOnly         bool     `toml:"last_save_model_only" when:"checkpoint.enable" default:"true" help:"save only the weights after the last step: no run goes on from them"`
+	ExportDType               string   `toml:"export_dtype" when:"checkpoint.enable" default:"float32" enum:"float32,float16,bfloat16" help:"type of the weights that last_save_model_only saves"`
+	AsyncMode                 string   `toml:"async_mode" when:"checkpoint.enable" default:"disabled" enum:"disabled,async,async_with_pinned_mem" help:"disabled: the run waits for a save; async: it waits for a copy in memory, which is written beside the next steps"`
+	KeepLatestK               int      `toml:"keep_latest_k" when:"checkpoint.enable" default:"10" in:"[2,1e9]" or:"0" help:"so many of the newest checkpoints stay; 0: all"`
+	ExcludeFromLoading        []string `toml:"exclude_from_loading" enum:"model,optimizer,lr_scheduler,dataloader,train_state" help:"parts of a checkpoint that are not loaded, and begin anew"`
+	EnableFirstStepCheckpoint bool     `toml:"enable_first_step_checkpoint" when:"checkpoint.enable" help:"save after step 1 too, to see early that saving works"`
+	CreateSeedCheckpoint      bool     `toml:"create_seed_checkpoint" when:"checkpoint.enable" help:"save the first weights as step 0, and end"`
+	LoadOnly                  bool     `toml:"load_only" when:"checkpoint.enable" help:"go on from a checkpoint, but save none"`
 }
 
 // Quantize is the [quantize] table, Linear its [quantize.linear].

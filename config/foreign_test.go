@@ -70,16 +70,17 @@ func TestForeignFlagsReadAsTorchtitans(t *testing.T) {
 	for _, tt := range []struct {
 		args, want string // part of the error, or of the notes
 	}{
-		{"--checkpoint.enable", "checkpoint.enable = \"true\": octet saves no checkpoints yet"},
-		{"--checkpoint.no_enable", ""},
-		{"--checkpoint.enable=false", ""},
-		{"--checkpoint.no_initial_load_model_only", "checkpoint.initial_load_model_only = \"false\": octet loads weights only"},
+		{"--checkpoint.enable_checkpoint", "checkpoint.enable_checkpoint is now called checkpoint.enable"},
+		{"--checkpoint.enable_checkpoint=false", ""},
+		{"--checkpoint.last_save_in_hf", "checkpoint.last_save_in_hf = \"true\": octet saves its own format"},
+		{"--checkpoint.no_last_save_in_hf", ""},
+		{"--checkpoint.initial_load_in_hf_quantized", "checkpoint.initial_load_in_hf_quantized = \"true\": octet reads no quantized weights"},
 		{"--compile.enable --training.steps=3", "compile.enable = \"true\" has no effect: octet has no compiler"},
 		{"--compile.components model,loss", ""},
 		{"--compile.components model", "compile.components = \"model\" has no effect"},
 		{"--training.dataloader.num_workers 4", "training.dataloader.num_workers = \"4\" has no effect"},
 		{"--checkpoint.interval=7 --checkpoint.interval=500", ""},
-		{"--checkpoint.interval=500 --checkpoint.interval=7", "checkpoint.interval = \"7\" has no effect"},
+		{"--checkpoint.interval=500 --checkpoint.interval=7", "checkpoint.interval = 7 has no effect while checkpoint.enable is false"},
 		{"--activation_checkpoint.selective_ac_option=op", "activation_checkpoint.selective_ac_option = \"op\" has no effect while activation_checkpoint.mode is not selective"},
 		{"--activation_checkpoint.mode=selective --activation_checkpoint.selective_ac_option=op", ""},
 		{"--activation_checkpoint.early_stop", "activation_checkpoint.early_stop = \"true\" has no effect: octet recomputes with the same kernels"},

@@ -85,6 +85,9 @@ func (c *Config) resolve() {
 			c.note("model.converters: float8 is now called %s", Float8Converter)
 		}
 	}
+	if c.Checkpoint.Enable && c.Checkpoint.AsyncMode == "async_with_pinned_mem" {
+		c.note("checkpoint.async_mode: async_with_pinned_mem is async here: the copy is in the rank's own memory")
+	}
 	total, warmup, ratio := c.TotalSteps(), c.LRScheduler.WarmupSteps, c.LRScheduler.DecayRatio
 	if warmup > total {
 		c.note("lr_scheduler.warmup_steps = %d is cut to the %d steps of the curve", warmup, total)

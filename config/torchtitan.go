@@ -28,7 +28,6 @@ func (f fate) String() string { return [...]string{"refused", "no effect", "rena
 // foreignKeys is the table, over all versions of torchtitan that read TOML.
 func foreignKeys() []foreign {
 	const (
-		saving     = "octet saves no checkpoints yet"
 		tensor     = "octet has no tensor parallelism yet"
 		pipeline   = "octet has no pipeline parallelism yet"
 		context    = "octet has no context parallelism yet"
@@ -86,23 +85,10 @@ func foreignKeys() []foreign {
 		{"parallelism.expert_tensor_parallel_degree", "1", refused, experts + ": leave it out"},
 		{"parallelism.expert_parallel_comm_backend", "standard", told, experts},
 
-		{"checkpoint.enable", "false", refused, saving + ": leave it out"},
-		{"checkpoint.enable_checkpoint", "false", refused, saving + ": leave it out"},
-		{"checkpoint.create_seed_checkpoint", "false", refused, saving + "; first weights do not depend on the number of ranks: leave it out"},
-		{"checkpoint.initial_load_model_only", "true", refused, "octet loads weights only, no optimizer: leave it out"},
-		{"checkpoint.initial_load_in_hf_quantized", "false", refused, "octet reads no quantized weights: name those that they were made of"},
-		{"checkpoint.folder", "checkpoint", told, saving},
-		{"checkpoint.interval", "500", told, saving},
-		{"checkpoint.load_step", "-1", told, saving},
-		{"checkpoint.load_only", "false", told, saving},
-		{"checkpoint.last_save_model_only", "true", told, saving},
-		{"checkpoint.model_weights_only", "", told, saving},
-		{"checkpoint.last_save_in_hf", "false", told, saving},
-		{"checkpoint.export_dtype", "float32", told, saving},
-		{"checkpoint.async_mode", "disabled", told, saving},
-		{"checkpoint.keep_latest_k", "10", told, saving},
-		{"checkpoint.exclude_from_loading", "", told, saving},
-		{"checkpoint.enable_first_step_checkpoint", "false", told, saving},
+		{"checkpoint.enable_checkpoint", "false", renamed, "checkpoint.enable"},
+		{"checkpoint.model_weights_only", "", renamed, "checkpoint.last_save_model_only"},
+		{"checkpoint.initial_load_in_hf_quantized", "false", refused, "octet reads no quantized weights: load the ones they were made of"},
+		{"checkpoint.last_save_in_hf", "false", refused, "octet saves its own format: leave it out"},
 
 		{"activation_checkpoint", "", told, recompute},
 		{"activation_checkpoint.memory_budget", "0.5", told, compiler},

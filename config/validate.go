@@ -50,6 +50,7 @@ func (c *Config) values() *multierror.Error {
 	if c.Validation.Enable {
 		v.tokens("validation", c.Validation.LocalBatchSize, c.Validation.SeqLen)
 	}
+	v.checkpoint()
 	v.paths()
 	return v.problems
 }
@@ -185,7 +186,7 @@ func (v *validator) paths() {
 		if ok && !info.IsDir() && v.config.Checkpoint.InitialLoadInHF {
 			v.problem(name, "is a file, but checkpoint.initial_load_in_hf wants the folder of a Hugging Face model")
 		} else if ok && !info.IsDir() && filepath.Ext(path) != ".safetensors" {
-			v.problem(name, "must be a .safetensors file or a folder of them")
+			v.problem(name, "must be a .safetensors file, a folder of them, or a checkpoint's folder")
 		}
 	}
 	switch info, err := os.Stat(v.config.Job.DumpFolder); {

@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,8 +32,10 @@ type Owner struct {
 type Folder struct {
 	path      string
 	lock      *os.File
-	continues bool // an attempt of the same job wrote here last
-	number    int  // in the names of the files that were renamed last
+	continues bool // an attempt of the same job wrote here last, or one of the same run
+	resumed   bool // after step
+	step      int
+	number    int // in the names of the files that were renamed last
 	say       func(string)
 }
 
@@ -123,10 +126,43 @@ func (f *Folder) Append(name string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("job.dump_folder: %w", err)
 	}
-	if err := cutLastLine(file); err != nil {
+	err = cutLastLine(file)
+	if err == nil && f.resumed {
+		err = cutSteps(file, f.step)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("job.dump_folder: %w", err), file.Close())
 	}
 	return file, nil
+}
+
+// Resume says that the run goes on after a step: what it wrote of later ones comes again, and is cut from files that Append
+// opens. own says that what is in the folder is of this run, whichever job wrote it; otherwise only attempts of one job go on.
+func (f *Folder) Resume(own bool, step int) {
+	f.continues = f.continues || own
+	f.resumed, f.step = f.continues, step
+}
+
+// cutSteps removes the first line of a step after the given one, and all behind it.
+func cutSteps(file *os.File, step int) error {
+	at := int64(0)
+	for in := bufio.NewReader(io.NewSectionReader(file, 0, 1<<62)); ; {
+		line, err := in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		var r struct{ Step int }
+		if err == nil {
+			err = json.Unmarshal(line, &r)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: after %d bytes: %w", file.Name(), at, err)
+		}
+		if r.Step > step {
+			return file.Truncate(at)
+		}
+		at += int64(len(line))
+	}
 }
 
 // Write makes the file called name anew, renaming that of an earlier job. fill writes what is in it; an earlier attempt's is replaced.

@@ -160,3 +160,44 @@ func TestAnEarlierJobsSubfolderIsKept(t *testing.T) {
 		t.Errorf("%q, want %q", all, want)
 	}
 }
+
+// TestARunGoesOnInItsFiles: whichever job wrote them, behind the step that it goes on from; another run's are renamed, and an attempt
+// that begins again begins its files again.
+func TestARunGoesOnInItsFiles(t *testing.T) {
+	path := t.TempDir()
+	write := func(o Owner, own bool, step int, lines string) {
+		t.Helper()
+		f, err := OpenFolder(path, o, func(string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		f.Resume(own, step)
+		file, err := f.Append(FileName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(file, lines)
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, tt := range []struct {
+		owner Owner
+		own   bool
+		step  int
+		lines string
+		want  []string
+	}{
+		{Owner{Job: "a"}, false, 0, "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"ste", []string{"metrics.jsonl: {\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"ste"}},
+		{Owner{Job: "b"}, true, 2, "{\"step\":3,\"of\":\"b\"}\n", []string{"metrics.jsonl: {\"step\":1}\n{\"step\":2}\n{\"step\":3,\"of\":\"b\"}\n"}},
+		{Owner{Job: "b", Attempt: 1}, false, 0, "{\"step\":1}\n", []string{"metrics.jsonl: {\"step\":1}\n"}},
+		{Owner{Job: "c"}, false, 0, "{\"step\":1}\n", []string{"metrics.1.jsonl: {\"step\":1}\n", "metrics.jsonl: {\"step\":1}\n"}},
+		{Owner{Job: "d"}, true, 9, "", []string{"metrics.1.jsonl: {\"step\":1}\n", "metrics.jsonl: {\"step\":1}\n"}},
+	} {
+		write(tt.owner, tt.own, tt.step, tt.lines)
+		if got := files(t, path); !slices.Equal(got, tt.want) {
+			t.Errorf("%d: %q, want %q", i, got, tt.want)
+		}
+	}
+}

@@ -36,6 +36,7 @@ type Model struct {
 	checks  *anomalies     // nil: none
 
 	count      *tensor.Tensor // int32 [1]: what losses are the mean over, of all ranks
+	votes      *tensor.Tensor // int32 [1]: the sum of StepOptions.Vote; nil before there was one
 	scale, one *tensor.Tensor // float32 [1]: 1/count; 1, of sums
 	running    string         // the method that runs a function of the caller's
 }

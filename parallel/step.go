@@ -10,6 +10,7 @@ import (
 
 	"octet/comm"
 	"octet/device"
+	"octet/dtype"
 	"octet/nn"
 	"octet/optim"
 	"octet/tensor"
@@ -26,6 +27,12 @@ type StepOptions struct {
 	// targets of a cross-entropy, elements of a squared error. The loss is the mean over
 	// the terms of all ranks.
 	Count int
+	// BeforeUpdate is what has to happen before the optimizer writes the weights, such as
+	// the copy of a checkpoint.Saver; nil: nothing.
+	BeforeUpdate device.Event
+	// Vote, where it is set, is summed over the ranks (Result.Votes): for what they have to
+	// decide alike after the step, such as to end. All ranks set it, or none.
+	Vote *int32
 	// Microbatches is how often the function is called, whose gradients add up; 0 is once.
 	Microbatches int
 }
@@ -38,6 +45,7 @@ type Result struct {
 	// NotFinite are the delayed casts, as "layers.0.attention.wq (input)", that met a value
 	// which is not finite in a step, on any rank: an infinite one shows nowhere else.
 	NotFinite []string
+	Votes     int // the sum of StepOptions.Vote
 }
 
 // ErrNoTerms is the error of a loss that is the mean over nothing.
@@ -51,6 +59,7 @@ type Pending struct {
 	count      [1]int32
 	notFinite  func() []string // nil of an evaluation
 	anomalies  *report
+	votes      [1]int32
 }
 
 // Step trains once. For each microbatch it calls the function, which runs Forward and
@@ -77,7 +86,15 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	}
 	p := &Pending{model: m, count: [1]int32{int32(o.Count)}}
 	s.Upload(m.count, device.Int32Bytes(p.count[:]))
-	m.world.AllReduce(s, comm.T(m.count), comm.Sum)
+	summed := comm.T(m.count)
+	if o.Vote != nil {
+		if m.votes == nil {
+			m.votes = c.Pool.Lasting().New(dtype.Int32, 1)
+		}
+		s.Upload(m.votes, device.Int32Bytes([]int32{*o.Vote}))
+		summed = append(summed, m.votes)
+	}
+	m.world.AllReduce(s, summed, comm.Sum)
 	s.Reciprocal(m.scale, m.count)
 	s.Zero(c.Loss)
 	c.Scale = m.scale
@@ -98,6 +115,12 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	s.Download(device.Float32Bytes(p.loss[:]), c.Loss)
 	s.Download(device.Float32Bytes(p.norm[:]), m.clip.Norm)
 	s.Download(device.Int32Bytes(p.count[:]), m.count)
+	if o.Vote != nil {
+		s.Download(device.Int32Bytes(p.votes[:]), m.votes)
+	}
+	if o.BeforeUpdate != nil {
+		s.Wait(o.BeforeUpdate)
+	}
 	before := m.writes()
 	o.Optimizer.Step(s, m.clip.Coef, o.LR)
 	if m.writes() == before {
@@ -124,7 +147,7 @@ func (p *Pending) Wait() (Result, error) {
 	if err := p.done.Sync(); err != nil {
 		return Result{}, cmp.Or(p.model.Sync(), err)
 	}
-	r := Result{Loss: float64(p.loss[0]), GradNorm: float64(p.norm[0]), Count: int(p.count[0])}
+	r := Result{Loss: float64(p.loss[0]), GradNorm: float64(p.norm[0]), Count: int(p.count[0]), Votes: int(p.votes[0])}
 	if p.notFinite != nil {
 		r.NotFinite = p.notFinite()
 	}

@@ -15,6 +15,7 @@ type reading struct {
 	loader  *data.Loader
 	batches []*data.Batch // one for each microbatch
 	there   bool
+	at      uint64 // where in the data they begin
 	err     error
 	time    time.Duration // of reading them
 	taken   time.Duration // of reading those that were taken last
@@ -31,6 +32,7 @@ func newReading(l *data.Loader, microbatches int) reading {
 // read reads them.
 func (r *reading) read() {
 	start := time.Now()
+	r.at = r.loader.Position()
 	for _, b := range r.batches {
 		if r.err == nil {
 			r.err = r.loader.Next(b)
@@ -46,6 +48,14 @@ func (r *reading) need() error {
 		r.read()
 	}
 	return r.err
+}
+
+// position is the place of the first batch that no step has taken.
+func (r *reading) position() uint64 {
+	if r.there {
+		return r.at
+	}
+	return r.loader.Position()
 }
 
 // take hands them over; they are overwritten by the next read.

@@ -41,7 +41,13 @@ func Run(ctx context.Context, j Job, sink metrics.Sink) (err error) {
 	if err := t.describe(j); err != nil {
 		return err
 	}
-	for step := range j.Run.Config.Training.Steps {
+	if t.step >= t.cfg.Training.Steps {
+		t.warn(fmt.Sprintf("training.steps = %d are done: nothing is left to do", t.cfg.Training.Steps))
+	}
+	if t.saver != nil && t.cfg.Checkpoint.CreateSeedCheckpoint {
+		return errors.Join(t.saveSeed(), t.model.Sync())
+	}
+	for first := true; t.step < t.cfg.Training.Steps && !t.stopping; first = false {
 		record, err := t.Step()
 		if err != nil {
 			return err
@@ -51,10 +57,17 @@ func Run(ctx context.Context, j Job, sink metrics.Sink) (err error) {
 				return err
 			}
 		}
+		t.alive()
 		sink.Step(record)
-		if step == 0 {
+		if err := t.save(); err != nil {
+			return err
+		}
+		if first {
 			deadline(j.World, j.Run.Config.Comm.TrainTimeoutSeconds)
 		}
+	}
+	if t.step < t.cfg.Training.Steps {
+		t.warn(fmt.Sprintf("stopped by a signal after step %d of %d, which is saved: the same command goes on from there", t.step, t.cfg.Training.Steps))
 	}
 	return t.model.Sync()
 }

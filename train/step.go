@@ -24,7 +24,8 @@ import (
 func (t *Trainer) Step() (metrics.Record, error) {
 	start, sent := time.Now(), t.sent.Bytes()
 	t.step++
-	lr := t.cfg.Optimizer.LR * t.lr.Factor(t.step-1)
+	t.lrStep++
+	lr := t.cfg.Optimizer.LR * t.lr.Factor(t.lrStep-1)
 	watching := t.watching()
 	if watching {
 		t.watch.Begin(t.model.Ctx())
@@ -52,8 +53,10 @@ func (t *Trainer) Step() (metrics.Record, error) {
 		return metrics.Record{}, t.failed(err)
 	}
 
+	t.stopping = r.Votes > 0
 	elapsed := time.Since(start)
 	tokens := int64(len(t.micro)) * int64(t.micro[0].ids.Numel())
+	t.tokens += tokens * int64(t.comm.Size())
 	return metrics.Record{
 		Step: t.step, Loss: r.Loss, GradNorm: r.GradNorm, LR: lr,
 		Tokens:     tokens * int64(t.comm.Size()),
@@ -76,9 +79,12 @@ func (t *Trainer) enqueue(lr float64) (*parallel.Pending, error) {
 		t.micro[i].upload(t.model.Ctx().Stream, b)
 		valid += b.Valid
 	}
-	return t.model.Step(parallel.StepOptions{
+	o := parallel.StepOptions{
 		Optimizer: t.adam, LR: lr, MaxNorm: float32(t.cfg.Training.MaxNorm), Count: valid, Microbatches: len(t.micro),
-	}, func(c *nn.Ctx, i int) {
+		BeforeUpdate: t.copied, Vote: t.stopAsked(),
+	}
+	t.copied = nil
+	return t.model.Step(o, func(c *nn.Ctx, i int) {
 		nn.CrossEntropy(c, t.model.Forward(c, nn.Input(t.micro[i].ids)), t.micro[i].targets)
 	}), nil
 }

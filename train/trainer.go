@@ -9,10 +9,10 @@ package train
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"go.uber.org/zap"
 
+	"octet/checkpoint"
 	"octet/comm"
 	"octet/comm/record"
 	"octet/config"
@@ -21,10 +21,10 @@ import (
 	"octet/dtype"
 	"octet/fp8"
 	"octet/models/llama/plan"
-	"octet/nn"
 	"octet/optim"
 	"octet/parallel"
 	"octet/tensor"
+	"octet/train/resume"
 )
 
 // Job is one rank's part of a run.
@@ -36,12 +36,25 @@ type Job struct {
 	// PeakFLOPS is what the rank's device can compute at most, FLOP/s, for mfu;
 	// 0 if not known.
 	PeakFLOPS float64
+	// Contents is what preflight.Contents says of the training data, on rank 0, for its
+	// checkpoints to know; nil: not known.
+	Contents map[string]string
+	// ID is in the names of checkpoints that are being written, Owner in those that are: which
+	// run and job wrote them, on rank 0 the same for all attempts of a job.
+	ID, Owner string
+	// Stop, when it is closed on any rank, has all of them save a checkpoint after the step and end, where
+	// they save any. Nil: never.
+	Stop <-chan struct{}
+	// Alive, where there is one, is called after each step, and now and then while the rank saves, by any
+	// goroutine.
+	Alive func()
 	// Record gets every collective of the rank; nil where nobody reads it.
 	Record *record.Log
 }
 
 // Trainer is the state of a run on one rank.
 type Trainer struct {
+	run  *plan.Run
 	cfg  *config.Config
 	log  *zap.Logger
 	comm comm.Comm // of all ranks, for work on the compute stream
@@ -50,7 +63,16 @@ type Trainer struct {
 	model *parallel.Model
 	adam  *optim.Adam
 	lr    optim.Schedule
-	step  int
+
+	step, lrStep int   // done; of them the schedule's
+	tokens       int64 // trained on, by all ranks
+
+	saver              *checkpoint.Saver // nil: nothing is saved
+	copied             device.Event      // what the next update waits for
+	stop               <-chan struct{}
+	alive              func()
+	stopping           bool // all ranks know that they are to end
+	owner, fingerprint string
 
 	loader *data.Loader
 	next   reading
@@ -78,7 +100,13 @@ func New(j Job) (*Trainer, error) {
 	if sent == nil {
 		sent = &record.Log{}
 	}
-	t := &Trainer{cfg: cfg, log: j.Log, comm: record.New(j.World, sent), sent: sent}
+	t := &Trainer{
+		run: j.Run, cfg: cfg, log: j.Log, comm: record.New(j.World, sent), sent: sent,
+		owner: j.Owner, fingerprint: j.Contents[resume.DataName], stop: j.Stop, alive: j.Alive,
+	}
+	if t.alive == nil {
+		t.alive = func() {}
+	}
 	model, err := j.Run.Build()
 	if err != nil {
 		return nil, err
@@ -90,10 +118,10 @@ func New(j Job) (*Trainer, error) {
 		return nil, err
 	}
 	t.next = newReading(t.loader, cfg.Microbatches(world))
-	if err := t.initWeights(j.Run); err != nil {
+	if err := t.openSaver(j); err != nil {
 		return nil, err
 	}
-	if err := t.allocate(j.Device); err != nil {
+	if err := t.begin(j); err != nil {
 		return nil, err
 	}
 	if cfg.Debug.Float8Stats {
@@ -105,24 +133,6 @@ func New(j Job) (*Trainer, error) {
 		}
 	}
 	return t, nil
-}
-
-// initWeights loads the weights that the configuration names, or draws them.
-// Each rank makes only its own rows; they are those of the whole parameter.
-func (t *Trainer) initWeights(run *plan.Run) error {
-	w, err := run.OpenWeights(t.model.Params())
-	if err != nil {
-		return err
-	}
-	if w != nil {
-		if len(w.Unused) > 0 && t.comm.Rank() == 0 {
-			t.log.Warn(fmt.Sprintf("%s: not of the model, so left out: %s", w.What, strings.Join(w.Unused, ", ")))
-		}
-		return t.model.Load(func(s device.Stream, _ []*nn.Param) error {
-			return errors.Join(w.Load(s), w.Close())
-		})
-	}
-	return t.model.Init(uint64(t.cfg.Debug.Seed))
 }
 
 func (t *Trainer) allocate(dev device.Device) (err error) {

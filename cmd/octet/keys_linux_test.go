@@ -87,6 +87,11 @@ func proofs(t *testing.T) []proof {
 	if err != nil {
 		t.Fatal(err)
 	}
+	saving := "--checkpoint.enable"
+	saved := filepath.Join(dir, "run", "checkpoint", "step-2")
+	if text, err := octetCommand(t, append(append([]string{"train"}, tinyFlags(t)...), saving, "--checkpoint.interval=2", "--checkpoint.no_last_save_model_only", "--job.dump_folder="+filepath.Join(dir, "run"))...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
 	token := " OCTET_JOB_TOKEN=" + strings.Repeat("0123456789abcdef", 4)
 	return []proof{
 		{key: "job.config_file", value: toml, by: trained},
@@ -157,6 +162,24 @@ func proofs(t *testing.T) []proof {
 		{key: "activation_checkpoint.mode", value: "full", by: printed, args: "--debug.print_plan"},
 		{key: "activation_checkpoint.selective_ac_option", value: "op", by: printed, args: "--debug.print_plan --activation_checkpoint.mode=selective --activation_checkpoint.selective_ac_option=1"},
 
+		{key: "checkpoint.enable", value: "true", by: written},
+		{key: "checkpoint.folder", value: "elsewhere", by: written, args: saving},
+		{key: "checkpoint.interval", value: "2", by: written, args: saving},
+		{key: "checkpoint.load_step", value: "7", by: refusal, args: saving},
+		{key: "checkpoint.initial_load_model_only", value: "false", by: trained, args: "--checkpoint.initial_load_path=" + saved},
+		{key: "checkpoint.last_save_model_only", test: "../../train/saving_test.go TestTheLastSave"},
+		{key: "checkpoint.export_dtype", test: "../../train/saving_test.go TestTheLastSave"},
+		{key: "checkpoint.async_mode", test: "../../train/saving_test.go TestAnAsynchronousSaveIsWrittenBesideSteps"},
+		{key: "checkpoint.keep_latest_k", value: "2", by: written, args: saving + " --checkpoint.interval=1"},
+		{key: "checkpoint.exclude_from_loading", value: "train_state", by: trained, args: "--checkpoint.no_initial_load_model_only --checkpoint.initial_load_path=" + saved},
+		{key: "checkpoint.exclude_from_loading", value: "optimizer", by: trained, args: "--checkpoint.no_initial_load_model_only --checkpoint.initial_load_path=" + saved},
+		{key: "checkpoint.exclude_from_loading", value: "model", by: trained, args: "--checkpoint.no_initial_load_model_only --checkpoint.initial_load_path=" + saved},
+		{key: "checkpoint.exclude_from_loading", value: "dataloader", by: trained, args: "--checkpoint.no_initial_load_model_only --checkpoint.initial_load_path=" + saved},
+		{key: "checkpoint.exclude_from_loading", value: "lr_scheduler", by: trained, args: "--checkpoint.no_initial_load_model_only --checkpoint.initial_load_path=" + saved},
+		{key: "checkpoint.enable_first_step_checkpoint", value: "true", by: written, args: saving},
+		{key: "checkpoint.create_seed_checkpoint", value: "true", by: written, args: saving},
+		{key: "checkpoint.load_only", value: "true", by: written, args: saving},
+		{key: "checkpoint.initial_load_path", value: saved, by: trained},
 		{key: "checkpoint.initial_load_path", value: golden(t, "llama_init.safetensors"), by: trained, args: strings.Split(loaded, " --checkpoint")[0]},
 
 		{key: "checkpoint.initial_load_in_hf", value: "true", by: trained, args: strings.Split(loaded, " --checkpoint")[0] + " --model.flavor=hf --model.hf_assets_path=" + inHF},

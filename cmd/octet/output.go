@@ -14,6 +14,7 @@ import (
 	"octet/launcher"
 	"octet/metrics"
 	"octet/train"
+	"octet/train/resume"
 )
 
 // newBar is the progress bar of a rank; rank 0 has one, where there is a terminal.
@@ -25,23 +26,32 @@ func newBar(cfg *config.Config, place launcher.Place) *metrics.Progress {
 	return metrics.NewProgress(os.Stderr, cfg.Training.Steps, columns)
 }
 
-// output is what rank 0 writes of a run, in a dump folder that it holds until
-// Close: the configuration, and what train.NewSink has. Other ranks write nothing.
-func output(job train.Job, place launcher.Place, bar *metrics.Progress) (metrics.Sink, error) {
-	if place.Rank != 0 {
-		return train.NewSink(job, nil, bar)
-	}
+// ownerOf is who this rank is to a dump folder.
+func ownerOf(place launcher.Place) (metrics.Owner, error) {
 	host, err := os.Hostname()
-	if err != nil {
-		return nil, err
-	}
-	folder, err := metrics.OpenFolder(job.Run.Config.Job.DumpFolder, metrics.Owner{
+	return metrics.Owner{
 		// All attempts of a job have the same launcher.
 		Job:     fmt.Sprintf("%s of process %d on %s", place.RunID, os.Getppid(), host),
 		Attempt: place.Attempt, PID: os.Getpid(), Host: host, Since: time.Now(),
-	}, func(text string) { job.Log.Info(text) })
+	}, err
+}
+
+// output is what rank 0 writes of a run, in a dump folder that it holds until
+// Close: the configuration, and what train.NewSink has. Other ranks write nothing.
+func output(job train.Job, owner metrics.Owner, bar *metrics.Progress) (metrics.Sink, error) {
+	if job.World.Rank() != 0 {
+		return train.NewSink(job, nil, bar)
+	}
+	folder, err := metrics.OpenFolder(job.Run.Config.Job.DumpFolder, owner, func(text string) { job.Log.Info(text) })
 	if err != nil {
 		return nil, err
+	}
+	if job.Run.Config.Checkpoint.Enable {
+		start, err := resume.Find(job.Run, job.Contents, job.Owner)
+		if err != nil {
+			return nil, errors.Join(err, folder.Close())
+		}
+		folder.Resume(start.Own, start.Step)
 	}
 	r := &results{job: job, folder: folder, files: []string{folder.Path(metrics.FileName)}}
 	if job.Run.Config.Debug.Float8Stats {

@@ -14,6 +14,7 @@ import (
 	"octet/metrics"
 	"octet/models/llama/plan"
 	"octet/train/preflight"
+	"octet/train/resume"
 )
 
 // preparedVar is the variable by which octet run gives its ranks what it has
@@ -54,10 +55,13 @@ func prepareTrain(args []string, world, local int) (prepared, error) {
 	if file, ok := cfg.File(); ok {
 		h.Path, h.Text = []byte(file.Path), []byte(file.Text)
 	}
-	if world == config.AnyWorld { // several hosts
+	if world == config.AnyWorld || cfg.Checkpoint.Enable { // several hosts, or several runs
 		if h.Contents, err = preflight.Contents(run); err != nil {
 			return prepared{}, err
 		}
+	}
+	if _, err := resume.Find(run, h.Contents, ""); err != nil {
+		return prepared{}, err
 	}
 	text, err := json.Marshal(h)
 	if err != nil {
@@ -97,6 +101,15 @@ func agreed(cfg *config.Config, rank *backend.Rank, contents map[string]string) 
 	job, onHost := preflight.Asked(cfg, contents)
 	job["the program"] = version()
 	return agree.Check(rank.Device, rank.World, agree.Claim{Host: host, GroupRank: rank.GroupRank, Job: job, OnHost: onHost})
+}
+
+// known is what the first rank knows of the contents of its host's files, for the
+// checkpoints that it writes and goes on from.
+func known(run *plan.Run, place launcher.Place, given handed) (map[string]string, error) {
+	if place.Rank > 0 || !run.Config.Checkpoint.Enable || given.Contents != nil {
+		return given.Contents, nil
+	}
+	return preflight.Contents(run)
 }
 
 // compared is what this rank says of the contents of its host's files: nothing

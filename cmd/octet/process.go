@@ -3,13 +3,19 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"syscall"
+	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"octet/launcher"
 	"octet/launcher/workers"
 )
 
@@ -43,4 +49,34 @@ func notify(to chan<- os.Signal, signals []os.Signal) {
 	if signals = slices.DeleteFunc(slices.Clone(signals), signal.Ignored); len(signals) > 0 { // of none it would relay all
 		signal.Notify(to, signals...)
 	}
+}
+
+// stopSignal gives a rank that saves checkpoints the time to: stop is closed by the first signal that ends a job, and
+// from then on the launcher hears that the rank still saves, until nothing has happened (alive) for patience. A second signal ends the
+// process, as any does that is not handled.
+func stopSignal(place launcher.Place, patience time.Duration) (stop <-chan struct{}, alive func()) {
+	var last atomic.Int64 // when something has happened, in nanoseconds
+	alive = func() { last.Store(time.Now().UnixNano()) }
+	alive()
+	signals, stopped := make(chan os.Signal, 1), make(chan struct{})
+	handled := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+	for name := range strings.SplitSeq(os.Getenv(workers.SignalsVar), ",") { // what the launcher passes on, a scheduler's warning among it
+		if s := unix.SignalNum(name); s != 0 && s != syscall.SIGQUIT {
+			handled = append(handled, s)
+		}
+	}
+	notify(signals, handled)
+	go func() {
+		<-signals
+		signal.Reset(handled...)
+		close(stopped)
+		for time.Since(time.Unix(0, last.Load())) < patience {
+			if err := launcher.Saving(place); err != nil {
+				say(fmt.Sprintf("the launcher cannot be told that this rank saves: %v", err))
+				return
+			}
+			time.Sleep(time.Second)
+		}
+	}()
+	return stopped, alive
 }

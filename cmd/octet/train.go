@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
 	"octet/backend"
 	"octet/comm"
@@ -54,11 +55,14 @@ func runTrain(ctx context.Context, args []string) error {
 			return err
 		}
 	}
+	if given.Contents, err = known(run, place, given); err != nil {
+		return err
+	}
 	contents, err := compared(run, place, given)
 	if err != nil {
 		return err
 	}
-	return blame(trainRank(ctx, run, place, contents), place.Rank)
+	return blame(trainRank(ctx, run, place, given, contents), place.Rank)
 }
 
 // blame marks an error that another rank is the cause of, so that the launcher
@@ -72,7 +76,7 @@ func blame(err error, rank int) error {
 	return err
 }
 
-func trainRank(ctx context.Context, run *plan.Run, place launcher.Place, contents map[string]string) (err error) {
+func trainRank(ctx context.Context, run *plan.Run, place launcher.Place, given handed, contents map[string]string) (err error) {
 	bar := newBar(run.Config, place)
 	log := metrics.NewLogger(bar, place.Rank)
 	rank, err := openRank(ctx, run.Config, place)
@@ -88,14 +92,21 @@ func trainRank(ctx context.Context, run *plan.Run, place launcher.Place, content
 	if err := agreed(run.Config, rank, contents); err != nil {
 		return err
 	}
-	job := train.Job{Run: run, Device: rank.Device, World: rank.World, Log: log}
+	owner, err := ownerOf(place)
+	if err != nil {
+		return err
+	}
+	job := train.Job{Run: run, Device: rank.Device, World: rank.World, Log: log, Contents: given.Contents, ID: place.RunID, Owner: owner.Job}
+	if c := run.Config.Checkpoint; c.Enable && !c.LoadOnly {
+		job.Stop, job.Alive = stopSignal(place, time.Duration(run.Config.Comm.TrainTimeoutSeconds)*time.Second)
+	}
 	if place.Rank == 0 { // the rank that speaks, and reports mfu
 		if rank.Device.Warning != "" {
 			log.Warn(rank.Device.Warning)
 		}
 		job.PeakFLOPS = peak(run.Config, rank.Device)
 	}
-	sink, err := output(job, place, bar)
+	sink, err := output(job, owner, bar)
 	if err != nil {
 		return err
 	}
