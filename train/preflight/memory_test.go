@@ -29,7 +29,8 @@ func TestMemoryIsCounted(t *testing.T) {
 		{"--training.global_batch_size=12 --model.args.vocab_size=4096", 1},
 		{"--model.args.enable_weight_tying --parallelism.fsdp_reshard_after_forward=never", 1},
 		{float8 + " --training.global_batch_size=20", 2},
-		{"--parallelism.fsdp_reshard_after_forward=always", 3},
+		{"--parallelism.fsdp_reshard_after_forward=always --activation_checkpoint.mode=full", 3},
+		{float8 + " --debug.float8_stats --debug.detect_anomaly", 1},
 		{"--validation.enable --validation.seq_len=256 --validation.local_batch_size=5 --validation.steps=2 --validation.dataset=tokens --validation.dataset_path=" + golden + "llama_tokens.u16", 1},
 	}
 	for _, mode := range []string{"none", "full", "selective", "selective --activation_checkpoint.selective_ac_option=op"} {

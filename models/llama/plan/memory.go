@@ -11,6 +11,7 @@ import (
 	"octet/device"
 	"octet/device/null"
 	"octet/dtype"
+	"octet/fp8"
 	"octet/nn"
 	"octet/optim"
 	"octet/parallel"
@@ -26,7 +27,7 @@ type Memory struct {
 }
 
 // Memory is that of rank 0, of which the others have no more. It is counted, not
-// estimated: steps, and a batch of validation, run on a device that computes nothing.
+// estimated: a step, and a batch of validation, run on a device that computes nothing.
 func (r *Run) Memory() (Memory, error) {
 	dev := null.Open(null.Options{})
 	root, err := r.Build()
@@ -52,6 +53,9 @@ func (r *Run) Memory() (Memory, error) {
 		return Memory{}, err
 	}
 	memory := Memory{State: dev.Allocated()}
+	if r.Config.Debug.Float8Stats {
+		fp8.NewWatch(m.Root()).Begin(c)
+	}
 	batch := func(size, seqLen int) (ids, targets *tensor.Tensor) {
 		pool := c.Pool.Lasting()
 		return pool.New(dtype.Int32, size, seqLen), pool.New(dtype.Int32, size, seqLen)
@@ -64,14 +68,12 @@ func (r *Run) Memory() (Memory, error) {
 	for range microbatches - 1 {
 		batch(t.LocalBatchSize, t.SeqLen)
 	}
-	// The second step finds what the first left. Of more than three microbatches those
-	// between the first and the last are alike.
-	for range 2 {
-		if _, err := m.Step(parallel.StepOptions{Optimizer: adam, Count: 1, Microbatches: min(3, microbatches)}, func(c *nn.Ctx, _ int) {
-			loss(c, ids, targets)
-		}).Wait(); err != nil {
-			return Memory{}, err
-		}
+	// Of more than three microbatches those between the first and the last are alike, as
+	// steps are.
+	if _, err := m.Step(parallel.StepOptions{Optimizer: adam, Count: 1, Microbatches: min(3, microbatches)}, func(c *nn.Ctx, _ int) {
+		loss(c, ids, targets)
+	}).Wait(); err != nil {
+		return Memory{}, err
 	}
 	if v.Enable {
 		ids, targets := batch(v.LocalBatchSize, v.SeqLen)
