@@ -180,8 +180,15 @@ type Linear struct {
 type Float8 struct {
 	EnableFSDPFloat8AllGather           bool     `toml:"enable_fsdp_float8_all_gather" help:"weights travel between ranks as float8"`
 	PrecomputeFloat8DynamicScaleForFSDP bool     `toml:"precompute_float8_dynamic_scale_for_fsdp" help:"one all-reduce per step for the scales of all weights"`
-	RecipeName                          string   `toml:"recipe_name" enum:"tensorwise,rowwise,rowwise_with_gw_hp" help:"what shares a scale, and which products are float8; empty: tensorwise"`
-	FilterFQNs                          []string `toml:"filter_fqns" default:"output" help:"a linear layer whose name contains one of these stays as it is; torchtitan's default is empty"`
+	RecipeName                          string   `toml:"recipe_name" enum:"tensorwise,rowwise,rowwise_with_gw_hp,delayed" help:"how all operands are cast; empty: tensorwise, with scales as scaling_type_* say"`
+	ScalingTypeInput                    string   `toml:"scaling_type_input" default:"dynamic" enum:"dynamic,delayed" help:"the scale of inputs: dynamic is of the tensor itself, delayed of those in the same place in the steps before"`
+	ScalingTypeWeight                   string   `toml:"scaling_type_weight" default:"dynamic" enum:"dynamic,delayed" help:"the scale of weights"`
+	ScalingTypeGradOutput               string   `toml:"scaling_type_grad_output" default:"dynamic" enum:"dynamic,delayed" help:"the scale of gradients of outputs"`
+	HistoryLen                          int      `toml:"history_len" default:"16" in:"[1,65536]" help:"steps whose largest amax a delayed scale is made of; 16 is usual"`
+	EnableAmaxInit                      bool     `toml:"enable_amax_init" default:"true" help:"the first delayed scale is that of the first value, of all ranks; otherwise 1"`
+	RoundScalesToPowerOf2               *bool    `toml:"round_scales_to_power_of_2" help:"round scales down to a power of two; unset: as the recipe does, which row-wise ones do"`
+	PadInnerDim                         bool     `toml:"pad_inner_dim" help:"pad tokens with zeros to a multiple of 16 where float8 products sum over them"`
+	FilterFQNs                          []string `toml:"filter_fqns" default:"output" help:"a linear layer whose name contains one of these stays as it is, and with auto_filter_small_kn one that is too small to gain; torchtitan's default is empty"`
 	Emulate                             bool     `toml:"emulate" help:"cast to float8 and multiply in float32"`
 }
 

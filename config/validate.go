@@ -163,16 +163,34 @@ func (v *validator) float8() {
 		}
 		return
 	}
+	weight, delayed := f.ScalingTypeWeight, f.RecipeName == "delayed"
+	if delayed {
+		weight = f.RecipeName
+	}
+	for _, name := range []string{"scaling_type_input", "scaling_type_weight", "scaling_type_grad_output"} {
+		kind, _ := v.fields[section+name].text()
+		delayed = delayed || kind == "delayed"
+		if kind != "dynamic" && f.RecipeName != "" {
+			v.problem(section+name, "recipe_name = %q says how all operands are cast; leave one of the two out", f.RecipeName)
+		}
+	}
+	for _, name := range []string{"history_len", "enable_amax_init"} {
+		if !delayed && !v.isDefault(v.fields[section+name]) {
+			v.problem(section+name, `has no effect without delayed scaling: recipe_name = "delayed", or a scaling_type_* that is`)
+		}
+	}
 	switch {
 	case !f.PrecomputeFloat8DynamicScaleForFSDP:
 	case !f.EnableFSDPFloat8AllGather:
 		v.problem(section+"precompute_float8_dynamic_scale_for_fsdp", "has no effect without enable_fsdp_float8_all_gather = true")
 	case f.RecipeName == "rowwise":
 		v.problem(section+"precompute_float8_dynamic_scale_for_fsdp", "has nothing to do for recipe_name %q: each row's scale is its own and travels with it; set it to false", f.RecipeName)
+	case weight != "dynamic":
+		v.problem(section+"precompute_float8_dynamic_scale_for_fsdp", `needs scaling_type_weight "dynamic", found %q; delayed weights get their scale from the sync after backward: set it to false`, weight)
 	}
 	// The matmul of grad_weight contracts over tokens, and a float8 matmul needs multiples of 16.
 	batch, seqLen := v.config.Training.LocalBatchSize, v.config.Training.SeqLen
-	if tokens := batch * seqLen; tokens%16 != 0 && !f.Emulate {
+	if tokens := batch * seqLen; tokens%16 != 0 && !f.Emulate && !f.PadInnerDim {
 		v.problem("training.seq_len", "× local_batch_size %d = %d tokens per rank, not a multiple of 16 (grad_weight contracts over tokens in float8); use seq_len %d", batch, tokens, (seqLen+15)/16*16)
 	}
 }

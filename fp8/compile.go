@@ -53,9 +53,6 @@ func (c Float8LinearConfig) Recipe() (Recipe, error) {
 		errs = append(errs, r.check()...)
 	}
 	errs = append(errs, c.checkDelayed()...)
-	if errors.Join(errs...) == nil {
-		errs = r.supported()
-	}
 	return r, errors.Join(errs...)
 }
 
@@ -139,14 +136,6 @@ func (c Float8LinearConfig) checkDelayed() (errs []error) {
 	}
 	if d.ScaleFnName != "max" {
 		errs = append(errs, fmt.Errorf(`float8: delayed_scaling_config: scale_fn_name %q: only "max" is implemented`, d.ScaleFnName))
-	}
-	return errs
-}
-
-// supported finds what octet has no kernels for yet.
-func (r Recipe) supported() (errs []error) {
-	if r.Config.PadInnerDim {
-		errs = append(errs, errors.New("float8: PadInnerDim = true: padding is not in octet yet; set it to false"))
 	}
 	return errs
 }

@@ -44,6 +44,13 @@ var (
 // is cast for grad_weight is cast in forward, because a byte an element is half
 // of what keeping the input would take.
 func (k *site) Cast(c *nn.Ctx, x tensor.Operand, now, later nn.Role) (a, b tensor.Operand) {
+	if rows, _ := x.Value(); againstRows(later) && k.pads(c, later, rows) {
+		a, _ = k.Cast(c, x, now, nn.NoRole)
+		padded := padRows(c, x)
+		b, _ = k.Cast(c, padded, later, nn.NoRole)
+		c.Pool.Free(padded.Tensor)
+		return a, b
+	}
 	how := k.recipe.Cast[now]
 	if later != nn.NoRole && (k.recipe.Cast[later] != how || how.Granularity == Axiswise) {
 		a, _ = k.Cast(c, x, now, nn.NoRole)
@@ -65,6 +72,22 @@ func (k *site) Cast(c *nn.Ctx, x tensor.Operand, now, later nn.Role) (a, b tenso
 		b = plain
 	}
 	return a, b
+}
+
+// pads reports whether a tensor of so many rows is padded where a matmul sums over them:
+// on a device that reads operands of one layout, whose float8 matmuls take sums over
+// multiples of 16 only. Others take any, and zeros would not change their sums.
+func (k *site) pads(c *nn.Ctx, role nn.Role, rows int) bool {
+	return k.recipe.Config.PadInnerDim && c.Stream.Float8TN() && k.recipe.Cast[role].Type != Disabled && !k.recipe.Config.Emulate && rows%alignment != 0
+}
+
+// padRows is x [R,C] with rows of zeros up to a multiple of 16, which change no amax.
+func padRows(c *nn.Ctx, x tensor.Operand) tensor.Operand {
+	rows, cols := x.Value()
+	padded := c.Pool.New(x.Type, (rows+alignment-1)/alignment*alignment, cols)
+	c.Stream.Copy(padded.Rows(0, rows), x.Tensor.View(rows, cols))
+	c.Stream.Zero(padded.Rows(rows, padded.Shape[0]))
+	return tensor.Operand{Tensor: padded}
 }
 
 // againstRows reports whether the role's matmul sums over the rows of its tensor.

@@ -82,7 +82,10 @@ func (p Plan) checkConverted(root nn.Module) error {
 	if p.Float8 == nil {
 		return nil
 	}
-	wanted := fp8.FilterFQNs(p.Float8.Skip...)
+	wanted, err := p.Float8.filter()
+	if err != nil {
+		return err
+	}
 	for _, l := range fp8.Linears(root) {
 		if wanted(l.Linear, l.FQN) && !fp8.Converted(l.Linear) {
 			return fmt.Errorf("parallel: the plan has Float8, but %s is not converted: call Plan.Convert before Plan.Shard", l.FQN)

@@ -48,6 +48,9 @@ type Plan struct {
 type Float8 struct {
 	Config fp8.Float8LinearConfig
 	Skip   []string
+	// SkipSmall is a recipe: Linears that are too small to gain by it stay as they are
+	// too (fp8.AutoFilter). Empty: none are.
+	SkipSmall fp8.RecipeName
 	// Precompute makes all scales of weights that travel as float8 at once, after
 	// each write to the parameters.
 	Precompute bool
@@ -115,12 +118,53 @@ func (r *Recompute) String() string {
 func (p Plan) Convert(root *nn.Module) error {
 	errs := []error{unmatched("unit", p.Units, *root), p.Recompute.check(*root)}
 	if p.Float8 != nil {
-		errs = append(errs, p.Float8.checkSkip(*root))
-		m, err := fp8.ConvertToFloat8Training(*root, p.Float8.Config, fp8.FilterFQNs(p.Float8.Skip...))
-		*root = m
-		errs = append(errs, err)
+		errs = append(errs, p.Float8.checkSkip(*root), p.Float8.convert(root))
 	}
 	return errors.Join(errs...)
+}
+
+// convert makes the Linears compute in float8.
+func (f Float8) convert(root *nn.Module) error {
+	wanted, err := f.filter()
+	if err == nil {
+		*root, err = fp8.ConvertToFloat8Training(*root, f.Config, wanted)
+	}
+	return err
+}
+
+// filter passes what is to be converted.
+func (f Float8) filter() (fp8.ModuleFilter, error) {
+	if f.SkipSmall != "" {
+		return fp8.AutoFilter(f.SkipSmall, f.Skip...)
+	}
+	return fp8.FilterFQNs(f.Skip...), nil
+}
+
+// String is what is converted, and how.
+func (f Float8) String() string {
+	var b strings.Builder
+	c := f.Config
+	recipe, _ := c.Recipe()
+	fmt.Fprintf(&b, "every Linear but %q", f.Skip)
+	if f.SkipSmall != "" {
+		fmt.Fprintf(&b, " and those too small to gain by %s", f.SkipSmall)
+	}
+	fmt.Fprintf(&b, ": %v", recipe)
+	for _, remark := range []struct {
+		on   bool
+		text string
+	}{
+		{c.RoundScalesToPowerOf2, "scales are powers of two"},
+		{c.RequiresSync(), fmt.Sprintf("delayed scales of %d steps", c.DelayedScalingConfig.HistoryLen)},
+		{c.EnableFsdpFloat8AllGather, "weights travel as float8"},
+		{c.PadInnerDim, "sums over tokens padded"},
+		{c.Emulate, "products in float32 (emulated)"},
+	} {
+		if remark.on {
+			b.WriteString(", " + remark.text)
+		}
+	}
+	return b.String()
 }
 
 // checkSkip finds entries of Skip that no Linear's name contains.
@@ -168,15 +212,7 @@ func match(patterns []string, at string) (string, bool) {
 func (p Plan) String() string {
 	var b strings.Builder
 	if p.Float8 != nil {
-		recipe, _ := p.Float8.Config.Recipe()
-		fmt.Fprintf(&b, "float8  every Linear but %q: %v", p.Float8.Skip, recipe)
-		if p.Float8.Config.EnableFsdpFloat8AllGather {
-			b.WriteString(", weights travel as float8")
-		}
-		if p.Float8.Config.Emulate {
-			b.WriteString(", products in float32 (emulated)")
-		}
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "float8  %v\n", p.Float8)
 	}
 	if p.Recompute != nil {
 		fmt.Fprintf(&b, "ac      %v\n", p.Recompute)

@@ -45,6 +45,9 @@ func (t *Trainer) Step() (metrics.Record, error) {
 	if errors.Is(err, parallel.ErrNoTerms) {
 		err = fmt.Errorf("no rank has a token to train on: every target is %d", device.Ignored)
 	}
+	for _, cast := range r.NotFinite {
+		t.log.Warn(fmt.Sprintf("step %d: float8/nonfinite_amax: %s met a value that is not finite: an infinite one was cast to the largest there is", t.step, cast))
+	}
 	if err != nil {
 		return metrics.Record{}, t.failed(err)
 	}

@@ -65,8 +65,10 @@ func proofs(t *testing.T) []proof {
 		_      = file("program.go", bytes.Repeat([]byte("package main\n"), 40))
 		prose  = file("prose.txt", bytes.Repeat([]byte("All ranks read the same text, in another order for every seed. "), 40))
 		float8 = "--model.converters=quantize.linear.float8"
-		loaded = "--model.args.dim=64 --model.args.n_layers=2 --model.args.n_heads=4 --model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=192 --checkpoint.initial_load_path=" + golden(t, "llama_init.safetensors")
-		alone  = func() string { // the first rank of two
+		// delayed scaling, of weights that move fast
+		delayed = " --quantize.linear.float8.recipe_name=delayed --optimizer.lr=0.1"
+		loaded  = "--model.args.dim=64 --model.args.n_layers=2 --model.args.n_heads=4 --model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=192 --checkpoint.initial_load_path=" + golden(t, "llama_init.safetensors")
+		alone   = func() string { // the first rank of two
 			return "RANK=0 WORLD_SIZE=2 LOCAL_RANK=0 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" + freePort(t)
 		}
 	)
@@ -188,6 +190,14 @@ func proofs(t *testing.T) []proof {
 		{key: "quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp", test: "../../train/output_test.go TestCollectivesOfAStep"},
 		{key: "quantize.linear.float8.recipe_name", value: "rowwise", by: trained, args: float8},
 		{key: "quantize.linear.float8.recipe_name", value: "rowwise_with_gw_hp", by: trained, args: float8},
+		{key: "quantize.linear.float8.recipe_name", value: "delayed", by: trained, args: float8},
+		{key: "quantize.linear.float8.scaling_type_input", value: "delayed", by: trained, args: float8},
+		{key: "quantize.linear.float8.scaling_type_weight", value: "delayed", by: trained, args: float8},
+		{key: "quantize.linear.float8.scaling_type_grad_output", value: "delayed", by: trained, args: float8},
+		{key: "quantize.linear.float8.history_len", value: "1", by: trained, args: float8 + delayed},
+		{key: "quantize.linear.float8.enable_amax_init", value: "false", by: trained, args: float8 + delayed},
+		{key: "quantize.linear.float8.round_scales_to_power_of_2", value: "true", by: trained, args: float8},
+		{key: "quantize.linear.float8.pad_inner_dim", test: "../../fp8/padding_test.go TestPaddingChangesNoBit"},
 		{key: "quantize.linear.float8.filter_fqns", value: "output,wq", by: trained, args: float8},
 		{key: "quantize.linear.float8.emulate", value: "true", by: trained, args: float8 + " --optimizer.lr=0.1"}, // a last bit shows
 

@@ -82,14 +82,39 @@ func table(cfg *config.Config) (parallel.Plan, error) {
 		FSDP:          fsdp.Options{Param: param, Reshard: fsdp.Reshard(cfg.Parallelism.FSDPReshardAfterForward)},
 	}
 	if cfg.Float8Enabled() {
-		f := cfg.Quantize.Linear.Float8
-		c, err := fp8.ConfigFromRecipe(fp8.RecipeName(f.RecipeName))
-		if err != nil {
+		if p.Float8, err = float8(cfg.Quantize.Linear.Float8); err != nil {
 			return p, err
 		}
-		c.EnableFsdpFloat8AllGather = f.EnableFSDPFloat8AllGather
-		c.Emulate = f.Emulate
-		p.Float8 = &parallel.Float8{Config: c, Skip: f.FilterFQNs, Precompute: f.PrecomputeFloat8DynamicScaleForFSDP}
+	}
+	return p, nil
+}
+
+// autoFilter in filter_fqns skips what is too small to gain by float8, as torchtitan has it.
+const autoFilter = "auto_filter_small_kn"
+
+// float8 is what section f asks for.
+func float8(f config.Float8) (*parallel.Float8, error) {
+	name := fp8.RecipeName(f.RecipeName)
+	c, err := fp8.ConfigFromRecipe(name)
+	if err != nil {
+		return nil, err
+	}
+	if name == "" { // otherwise the recipe says how, and config refuses both
+		name = fp8.RecipeTensorwise
+		c.CastConfigInput.ScalingType = fp8.ScalingType(f.ScalingTypeInput)
+		c.CastConfigWeight.ScalingType = fp8.ScalingType(f.ScalingTypeWeight)
+		c.CastConfigGradOutput.ScalingType = fp8.ScalingType(f.ScalingTypeGradOutput)
+	}
+	c.DelayedScalingConfig.HistoryLen, c.EnableAmaxInit = f.HistoryLen, f.EnableAmaxInit
+	set(&c.RoundScalesToPowerOf2, f.RoundScalesToPowerOf2)
+	c.EnableFsdpFloat8AllGather, c.PadInnerDim, c.Emulate = f.EnableFSDPFloat8AllGather, f.PadInnerDim, f.Emulate
+	p := &parallel.Float8{Config: c, Precompute: f.PrecomputeFloat8DynamicScaleForFSDP}
+	for _, skip := range f.FilterFQNs {
+		if skip == autoFilter {
+			p.SkipSmall = name
+		} else {
+			p.Skip = append(p.Skip, skip)
+		}
 	}
 	return p, nil
 }

@@ -6,10 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"octet/config"
 	"octet/data"
 	"octet/fp8"
 	"octet/internal/datadriven"
+	"octet/parallel"
 	"octet/test/ranks"
 )
 
@@ -96,20 +99,56 @@ func TestTheFractionIsOfTrainingsData(t *testing.T) {
 	}
 }
 
-// TestTheRecipeIsTheKeys: the plan's casts are those of recipe_name.
+// TestTheRecipeIsTheKeys: the plan's configuration is what recipe_name and the single keys
+// say.
 func TestTheRecipeIsTheKeys(t *testing.T) {
-	for _, name := range fp8.RecipeNames() {
-		cfg, err := config.Load([]string{"--model.converters=quantize.linear.float8"})
+	of := func(name fp8.RecipeName, change func(*fp8.Float8LinearConfig)) parallel.Float8 {
+		c, err := fp8.ConfigFromRecipe(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg.Quantize.Linear.Float8.RecipeName = string(name)
+		change(&c)
+		return parallel.Float8{Config: c, Skip: []string{"output"}}
+	}
+	same := func(*fp8.Float8LinearConfig) {}
+	small := func(f parallel.Float8) parallel.Float8 {
+		f.SkipSmall = fp8.RecipeTensorwise
+		return f
+	}
+	for args, want := range map[string]parallel.Float8{
+		"":                               of(fp8.RecipeTensorwise, same),
+		"recipe_name=tensorwise":         of(fp8.RecipeTensorwise, same),
+		"recipe_name=rowwise":            of(fp8.RecipeRowwise, same),
+		"recipe_name=rowwise_with_gw_hp": of(fp8.RecipeRowwiseWithGWHP, same),
+		"recipe_name=delayed":            of(fp8.RecipeDelayed, same),
+		"scaling_type_input=delayed":     of("", func(c *fp8.Float8LinearConfig) { c.CastConfigInput.ScalingType = fp8.Delayed }),
+		"scaling_type_weight=delayed history_len=3": of("", func(c *fp8.Float8LinearConfig) {
+			c.CastConfigWeight.ScalingType, c.DelayedScalingConfig.HistoryLen = fp8.Delayed, 3
+		}),
+		"scaling_type_grad_output=delayed no_enable_amax_init": of("", func(c *fp8.Float8LinearConfig) {
+			c.CastConfigGradOutput.ScalingType, c.EnableAmaxInit = fp8.Delayed, false
+		}),
+		"round_scales_to_power_of_2":                        of("", func(c *fp8.Float8LinearConfig) { c.RoundScalesToPowerOf2 = true }),
+		"recipe_name=rowwise no_round_scales_to_power_of_2": of("rowwise", func(c *fp8.Float8LinearConfig) { c.RoundScalesToPowerOf2 = false }),
+		"pad_inner_dim emulate enable_fsdp_float8_all_gather": of("", func(c *fp8.Float8LinearConfig) {
+			c.PadInnerDim, c.Emulate, c.EnableFsdpFloat8AllGather = true, true, true
+		}),
+		"filter_fqns=auto_filter_small_kn,output": small(of("", same)),
+	} {
+		flags := []string{"--model.converters=quantize.linear.float8"}
+		for _, a := range strings.Fields(args) {
+			flags = append(flags, "--quantize.linear.float8."+a)
+		}
+		cfg, err := config.Load(flags)
+		if err != nil {
+			t.Fatal(err)
+		}
 		p, err := table(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want, err := fp8.ConfigFromRecipe(name); err != nil || p.Float8.Config != want {
-			t.Errorf("%s: %+v, want %+v (%v)", name, p.Float8.Config, want, err)
+		if diff := cmp.Diff(&want, p.Float8); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", args, diff)
 		}
 	}
 }

@@ -8,6 +8,7 @@ package plan
 
 import (
 	"errors"
+	"slices"
 
 	"octet/config"
 	"octet/data"
@@ -77,8 +78,8 @@ func (r *Run) Build() (nn.Module, error) {
 
 // checkTied refuses to send a weight that is also the embedding as float8.
 func (r *Run) checkTied() error {
-	f := r.Plan.Float8
-	if !r.Args.Tied || f == nil || !f.Config.EnableFsdpFloat8AllGather || !fp8.FilterFQNs(f.Skip...)(nil, "output") {
+	output := func(l fp8.NamedLinear) bool { return l.FQN == "output" && fp8.Converted(l.Linear) }
+	if f := r.Plan.Float8; !r.Args.Tied || f == nil || !f.Config.EnableFsdpFloat8AllGather || !slices.ContainsFunc(fp8.Linears(r.Model), output) {
 		return nil
 	}
 	return errors.New(`tok_embeddings and output share one weight; float8 all-gather would round the embedding too: set quantize.linear.float8.filter_fqns = ["output"] or model.args.enable_weight_tying = false`)
