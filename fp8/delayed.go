@@ -188,7 +188,9 @@ func (k *site) delayedPack(on device.Stream, pool *device.Pool, g comm.Comm, p *
 	s.recorded, s.version = true, version
 	q := s.given
 	p.Scale, p.Inv, q.Tensor = q.Scale, q.Inv, p.Ship[0]
-	on.RecordCast(q, tensor.Operand{}, tensor.Operand{Tensor: shard}, s.given, s.record)
+	src := tensor.Operand{Tensor: shard}
+	on.RecordCast(q, tensor.Operand{}, src, s.given, s.record)
+	k.watch.measure(on, nn.Weight, src, q, tensor.Operand{})
 	k.watch.measure(on, nn.Weight, tensor.Operand{Tensor: shard}, q, tensor.Operand{})
 }
 

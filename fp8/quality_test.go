@@ -26,12 +26,14 @@ type pass struct {
 	dw    map[string][]float32
 }
 
-// passOf runs a module on x [rows,k], sharded over one rank, in activations of a type.
-func passOf(t *testing.T, isa string, act dtype.Type, m nn.Module, values map[string][]float32, x, dy []float32, k int) pass {
+// passOf runs a module on x [rows,k], sharded over one rank, in activations of a type,
+// after passes of the same weights over other inputs and gradients.
+func passOf(t *testing.T, isa string, act dtype.Type, m nn.Module, values map[string][]float32, x, dy []float32, k int, before ...[2][]float32) pass {
 	t.Helper()
 	var p pass
 	ranks.Run(t, 1, ranks.Options{ISA: isa}, func(rank *ranks.Rank) error {
 		r := nntest.New(t, rank.Device, act)
+		scales := fp8.ScalesOf(m)
 		f, err := fsdp.Shard(&m, rank.World, fsdp.Options{Param: act}, func(string, nn.Module) bool { return false })
 		if err == nil {
 			err = f.Allocate(r.Device)
@@ -42,16 +44,21 @@ func passOf(t *testing.T, isa string, act dtype.Type, m nn.Module, values map[st
 		for _, param := range f.Params() {
 			param.Set(r.Ctx.Stream, values[param.Name])
 		}
-		v := nn.Watch(r.As(act, x, len(x)/k, k))
-		f.Begin(r.Ctx)
-		y := m.Forward(r.Ctx, v)
-		p.y = r.Get(y.Value.Tensor)
-		grad := r.Ctx.New(y.Shape()...)
-		r.Ctx.Stream.Copy(grad, r.Put(dy, y.Shape()...))
-		y.SetGrad(grad)
-		r.Ctx.Tape.Backward()
-		f.Finish(r.Ctx)
-		p.dx, p.dw = r.Get(v.Grad().Tensor), map[string][]float32{}
+		scales.Allocate(r.Ctx, rank.World)
+		for _, batch := range append(before, [2][]float32{x, dy}) {
+			v := nn.Watch(r.As(act, batch[0], len(x)/k, k))
+			f.Begin(r.Ctx)
+			y := m.Forward(r.Ctx, v)
+			p.y = r.Get(y.Value.Tensor)
+			grad := r.Ctx.New(y.Shape()...)
+			r.Ctx.Stream.Copy(grad, r.Put(batch[1], y.Shape()...))
+			y.SetGrad(grad)
+			r.Ctx.Tape.Backward()
+			f.Finish(r.Ctx)
+			scales.SyncFloat8AmaxAndScaleHistory(r.Ctx)
+			p.dx, p.dw = r.Get(v.Grad().Tensor), map[string][]float32{}
+			v.FreeGrad(r.Ctx)
+		}
 		for _, param := range f.Params() {
 			p.dw[param.Name] = r.Get(param.LocalGrad())
 		}
@@ -135,21 +142,29 @@ func TestFoldedScalesCostNothing(t *testing.T) {
 	}
 }
 
-// TestFeedForwardIsCloseToHighPrecision holds octet's row-wise recipes to the bounds of
-// a SwiGLU feed-forward, dim 256, hidden 704, 512 tokens: dB of its output, of the
-// gradients of its input and of each weight against those of high precision.
-func TestFeedForwardIsCloseToHighPrecision(t *testing.T) {
-	const tokens, dim, hidden = 512, 256, 704
-	build := func() nn.Module {
-		return &nn.FeedForward{W1: nn.NewLinear(dim, hidden, nn.LinearOptions{}), W2: nn.NewLinear(hidden, dim, nn.LinearOptions{}), W3: nn.NewLinear(dim, hidden, nn.LinearOptions{})}
-	}
-	values := map[string][]float32{}
+// The feed-forward of the bounds in dB: a SwiGLU.
+const tokens, dim, hidden = 512, 256, 704
+
+func buildFFN() nn.Module {
+	return &nn.FeedForward{W1: nn.NewLinear(dim, hidden, nn.LinearOptions{}), W2: nn.NewLinear(hidden, dim, nn.LinearOptions{}), W3: nn.NewLinear(dim, hidden, nn.LinearOptions{})}
+}
+
+// ffnInputs are its weights, an input and a gradient.
+func ffnInputs() (values map[string][]float32, x, dy []float32) {
+	values = map[string][]float32{}
 	for i, name := range []string{"w1.weight", "w2.weight", "w3.weight"} {
 		in := []int{dim, hidden, dim}[i]
 		values[name] = normal(dim*hidden, 1/math.Sqrt(float64(in)), uint64(10+i))
 	}
-	x, dy := normal(tokens*dim, 1, 20), normal(tokens*dim, 1, 21)
-	want := passOf(t, "", dtype.Float32, build(), values, x, dy, dim)
+	return values, normal(tokens*dim, 1, 20), normal(tokens*dim, 1, 21)
+}
+
+// TestFeedForwardIsCloseToHighPrecision holds octet's row-wise recipes to the bounds of
+// a SwiGLU feed-forward, dim 256, hidden 704, 512 tokens: dB of its output, of the
+// gradients of its input and of each weight against those of high precision.
+func TestFeedForwardIsCloseToHighPrecision(t *testing.T) {
+	values, x, dy := ffnInputs()
+	want := passOf(t, "", dtype.Float32, buildFFN(), values, x, dy, dim)
 	for recipe, least := range map[fp8.RecipeName][3]float64{fp8.RecipeRowwise: {22, 19.5, 22.5}, fp8.RecipeRowwiseWithGWHP: {22, 19.5, 24}} {
 		for _, gather := range []bool{false, true} {
 			if gather && recipe != fp8.RecipeRowwise {
@@ -162,7 +177,7 @@ func TestFeedForwardIsCloseToHighPrecision(t *testing.T) {
 						t.Fatal(err)
 					}
 					cfg.EnableFsdpFloat8AllGather = gather
-					m, err := fp8.ConvertToFloat8Training(build(), cfg, fp8.FilterFQNs())
+					m, err := fp8.ConvertToFloat8Training(buildFFN(), cfg, fp8.FilterFQNs())
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -179,6 +194,47 @@ func TestFeedForwardIsCloseToHighPrecision(t *testing.T) {
 					}
 				})
 			})
+		}
+	}
+}
+
+// TestMixesOfDynamicAndDelayed: each of input, weight and grad_output has a scale of either
+// kind; of data that stays as it was, the third step is within a dB of that of dynamic
+// scales, and above the bounds of tensor-wise ones.
+func TestMixesOfDynamicAndDelayed(t *testing.T) {
+	values, x, dy := ffnInputs()
+	want := passOf(t, "", dtype.Float32, buildFFN(), values, x, dy, dim)
+	before := [][2][]float32{{normal(tokens*dim, 1, 30), normal(tokens*dim, 1, 31)}, {normal(tokens*dim, 1, 32), normal(tokens*dim, 1, 33)}}
+	var dynamic map[string]float64
+	for mix := range 8 {
+		cfg := fp8.DefaultConfig()
+		for bit, c := range []*fp8.CastConfig{&cfg.CastConfigInput, &cfg.CastConfigWeight, &cfg.CastConfigGradOutput} {
+			if mix>>bit&1 == 1 {
+				c.ScalingType = fp8.Delayed
+			}
+		}
+		cfg.EnableFsdpFloat8AllGather = mix%3 == 0
+		m, err := fp8.ConvertToFloat8Training(buildFFN(), cfg, fp8.FilterFQNs())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := passOf(t, "", dtype.BFloat16, m, values, x, dy, dim, before...)
+		dB := map[string]float64{"y": sqnr(got.y, want.y), "dx": sqnr(got.dx, want.dx)}
+		for name, dw := range want.dw {
+			dB["d"+name] = sqnr(got.dw[name], dw)
+		}
+		if mix == 0 {
+			dynamic = dB
+		}
+		t.Logf("mix %03b: %v", mix, dB)
+		for name, q := range dB {
+			least := 19.5
+			if name == "y" {
+				least = 22
+			}
+			if !(q > least && q > dynamic[name]-1) {
+				t.Errorf("mix %03b: %s: %.1f dB, want more than %v, and than %.1f - 1", mix, name, q, least, dynamic[name])
+			}
 		}
 	}
 }

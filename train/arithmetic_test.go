@@ -24,7 +24,7 @@ type arithmetic struct {
 
 var (
 	tensorwise = join(f32Args, float8, emulate)
-	delayed    = join(f32Args, float8, []string{"--quantize.linear.float8.recipe_name=delayed"}, emulate)
+	delayed    = join(f32Args, float8, named("delayed"), emulate)
 )
 
 // arithmetics are those of the golden runs, and mistakes that one could make in

@@ -19,6 +19,7 @@ func BenchmarkDebugModelStep(b *testing.B) {
 		args []string
 	}{
 		{"float8", join(float8, gather)},
+		{"delayed", join(float8, named("delayed"), gather[:1])},
 		{"rowwise", join(float8, named("rowwise"), gather[:1])},
 		{"rowwise_with_gw_hp", join(float8, named("rowwise_with_gw_hp"))},
 		{"bf16", nil},

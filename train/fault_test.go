@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"octet/comm"
 	"octet/config"
@@ -141,6 +143,12 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 		{"NaN in a gradient, named", join(f32Args, detect), nil, gradient(nan), "the gradient of the input of output has a NaN on rank 1"},
 		{"NaN in a float8 weight, named", join(f32Args, float8, gather, detect, recomputed), poison("layers.1.feed_forward.w2.weight", nan), nil,
 			"the weight layers.1.feed_forward.w2.weight has a NaN on rank 1"},
+		{"NaN in a weight cast by rows", join(f32Args, float8, named("rowwise")), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"Inf in a weight gathered by rows", join(f32Args, float8, named("rowwise"), gather[:1]), poison("layers.1.feed_forward.w2.weight", inf), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a weight cast by rows, dW in high precision", join(f32Args, float8, named("rowwise_with_gw_hp")), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a weight of delayed scale", join(f32Args, float8, named("delayed")), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a float8 weight of delayed scale", join(f32Args, float8, named("delayed"), gather[:1]), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a gradient, delayed", join(f32Args, float8, named("delayed")), nil, gradient(nan), "the gradient norm is NaN"},
 		{"Inf in a float8 weight", join(f32Args, float8, gather), poison("layers.1.feed_forward.w2.weight", inf), nil, "the gradient norm is NaN (loss NaN)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -189,6 +197,41 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestInfinityUnderDelayedScalingIsTold: the scale is given, so that it is cast to the
+// largest there is and the loss stays a number; every rank warns of the cast, in the same
+// step and once.
+func TestInfinityUnderDelayedScalingIsTold(t *testing.T) {
+	for _, more := range [][]string{nil, gather[:1]} {
+		logs := make([]*observer.ObservedLogs, 2)
+		args := small(join(tokens, f32Args, float8, named("delayed"), more, []string{"--training.local_batch_size=2", "--training.steps=3"})...)
+		for rank, err := range onRanksOf(t, 2, args, func(rank int, j *Job) {
+			var core zapcore.Core
+			core, logs[rank] = observer.New(zap.WarnLevel)
+			j.Log = zap.New(core)
+		}, func(rank int, tr *Trainer) error {
+			for step := range 3 {
+				for _, p := range tr.model.Params() {
+					if p.Name == "layers.1.feed_forward.w2.weight" && step == 2 && rank == 1 {
+						tr.model.Ctx().Stream.Upload(tensor.At(p.Shard.Buf, p.Shard.Off+4, p.Shard.Type, 1), device.Float32Bytes([]float32{float32(math.Inf(1))}))
+					}
+				}
+				if _, err := tr.Step(); err != nil {
+					return err
+				}
+				want := step / 2
+				if got := logs[rank].FilterMessageSnippet("float8/nonfinite_amax: layers.1.feed_forward.w2 (weight) met").Len(); got != want || logs[rank].Len() != want {
+					t.Errorf("rank %d, step %d: %d warnings of the weight, of %v; want %d", rank, step+1, got, logs[rank].All(), want)
+				}
+			}
+			return nil
+		}) {
+			if err != nil {
+				t.Errorf("rank %d: %v", rank, err)
+			}
+		}
 	}
 }
 

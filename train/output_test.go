@@ -124,6 +124,52 @@ func TestMetricsFile(t *testing.T) {
 	}
 }
 
+// TestDelayedScalesTakeOneCollectiveAStep, of three words a Linear; the first step one more
+// for each cast, of which Linears that share an input have one.
+func TestDelayedScalesTakeOneCollectiveAStep(t *testing.T) {
+	const linears, casts = 14, 8 + 14 + 14 // of inputs, weights and gradients
+	for _, more := range [][]string{nil, gather[:1]} {
+		args := small(join(tokens, float8, named("delayed"), more, []string{"--training.local_batch_size=2", "--training.global_batch_size=8", "--training.steps=3"})...)
+		logs := make([]record.Log, 2)
+		for rank, err := range onRanksOf(t, 2, args, func(rank int, j *Job) {
+			logs[rank].Keep = true
+			j.Record = &logs[rank]
+		}, func(rank int, tr *Trainer) error {
+			logs[rank].Take()
+			for step := range 3 {
+				if _, err := tr.Step(); err != nil {
+					return err
+				}
+				words, syncs := 0, 0
+				for _, c := range logs[rank].Take() {
+					if c.Kind == comm.AllReduce && c.Op == comm.Max {
+						switch _, what, _ := strings.Cut(c.String(), "all-reduce "); what {
+						case "max int32[1], 4 bytes":
+							words++
+						case fmt.Sprintf("max int32[%d], %d bytes", 3*linears, 4*3*linears):
+							syncs++
+						default:
+							t.Errorf("rank %d, step %d: %s", rank, step+1, what)
+						}
+					}
+				}
+				want := 0
+				if step == 0 {
+					want = casts
+				}
+				if words != want || syncs != 1 {
+					t.Errorf("rank %d, step %d: %d all-reduces of a word and %d of all, want %d and 1", rank, step+1, words, syncs, want)
+				}
+			}
+			return nil
+		}) {
+			if err != nil {
+				t.Errorf("rank %d: %v", rank, err)
+			}
+		}
+	}
+}
+
 // TestCollectivesOfAStep lists every collective of a float8 step on two ranks,
 // and compares their bytes with those of the metrics and of the plan.
 func TestCollectivesOfAStep(t *testing.T) {
