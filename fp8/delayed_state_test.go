@@ -165,6 +165,9 @@ func TestStateIsLoaded(t *testing.T) {
 				if loaded.state() != saved.state() {
 					t.Errorf("loaded\n%ssaved\n%s", loaded.state(), saved.state())
 				}
+				if got, want := products(loaded), products(saved); got != want {
+					t.Errorf("emulate %v: a loaded model computes %.40s…, want %.40s…", emulate, got, want)
+				}
 				saved.step(5, 5)
 				loaded.step(5, 5)
 				if loaded.state() != saved.state() || products(loaded) != products(saved) {

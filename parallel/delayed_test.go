@@ -45,7 +45,9 @@ type variant struct {
 	gather, eval        bool
 	recompute           *parallel.Recompute
 	float8TN            bool
-	plain               func(*fp8.Float8LinearConfig) // changes the recipe
+	// reload: the weights are drawn anew, much smaller, before the first step; evaluated:
+	// after an evaluation of the first ones.
+	reload, evaluated bool
 }
 
 func (v variant) String() string {
@@ -58,9 +60,6 @@ func (v variant) plan() parallel.Plan {
 		panic(err)
 	}
 	cfg.DelayedScalingConfig.HistoryLen, cfg.EnableFsdpFloat8AllGather = historyLen, v.gather
-	if v.plain != nil {
-		v.plain(&cfg)
-	}
 	return parallel.Plan{
 		Float8: &parallel.Float8{Config: cfg, Skip: []string{"output"}}, Recompute: v.recompute,
 		Units: []string{"ffn1", "ffn2"}, FSDP: fsdp.Options{Param: dtype.Float32},
@@ -107,6 +106,22 @@ func (v variant) run(t *testing.T, state map[string][]float32, steps int, lr flo
 				t.Error(err)
 			}
 			return func(c *nn.Ctx) { nn.CrossEntropy(c, m.Forward(c, nn.Input(x)), y) }
+		}
+		if v.evaluated {
+			if _, err := m.Eval(1, func(c *nn.Ctx, _ int) (int, error) { pass(0, 0)(c); return each * seqLen, nil }); err != nil {
+				return err
+			}
+		}
+		if v.reload {
+			if err := m.Load(func(s device.Stream, params []*nn.Param) error {
+				for _, p := range params {
+					p.Init = nn.Normal(0.001)
+					p.Draw(s, 2)
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
 		}
 		for step := range steps {
 			if v.eval {
@@ -169,5 +184,35 @@ func TestHistoriesDoNotDependOnTheLayout(t *testing.T) {
 	// The comparison sees a difference: another first state ends in another one.
 	if got, _ := base.run(t, nil, historyLen-1, 0); maps.EqualFunc(got, want, slices.Equal) {
 		t.Error("two steps from no state end in the state of six")
+	}
+}
+
+// TestWeightsThatWereOnlyEvaluatedLeaveNothing: what is written over them before the first
+// step is scaled and recorded as if they had never been, however weights travel.
+func TestWeightsThatWereOnlyEvaluatedLeaveNothing(t *testing.T) {
+	for _, gather := range []bool{false, true} {
+		v := variant{ranks: 2, microbatches: 1, gather: gather, reload: true}
+		want, losses := v.run(t, nil, 2, 1e-3)
+		v.evaluated = true
+		got, other := v.run(t, nil, 2, 1e-3)
+		if !maps.EqualFunc(got, want, slices.Equal) || !slices.Equal(losses, other) {
+			t.Errorf("float8 gather %v: after an evaluation of other weights the buffers are\n%v\nwant\n%v; losses %v, want %v", gather, got, want, other, losses)
+		}
+	}
+}
+
+// TestTheFirstStepIsThatOfAllRanks: amax init takes the amax of all ranks, so that without
+// any state the number of ranks changes nothing; nor does the way of the weights, which
+// move from step to step.
+func TestTheFirstStepIsThatOfAllRanks(t *testing.T) {
+	want, losses := variant{ranks: 1, microbatches: 1}.run(t, nil, 3, 1e-2)
+	for _, v := range []variant{{ranks: 2, microbatches: 1}, {ranks: 4, microbatches: 1, gather: true}} {
+		_, other := v.run(t, nil, 1, 1e-2)
+		if math.Abs(other[0]-losses[0]) > 1e-6*losses[0] {
+			t.Errorf("%v: first loss %v, want %v", v, other[0], losses[0])
+		}
+	}
+	if got, other := (variant{ranks: 1, microbatches: 1, gather: true}).run(t, nil, 3, 1e-2); !maps.EqualFunc(got, want, slices.Equal) || !slices.Equal(losses, other) {
+		t.Errorf("gathered as float8 the buffers are\n%v\nwant\n%v; losses %v, want %v", got, want, other, losses)
 	}
 }
