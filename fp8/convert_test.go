@@ -78,6 +78,38 @@ func TestConversionTakesWhatPassesTheFilter(t *testing.T) {
 	}
 }
 
+// TestCastsAreSharedByRecipe: wq, wk and wv read one cast of their input, and it is
+// another where scales are shared otherwise, or is made for another matmul.
+func TestCastsAreSharedByRecipe(t *testing.T) {
+	of := func(name fp8.RecipeName) (first, second nn.Caster) {
+		m := &nn.FeedForward{W1: nn.NewLinear(16, 32, nn.LinearOptions{}), W2: nn.NewLinear(32, 16, nn.LinearOptions{}), W3: nn.NewLinear(16, 32, nn.LinearOptions{})}
+		cfg, err := fp8.ConfigFromRecipe(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fp8.ConvertToFloat8Training(m, cfg, fp8.FilterFQNs()); err != nil {
+			t.Fatal(err)
+		}
+		l := fp8.Linears(m)
+		return l[0].Linear.Caster, l[1].Linear.Caster
+	}
+	for _, name := range []fp8.RecipeName{fp8.RecipeTensorwise, fp8.RecipeRowwise, fp8.RecipeRowwiseWithGWHP} {
+		one, two := of(name)
+		other, _ := of(fp8.RecipeRowwise)
+		for _, role := range []nn.Role{nn.In, nn.InForGW} {
+			if !one.Serves(two, role, role) {
+				t.Errorf("%s: a cast as %v is not shared", name, role)
+			}
+			if got := one.Serves(other, role, role); got != (name == fp8.RecipeRowwise) {
+				t.Errorf("%s: a row-wise cast as %v is shared: %v", name, role, got)
+			}
+		}
+		if one.Serves(two, nn.In, nn.InForGW) {
+			t.Errorf("%s: a cast for the output serves grad_weight", name)
+		}
+	}
+}
+
 func TestALinearCanBeConvertedItself(t *testing.T) {
 	l := nn.NewLinear(16, 32, nn.LinearOptions{})
 	m, err := fp8.ConvertToFloat8Training(l, fp8.DefaultConfig(), func(_ nn.Module, fqn string) bool { return fqn == "" })

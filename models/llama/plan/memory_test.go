@@ -55,7 +55,12 @@ func TestWhatALayerKeepsForBackward(t *testing.T) {
 		{"selective", bf16 + x, float8 + x},
 		{"selective --activation_checkpoint.selective_ac_option=op", 2 * op, 2 * op},
 	} {
-		for recipe, want := range map[string]int{"": tt.bf16, " --model.converters=quantize.linear.float8": tt.float8} {
+		const float8 = " --model.converters=quantize.linear.float8"
+		for recipe, want := range map[string]int{
+			"": tt.bf16, float8: tt.float8,
+			float8 + " --quantize.linear.float8.recipe_name=rowwise":            tt.float8, // a number a row takes no more here
+			float8 + " --quantize.linear.float8.recipe_name=rowwise_with_gw_hp": tt.bf16,   // grad_weight reads the inputs themselves
+		} {
 			args := "--activation_checkpoint.mode=" + tt.mode + recipe
 			if got := memoryOf(t, 6, args).Activations - memoryOf(t, 4, args).Activations; got != want {
 				t.Errorf("%s: two layers more take %d bytes, want %d", args, got, want)
