@@ -58,3 +58,29 @@ func halfUnit(f dtype.Format, v float64) float64 {
 	_, exponent := math.Frexp(v) // of a number in [1/2, 1)
 	return math.Ldexp(1, max(exponent-1, 1-f.Bias)-f.ManBits-1)
 }
+
+// Whichever NaN a row, a column or a tensor has, its scale is one NaN: bits depend on
+// nothing else.
+func TestTheScaleOfAnyNaNIsOne(t *testing.T) {
+	values := make([]float32, 3*20)
+	values[25], values[26] = math.Float32frombits(0xFF800001), math.Float32frombits(0x7FC12345)
+	eachISA(t, func(t *testing.T, isa ISA) {
+		dev := open(t, isa, 1)
+		s := dev.NewStream("test")
+		x := newTensor(t, dev, dtype.Float32, 3, 20)
+		s.Upload(x, device.Float32Bytes(values))
+		for _, c := range []struct {
+			per []int
+			at  int
+		}{{[]int{}, 0}, {[]int{3, 1}, 1}, {[]int{1, 20}, 5}, {[]int{1, 20}, 6}} {
+			q := tensor.Operand{Tensor: newTensor(t, dev, dtype.Float8E4M3, 3, 20), Scale: newTensor(t, dev, dtype.Float32, c.per...), Inv: newTensor(t, dev, dtype.Float32, c.per...)}
+			s.DynamicCast(q, tensor.Operand{}, tensor.Operand{Tensor: x}, true)
+			if err := s.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			if got := as[uint32](q.Scale)[c.at]; got != nanBits {
+				t.Errorf("scales %v: that of NaN is %#x, want %#x", c.per, got, nanBits)
+			}
+		}
+	})
+}
