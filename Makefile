@@ -46,6 +46,7 @@ fuzz: ## whatever strangers can send, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzServer$$' -fuzztime $(FUZZTIME) ./comm/store
 	go test -run '^$$' -fuzz '^FuzzMessages$$' -fuzztime $(FUZZTIME) ./launcher/agent
 	go test -run '^$$' -fuzz '^FuzzGang$$' -fuzztime $(FUZZTIME) ./launcher/gang
+	go test -run '^$$' -fuzz '^FuzzConfig$$' -fuzztime $(FUZZTIME) ./models/llama/hf
 
 mutate: ## plant sixty bugs in the configuration and its wiring (SEED=1 says which) and name those that no test notices: half an hour
 	go run ./test/mutate --seed $(or $(SEED),1) -v
