@@ -157,7 +157,8 @@ type Checkpoint struct {
 	InitialLoadInHF           bool     `toml:"initial_load_in_hf" help:"initial weights are a Hugging Face model's, in the folder initial_load_path or else in model.hf_assets_path"`
 	InitialLoadModelOnly      bool     `toml:"initial_load_model_only" default:"true" help:"of the checkpoint at initial_load_path load the weights alone, and begin; false: go on from it"`
 	LastSaveModelOnly         bool     `toml:"last_save_model_only" when:"checkpoint.enable" default:"true" help:"save only the weights after the last step: no run goes on from them"`
-	ExportDType               string   `toml:"export_dtype" when:"checkpoint.enable" default:"float32" enum:"float32,float16,bfloat16" help:"type of the weights that last_save_model_only saves"`
+	ExportDType               string   `toml:"export_dtype" when:"checkpoint.enable" default:"float32" enum:"float32,float16,bfloat16" help:"type of the weights that last_save_model_only and last_save_in_hf save"`
+	LastSaveInHF              bool     `toml:"last_save_in_hf" when:"checkpoint.enable" help:"write the weights after the last step for Hugging Face's transformers too, in export_dtype: folder step-N-hf"`
 	AsyncMode                 string   `toml:"async_mode" when:"checkpoint.enable" default:"disabled" enum:"disabled,async,async_with_pinned_mem" help:"disabled: the run waits for a save; async: it waits for a copy in memory, which is written beside the next steps"`
 	KeepLatestK               int      `toml:"keep_latest_k" when:"checkpoint.enable" default:"10" in:"[2,1e9]" or:"0" help:"so many of the newest checkpoints stay; 0: all"`
 	ExcludeFromLoading        []string `toml:"exclude_from_loading" enum:"model,optimizer,lr_scheduler,dataloader,train_state" help:"parts of a checkpoint that are not loaded, and begin anew"`

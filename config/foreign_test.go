@@ -72,8 +72,6 @@ func TestForeignFlagsReadAsTorchtitans(t *testing.T) {
 	}{
 		{"--checkpoint.enable_checkpoint", "checkpoint.enable_checkpoint is now called checkpoint.enable"},
 		{"--checkpoint.enable_checkpoint=false", ""},
-		{"--checkpoint.last_save_in_hf", "checkpoint.last_save_in_hf = \"true\": octet saves its own format"},
-		{"--checkpoint.no_last_save_in_hf", ""},
 		{"--checkpoint.initial_load_in_hf_quantized", "checkpoint.initial_load_in_hf_quantized = \"true\": octet reads no quantized weights"},
 		{"--compile.enable --training.steps=3", "compile.enable = \"true\" has no effect: octet has no compiler"},
 		{"--compile.components model,loss", ""},

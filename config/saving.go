@@ -19,7 +19,7 @@ func (v *validator) checkpoint() {
 	if !filepath.IsLocal(c.Folder) {
 		v.problem("checkpoint.folder", "must be a path inside job.dump_folder")
 	}
-	if c.ExportDType != "float32" && !c.LastSaveModelOnly {
+	if c.ExportDType != "float32" && !c.LastSaveModelOnly && !c.LastSaveInHF {
 		v.problem("checkpoint.export_dtype", "is the type of weights that are saved alone, but checkpoint.last_save_model_only is false; use \"float32\"")
 	}
 	if c.CreateSeedCheckpoint && c.LoadOnly {

@@ -88,7 +88,6 @@ func foreignKeys() []foreign {
 		{"checkpoint.enable_checkpoint", "false", renamed, "checkpoint.enable"},
 		{"checkpoint.model_weights_only", "", renamed, "checkpoint.last_save_model_only"},
 		{"checkpoint.initial_load_in_hf_quantized", "false", refused, "octet reads no quantized weights: load the ones they were made of"},
-		{"checkpoint.last_save_in_hf", "false", refused, "octet saves its own format: leave it out"},
 
 		{"activation_checkpoint", "", told, recompute},
 		{"activation_checkpoint.memory_budget", "0.5", told, compiler},

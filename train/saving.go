@@ -5,11 +5,12 @@ package train
 import (
 	"bytes"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"octet/checkpoint"
-	"octet/checkpoint/safetensors"
 	"octet/comm/agree"
+	"octet/models/llama/hf"
 	"octet/nn"
 	"octet/train/resume"
 )
@@ -82,10 +83,13 @@ func (t *Trainer) save() error {
 	if t.copied, err = t.saver.Save(t.model.Ctx().Stream, state, run); err != nil {
 		return err
 	}
-	if last || t.stopping {
-		return t.saveEnded()
+	if !last && !t.stopping {
+		return nil
 	}
-	return nil
+	if err := t.saveEnded(); err != nil || !last || !c.LastSaveInHF {
+		return err
+	}
+	return t.export(filepath.Join(resume.Folder(t.cfg), checkpoint.StepName(t.step)))
 }
 
 // saveSeed saves the first weights as step 0, to begin other runs with.
@@ -118,7 +122,8 @@ func (t *Trainer) state() checkpoint.State {
 
 // weights are the model alone, stored in another type.
 func (t *Trainer) weights(as string) checkpoint.State {
-	s := checkpoint.State{Export: map[string]safetensors.DType{"float16": safetensors.F16, "bfloat16": safetensors.BF16}[as]}
+	kind, _ := hf.DType(as) // one of the key's values
+	s := checkpoint.State{Export: kind}
 	for _, p := range t.model.Params() {
 		s.Tensors = append(s.Tensors, p.DTensor())
 	}

@@ -67,7 +67,7 @@ func (f convertFlags) convert(from, to string) error {
 		return err
 	}
 	if *f.assets != "" {
-		m.assets = *f.assets
+		m.assets, m.config.BOS, m.config.EOS = *f.assets, nil, nil
 	}
 	if *f.to == "octet" {
 		return m.toOctet(to)
@@ -85,12 +85,8 @@ func (m *saved) toHF(to, dtype string, maxShard int64) error {
 			return fmt.Errorf("--dtype %q: want float32, bfloat16 or float16", dtype)
 		}
 	}
-	t, err := m.openTexts("")
-	if err != nil {
+	if _, err := m.openTexts(""); err != nil { // its ids must be the model's
 		return err
-	}
-	if t.tokens != nil && m.assets != m.path { // whose config.json says otherwise
-		m.config.BOS, m.config.EOS = ids(t.tokens.BOS()), ids(t.tokens.EOS())
 	}
 	tell := telling("written to " + to)
 	if err := hf.Export(to, m.config, m.from, hf.Options{MaxShard: maxShard, Assets: m.assets, Progress: tell}); err != nil {
@@ -98,14 +94,6 @@ func (m *saved) toHF(to, dtype string, maxShard int64) error {
 	}
 	say(fmt.Sprintf("%s: %d parameters in %s, for transformers", to, m.config.Args.Params(), m.config.DType))
 	return nil
-}
-
-// ids is the one id that there may be.
-func ids(id int32, ok bool) []int {
-	if !ok {
-		return nil
-	}
-	return []int{int(id)}
 }
 
 // toOctet writes step 0 of a folder of checkpoints, and closes what it is read from.

@@ -184,6 +184,7 @@ func proofs(t *testing.T) []proof {
 		{key: "checkpoint.initial_load_path", value: saved, by: trained},
 		{key: "checkpoint.initial_load_path", value: golden(t, "llama_init.safetensors"), by: trained, args: strings.Split(loaded, " --checkpoint")[0]},
 
+		{key: "checkpoint.last_save_in_hf", value: "true", by: written, args: "--checkpoint.enable"},
 		{key: "checkpoint.initial_load_in_hf", value: "true", by: trained, args: strings.Split(loaded, " --checkpoint")[0] + " --model.flavor=hf --model.hf_assets_path=" + inHF},
 
 		{key: "quantize.linear.float8.enable_fsdp_float8_all_gather", value: "true", by: trained, args: float8, ranks: 2},

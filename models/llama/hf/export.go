@@ -16,13 +16,15 @@ import (
 	"octet/checkpoint"
 	"octet/checkpoint/safetensors"
 	"octet/dtensor"
+	"octet/tokenizer"
 )
 
 // Options of an export.
 type Options struct {
 	// MaxShard is how many bytes of tensors a file has at most, unless one tensor has more; 0: 5e9.
 	MaxShard int64
-	// Assets is a folder whose files of a tokenizer go along; empty: none do.
+	// Assets is a folder whose files of a tokenizer go along; empty: none do. The ids that begin and end a text are its, where Config does
+	// not say.
 	Assets string
 	// Progress, where there is one, is called with the bytes that are written, of all.
 	Progress func(done, all int64)
@@ -107,7 +109,7 @@ func (e *export) write() error {
 			return err
 		}
 	}
-	if err := e.copyAssets(); err != nil {
+	if err := errors.Join(e.copyAssets(), e.takeIDs()); err != nil {
 		return err
 	}
 	return errors.Join(WriteConfig(e.folder, e.config), syncFolder(e.folder))
@@ -264,6 +266,27 @@ func (e *export) copyAssets() error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// takeIDs takes from a tokenizer that goes along which ids begin and end a text, where the configuration does not say.
+func (e *export) takeIDs() error {
+	if e.options.Assets == "" || len(e.config.BOS)+len(e.config.EOS) > 0 {
+		return nil
+	}
+	t, err := tokenizer.Open(e.options.Assets)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if id, ok := t.BOS(); ok {
+		e.config.BOS = []int{int(id)}
+	}
+	if id, ok := t.EOS(); ok {
+		e.config.EOS = []int{int(id)}
 	}
 	return nil
 }

@@ -5,10 +5,12 @@ package hf
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"octet/checkpoint/safetensors"
+	"octet/tokenizer"
 )
 
 // TestAFolderThatIsNotWholeIsRefused, with the name of what is missing, or wrong.
@@ -143,7 +145,7 @@ func TestFloat16HasLimits(t *testing.T) {
 func TestTokenizersFilesTravelAlong(t *testing.T) {
 	c, w := open(t, made("half"))
 	from, to := t.TempDir(), filepath.Join(t.TempDir(), "out")
-	for _, name := range []string{"tokenizer.json", "chat_template.jinja", "README.md"} {
+	for _, name := range []string{"vocab.json", "chat_template.jinja", "README.md"} {
 		if err := os.WriteFile(filepath.Join(from, name), []byte(name), 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -151,10 +153,35 @@ func TestTokenizersFilesTravelAlong(t *testing.T) {
 	if err := Export(to, c, w, Options{Assets: from}); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]bool{"tokenizer.json": true, "chat_template.jinja": true, "README.md": false} {
+	for name, want := range map[string]bool{"vocab.json": true, "chat_template.jinja": true, "README.md": false} {
 		text, err := os.ReadFile(filepath.Join(to, name))
 		if (err == nil) != want || want && string(text) != name {
 			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+}
+
+// TestIDsOfATextAreItsTokenizers, unless the configuration says others.
+func TestIDsOfATextAreItsTokenizers(t *testing.T) {
+	c, w := open(t, made("half"))
+	assets := filepath.Join("..", "..", "..", "tokenizer", "testdata", "llama3")
+	tokens, err := tokenizer.Open(assets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bos, _ := tokens.BOS()
+	for _, tt := range []struct {
+		eos  []int
+		want []int // BOS
+	}{{nil, []int{int(bos)}}, {[]int{7, 9}, nil}} {
+		c.BOS, c.EOS = nil, tt.eos
+		to := filepath.Join(t.TempDir(), "out")
+		if err := Export(to, c, w, Options{Assets: assets}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadConfig(to)
+		if err != nil || !slices.Equal(got.BOS, tt.want) || tt.eos != nil && !slices.Equal(got.EOS, tt.eos) {
+			t.Errorf("bos %v, eos %v (%v), want bos %v, eos %v", got.BOS, got.EOS, err, tt.want, tt.eos)
 		}
 	}
 }

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package train
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"octet/checkpoint"
+	"octet/models/llama/hf"
+)
+
+// exportSuffix is behind the name of a step's checkpoint in that of the folder for transformers.
+const exportSuffix = "-hf"
+
+// export writes the weights of a checkpoint once more, for transformers (checkpoint.last_save_in_hf). Ranks have written their parts
+// to the checkpoint; one puts these together, beside no collective.
+func (t *Trainer) export(dir string) error {
+	if t.comm.Rank() != 0 {
+		return nil
+	}
+	c, err := checkpoint.Open(dir)
+	if err != nil {
+		return err
+	}
+	start, last := time.Now(), time.Time{}
+	kind, _ := hf.DType(t.cfg.Checkpoint.ExportDType) // one of the key's values
+	config := hf.Config{Args: t.run.Args, DType: kind}
+	err = hf.Export(dir+exportSuffix, config, c, hf.Options{Assets: t.cfg.Model.HFAssetsPath, Progress: func(int64, int64) {
+		if time.Since(last) > time.Second {
+			last = time.Now()
+			t.alive()
+		}
+	}})
+	if err := errors.Join(err, c.Close()); err != nil {
+		return fmt.Errorf("checkpoint.last_save_in_hf: %w", err)
+	}
+	t.log.Info(fmt.Sprintf("checkpoint: step %d exported for transformers in %s, in %.1fs", t.step, dir+exportSuffix, time.Since(start).Seconds()))
+	return nil
+}
