@@ -117,7 +117,7 @@ func same(t *testing.T, got, want []metrics.Record) {
 // TestARunGoesOnBitForBit from any checkpoint, saved beside the steps or not, under each arithmetic that has a state:
 // losses, norms and learning rates are those of the undisturbed run, and so is all that it saves.
 func TestARunGoesOnBitForBit(t *testing.T) {
-	for name, kind := range map[string][]string{"f32": f32Args, "float8": join(float8, gather)} {
+	for name, kind := range map[string][]string{"f32": f32Args, "float8": join(float8, gather), "delayed": join(float8, named("delayed"), gather[:1])} {
 		for _, n := range []int{1, 2} {
 			for _, mode := range []string{"disabled", "async"} {
 				t.Run(fmt.Sprintf("%s, %d ranks, %s", name, n, mode), func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestAnotherNumberOfRanksGoesOn(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kind  []string
 		bound float64
-	}{"f32": {f32Args, 1e-5}, "float8": {join(float8, gather), 2e-3}} {
+	}{"f32": {f32Args, 1e-5}, "float8": {join(float8, gather), 2e-3}, "delayed": {join(float8, named("delayed")), 2e-3}} {
 		t.Run(name, func(t *testing.T) {
 			args := func(folder string, ranks, steps int) []string {
 				return small(join(tokens, tt.kind, saving(folder, 8), []string{"--training.global_batch_size=12", "--lr_scheduler.total_steps=40",
