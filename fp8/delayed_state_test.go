@@ -123,6 +123,26 @@ func TestEqualHistoriesShareACast(t *testing.T) {
 	}
 }
 
+// TestASharedFirstScaleIsOnesOwn: a Linear whose first scale came with the cast of another
+// casts by it when it is asked for one of its own in the same step.
+func TestASharedFirstScaleIsOnesOwn(t *testing.T) {
+	run := func(share bool) string {
+		m := feedForward(16, 32)
+		r := newRig(t, ranks.Options{}, dtype.Float32, m, delayed(func(*fp8.Float8LinearConfig) {}))
+		if !share {
+			for _, l := range fp8.Linears(m) {
+				l.Linear.Caster = alone{l.Linear.Caster}
+			}
+		}
+		r.Pass(m, nn.Input(r.ones(3.3)), slices.Repeat([]float32{1}, 256))
+		w3 := m.(*nn.FeedForward).W3
+		return fmt.Sprint(r.Pass(w3, nn.Input(r.ones(1.1)), slices.Repeat([]float32{1}, 16*32)))
+	}
+	if shared, separate := run(true), run(false); shared != separate {
+		t.Errorf("after a shared cast w3 computes %.40s…, want %.40s…", shared, separate)
+	}
+}
+
 // TestStateIsLoaded: a model that is given another's buffers goes on as that one; with a
 // longer or shorter history it keeps the newest entries; without any it starts as a new
 // one.
