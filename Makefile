@@ -4,7 +4,7 @@ CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/.
 VENV          := .venv-peers
 FUZZTIME      := 10m
 
-.PHONY: help train loss test race heavy test-torch test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz
+.PHONY: help train loss recipes test race heavy test-torch test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ loss: ## the picture in the README: the debug model in float8 and in float32, 30
 	bin/octet run --nproc-per-node 2 train --config configs/debugmodel_f32.toml --job.dump_folder=outputs/f32
 	bin/octet plot --out docs/loss.svg --title "Llama, 6.2 million parameters, on Go's source code, two ranks" \
 		float32=outputs/f32/metrics.jsonl float8=outputs/float8/metrics.jsonl
+
+recipes: ## the table and the picture in docs/float8.md: the debug model in every float8 recipe, 3 seeds, 500 steps each (a quarter of an hour)
+	mkdir -p out
+	go run ./cmd/octet bench recipes --threads 2 --batch 2 --seq_len 128 -o out/recipes.csv --plot docs/recipes.svg
 
 test: ## every test
 	go test ./...

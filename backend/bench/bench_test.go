@@ -256,3 +256,20 @@ func TestTurnsCountAndEnd(t *testing.T) {
 		t.Errorf("times %v are shorter than the sleeps", times)
 	}
 }
+
+// TestMultiTrainsBothOnAllRanks of every recipe.
+func TestMultiTrainsBothOnAllRanks(t *testing.T) {
+	configs, err := Configs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range configs {
+		rows := measured(t, func(out Output) error {
+			return Multi(t.Context(), out, MultiOptions{Ranks: 2, Config: c.Float8LinearConfig, Layers: 2, Dim: 32, Batch: 16, Warmup: 1, Steps: 2})
+		})
+		if len(rows) != 1 {
+			t.Fatalf("%s: %d rows", c.Name, len(rows))
+		}
+		near(t, c.Name+" speedup", number(t, rows[0], "float8 speedup"), number(t, rows[0], "ref_time")/number(t, rows[0], "float8_time"))
+	}
+}

@@ -31,6 +31,7 @@ func benchmarks() []benchmark {
 		{"matmul", "the three products of a linear layer in float8, bf16 and float32", benchMatMul},
 		{"linear", "a linear layer forward and backward in each float8 recipe, beside bf16", benchLinear},
 		{"padding", "products of sizes that float8 matmuls of GPUs refuse, padded", benchPadding},
+		{"multi", "a step of 20 linear layers that are sharded over ranks, in float8 and in bf16", benchMulti},
 		{"recipes", "the debug model trained in bf16 and in each float8 recipe: losses, speed, what casts lose", benchRecipes},
 		{"roofline", "a linear layer beside what its arithmetic and its bytes must take", benchRoofline},
 	}

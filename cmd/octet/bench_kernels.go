@@ -154,3 +154,33 @@ func benchRoofline(f *benchFlags) func(context.Context, bench.Output) error {
 		return bench.Roofline(ctx, out, o)
 	}
 }
+
+func benchMulti(f *benchFlags) func(context.Context, bench.Output) error {
+	o := bench.MultiOptions{}
+	name := f.String("recipe", string(fp8.RecipeDelayed), fmt.Sprintf("float8 recipe: one of %v", fp8.RecipeNames()))
+	gather := f.Bool("gather", false, "weights are gathered in float8")
+	f.IntVar(&o.Ranks, "ranks", 2, "ranks, each a goroutine with a device of its own")
+	f.IntVar(&o.Layers, "layers", 20, "linear layers, each with a ReLU")
+	f.IntVar(&o.Dim, "dim", 1024, "in_features and out_features of each")
+	f.IntVar(&o.Batch, "batch", 32, "rows of each rank")
+	f.IntVar(&o.Warmup, "warmup", 50, "steps before those that count")
+	f.IntVar(&o.Steps, "steps", 50, "steps that count")
+	f.noEffect("compile", "nothing is compiled here")
+	return func(ctx context.Context, out bench.Output) error {
+		for flag, n := range map[string]int{"ranks": o.Ranks, "layers": o.Layers, "dim": o.Dim, "batch": o.Batch, "steps": o.Steps} {
+			if n < 1 {
+				return fmt.Errorf("--%s %d: want 1 or more", flag, n)
+			}
+		}
+		if o.Warmup < 0 {
+			return fmt.Errorf("--warmup %d: want 0 or more", o.Warmup)
+		}
+		configs, err := bench.Configs(fp8.RecipeName(*name))
+		if err != nil {
+			return fmt.Errorf("--recipe: %w", err)
+		}
+		o.Device, o.Config = f.device, configs[0].Float8LinearConfig
+		o.Config.EnableFsdpFloat8AllGather = *gather
+		return bench.Multi(ctx, out, o)
+	}
+}

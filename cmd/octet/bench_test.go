@@ -18,7 +18,7 @@ func TestBenchNamesTheMistake(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, `"": want one of matmul, linear, padding, recipes, roofline`},
+		{nil, `"": want one of matmul, linear, padding, multi, recipes, roofline`},
 		{[]string{"recipe"}, `"recipe": want one of matmul`},
 		{[]string{"matmul", "tensorwise"}, "it takes flags alone"},
 		{[]string{"matmul", "--shape_gen_name=gpt"}, `shape_gen_name = "gpt": want one of`},
@@ -32,6 +32,10 @@ func TestBenchNamesTheMistake(t *testing.T) {
 		{[]string{"linear", "--recipe=blockwise"}, `--recipe: fp8: there is no recipe "blockwise"`},
 		{[]string{"linear", "--recipe=tensorwise", "--scaling_type_input=dynamic"}, "it chooses all casts"},
 		{[]string{"linear", "--scaling_type_input=static"}, `"static"`},
+		{[]string{"multi", "--ranks=0"}, "--ranks 0: want 1 or more"},
+		{[]string{"multi", "--recipe=blockwise"}, `there is no recipe "blockwise"`},
+		{[]string{"multi", "--recipe=rowwise_with_gw_hp", "--gather"}, "AllGather"},
+		{[]string{"multi", "--warmup=-1"}, "--warmup -1: want 0 or more"},
 		{[]string{"recipes", "--seeds=0"}, "--seeds 0: want 1 or more"},
 		{[]string{"recipes", "--plot=loss.pdf"}, "--plot loss.pdf: a picture is SVG or PNG"},
 		{[]string{"recipes", "--recipe=tensorwise+often", "--steps=1"}, `there is no "often" to add`},
@@ -85,6 +89,7 @@ func TestEveryFlagOfABenchmarkActs(t *testing.T) {
 		{"linear --scaling_type_input=disabled --scaling_type_weight=disabled --scaling_type_grad_output=disabled " + small, 2, "i:dis_ten_e4m3,w:dis_ten_e4m3,go:dis_ten_e5m2"},
 		{"padding --shape_name_filter=65x253 --compile --time=1ms --repeat=1", 1, "65x253x4096,bfloat16,"},
 		{"roofline " + small, 1, "32,16,48,"},
+		{"multi --ranks=2 --layers=2 --dim=32 --batch=16 --warmup=1 --steps=2 --recipe=tensorwise --gather --compile", 1, "2 layers of 32 on 2 ranks, batch 16; median of 2 steps, after 1"},
 		{"roofline --do_benchmarks=false --enable_fusion_modeling " + small, 1, ",,,,,,"},
 	} {
 		text, rows := benched(t, strings.Fields(tt.args)...)
