@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -134,6 +135,34 @@ func TestATokenizerMakesTheText(t *testing.T) {
 		again := ok(t, "generate", "--checkpoint="+dir, "--prompt="+prompt, "--max-new-tokens=10", "--temperature=0")
 		if again != text {
 			t.Errorf("%s: %q, and again %q", kind, text, again)
+		}
+	}
+}
+
+// TestATextEndsAtItsModelsIDs, or its tokenizer's.
+func TestATextEndsAtItsModelsIDs(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "..", "tokenizer", "testdata", "gpt2"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tokenizer_config.json"), []byte(`{"eos_token": "<|endoftext|>"}`), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := tokenizer.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eos, ok := tokens.EOS()
+	if !ok {
+		t.Fatal("the tokenizer has no end of a text")
+	}
+	m := &saved{config: hf.Config{EOS: []int{7, 9}}}
+	for _, tt := range []struct {
+		of   texts
+		want []int
+	}{{texts{}, []int{7, 9}}, {texts{tokens: tokens}, []int{7, 9, int(eos)}}} {
+		if got := tt.of.stops(m); !slices.Equal(got, tt.want) {
+			t.Errorf("ends at %v, want %v", got, tt.want)
 		}
 	}
 }

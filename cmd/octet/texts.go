@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -99,7 +100,7 @@ func (b *byteText) rest() string {
 
 // stops are the ids that end a text: the model's, and the tokenizer's.
 func (t texts) stops(m *saved) []int {
-	stops := m.config.EOS
+	stops := slices.Clone(m.config.EOS)
 	if t.tokens != nil {
 		if id, ok := t.tokens.EOS(); ok {
 			stops = append(stops, int(id))

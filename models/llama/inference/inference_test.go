@@ -200,6 +200,32 @@ func TestTheLossIsTrainings(t *testing.T) {
 	}
 }
 
+// TestFloat8WeightsAreKeptAsSuch, at a byte for each; but for what the embedding looks up too.
+func TestFloat8WeightsAreKeptAsSuch(t *testing.T) {
+	float8 := &parallel.Float8{Config: fp8.DefaultConfig(), Skip: []string{"attention.wk", "attention.wv"}} // 24 rows, in one of the models
+	args, from := golden(t)
+	m := open(t, args, from, Options{MaxSeq: 16, Float8: float8})
+	tied, from := transformers(t, "tied")
+	both := open(t, tied, from, Options{MaxSeq: 16, Float8: float8})
+	for _, tt := range []struct {
+		m    *Model
+		name string
+		want dtype.Type
+	}{
+		{m, "layers.1.attention.wq.weight", dtype.Float8E4M3}, {m, "output.weight", dtype.Float8E4M3}, {m, "norm.weight", dtype.Float32},
+		{m, "tok_embeddings.weight", dtype.Float32}, {both, "tok_embeddings.weight", dtype.Float32}, {both, "layers.0.feed_forward.w2.weight", dtype.Float8E4M3},
+	} {
+		for name, p := range nn.Parameters(tt.m.model) {
+			if got := p.Value().Type; name == tt.name && got != tt.want {
+				t.Errorf("%s is %v, want %v", name, got, tt.want)
+			}
+		}
+	}
+	if _, err := both.Loss(prompt(tied.Vocab, 9), 8); err != nil { // the tied head computes too
+		t.Error(err)
+	}
+}
+
 // TestLogProbabilitiesAreTrainings: those of what was generated sum to training's loss of it.
 func TestLogProbabilitiesAreTrainings(t *testing.T) {
 	args, from := golden(t)
