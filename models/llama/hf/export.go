@@ -55,7 +55,7 @@ func Export(folder string, c Config, from checkpoint.Source, o Options) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }() // there is none after the rename
-	e := &export{folder: tmp, config: c, from: from, options: o}
+	e := &export{folder: tmp, config: c, from: from, options: o, piece: pieceBytes}
 	if err := errors.Join(os.Chmod(tmp, 0o755), e.write()); err != nil {
 		return err
 	}
@@ -86,6 +86,7 @@ type export struct {
 	config    Config
 	from      checkpoint.Source
 	options   Options
+	piece     int // about so many bytes of a tensor, as float32, are in memory at once
 	done, all int64
 }
 
@@ -177,7 +178,6 @@ func (e *export) writeFile(path string, list []tensor) (err error) {
 	return errors.Join(w.Flush(), f.Sync())
 }
 
-// pieceBytes is about how much of a tensor is in memory at once.
 const pieceBytes = 32 << 20
 
 // writeTensor writes the rows of a tensor, in transformers' order.
@@ -192,7 +192,7 @@ func (e *export) writeTensor(w io.Writer, t tensor) error {
 	}
 	rows := t.shape[0]
 	width := whole.Numel() / max(1, rows)
-	step := max(1, pieceBytes/(4*max(1, width)))
+	step := max(1, e.piece/(4*max(1, width)))
 	if t.head > 0 { // whole heads: their rows change places within them
 		step = (step + t.head - 1) / t.head * t.head
 	}

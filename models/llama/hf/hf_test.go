@@ -208,6 +208,18 @@ func TestAModelOfTransformersGoesThroughUnchanged(t *testing.T) {
 	}
 }
 
+// TestATensorIsWrittenInPieces that change nothing: rows that change places do so within a piece.
+func TestATensorIsWrittenInPieces(t *testing.T) {
+	for _, piece := range []int{1, 5000, 10_000} { // a head of llama3's has 6144 bytes
+		c, w := open(t, made("llama3"))
+		dir := t.TempDir()
+		if err := (&export{folder: dir, config: c, from: w, piece: piece}).write(); err != nil {
+			t.Fatal(err)
+		}
+		sameFile(t, filepath.Join(made("llama3"), weightsName), filepath.Join(dir, weightsName))
+	}
+}
+
 // sameTensors compares two folders' tensors, as transformers has them.
 func sameTensors(t *testing.T, one, other string) {
 	t.Helper()

@@ -279,7 +279,14 @@ func TestGreedyIsWhatRecomputingAllGives(t *testing.T) {
 				t.Fatal(err)
 			}
 			out.Done(m.ctx)
-			best, err := Sampling{}.pick(want[(len(all)-1)*args.Vocab:], 0)
+			want = want[(len(all)-1)*args.Vocab:]
+			if i == 0 {
+				cached, err := m.NewSequence(len(all)).Add(all)
+				if d := distance(cached, want); err != nil || !(d < 1e-5) {
+					t.Errorf("prompt of %d: logits differ by %.2g of their norm (%v)", n, d, err)
+				}
+			}
+			best, err := Sampling{}.pick(want, 0)
 			if err != nil || int(id) != best {
 				t.Fatalf("prompt of %d, token %d: %d, recomputing gives %d (%v)", n, i, id, best, err)
 			}
