@@ -94,10 +94,10 @@ func padRows(c *nn.Ctx, x tensor.Operand) tensor.Operand {
 func againstRows(r nn.Role) bool { return r != nn.NoRole && r != forward(r) }
 
 // scales is the shape of the scales of x [R,C] as a role.
-func (how Cast) scales(x tensor.Operand, role nn.Role) []int {
+func (c Cast) scales(x tensor.Operand, role nn.Role) []int {
 	rows, cols := x.Value()
 	switch {
-	case how.Granularity != Axiswise:
+	case c.Granularity != Axiswise:
 		return nil
 	case againstRows(role):
 		return []int{1, cols}
