@@ -248,7 +248,9 @@ func (h *histories) sync(on device.Stream) {
 	h.group.AllReduce(on, comm.T(tensor.At(r.Buf, r.Off, dtype.Int32, r.Shape...)), comm.Max)
 	on.SyncHistories(h.memory)
 	for i := range h.slots {
-		if s := &h.slots[i]; s.recorded {
+		s := &h.slots[i]
+		s.before = s.state // who lacks the last record has another scale from here on
+		if s.recorded {
 			s.ready, s.recorded, s.made = true, false, 0
 		}
 	}

@@ -123,6 +123,28 @@ func TestEqualHistoriesShareACast(t *testing.T) {
 	}
 }
 
+// TestWhoDidNotRunSharesNoMore: after a step in which w1 ran and w3 did not, their scales
+// differ, in evaluation too.
+func TestWhoDidNotRunSharesNoMore(t *testing.T) {
+	run := func(share bool) string {
+		m := feedForward(16, 32)
+		r := newRig(t, ranks.Options{}, dtype.Float32, m, delayed(func(*fp8.Float8LinearConfig) {}))
+		if !share {
+			for _, l := range fp8.Linears(m) {
+				l.Linear.Caster = alone{l.Linear.Caster}
+			}
+		}
+		r.step(1.1, 1)
+		r.Pass(m.(*nn.FeedForward).W1, nn.Input(r.ones(5)), slices.Repeat([]float32{1}, 16*32))
+		r.sync()
+		r.Ctx.Mode = nn.Eval
+		return fmt.Sprint(r.Get(nn.Scoped(r.Ctx, m, nn.Input(r.ones(0.7))).Value.Tensor))
+	}
+	if shared, separate := run(true), run(false); shared != separate {
+		t.Errorf("evaluated: %.40s…, want %.40s…", shared, separate)
+	}
+}
+
 // TestASharedFirstScaleIsOnesOwn: a Linear whose first scale came with the cast of another
 // casts by it when it is asked for one of its own in the same step.
 func TestASharedFirstScaleIsOnesOwn(t *testing.T) {
