@@ -4,7 +4,7 @@ CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/.
 VENV          := .venv-peers
 FUZZTIME      := 10m
 
-.PHONY: help train loss recipes test race heavy test-torch test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz
+.PHONY: help train loss recipes test race heavy test-torch test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ digests: ## the README's two runs, 300 steps each, against the bits of before (t
 
 kills: ## jobs that are killed, stopped and signaled at random moments, a few hundred, and one of 256 ranks
 	OCTET_HEAVY=1 go test -timeout 20m -count 1 -v -run 'Kill|Pause|SIGTERMWhile|ManyRanks' ./cmd/octet
+
+chaos: ## training that is killed and signaled at random moments, in saves too, two hundred times: it comes to the same bits
+	OCTET_HEAVY=1 go test -timeout 60m -count 1 -v -run 'TestKilledTrainingGoesOn|TestASignalSaves' ./cmd/octet
 
 test-torch: $(VENV)/installed ## beside the real PyTorch: its programs under octet run, its clients in octet's store
 	OCTET_TORCH_PYTHON=$(CURDIR)/$(VENV)/bin/python go test -count 1 -v ./test/torch
