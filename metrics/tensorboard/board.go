@@ -89,6 +89,9 @@ func (b *Board) Step(r metrics.Record) {
 	if v := r.Validation; v != nil {
 		b.write(event{step: int64(r.Step), scalars: validation(v)})
 	}
+	if len(r.Casts) > 0 {
+		b.write(event{step: int64(r.Step), scalars: casts(r.Casts)})
+	}
 }
 
 // training are the tags of a step, and of the span that it ends.
@@ -126,6 +129,15 @@ func validation(v *metrics.Validation) []scalar {
 	}
 	if v.BitsPerByte != 0 {
 		all = append(all, scalar{"validation_metrics/bits_per_byte", v.BitsPerByte})
+	}
+	return all
+}
+
+// casts are the tags of what casts to float8 did: of each operand a group, with a curve for each layer.
+func casts(list []metrics.Cast) (all []scalar) {
+	for _, c := range list {
+		at := func(what string) string { return "float8_" + c.Role + "/" + what + "/" + c.Layer }
+		all = append(all, scalar{at("amax"), c.Amax}, scalar{at("saturated"), c.Saturated}, scalar{at("underflowed"), c.Underflowed}, scalar{at("sqnr(dB)"), c.SQNR})
 	}
 	return all
 }

@@ -75,6 +75,24 @@ func TestAFileHasTorchtitansTags(t *testing.T) {
 	}
 }
 
+// TestWhatCastsDidHasATagForEachOperandAndLayer.
+func TestWhatCastsDidHasATagForEachOperandAndLayer(t *testing.T) {
+	_, file := write(t, Options{LogFreq: 10}, metrics.Record{Step: 7, Casts: []metrics.Cast{
+		{Layer: "layers.0.attention.wq", Role: "i", Amax: 3, Saturated: 0.5, Underflowed: 0.25, SQNR: 28.5},
+		{Layer: "layers.0.feed_forward.w2", Role: "go_gw", Amax: 1, SQNR: 22},
+	}})
+	want := []string{
+		"step 0: brain.Event:2",
+		"step 7: START",
+		"step 7: float8_i/amax/layers.0.attention.wq=3 float8_i/saturated/layers.0.attention.wq=0.5 float8_i/underflowed/layers.0.attention.wq=0.25 " +
+			"float8_i/sqnr(dB)/layers.0.attention.wq=28.5 float8_go_gw/amax/layers.0.feed_forward.w2=1 float8_go_gw/saturated/layers.0.feed_forward.w2=0 " +
+			"float8_go_gw/underflowed/layers.0.feed_forward.w2=0 float8_go_gw/sqnr(dB)/layers.0.feed_forward.w2=22",
+	}
+	if d := cmp.Diff(want, read(t, file)); d != "" {
+		t.Errorf("events differ (-want +got):\n%s", d)
+	}
+}
+
 // TestATagThatNothingIsKnownOfIsLeftOut rather than 0.
 func TestATagThatNothingIsKnownOfIsLeftOut(t *testing.T) {
 	_, file := write(t, Options{LogFreq: 1}, metrics.Record{Step: 7, Loss: 1, Validation: &metrics.Validation{Loss: 2}})
@@ -156,7 +174,7 @@ func TestPyPITensorBoardReadsTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again.Step(metrics.Record{Step: 3, Loss: 4.25}) // resumed at step 3
+	again.Step(metrics.Record{Step: 3, Loss: 4.25, StepMS: 100}) // resumed at step 3
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
