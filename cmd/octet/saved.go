@@ -51,13 +51,11 @@ func openSaved(path, configFile string) (*saved, error) {
 		err = m.openCheckpoint()
 	case configFile != "":
 		err = m.openWeights(configFile)
+	case exists(""):
+		err = fmt.Errorf("--checkpoint %s: it is no checkpoint of octet's (it has no %s) and no folder of Hugging Face's (no %s); "+
+			"weights alone need --config, which says their sizes", path, checkpoint.IndexName, hf.ConfigName)
 	default:
-		if err = nil; exists("") {
-			err = fmt.Errorf("--checkpoint %s: it is no checkpoint of octet's (it has no %s) and no folder of Hugging Face's (no %s); "+
-				"weights alone need --config, which says their sizes", path, checkpoint.IndexName, hf.ConfigName)
-		} else {
-			err = fmt.Errorf("--checkpoint %s: there is no such file or folder", path)
-		}
+		err = fmt.Errorf("--checkpoint %s: there is no such file or folder", path)
 	}
 	if err != nil {
 		return nil, err
