@@ -30,7 +30,7 @@ type RecipesOptions struct {
 	Log      io.Writer // for what a trainer has to say
 }
 
-// recipeKeys are those of a run: the debug model as configs/debugmodel.toml trains it,
+// keys are those of a run: the debug model as configs/debugmodel.toml trains it,
 // in smaller steps.
 func (o RecipesOptions) keys(seed int, float8 bool) []string {
 	keys := []string{

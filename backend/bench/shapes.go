@@ -55,11 +55,11 @@ func (s Selection) Shapes() ([]Shape, error) {
 	given := s.M != 0 || s.K != 0 || s.N != 0
 	switch {
 	case min(s.M, s.K, s.N) < 0 || s.Generator == Custom && min(s.M, s.K, s.N) < 1:
-		return nil, fmt.Errorf("M, K, N = %d, %d, %d: shape_gen_name custom wants all three, each 1 or more", s.M, s.K, s.N)
+		return nil, fmt.Errorf("sizes M, K, N = %d, %d, %d: shape_gen_name custom wants all three, each 1 or more", s.M, s.K, s.N)
 	case s.Generator == Llama && (s.K != 0 || s.N != 0):
-		return nil, fmt.Errorf("K, N = %d, %d: shape_gen_name llama takes M alone, its number of tokens; use custom", s.K, s.N)
+		return nil, fmt.Errorf("sizes K, N = %d, %d: shape_gen_name llama takes M alone, its number of tokens; use custom", s.K, s.N)
 	case given && s.Generator != Custom && s.Generator != Llama:
-		return nil, fmt.Errorf("M, K, N = %d, %d, %d: shape_gen_name %s has shapes of its own; use custom", s.M, s.K, s.N, s.Generator)
+		return nil, fmt.Errorf("sizes M, K, N = %d, %d, %d: shape_gen_name %s has shapes of its own; use custom", s.M, s.K, s.N, s.Generator)
 	case s.Limit < 0:
 		return nil, fmt.Errorf("n_limit = %d: want 0, for all shapes, or more", s.Limit)
 	}
