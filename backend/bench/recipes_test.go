@@ -4,6 +4,7 @@ package bench
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -23,7 +24,8 @@ func tinyModel(variants ...string) RecipesOptions {
 	return RecipesOptions{
 		Variants: variants, Steps: 3, Seeds: 2, Batch: 2, SeqLen: 32, Worst: 2, Log: io.Discard,
 		Keys: []string{"--model.args.dim=32", "--model.args.n_layers=1", "--model.args.n_heads=2", "--model.args.n_kv_heads=2", "--model.args.ffn_hidden_dim=64", "--validation.steps=1",
-			"--training.dataset=text", "--training.dataset_path=.", "--validation.dataset=text", "--validation.dataset_path=../../fp8"},
+			"--training.dataset=tokens", "--training.dataset_path=../../testdata/golden/llama_tokens.u16",
+			"--validation.dataset=tokens", "--validation.dataset_path=../../testdata/golden/llama_tokens.u16"},
 	}
 }
 
@@ -49,7 +51,7 @@ func TestRecipesTrainsEachVariantWithEachSeed(t *testing.T) {
 		if got := again[i]; got.Validation != r.Validation || got.TrainLoss != r.TrainLoss || got.Records[2].GradNorm != r.Records[2].GradNorm {
 			t.Errorf("%s, seed %d: losses %v, %v; the second time %v, %v", r.Variant, r.Seed, r.TrainLoss, r.Validation, got.TrainLoss, got.Validation)
 		}
-		key := strconv.FormatFloat(r.Records[2].GradNorm, 'g', -1, 64)
+		key := fmt.Sprint(r.Validation, r.Records[1].Loss, r.Records[1].GradNorm, r.Records[2].Loss, r.Records[2].GradNorm)
 		if other, ok := losses[key]; ok {
 			t.Errorf("%s with seed %d has trained as %s", r.Variant, r.Seed, other)
 		}
