@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -50,6 +51,9 @@ func Prepare(c Config, progress func(what string, done, all int64)) error {
 	}
 	return l.Close()
 }
+
+// AnyVocabulary is the size of a vocabulary in which every id is.
+const AnyVocabulary = math.MaxInt32
 
 // PrepareTo makes the documents of c into ids in a folder that must not be there, for the data set tokens to read. It goes on where it was
 // interrupted.
