@@ -4,10 +4,10 @@ CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/.
 VENV          := .venv-peers
 FUZZTIME      := 10m
 
-.PHONY: help train loss recipes test race heavy test-torch test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos
+.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 train: ## two ranks train the debug model in float8, as the README does
 	go run ./cmd/octet run --nproc-per-node 2 train --config configs/debugmodel.toml
@@ -47,13 +47,20 @@ test-torch: $(VENV)/installed ## beside the real PyTorch: its programs under oct
 test-hf: $(VENV)/installed-hf ## beside the real transformers and TensorBoard: each reads what octet writes, and octet what they do
 	OCTET_HF_PYTHON=$(CURDIR)/$(VENV)/bin/python go test -count 1 -v ./test/hf ./metrics/tensorboard
 
-fuzz: ## whatever strangers can send, each target for FUZZTIME
+test-tokenizers: $(VENV)/tokenizers ## octet's tokenizer beside the Rust library: ids and texts of all of GOROOT and of 10,000 random strings, and speed
+	OCTET_TOKENIZERS_PYTHON=$(CURDIR)/$(VENV)/bin/python go test -count 1 -timeout 60m -v ./test/tokenizers
+
+fuzz: ## whatever strangers can send, and files, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth
 	go test -run '^$$' -fuzz '^FuzzProve$$' -fuzztime $(FUZZTIME) ./internal/auth
 	go test -run '^$$' -fuzz '^FuzzServer$$' -fuzztime $(FUZZTIME) ./comm/store
 	go test -run '^$$' -fuzz '^FuzzMessages$$' -fuzztime $(FUZZTIME) ./launcher/agent
 	go test -run '^$$' -fuzz '^FuzzGang$$' -fuzztime $(FUZZTIME) ./launcher/gang
 	go test -run '^$$' -fuzz '^FuzzConfig$$' -fuzztime $(FUZZTIME) ./models/llama/hf
+	go test -run '^$$' -fuzz '^FuzzParse$$' -fuzzminimizetime 20x -fuzztime $(FUZZTIME) ./tokenizer
+	go test -run '^$$' -fuzz '^FuzzLines$$' -fuzztime $(FUZZTIME) ./data/documents
+	go test -run '^$$' -fuzz '^FuzzParquet$$' -fuzztime $(FUZZTIME) ./data/documents
+	go test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./data
 
 mutate: ## plant sixty bugs in the configuration and its wiring (SEED=1 says which) and name those that no test notices: half an hour
 	go run ./test/mutate --seed $(or $(SEED),1) -v
@@ -72,6 +79,11 @@ $(VENV)/installed: bench/peers/requirements.txt
 
 $(VENV)/installed-hf: $(VENV)/installed test/hf/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement test/hf/requirements.txt
+	touch $@
+
+$(VENV)/tokenizers: test/tokenizers/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement $<
 	touch $@
 
 lint: ## golangci-lint, built from source (a minute or two the first time)

@@ -39,7 +39,6 @@ func commands() []command {
 		{name: "generate", help: "continue a prompt with a saved model", run: runGenerate},
 		{name: "eval", help: "measure how well a saved model predicts a text", run: runEval},
 		{name: "checkpoint", help: "look at checkpoints, and convert them to and from Hugging Face's format", run: runCheckpoint},
-		{name: "checkpoint", help: "convert saved models to and from Hugging Face's format", run: runCheckpoint},
 		{name: "data", help: "what a tokenizer makes of data, and data made ready for training", run: runData},
 		{name: "plot", help: "draw the loss curves of runs, from their metrics.jsonl", run: runPlot},
 		{name: "bench", help: "measure products, linear layers and float8 recipes on this processor", run: runBench},

@@ -35,12 +35,12 @@ def special(content, **flags):
     return AddedToken(content, **{"normalized": False, "special": True, **flags})
 
 
-def byte_level(pre, normalizer=None, unk=None, alphabet=True):
+def byte_level(size, pre, normalizer=None, unk=None, alphabet=True):
     t = Tokenizer(models.BPE(unk_token=unk))
     t.normalizer = normalizer
     t.pre_tokenizer = pre_tokenizers.Sequence(pre) if len(pre) > 1 else pre[0]
     t.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=900, show_progress=False, special_tokens=[unk] if unk else [],
+    trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, special_tokens=[unk] if unk else [],
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if alphabet else [])
     return t, trainer
 
@@ -55,7 +55,7 @@ def llama2(new):
     return t
 
 
-def kinds(files):
+def kinds(files, size):
     def trained(t, trainer):
         t.train(files, trainer)
         return t
@@ -65,32 +65,32 @@ def kinds(files):
         j["model"]["ignore_merges"] = True
         return Tokenizer.from_str(json.dumps(j))
 
-    t = ignoring(trained(*byte_level([split(LLAMA), bytes_of()])))
+    t = ignoring(trained(*byte_level(size, [split(LLAMA), bytes_of()])))
     t.add_special_tokens([special("<|begin_of_text|>"), special("<|end_of_text|>"), special("<|eot|>")])
     bos = t.token_to_id("<|begin_of_text|>")
     t.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), processors.TemplateProcessing(
         single="<|begin_of_text|> $A", pair="<|begin_of_text|> $A <|begin_of_text|>:1 $B:1", special_tokens=[("<|begin_of_text|>", bos)])])
     yield "llama3", t
 
-    t = trained(*byte_level([bytes_of(prefix=False, regex=True)]))
+    t = trained(*byte_level(size, [bytes_of(prefix=False, regex=True)]))
     t.add_special_tokens([AddedToken("<|endoftext|>", normalized=True, special=True)])
     yield "gpt2", t
 
-    t = trained(*byte_level([split(QWEN), bytes_of()], normalizers.NFC()))
+    t = trained(*byte_level(size, [split(QWEN), bytes_of()], normalizers.NFC()))
     t.add_special_tokens([special("<|im_start|>"), special("<|im_end|>")])
     t.add_tokens([AddedToken("<tool_call>", normalized=False), AddedToken("Å", normalized=True)])
     yield "qwen2", t
 
-    t = trained(*byte_level([split(O200K), bytes_of()]))
+    t = trained(*byte_level(size, [split(O200K), bytes_of()]))
     t.add_special_tokens([special("<|endoftext|>")])
     yield "o200k", t
 
-    t = trained(*byte_level([split(p) for p in DEEPSEEK] + [bytes_of()]))
+    t = trained(*byte_level(size, [split(p) for p in DEEPSEEK] + [bytes_of()]))
     t.add_special_tokens([special("<|begin▁of▁sentence|>"), special("<|end▁of▁sentence|>")])
     yield "deepseek", t
 
     # What is rare: a vocabulary without all bytes, unknown ones, a prefix, digits, every flag of an added token.
-    t = trained(*byte_level([pre_tokenizers.Digits(individual_digits=True), split("x", "merged_with_previous"), split("z", "merged_with_next"),
+    t = trained(*byte_level(size, [pre_tokenizers.Digits(individual_digits=True), split("x", "merged_with_previous"), split("z", "merged_with_next"),
                              split(r"q", "removed"), split(r"\p{Lu}", "contiguous"), split(r"[a-y]", "isolated", invert=True),
                              bytes_of(prefix=True, regex=True)], unk="<unk>", alphabet=False))
     t.add_special_tokens([special("<s>", lstrip=True), special("</s>", rstrip=True), special("<mask>", lstrip=True, rstrip=True)])
@@ -98,7 +98,7 @@ def kinds(files):
     t.post_processor = processors.TemplateProcessing(single="<s> $A </s> </s>", special_tokens=[("<s>", t.token_to_id("<s>")), ("</s>", t.token_to_id("</s>"))])
     yield "odd", t
 
-    trainer = trainers.BpeTrainer(vocab_size=900, show_progress=False, special_tokens=["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)])
+    trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, special_tokens=["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)])
     for name, new in [("llama2", False), ("llama2_metaspace", True)]:
         t = llama2(new)
         if not new:  # train with the words apart, as SentencePiece does
@@ -154,7 +154,7 @@ def main(goroot):
     files = sorted(glob.glob(goroot + "/src/fmt/*.go") + glob.glob(goroot + "/src/strconv/*.go"))
     r = random.Random(1)
     texts = TEXTS + [random_text(r) for _ in range(60)]
-    for name, t in kinds(files):
+    for name, t in kinds(files, 900):
         folder = os.path.join(HERE, name)
         os.makedirs(folder, exist_ok=True)
         t.save(os.path.join(folder, "tokenizer.json"), pretty=False)
