@@ -7,13 +7,16 @@
 // part of each batch and reads only that ([Loader]). So the place in the data is one number, [Loader.Position], on however many ranks.
 //
 //	gosource   the .go files of Go's own source tree, or of the folder at Path; one file in a hundred is kept for validation
-//	text       a file, or the files of a folder, as bytes; a zero byte stands between two files. Files and folders whose names begin with a
+//	text       a file, or the files of a folder; a zero byte stands between two files. Files and folders whose names begin with a
 //	           dot are left out and counted, and so are files that are not UTF-8 or have a zero byte in them
+//	jsonl      a text a line, or compressed lines, and
+//	parquet    a text a row: documents, read by package documents
 //	tokens     raw little-endian ids, 2 bytes (.u16) or 4 (.u32), a file or a folder of them
 //
-// A link is the file or folder that it points to. Of gosource and text the ids are the bytes, and the windows come in a random order that
+// A link is the file or folder that it points to. Of gosource and text the ids are the bytes, read where they lie, unless a tokenizer is named: then
+// they, and the others always, become ids once, in a folder that later runs find again ([Prepare]). The windows come in a random order that
 // depends on the seed; those of tokens come in the order of the file. Each comes once an epoch, and then the next epoch begins.
-// [Source.Scan] finds what could not be read before training begins, and [Source.Fingerprint] tells two data sets apart.
+// [Check] and [Source.Scan] find what could not be read before training begins, and [Source.Fingerprint] tells two data sets apart.
 package data
 
 import (
