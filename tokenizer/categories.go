@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -21,10 +22,16 @@ var categoriesText string
 type categories struct {
 	from []rune
 	name []string // name[i] holds from from[i] up to from[i+1]
+	// classes makes the table of the hand-written scanners, once.
+	classes func() classTable
 }
+
+// unicode16 reads the table once, for all tokenizers.
+var unicode16 = sync.OnceValue(newCategories)
 
 func newCategories() *categories {
 	c := &categories{}
+	c.classes = sync.OnceValue(c.table)
 	for line := range strings.Lines(categoriesText) {
 		from, name, _ := strings.Cut(strings.TrimSpace(line), " ")
 		r, err := strconv.ParseUint(from, 16, 32)
@@ -96,7 +103,7 @@ const (
 // classTable is the class of each character.
 type classTable []class
 
-func (c *categories) classes() classTable {
+func (c *categories) table() classTable {
 	t := make(classTable, unicode.MaxRune+1)
 	for _, of := range []struct {
 		category string

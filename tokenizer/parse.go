@@ -29,7 +29,7 @@ func parse(text []byte) (*Tokenizer, error) {
 			return nil, file.refuse(name, "octet neither cuts nor fills texts: set it to null")
 		}
 	}
-	p := &parser{categories: newCategories()}
+	p := &parser{categories: unicode16()}
 	for _, part := range []struct {
 		name string
 		read func(object) error

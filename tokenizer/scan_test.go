@@ -34,7 +34,7 @@ func pieces(m matcher, text string) (all []string) {
 
 // The hand-written scanners and the compiled patterns split alike.
 func TestScannersMatchTheirPatterns(t *testing.T) {
-	c := newCategories()
+	c := unicode16()
 	for _, pattern := range []string{gpt2Pattern, llamaPattern, qwenPattern} {
 		scanner := scannerOf(pattern, c)
 		nodes, err := compileNodes(pattern, c)
@@ -73,7 +73,7 @@ func TestPatterns(t *testing.T) {
 		{`a*b`, "aaab", []string{"aaab"}},
 		{`a*ab`, "aaab", []string{"aaab"}},
 	} {
-		m, err := compile(tt.pattern, newCategories())
+		m, err := compile(tt.pattern, unicode16())
 		if err != nil {
 			t.Errorf("%s: %v", tt.pattern, err)
 			continue
@@ -96,14 +96,14 @@ func TestPatternsThatAreRefused(t *testing.T) {
 		`\w`: `\w is not in octet`, `\b`: `\b is not`, `\1`: `\1 is not`, `\`: `\ at the end`, `\p{Han}`: "general category", `\p{C}`: "general category", `\pL`: "general category",
 		`(?i:ß)`: "only ASCII is", `(?i:a|ss)`: "two letters", `(?i:[a-z])`: "a range in []", `(?i:\p{L})`: `\p in (?i:)`, "\xff": "not UTF-8",
 	} {
-		if _, err := compile(pattern, newCategories()); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := compile(pattern, unicode16()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", pattern, err, want)
 		}
 	}
 }
 
 func TestCategoriesAreUnicode16s(t *testing.T) {
-	c := newCategories()
+	c := unicode16()
 	count := map[string]int{}
 	differs := 0
 	for r := rune(0); r <= unicode.MaxRune; r++ {
