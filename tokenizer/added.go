@@ -126,7 +126,6 @@ func (f *finder) cut(p piece, add func(int32), rest func(piece)) {
 				}
 				start -= n
 			}
-			start = max(start, done)
 		}
 		if t.rstrip {
 			for end < len(p.text) {
