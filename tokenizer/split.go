@@ -135,7 +135,7 @@ const (
 // metaspaces writes a metaspace for each space, puts one before a piece as the scheme says, and may split before each.
 type metaspaces struct {
 	prepend scheme
-	split_  bool
+	splits  bool
 }
 
 func (m metaspaces) split(p piece, yield func(piece)) {
@@ -143,7 +143,7 @@ func (m metaspaces) split(p piece, yield func(piece)) {
 	if !strings.HasPrefix(p.text, metaspace) && (m.prepend == always || m.prepend == first && p.first) {
 		p.text = metaspace + p.text
 	}
-	if !m.split_ {
+	if !m.splits {
 		yield(p)
 		return
 	}

@@ -107,19 +107,19 @@ func random(n int) (texts []string) {
 	pieces := []string{" ", "  ", "\n", "\r\n", "\t", "'s", "'LL", "'ſ", "123", "word", "func", "<s>", "</s>", "<mask>", "<|endoftext|>", "<|im_start|>", "▁", "\u0301", "\u0323", "\u00a0", "\u3000", "Å"}
 	for range n {
 		var b strings.Builder
-		block := rune(r.Int32N(unicode.MaxRune) &^ 0xff)
+		block := r.Int32N(unicode.MaxRune) &^ 0xff
 		for range r.IntN(40) {
-			c := rune(r.Int32N(unicode.MaxRune + 1))
+			c := r.Int32N(unicode.MaxRune + 1)
 			switch r.IntN(6) {
 			case 0, 1:
 				b.WriteString(pieces[r.IntN(len(pieces))])
 				continue
 			case 2:
-				c = block + rune(r.Int32N(0x100))
+				c = block + r.Int32N(0x100)
 			case 3:
-				c = rune(r.Int32N(0x3000))
+				c = r.Int32N(0x3000)
 			case 4:
-				c = rune(r.Int32N(0x80))
+				c = r.Int32N(0x80)
 			}
 			if utf8.ValidRune(c) {
 				b.WriteRune(c)
