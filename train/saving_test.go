@@ -291,9 +291,11 @@ func TestAnAsynchronousSaveIsWrittenBesideSteps(t *testing.T) {
 		dir := filepath.Join(folder, "checkpoint", "step-1")
 		args := small(append(kind, saving(folder, 1, "--checkpoint.async_mode="+mode)...)...)
 		let := make(chan struct{})
+		release := sync.OnceFunc(func() { close(let) })
 		for _, err := range onRanksOf(t, 1, args, func(_ int, j *Job) {
 			j.Device = &held{j.Device, let}
 		}, func(_ int, tr *Trainer) error {
+			defer release()
 			if _, err := tr.Step(); err != nil {
 				return err
 			}
@@ -313,7 +315,7 @@ func TestAnAsynchronousSaveIsWrittenBesideSteps(t *testing.T) {
 				return fmt.Errorf("the step has ended before the copy was made (%w)", err)
 			case <-time.After(200 * time.Millisecond): // it is at its update, or was wrong to wait elsewhere
 			}
-			close(let)
+			release()
 			return errors.Join(<-done, tr.saver.Wait())
 		}) {
 			if err != nil {
