@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,9 +169,9 @@ func TestARunGoesOnBitForBit(t *testing.T) {
 // afterSteps is a signal that comes when the rank has done so many steps.
 func afterSteps(j *Job, n int) <-chan struct{} {
 	stop := make(chan struct{})
-	steps := 0
-	j.Alive = func() { // after each step, and by who saves
-		if steps++; steps == n {
+	var steps atomic.Int64
+	j.Alive = func() { // after each step, and by who saves beside it
+		if steps.Add(1) == int64(n) {
 			close(stop)
 		}
 	}
@@ -461,9 +462,9 @@ func TestAFolderThatGoesAwayIsMadeAgain(t *testing.T) {
 		folder := t.TempDir()
 		args := small(join(tokens, f32Args, saving(folder, 2, "--checkpoint.async_mode="+mode), []string{"--training.steps=8", "--training.local_batch_size=1"})...)
 		records, said, err := courseOf(t, 2, args, func(rank int, j *Job) {
-			steps := 0
+			var steps atomic.Int64
 			j.Alive = func() {
-				if steps++; rank == 0 && steps == 3 {
+				if steps.Add(1) == 3 && rank == 0 {
 					if err := os.RemoveAll(filepath.Join(folder, "checkpoint")); err != nil {
 						t.Log(err) // a file came while it went
 					}
