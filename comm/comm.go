@@ -14,8 +14,13 @@
 //	sub, err := c.Split(rank%2, rank)                      // a group per color
 //	err = s.Sync()                                         // errors arrive here
 //
-// Sums are made in float32 in rank order 0..w-1, never in order of arrival, so
-// results are the same bits in every run.
+// Sums are made in an order that depends on the ranks' layout alone, never on which
+// arrives first, so results are the same bits in every run. comm/local and comm/host
+// sum in float32 in rank order 0..w-1.
+//
+// A ControlGroup is the same ranks without the data: what they call themselves, who
+// is missing, why they end. A Comm over a library that moves data its own way is
+// made on top of one (package nccl).
 package comm
 
 import (
@@ -28,21 +33,21 @@ import (
 // Op is how an AllReduce or ReduceScatter combines values.
 type Op uint8
 
-// The operations. Avg is the sum divided by the size of the group. Max of
-// int32 is exact and lets amaxes travel as bit patterns; Max of float32 and
-// bfloat16 propagates NaN.
+// The operations. There is no average: a library may round 1/n to the element type
+// before it sums, so whoever wants one divides beforehand. Max of int32 is exact and
+// lets amaxes travel as bit patterns, among which NaN is the largest; Max of float32
+// and bfloat16 may lose a NaN.
 const (
 	Sum Op = iota
-	Avg
 	Max
 )
 
-// String is "sum", "avg" or "max".
+// String is "sum" or "max".
 func (o Op) String() string {
 	if o > Max {
 		return fmt.Sprintf("op(%d)", uint8(o))
 	}
-	return [...]string{"sum", "avg", "max"}[o]
+	return [...]string{"sum", "max"}[o]
 }
 
 // Comm is the collectives of one rank in a group of Size ranks. All calls but
@@ -50,6 +55,10 @@ func (o Op) String() string {
 // deadline, an abort) sticks to the stream and names the operation, its
 // sequence number in the group and the ranks at fault or missing. After an
 // error the communicator is aborted.
+//
+// Work of a rank's groups is enqueued in the same order on all ranks: two
+// collectives that wait for each other's processors never end. Communicators of the
+// host take any order.
 //
 // Collectives take lists: a grouped call, one synchronisation, one record,
 // however many tensors (ncclGroupStart and ncclGroupEnd on a GPU), each of
@@ -80,7 +89,8 @@ type Comm interface {
 	// Barrier holds the stream until every rank's stream is here.
 	Barrier(s device.Stream)
 	// Split makes one group per color, ranks ordered by key then by rank.
-	// A negative color is in no group and gets nil.
+	// A negative color is in no group and gets nil. All ranks call it, while no
+	// collective of the group is under way.
 	Split(color, key int) (Comm, error)
 	// Abort ends all pending and later work of the group, on all ranks, with
 	// the given cause; safe to call from any goroutine, the first cause wins.

@@ -4,6 +4,8 @@ package comm
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,6 +24,37 @@ type Control interface {
 	// Close releases what the communicator and all groups split from it hold.
 	// Streams must be idle.
 	Close() error
+}
+
+// ControlGroup is the ranks of a group as they agree with one another through the
+// host: names, deadlines, who is missing, why all end. It moves no tensor and knows of
+// no stream; a communicator whose data goes another way is made on top of it. All
+// methods may be called from any goroutine.
+type ControlGroup interface {
+	Control
+	Rank() int
+	Size() int
+	// World is the number, among all ranks of the job, of rank q of the group.
+	World(q int) int
+	// Exchange gives every rank's value to every rank, in the order of ranks. All
+	// call it in the same order; what names it in errors, which name who has not
+	// come within the timeout. An error ends the job.
+	Exchange(what string, value []byte) ([][]byte, error)
+	// Subgroup is Comm.Split for control groups.
+	Subgroup(color, key int) (ControlGroup, error)
+	// Answer sets what this rank answers to Ask, whichever group asks. It is called
+	// from goroutines of the group's.
+	Answer(with func() []byte)
+	// Ask returns what the ranks of the group answer, by rank, its own answer among
+	// them; nil is the answer of a rank whose process did not answer in time.
+	Ask(patience time.Duration) [][]byte
+	// Abort ends the job on all its ranks, with the first cause that any rank gave.
+	Abort(cause error)
+	// Done is closed when the job was aborted, and Cause is then an AbortError.
+	Done() <-chan struct{}
+	Cause() error
+	// Timeout is how long any wait may take on this rank.
+	Timeout() time.Duration
 }
 
 // PeerError is what other ranks did to this one: they have not arrived in time,
@@ -46,3 +79,19 @@ func (e *AbortError) Error() string { return fmt.Sprintf("aborted by rank %d: %v
 
 // Unwrap is the cause.
 func (e *AbortError) Unwrap() error { return e.Err }
+
+// Missing is a PeerError that says what the ranks have done or not: "ranks 1, 2 have
+// not arrived".
+func Missing(ranks []int, what string) *PeerError {
+	text := "ranks " + List(ranks) + " have " + what
+	if len(ranks) == 1 {
+		text = "rank " + List(ranks) + " has " + what
+	}
+	return &PeerError{Ranks: ranks, Text: text}
+}
+
+// List is ranks in their order, "0, 1, 2".
+func List(ranks []int) string {
+	ranks = slices.Sorted(slices.Values(ranks))
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(ranks), " ", ", "), "[]")
+}

@@ -61,6 +61,23 @@ type Stream interface {
 	Sync() error
 }
 
+// NativeStream is a stream whose work is a queue of a driver's, so that what another
+// library enqueues there (a collective of NCCL's) can be a piece of it.
+type NativeStream interface {
+	Stream
+	// Native calls f at once, on an operating-system thread on which the device is
+	// current and which f keeps; f enqueues work on the queue, such as a CUstream.
+	// Its error becomes the stream's, named by what. A stream that has an error
+	// already does not call f.
+	Native(what string, f func(queue uintptr) error)
+	// Address is where t begins in the device's memory.
+	Address(t *tensor.Tensor) uintptr
+	// Fail makes err the stream's error, unless it has one. It may be called from any
+	// goroutine, also while another waits in Sync, which then returns it once the
+	// queue is idle.
+	Fail(err error)
+}
+
 // HostStream is a stream whose memory the host can touch, so that Go code
 // (a collective over shared memory) can be a piece of its work.
 type HostStream interface {

@@ -62,8 +62,8 @@ type Promises struct {
 	// Tolerance is how far a reduced element of a type may be from its sum in
 	// rank order, relative to the sum of magnitudes; 0: it has the same bits.
 	Tolerance map[dtype.Type]float64
-	// LosesNaN: the maximum of floats may be a number where a rank has NaN.
-	LosesNaN bool
+	// OneOrder: all ranks enqueue the work of their groups in one order.
+	OneOrder bool
 	// LateMismatch: ranks that make different calls need not be told so.
 	LateMismatch bool
 	// Hold stops a stream until release is called. Without it a stream is held

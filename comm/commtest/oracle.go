@@ -93,9 +93,6 @@ func Reduce(vs []Values, op comm.Op) Values {
 					acc += x
 				}
 			}
-			if op == comm.Avg {
-				acc /= float32(len(vs))
-			}
 			if out.Type == dtype.BFloat16 {
 				binary.LittleEndian.PutUint16(out.element(i), uint16(dtype.ToBF16(acc)))
 			} else {

@@ -92,7 +92,7 @@ func splitSome(e *Env) error {
 }
 
 // twoStreams: collectives of two groups may be in flight at once, in an order
-// that differs between ranks.
+// that differs between ranks unless OneOrder asks for one.
 func twoStreams(e *Env) error {
 	twin, err := e.Split(0, e.Rank())
 	if err != nil {
@@ -104,7 +104,11 @@ func twoStreams(e *Env) error {
 	for i := range 20 {
 		first := func() { e.AllReduce(a, comm.T(x), comm.Sum) }
 		second := func() { twin.AllReduce(b, comm.T(y), comm.Max) }
-		if (i+e.Rank())%2 == 0 {
+		turn := i
+		if !e.OneOrder {
+			turn += e.Rank()
+		}
+		if turn%2 == 0 {
 			first, second = second, first
 		}
 		first()

@@ -49,6 +49,7 @@ func (c *control) receive() {
 			c.bye.Store(true)
 			return
 		case 'R':
+			c.node.publish()
 			c.write([]byte{'H'})
 			continue
 		case 'H':

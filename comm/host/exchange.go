@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"octet/comm/internal/group"
+	"octet/comm"
 )
 
 // key is where in the store a rank's value of an exchange is.
@@ -79,7 +79,7 @@ func (n *node) absent(ctx context.Context, name string, members []int, patience 
 		cancel()
 	}
 	if len(late) == 0 {
-		return group.Missing(members[:1], fmt.Sprintf("not passed on what all have said after %v", patience))
+		return comm.Missing(members[:1], fmt.Sprintf("not passed on what all have said after %v", patience))
 	}
-	return group.Missing(late, fmt.Sprintf("not arrived after %v", patience))
+	return comm.Missing(late, fmt.Sprintf("not arrived after %v", patience))
 }

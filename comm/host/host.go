@@ -86,11 +86,31 @@ func (c *Config) check() error {
 // implements comm.Control. It returns when all ranks have come, or with an
 // error that names those that have not.
 func Connect(ctx context.Context, cfg Config) (comm.Comm, error) {
+	return connect(ctx, cfg, func(ctx context.Context, n *node, c *group.Control) (comm.Comm, error) {
+		link, err := n.Link(ctx, c.Name(), n.everyone())
+		if err != nil {
+			return nil, err
+		}
+		world := group.New(c, link)
+		if err := world.JoinHosts(ctx); err != nil {
+			return nil, errors.Join(err, link.Close())
+		}
+		return world, nil
+	})
+}
+
+// Control is Connect without the data: for ranks whose tensors go another way.
+func Control(ctx context.Context, cfg Config) (comm.ControlGroup, error) {
+	return connect(ctx, cfg, func(_ context.Context, _ *node, c *group.Control) (comm.ControlGroup, error) { return c, nil })
+}
+
+// connect meets the other ranks and has open make what a rank is given.
+func connect[T any](ctx context.Context, cfg Config, open func(context.Context, *node, *group.Control) (T, error)) (world T, err error) {
 	if cfg.ChunkBytes == 0 {
 		cfg.ChunkBytes = defaultChunk
 	}
 	if err := cfg.check(); err != nil {
-		return nil, fmt.Errorf("comm: connect: %w", err)
+		return world, fmt.Errorf("comm: connect: %w", err)
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = group.DefaultTimeout
@@ -98,10 +118,12 @@ func Connect(ctx context.Context, cfg Config) (comm.Comm, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
 	n := newNode(cfg)
-	world, err := n.join(ctx)
+	if err = n.join(ctx); err == nil {
+		world, err = open(ctx, n, group.NewControl("world", cfg.Rank, cfg.World, n, n.job))
+	}
 	if err != nil {
 		n.Close()
-		return nil, fmt.Errorf("comm: connect: rank %d of %d: %w", cfg.Rank, cfg.World, err)
+		return world, fmt.Errorf("comm: connect: rank %d of %d: %w", cfg.Rank, cfg.World, err)
 	}
 	return world, nil
 }

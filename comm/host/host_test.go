@@ -23,13 +23,19 @@ import (
 // connect joins n ranks of this process; hostOf gives their hosts.
 func connect(t testing.TB, n, chunk int, hostOf func(rank int) string) []comm.Comm {
 	t.Helper()
+	return joined(t, n, chunk, hostOf, host.Connect)
+}
+
+// joined is what each of n ranks of this process is given when it connects.
+func joined[T any](t testing.TB, n, chunk int, hostOf func(rank int) string, connect func(context.Context, host.Config) (T, error)) []T {
+	t.Helper()
 	mem := store.NewMemory()
-	comms := make([]comm.Comm, n)
+	comms := make([]T, n)
 	errs := make([]error, n)
 	var wg sync.WaitGroup
 	for r := range n {
 		wg.Go(func() {
-			comms[r], errs[r] = host.Connect(context.Background(), host.Config{
+			comms[r], errs[r] = connect(context.Background(), host.Config{
 				Rank: r, World: n, Store: mem, RunID: t.Name(),
 				HostID: hostOf(r), Address: "127.0.0.1", Secret: auth.Public(), ChunkBytes: chunk,
 			})
@@ -73,6 +79,16 @@ func TestConformance(t *testing.T) {
 			commtest.Run(t, tt.ranks, commtest.Suite{Open: func(t *testing.T, n int) []commtest.Rank {
 				return onDevice(t, connect(t, n, tt.chunk, tt.hostOf))
 			}})
+		})
+	}
+}
+
+func TestControlGroups(t *testing.T) {
+	for name, hostOf := range map[string]func(int) string{"shared memory": sharedMemory, "tcp": tcp, "mixed": pairs} {
+		t.Run(name, func(t *testing.T) {
+			commtest.RunControl(t, []int{1, 2, 4}, func(t *testing.T, n int) []comm.ControlGroup {
+				return joined(t, n, 0, hostOf, host.Control)
+			})
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"octet/comm"
 	"octet/comm/internal/group"
 )
 
@@ -21,7 +22,7 @@ type link struct {
 	ranks   []int   // of the group, by seat in shm
 	seats   []int   // in shm by rank; -1 on other hosts
 	wires   []*wire // by rank; nil on this host
-	calls   []group.Call
+	calls   []comm.Call
 	checks  []func() error // by rank: n.check, bound once
 	stop    func() bool    // of waking after an abort; nil without shm
 	apart   bool           // every member is on a host of its own
@@ -34,7 +35,7 @@ func (n *node) Link(ctx context.Context, name string, members []int) (group.Link
 	l := &link{
 		node: n, members: members, me: slices.Index(members, n.cfg.Rank),
 		seats: make([]int, len(members)), wires: make([]*wire, len(members)),
-		calls: make([]group.Call, len(members)), checks: make([]func() error, len(members)),
+		calls: make([]comm.Call, len(members)), checks: make([]func() error, len(members)),
 	}
 	hosts := map[string]bool{}
 	var here []int

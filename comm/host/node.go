@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"octet/comm"
@@ -25,7 +26,8 @@ type node struct {
 	page   *page   // nil if this rank is alone on its host
 	deaths *deaths // of the others on this host; nil as page
 	tcp    *listener
-	roll   sync.Mutex     // one roll call at a time
+	roll   sync.Mutex // one roll call at a time
+	answer atomic.Pointer[func() []byte]
 	ended  sync.WaitGroup // goroutines
 }
 
@@ -68,38 +70,37 @@ func (n *node) tell(e *comm.AbortError) {
 	}
 }
 
-// join meets the other ranks and makes the first group.
-func (n *node) join(ctx context.Context) (*group.Group, error) {
-	if err := n.meet(ctx); err != nil {
-		return nil, err
+// everyone is the ranks of the world.
+func (n *node) everyone() []int {
+	ranks := make([]int, n.cfg.World)
+	for r := range ranks {
+		ranks[r] = r
 	}
-	members := make([]int, n.cfg.World)
-	for r := range members {
-		members[r] = r
+	return ranks
+}
+
+// join meets the other ranks.
+func (n *node) join(ctx context.Context) error {
+	if err := n.meet(ctx); err != nil {
+		return err
+	}
+	for r := range n.peers {
 		if n.peers[r].Host == n.peers[n.cfg.Rank].Host {
 			n.locals = append(n.locals, r)
 		}
 	}
 	if len(n.locals) > 1 {
 		if err := n.joinHost(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(n.locals) < n.cfg.World {
-		if err := n.joinHosts(ctx, members); err != nil {
-			return nil, err
+		if err := n.joinHosts(ctx); err != nil {
+			return err
 		}
 	}
 	n.watch()
-	link, err := n.Link(ctx, "world", members)
-	if err != nil {
-		return nil, err
-	}
-	world := group.New("world", members, link, n, n.job)
-	if err := world.JoinHosts(ctx); err != nil {
-		return nil, errors.Join(err, link.Close())
-	}
-	return world, nil
+	return nil
 }
 
 // Hosts implements group.Net.
@@ -157,6 +158,39 @@ func (n *node) RollCall(ranks []int, d time.Duration) (silent []int) {
 	return silent
 }
 
+// answerPatience is how long the store may take for an answer.
+const answerPatience = time.Second
+
+// answerKey is where rank r's answer is.
+func (n *node) answerKey(r int) string { return n.key("answer", r) }
+
+// Answer implements group.Net.
+func (n *node) Answer(with func() []byte) { n.answer.Store(&with) }
+
+// publish puts this rank's answer into the store, before it says that it runs.
+func (n *node) publish() {
+	if with := n.answer.Load(); with != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), answerPatience)
+		defer cancel()
+		_ = n.cfg.Store.Set(ctx, n.answerKey(n.cfg.Rank), (*with)()) // who asks finds no answer
+	}
+}
+
+// Ask implements group.Net.
+func (n *node) Ask(ranks []int, d time.Duration) [][]byte {
+	n.publish()
+	silent := n.RollCall(ranks, d)
+	ctx, cancel := context.WithTimeout(context.Background(), answerPatience)
+	defer cancel()
+	answers := make([][]byte, len(ranks))
+	for i, r := range ranks {
+		if !slices.Contains(silent, r) {
+			answers[i], _ = n.cfg.Store.Get(ctx, n.answerKey(r))
+		}
+	}
+	return answers
+}
+
 // meet exchanges what the ranks are.
 func (n *node) meet(ctx context.Context) error {
 	id := n.cfg.HostID
@@ -182,15 +216,11 @@ func (n *node) meet(ctx context.Context) error {
 
 // share exchanges peers.
 func (n *node) share(ctx context.Context, name string, me peer) ([]peer, error) {
-	members := make([]int, n.cfg.World)
-	for r := range members {
-		members[r] = r
-	}
 	value, err := json.Marshal(me)
 	if err != nil {
 		return nil, err
 	}
-	all, err := n.Exchange(ctx, name, members, value)
+	all, err := n.Exchange(ctx, name, n.everyone(), value)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +252,7 @@ func (n *node) joinHost(ctx context.Context) error {
 }
 
 // joinHosts listens and connects to the ranks of other hosts.
-func (n *node) joinHosts(ctx context.Context, members []int) error {
+func (n *node) joinHosts(ctx context.Context) error {
 	if n.cfg.Secret.IsZero() {
 		return errors.New("there are ranks on other hosts, but no secret to know them by")
 	}
@@ -239,7 +269,7 @@ func (n *node) joinHosts(ctx context.Context, members []int) error {
 	for r := range known {
 		n.peers[r].Address = known[r].Address
 	}
-	for _, r := range members {
+	for r := range n.peers {
 		if n.remote(r) {
 			conn, err := n.connect(ctx, "control", r)
 			if err != nil {
@@ -273,7 +303,7 @@ func (n *node) watch() {
 		return
 	}
 	n.ended.Go(func() {
-		n.page.listen()
+		n.page.listen(n.publish)
 		_ = n.job.Cause() // looks at the page, where an abort stands unless this rank leaves
 	})
 	n.ended.Go(func() {

@@ -70,8 +70,9 @@ func (p *page) tell(e *comm.AbortError) {
 	}
 }
 
-// listen answers the bell until a rank has aborted, or hush.
-func (p *page) listen() {
+// listen answers the bell until a rank has aborted, or hush; asked is called before
+// it answers.
+func (p *page) listen(asked func()) {
 	bell, looked := p.bell(p.me), p.looked(p.me)
 	for heard := uint32(0); ; {
 		if !bell.reached(heard + 1) {
@@ -79,8 +80,12 @@ func (p *page) listen() {
 			continue
 		}
 		heard = bell.value.Load()
+		over := p.hushed.Load() || p.look() != nil
+		if !over {
+			asked()
+		}
 		looked.set(heard)
-		if p.hushed.Load() || p.look() != nil {
+		if over {
 			return
 		}
 	}

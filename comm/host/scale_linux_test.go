@@ -113,7 +113,7 @@ func TestListenersHearAnAbort(t *testing.T) {
 	for i := range pages {
 		pages[i] = newPage(mem, i, 3)
 		go func() {
-			pages[i].listen()
+			pages[i].listen(func() {})
 			heard <- i
 		}()
 	}

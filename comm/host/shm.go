@@ -5,6 +5,7 @@ package host
 import (
 	"encoding/binary"
 
+	"octet/comm"
 	"octet/comm/internal/group"
 )
 
@@ -32,9 +33,9 @@ const (
 	seatHeads = 128
 	seatData  = 1024
 	headBytes = 128
-	headFlag  = group.CallBytes // 1: the Call is set, 2: a part for each rank
-	headLo    = group.CallBytes + 8
-	headSlice = group.CallBytes + 16
+	headFlag  = comm.CallBytes // 1: the Call is set, 2: a part for each rank
+	headLo    = comm.CallBytes + 8
+	headSlice = comm.CallBytes + 16
 )
 
 func seatBytes(chunk int) int { return (seatData + group.Depth*chunk + 4095) &^ 4095 }
@@ -96,7 +97,7 @@ func (s *shm) write(n uint32, m *group.Message, ranks []int, window int) {
 
 // read is the message of round n in seat i, for rank of the group. call is
 // where its Call is put.
-func (s *shm) read(n uint32, i, rank, window int, call *group.Call) group.View {
+func (s *shm) read(n uint32, i, rank, window int, call *comm.Call) group.View {
 	head := s.seats[i].head(n)
 	data := s.seats[i].data(n, s.chunk)
 	if head[headFlag]&2 != 0 {
@@ -105,7 +106,7 @@ func (s *shm) read(n uint32, i, rank, window int, call *group.Call) group.View {
 	le := binary.LittleEndian
 	v := group.View{Staged: data, Lo: int(le.Uint64(head[headLo:])) + rank*int(le.Uint64(head[headSlice:]))}
 	if head[headFlag]&1 != 0 {
-		*call = group.DecodeCall(head)
+		*call = comm.DecodeCall(head)
 		v.Call = call
 	}
 	return v

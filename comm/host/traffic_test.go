@@ -75,11 +75,6 @@ func collectives() []collective {
 			e.ReduceScatter(e.Stream, list{dst}, list{values(e, elems)}, comm.Sum)
 			return list{dst}
 		}},
-		{"reduce-scatter avg", 1.5, func(e *commtest.Env, elems int) list {
-			dst := e.New(dtype.Float32, elems/e.Size())
-			e.ReduceScatter(e.Stream, list{dst}, list{values(e, elems)}, comm.Avg)
-			return list{dst}
-		}},
 		{"all-reduce", 2, func(e *commtest.Env, elems int) list {
 			x := values(e, elems-8)
 			y := values(e, 8)

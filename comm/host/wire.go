@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"octet/comm"
 	"octet/comm/internal/group"
 )
 
@@ -43,12 +44,12 @@ type wire struct {
 	backlog *backlog
 	bufs    net.Buffers // of the frame being sent
 	rest    net.Buffers // what of bufs is not sent yet
-	out     [frameHead + group.CallBytes]byte
+	out     [frameHead + comm.CallBytes]byte
 
-	in     [frameHead + group.CallBytes]byte // of the frame that comes
-	got    int                               // bytes of in that have come
-	seen   uint32                            // the round after the last whose head has come
-	call   group.Call
+	in     [frameHead + comm.CallBytes]byte // of the frame that comes
+	got    int                              // bytes of in that have come
+	seen   uint32                           // the round after the last whose head has come
+	call   comm.Call
 	staged []byte
 	gap    [group.Align]byte
 	due    time.Time // when a read ends
@@ -150,7 +151,7 @@ func (w *wire) await(n uint32, into *group.Message, check func() error) (v group
 	}
 	v.Lo = int(binary.LittleEndian.Uint64(w.in[8:]))
 	if w.in[16] != 0 {
-		w.call = group.DecodeCall(w.in[frameHead:])
+		w.call = comm.DecodeCall(w.in[frameHead:])
 		v.Call = &w.call
 	}
 	if into != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"octet/comm"
 	"octet/comm/internal/group"
 )
 
@@ -262,7 +263,7 @@ func TestMessagesFitIntoSegments(t *testing.T) {
 		if tt.got%group.Align != 0 || tt.got < tt.of-tt.of/100 {
 			t.Errorf("of %d bytes: %d", tt.of, tt.got)
 		}
-		if whole := frameHead + group.CallBytes + tt.got; whole > tt.of/(64<<10)*segment {
+		if whole := frameHead + comm.CallBytes + tt.got; whole > tt.of/(64<<10)*segment {
 			t.Errorf("of %d bytes: %d with the heads, more than %d segments", tt.of, whole, tt.of/(64<<10))
 		}
 	}

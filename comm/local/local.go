@@ -34,18 +34,25 @@ type Options struct {
 // New makes the communicators of n ranks, in the order of their ranks. Each
 // implements comm.Control.
 func New(n int, o Options) []comm.Comm {
-	w := &world{job: group.NewJob(o.Timeout), hubs: map[string]*hub{}, meetings: map[string]*meeting{}}
+	comms := make([]comm.Comm, n)
 	members := make([]int, n)
 	for r := range members {
 		members[r] = r
 	}
-	comms := make([]comm.Comm, n)
-	for r := range comms {
-		p := &port{world: w, rank: r}
+	for r, p := range newWorld(n, o) {
 		link, _ := p.Link(context.Background(), "world", members) // never fails
-		comms[r] = group.New("world", members, link, p, w.job)
+		comms[r] = group.New(p.control(), link)
 	}
 	return comms
+}
+
+// Control makes control groups of n ranks, in the order of their ranks.
+func Control(n int, o Options) []comm.ControlGroup {
+	groups := make([]comm.ControlGroup, n)
+	for r, p := range newWorld(n, o) {
+		groups[r] = p.control()
+	}
+	return groups
 }
 
 // world is what the ranks of one job share.
@@ -54,6 +61,17 @@ type world struct {
 	mu       sync.Mutex
 	hubs     map[string]*hub
 	meetings map[string]*meeting
+	answers  []func() []byte // by rank
+}
+
+// newWorld makes the ports of n ranks.
+func newWorld(n int, o Options) []*port {
+	w := &world{job: group.NewJob(o.Timeout), hubs: map[string]*hub{}, meetings: map[string]*meeting{}, answers: make([]func() []byte, n)}
+	ports := make([]*port, n)
+	for r := range ports {
+		ports[r] = &port{world: w, rank: r}
+	}
+	return ports
 }
 
 // meeting is one Exchange.
@@ -71,11 +89,36 @@ type port struct {
 
 var _ group.Net = (*port)(nil)
 
+func (p *port) control() *group.Control {
+	return group.NewControl("world", p.rank, len(p.answers), p, p.job)
+}
+
 // Hosts implements group.Net: all ranks share memory, so none is on another host.
 func (p *port) Hosts([]int) (here, across []int) { return nil, nil }
 
 // RollCall implements group.Net: whoever could answer runs in this process.
 func (p *port) RollCall([]int, time.Duration) (silent []int) { return nil }
+
+// Answer implements group.Net.
+func (p *port) Answer(with func() []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answers[p.rank] = with
+}
+
+// Ask implements group.Net.
+func (p *port) Ask(ranks []int, _ time.Duration) [][]byte {
+	all := make([][]byte, len(ranks))
+	for i, r := range ranks {
+		p.mu.Lock()
+		with := p.answers[r]
+		p.mu.Unlock()
+		if with != nil {
+			all[i] = with()
+		}
+	}
+	return all
+}
 
 // Exchange implements group.Net.
 func (p *port) Exchange(ctx context.Context, name string, members []int, value []byte) ([][]byte, error) {
@@ -85,7 +128,7 @@ func (p *port) Exchange(ctx context.Context, name string, members []int, value [
 		m = &meeting{values: make([][]byte, len(members)), missing: len(members), all: make(chan struct{})}
 		p.meetings[name] = m
 	}
-	m.values[index(members, p.rank)] = value
+	m.values[index(members, p.rank)] = append([]byte{}, value...) // nil is nobody's
 	if m.missing--; m.missing == 0 {
 		delete(p.meetings, name)
 		close(m.all)
@@ -107,7 +150,7 @@ func (p *port) Exchange(ctx context.Context, name string, members []int, value [
 	if len(late) == 0 {
 		return m.values, nil
 	}
-	return nil, group.Missing(late, fmt.Sprintf("not arrived after %v", p.job.Timeout()))
+	return nil, comm.Missing(late, fmt.Sprintf("not arrived after %v", p.job.Timeout()))
 }
 
 // Link implements group.Net.

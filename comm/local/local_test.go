@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"octet/comm"
 	"octet/comm/commtest"
 	"octet/comm/local"
 	"octet/test/ranks"
@@ -28,6 +29,10 @@ func alone(t testing.TB) *commtest.Env {
 
 func TestConformance(t *testing.T) {
 	commtest.Run(t, []int{1, 2, 3, 4}, commtest.Suite{Open: func(t *testing.T, n int) []commtest.Rank { return open(t, n, local.Options{}) }})
+}
+
+func TestControlGroups(t *testing.T) {
+	commtest.RunControl(t, []int{1, 2, 4}, func(t *testing.T, n int) []comm.ControlGroup { return local.Control(n, local.Options{}) })
 }
 
 func BenchmarkLocal(b *testing.B) {

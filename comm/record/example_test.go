@@ -26,7 +26,7 @@ func Example() {
 	x := device.NewPool(dev).New(dtype.Float32, 8)
 	s.Zero(x)
 	c.AllReduce(s, comm.T(x), comm.Sum)
-	c.AllReduce(s, comm.T(x.Rows(0, 2), x.Rows(2, 4)), comm.Avg)
+	c.AllReduce(s, comm.T(x.Rows(0, 2), x.Rows(2, 4)), comm.Sum)
 	if err := s.Sync(); err != nil {
 		panic(err)
 	}
@@ -37,5 +37,5 @@ func Example() {
 	// Output:
 	// {Calls:2 Bytes:48}
 	// world #1 all-reduce sum float32[8], 32 bytes
-	// world #2 all-reduce avg float32[2] float32[2], 16 bytes
+	// world #2 all-reduce sum float32[2] float32[2], 16 bytes
 }

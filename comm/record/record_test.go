@@ -43,7 +43,7 @@ func some(e *commtest.Env) error {
 	f8 := func(n int) *tensor.Tensor { return e.New(dtype.Float8E4M3, n) }
 	e.AllGather(e.Stream, comm.T(f8(2*e.Size()), f32(e.Size())), comm.T(f8(2), f32(1)))
 	e.AllGather(e.Stream, comm.T(f32(0)), comm.T(f32(0)))
-	e.ReduceScatter(e.Stream, comm.T(f32(3)), comm.T(f32(3*e.Size())), comm.Avg)
+	e.ReduceScatter(e.Stream, comm.T(f32(3)), comm.T(f32(3*e.Size())), comm.Sum)
 	e.AllReduce(e.Stream, comm.T(f32(5), f32(2)), comm.Max)
 	e.Broadcast(e.Stream, e.New(dtype.BFloat16, 4), 1)
 	e.AllToAll(e.Stream, comm.T(f8(e.Size()), f32(0)), comm.T(f8(e.Size()), f32(0)))
@@ -60,7 +60,7 @@ func some(e *commtest.Env) error {
 const written = `
 fsdp #1 all-gather float8_e4m3fn[2] float32[1], 6 bytes
 fsdp #2 all-gather float32[0], 0 bytes
-fsdp #3 reduce-scatter avg float32[6], 24 bytes
+fsdp #3 reduce-scatter sum float32[6], 24 bytes
 fsdp #4 all-reduce max float32[5] float32[2], 28 bytes
 fsdp #5 broadcast from 1 bfloat16[4], 8 bytes
 fsdp #6 all-to-all float8_e4m3fn[2] float32[0], 2 bytes

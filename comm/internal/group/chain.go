@@ -163,15 +163,7 @@ func (s *chain) sum(m *Message, lo, hi int) {
 				parts = append(parts, s.in.views[q].Bytes(&c.layout, t, a, b))
 			}
 		}
-		dst := s.acc[at : at+b-a]
-		if op := c.sig.Op; op != comm.Avg {
-			reduce(dst, parts, c.types[t], op, &c.g.acc)
-		} else {
-			reduce(dst, parts, c.types[t], comm.Sum, &c.g.acc)
-			if h.host == h.count-1 {
-				finish(as[float32](dst), op, c.g.Size())
-			}
-		}
+		reduce(s.acc[at:at+b-a], parts, c.types[t], c.sig.Op, &c.g.acc)
 	}
 }
 

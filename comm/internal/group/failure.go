@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"octet/comm"
@@ -35,19 +34,6 @@ func (c *call) abort(err error) error {
 	return fmt.Errorf("%s: %w", c.title(), aborted)
 }
 
-// mismatch shows this rank's call and the other one of rank q.
-func (c *call) mismatch(q int, other *Call) error {
-	a, b, ra, rb := &c.sig, other, c.g.self(), c.g.members[q]
-	if rb < ra {
-		a, b, ra, rb = b, a, rb, ra
-	}
-	detail := ""
-	if a.String() == b.String() {
-		detail = " (the lists differ further on)"
-	}
-	return fmt.Errorf("ranks make different calls: rank %d calls %v; rank %d calls %v%s", ra, a, rb, b, detail)
-}
-
 // rollPatience is how long ranks have to say that they run: what a process needs to
 // look up, and a way there and back.
 const rollPatience = 2 * time.Second
@@ -63,7 +49,7 @@ func (c *call) late(t Timeout) error {
 	if silent := g.net.RollCall(g.members, rollPatience); len(silent) > 0 {
 		named = silent
 	}
-	return Missing(named, fmt.Sprintf("%s after %v; arrived: %s", what, g.job.Timeout(), list(without(here, named))))
+	return comm.Missing(named, fmt.Sprintf("%s after %v; arrived: %s", what, g.job.Timeout(), comm.List(without(here, named))))
 }
 
 // behind are the ranks that have not begun the call or, where all have, those that
@@ -97,23 +83,4 @@ func (c *call) behind(t Timeout) (ranks []int, what string) {
 // without is the ranks but for the others.
 func without(ranks, others []int) []int {
 	return slices.DeleteFunc(slices.Clone(ranks), func(r int) bool { return slices.Contains(others, r) })
-}
-
-// Missing is a PeerError that says what the ranks have done or not.
-func Missing(ranks []int, what string) error {
-	return &comm.PeerError{Ranks: ranks, Text: have(ranks) + " " + what}
-}
-
-// have is "rank 1 has" or "ranks 1, 2 have".
-func have(ranks []int) string {
-	if len(ranks) == 1 {
-		return "rank " + list(ranks) + " has"
-	}
-	return "ranks " + list(ranks) + " have"
-}
-
-// list is "0, 1, 2".
-func list(ranks []int) string {
-	ranks = slices.Sorted(slices.Values(ranks))
-	return strings.Trim(strings.ReplaceAll(fmt.Sprint(ranks), " ", ", "), "[]")
 }

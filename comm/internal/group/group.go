@@ -3,36 +3,29 @@
 package group
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"octet/comm"
 	"octet/device"
-	"octet/dtype"
 	"octet/tensor"
 )
 
 // Group is a comm.Comm over a Link.
 type Group struct {
-	link    Link
-	hosts   *hosts // nil: ranks talk to each other directly
-	net     Net
-	job     *Job
-	members []int  // ranks of the world
-	id      string // unique in the job
-	root    bool   // made by New: closes the net
-	name    atomic.Pointer[string]
+	*Control
+	link  Link
+	hosts *hosts // nil: ranks talk to each other directly
 
 	mu     sync.Mutex
 	turn   sync.Cond
 	queued uint64  // calls enqueued
 	ran    uint64  // calls finished
 	free   []*call // recycled
-	splits int
-	kids   []*Group
 
 	round uint32 // of the call whose turn it is
 	acc   accumulator
@@ -43,159 +36,95 @@ var (
 	_ comm.Control = (*Group)(nil)
 )
 
-// New makes the group of all ranks of a job.
-func New(name string, members []int, link Link, net Net, job *Job) *Group {
-	g := newGroup(name, members, link, net, job)
-	g.root = true
-	return g
-}
-
-func newGroup(id string, members []int, link Link, net Net, job *Job) *Group {
-	g := &Group{link: link, net: net, job: job, members: members, id: id}
+// New makes the group of all ranks of a job, which closes c.
+func New(c *Control, link Link) *Group {
+	g := &Group{Control: c, link: link}
 	g.turn.L = &g.mu
-	g.SetName(id)
 	return g
 }
 
-// Rank is this rank in the group.
-func (g *Group) Rank() int { return g.link.Rank() }
-
-// Size is the number of ranks.
-func (g *Group) Size() int { return g.link.Size() }
-
-// Name is what errors call the group.
-func (g *Group) Name() string { return *g.name.Load() }
-
-// SetName changes it.
-func (g *Group) SetName(name string) { g.name.Store(&name) }
-
-// SetTimeout sets the deadline of every wait in the job on this rank.
-func (g *Group) SetTimeout(d time.Duration) { g.job.SetTimeout(d) }
-
-// Abort ends the whole job.
-func (g *Group) Abort(cause error) { g.job.Abort(g.self(), cause) }
-
-// self is this rank in the world.
-func (g *Group) self() int { return g.members[g.Rank()] }
+// Split implements comm.Comm. It talks over the Net, so it does not wait for
+// collectives in flight.
+func (g *Group) Split(color, key int) (comm.Comm, error) {
+	var child *Group
+	err := g.split(color, key, func(ctx context.Context, c *Control) (io.Closer, error) {
+		link, err := g.net.Link(ctx, c.id, c.members)
+		if err != nil {
+			return nil, err
+		}
+		child = New(c, link)
+		if err := child.JoinHosts(ctx); err != nil {
+			return nil, errors.Join(err, link.Close())
+		}
+		return child, nil
+	})
+	if err != nil || child == nil {
+		return nil, err
+	}
+	return child, nil
+}
 
 // Close releases the group, the groups split from it, and for the first group
 // what the job holds.
 func (g *Group) Close() error {
-	g.mu.Lock()
-	kids := g.kids
-	g.kids = nil
-	g.mu.Unlock()
-	var errs []error
-	for _, k := range kids {
-		errs = append(errs, k.Close())
-	}
-	errs = append(errs, g.hosts.close(), g.link.Close())
-	if g.root {
-		errs = append(errs, g.net.Close())
-	}
-	return errors.Join(errs...)
+	return errors.Join(g.closeKids(), g.hosts.close(), g.link.Close(), g.closeNet())
 }
 
 // AllGather implements comm.Comm.
 func (g *Group) AllGather(s device.Stream, dst, src []*tensor.Tensor) {
-	g.sameLength("all-gather", dst, src)
-	c := g.call(s, comm.AllGather, comm.Sum, 0)
-	for i := range src {
-		g.factor("all-gather", dst[i], src[i], g.Size(), 1)
-		c.add(dst[i], src[i], src[i].Bytes())
-	}
-	g.enqueue(c)
+	g.do(s, comm.AllGather, comm.Sum, 0, dst, src)
 }
 
 // ReduceScatter implements comm.Comm.
 func (g *Group) ReduceScatter(s device.Stream, dst, src []*tensor.Tensor, op comm.Op) {
-	g.sameLength("reduce-scatter", dst, src)
-	c := g.call(s, comm.ReduceScatter, op, 0)
-	for i := range src {
-		g.factor("reduce-scatter", dst[i], src[i], 1, g.Size())
-		reducible("reduce-scatter", src[i], op)
-		c.add(dst[i], src[i], dst[i].Bytes())
-	}
-	g.enqueue(c)
+	g.do(s, comm.ReduceScatter, op, 0, dst, src)
 }
 
 // AllReduce implements comm.Comm.
 func (g *Group) AllReduce(s device.Stream, ts []*tensor.Tensor, op comm.Op) {
-	c := g.call(s, comm.AllReduce, op, 0)
-	for _, t := range ts {
-		reducible("all-reduce", t, op)
-		c.add(t, t, t.Bytes())
-	}
-	g.enqueue(c)
+	g.do(s, comm.AllReduce, op, 0, ts, ts)
 }
 
 // Broadcast implements comm.Comm.
 func (g *Group) Broadcast(s device.Stream, t *tensor.Tensor, root int) {
-	if root < 0 || root >= g.Size() {
-		panic(fmt.Sprintf("comm: broadcast of %v from rank %d of a group of %d", t, root, g.Size()))
-	}
-	c := g.call(s, comm.Broadcast, comm.Sum, root)
-	c.add(t, t, t.Bytes())
-	g.enqueue(c)
+	list := [1]*tensor.Tensor{t}
+	g.do(s, comm.Broadcast, comm.Sum, root, list[:], list[:])
 }
 
 // AllToAll implements comm.Comm.
 func (g *Group) AllToAll(s device.Stream, dst, src []*tensor.Tensor) {
-	g.sameLength("all-to-all", dst, src)
-	c := g.call(s, comm.AllToAll, comm.Sum, 0)
+	g.do(s, comm.AllToAll, comm.Sum, 0, dst, src)
+}
+
+// Barrier implements comm.Comm.
+func (g *Group) Barrier(s device.Stream) { g.do(s, comm.Barrier, comm.Sum, 0, nil, nil) }
+
+// do enqueues a call.
+func (g *Group) do(s device.Stream, k comm.Kind, op comm.Op, root int, dst, src []*tensor.Tensor) {
+	sig := comm.Describe(k, op, root, g.Size(), dst, src)
+	c := g.call(s, k)
+	c.sig = sig
 	for i := range src {
-		g.factor("all-to-all", dst[i], src[i], 1, 1)
-		if src[i].Numel()%g.Size() != 0 {
-			panic(fmt.Sprintf("comm: all-to-all of %v among %d ranks: its elements do not divide", src[i], g.Size()))
-		}
-		c.add(dst[i], src[i], src[i].Bytes()/g.Size())
+		c.add(dst[i], src[i])
 	}
 	g.enqueue(c)
 }
 
-// Barrier implements comm.Comm.
-func (g *Group) Barrier(s device.Stream) {
-	g.enqueue(g.call(s, comm.Barrier, comm.Sum, 0))
-}
-
-func (g *Group) sameLength(what string, dst, src []*tensor.Tensor) {
-	if len(dst) != len(src) {
-		panic(fmt.Sprintf("comm: %s to %d tensors from %d", what, len(dst), len(src)))
-	}
-}
-
-// factor panics unless dst has a/b times the elements of src and its type.
-func (g *Group) factor(what string, dst, src *tensor.Tensor, a, b int) {
-	if dst.Type != src.Type || dst.Numel()*b != src.Numel()*a {
-		panic(fmt.Sprintf("comm: %s among %d ranks to %v from %v", what, g.Size(), dst, src))
-	}
-}
-
-func reducible(what string, t *tensor.Tensor, op comm.Op) {
-	switch {
-	case t.Type == dtype.Float32, t.Type == dtype.BFloat16:
-	case t.Type == dtype.Int32 && what == "all-reduce" && op != comm.Avg:
-	default:
-		panic(fmt.Sprintf("comm: %s %v of %v", what, op, t))
-	}
-}
-
 // call takes a recycled call. Its sequence number is given by enqueue.
-func (g *Group) call(s device.Stream, k comm.Kind, op comm.Op, root int) *call {
+func (g *Group) call(s device.Stream, k comm.Kind) *call {
 	host, ok := s.(device.HostStream)
 	if !ok && g.Size() > 1 {
 		panic(fmt.Sprintf("comm: %v among %d ranks on a %T, which is not a host stream", k, g.Size(), s))
 	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	var c *call
 	if n := len(g.free); n > 0 {
 		c, g.free = g.free[n-1], g.free[:n-1]
 	} else {
 		c = newCall(g)
 	}
-	g.mu.Unlock()
 	c.stream, c.host = s, host
-	c.sig = Call{Kind: k, Op: op, Root: int32(root)}
 	return c
 }
 

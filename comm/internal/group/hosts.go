@@ -45,7 +45,7 @@ func (g *Group) JoinHosts(ctx context.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		return newGroup(g.id+name, members, link, g.net, g.job), nil
+		return New(newControl(g.id+name, members, g.self(), g.net, g.job), link), nil
 	}
 	var err error
 	if h.inner, err = join(" inner", here); err != nil {

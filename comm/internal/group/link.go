@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"octet/comm"
 )
 
 // Timeout is the error of a Link's wait that took longer than the job's
@@ -72,6 +74,10 @@ type Net interface {
 	// and returns those that have not answered after d. Ranks of one process return
 	// none.
 	RollCall(ranks []int, d time.Duration) (silent []int)
+	// Answer sets what this rank says when it answers. Ask is a roll call that returns
+	// what each of the ranks said, nil of a silent one.
+	Answer(with func() []byte)
+	Ask(ranks []int, d time.Duration) [][]byte
 	// Close releases what the whole job holds on this rank.
 	Close() error
 }
@@ -108,7 +114,7 @@ func (l *Layout) Span(i, lo, hi int) (a, b int) {
 // Layout.Len[i] bytes, part q for rank q. Where Slice is set, rank q reads
 // only the q-th so many bytes from Lo on.
 type Message struct {
-	Call      *Call // only in the first round of a call
+	Call      *comm.Call // only in the first round of a call
 	Bufs      [][]byte
 	Layout    *Layout
 	Lo, Hi    int
@@ -162,12 +168,12 @@ func (m *Message) scatter(v *View) {
 
 // View is a message as its reader sees it: in the sender's memory, or staged.
 type View struct {
-	Call   *Call    // set in the first round of a call
-	Lent   *Message // in the sender's memory
-	Reader int      // whose part of Lent
-	Staged []byte   // or a copy, from byte Lo of the layout on
-	Lo     int      // of the range that the reader reads
-	Placed bool     // or it is where Await was told to put it
+	Call   *comm.Call // set in the first round of a call
+	Lent   *Message   // in the sender's memory
+	Reader int        // whose part of Lent
+	Staged []byte     // or a copy, from byte Lo of the layout on
+	Lo     int        // of the range that the reader reads
+	Placed bool       // or it is where Await was told to put it
 }
 
 // Bytes is bytes a to b of tensor i in layout l.

@@ -23,7 +23,7 @@ type call struct {
 	host   device.HostStream // stream, or nil where a group of one has another
 	run    func() error      // c.execute, bound once
 
-	sig      Call
+	sig      comm.Call
 	dst, src [][]byte
 	types    []dtype.Type
 	layout   Layout // of what one rank reads of another
@@ -67,10 +67,8 @@ func (c *call) reset() {
 	}
 }
 
-// add enters one more tensor, of which a rank reads size bytes of another. A
-// group of one is served by the stream itself.
-func (c *call) add(dst, src *tensor.Tensor, size int) {
-	c.sig.add(src.Type, src.Numel())
+// add enters one more tensor. A group of one is served by the stream itself.
+func (c *call) add(dst, src *tensor.Tensor) {
 	if c.g.Size() == 1 {
 		if !comm.InPlace(dst, src, 0) {
 			c.stream.Copy(dst, src)
@@ -80,6 +78,10 @@ func (c *call) add(dst, src *tensor.Tensor, size int) {
 	c.dst = append(c.dst, c.host.Bytes(dst))
 	c.src = append(c.src, c.host.Bytes(src))
 	c.types = append(c.types, src.Type)
+	size := src.Bytes()
+	if c.addressed() {
+		size /= c.g.Size()
+	}
 	c.layout.add(size)
 }
 
@@ -215,11 +217,12 @@ func (c *call) speaks(q int) bool {
 // await puts rank q's message into views and, in the first round of a call,
 // compares the calls.
 func (c *call) await(n uint32, q int, first bool) (err error) {
-	c.views[q], err = c.g.link.Await(n, q, nil)
+	g := c.g
+	c.views[q], err = g.link.Await(n, q, nil)
 	if err != nil || !first || *c.views[q].Call == c.sig {
 		return err
 	}
-	return c.mismatch(q, c.views[q].Call)
+	return comm.Mismatch(g.self(), &c.sig, g.members[q], c.views[q].Call)
 }
 
 // takeOwn makes what this rank gives itself a view like the others' ones.

@@ -35,7 +35,6 @@ func reduce(dst []byte, src [][]byte, t dtype.Type, op comm.Op, acc *accumulator
 				a = acc[:hi-lo]
 			}
 			combine(d[lo:hi], a, as[float32](src[last])[lo:hi], op)
-			finish(d[lo:hi], op, len(src))
 		}
 	case t == dtype.BFloat16:
 		d := as[dtype.BF16](dst)
@@ -46,7 +45,6 @@ func reduce(dst []byte, src [][]byte, t dtype.Type, op comm.Op, acc *accumulator
 			for _, s := range src[1:] {
 				combineBF16(a, as[dtype.BF16](s)[lo:hi], op)
 			}
-			finish(a, op, len(src))
 			narrow(d[lo:hi], a)
 		}
 	default:
@@ -119,24 +117,6 @@ func narrow(d []dtype.BF16, a []float32) {
 	a = a[:len(d)]
 	for i := range d {
 		d[i] = dtype.ToBF16(a[i])
-	}
-}
-
-// finish makes an average of a sum over n ranks.
-func finish(a []float32, op comm.Op, n int) {
-	if op != comm.Avg {
-		return
-	}
-	f := float32(n)
-	if n&(n-1) == 0 {
-		inv := 1 / f // a power of two: the product has the bits of the quotient
-		for i := range a {
-			a[i] *= inv
-		}
-		return
-	}
-	for i := range a {
-		a[i] /= f
 	}
 }
 

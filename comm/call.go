@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package group
+package comm
 
 import (
 	"encoding/binary"
 	"fmt"
 	"strings"
 
-	"octet/comm"
 	"octet/dtype"
+	"octet/tensor"
 )
 
 // described is how many tensors of a list a Call spells out; the rest only
 // enter its hash.
 const described = 4
 
-// Call is what all ranks of a group must agree on before data moves. It is
-// comparable and travels as CallBytes bytes.
+// Call is a collective as all ranks of a group must agree on it. It is comparable
+// and travels as CallBytes bytes.
 type Call struct {
-	Kind  comm.Kind
-	Op    comm.Op
+	Kind  Kind
+	Op    Op
 	Root  int32
 	Seq   uint64 // 1 for the first call of the group
 	Lists uint32 // tensors in the call
@@ -53,7 +53,7 @@ func (c *Call) Encode(b []byte) {
 // DecodeCall is the inverse of Encode.
 func DecodeCall(b []byte) (c Call) {
 	le := binary.LittleEndian
-	c.Kind, c.Op = comm.Kind(b[0]), comm.Op(b[1])
+	c.Kind, c.Op = Kind(b[0]), Op(b[1])
 	for i := range c.Types {
 		c.Types[i] = dtype.Type(b[4+i])
 	}
@@ -66,6 +66,51 @@ func DecodeCall(b []byte) (c Call) {
 		c.Elems[i] = le.Uint64(b[40+8*i:])
 	}
 	return c
+}
+
+// Describe checks the arguments of a collective among so many ranks and makes its
+// Call, whose Seq is left to the group. dst is src where a collective works in
+// place. Wrong ones are a programmer's error and panic.
+func Describe(k Kind, op Op, root, ranks int, dst, src []*tensor.Tensor) Call {
+	c := Call{Kind: k, Op: op, Root: int32(root)}
+	if len(dst) != len(src) {
+		panic(fmt.Sprintf("comm: %v to %d tensors from %d", k, len(dst), len(src)))
+	}
+	if root < 0 || root >= ranks {
+		panic(fmt.Sprintf("comm: %v of %v from rank %d of a group of %d", k, src[0], root, ranks))
+	}
+	times, of := 1, 1 // dst has times/of the elements of src
+	switch k {
+	case AllGather:
+		times = ranks
+	case ReduceScatter:
+		of = ranks
+	}
+	for i, t := range src {
+		if dst[i].Type != t.Type || dst[i].Numel()*of != t.Numel()*times {
+			panic(fmt.Sprintf("comm: %v among %d ranks to %v from %v", k, ranks, dst[i], t))
+		}
+		if k == AllToAll && t.Numel()%ranks != 0 {
+			panic(fmt.Sprintf("comm: all-to-all of %v among %d ranks: its elements do not divide", t, ranks))
+		}
+		if integers := t.Type == dtype.Int32 && k == AllReduce; k.Reduces() && !integers && t.Type != dtype.Float32 && t.Type != dtype.BFloat16 {
+			panic(fmt.Sprintf("comm: %v %v of %v", k, op, t))
+		}
+		c.add(t.Type, t.Numel())
+	}
+	return c
+}
+
+// Mismatch is the error of two ranks of the world that make different calls.
+func Mismatch(rank int, call *Call, other int, its *Call) error {
+	if other < rank {
+		rank, call, other, its = other, its, rank, call
+	}
+	detail := ""
+	if call.String() == its.String() {
+		detail = " (the lists differ further on)"
+	}
+	return fmt.Errorf("ranks make different calls: rank %d calls %v; rank %d calls %v%s", rank, call, other, its, detail)
 }
 
 // add enters one more tensor of n elements that this rank contributes.
@@ -88,10 +133,10 @@ func (c *Call) String() string {
 	if c.Kind.Reduces() {
 		fmt.Fprintf(&b, " %v", c.Op)
 	}
-	if c.Kind == comm.Broadcast {
+	if c.Kind == Broadcast {
 		fmt.Fprintf(&b, " from rank %d", c.Root)
 	}
-	if c.Kind == comm.Barrier {
+	if c.Kind == Barrier {
 		return b.String()
 	}
 	b.WriteString(" of ")

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package group
+package comm
 
 import (
 	"testing"
 
-	"octet/comm"
 	"octet/dtype"
 )
 
@@ -19,12 +18,12 @@ func TestCallText(t *testing.T) {
 		of   []tensors
 		want string
 	}{
-		{Call{Kind: comm.Barrier}, nil, "barrier"},
-		{Call{Kind: comm.AllReduce, Op: comm.Max}, []tensors{{dtype.Float32, 3}}, "all-reduce max of float32[3] (12 bytes)"},
-		{Call{Kind: comm.Broadcast, Root: 2}, []tensors{{dtype.BFloat16, 3}}, "broadcast from rank 2 of bfloat16[3] (6 bytes)"},
-		{Call{Kind: comm.AllGather}, nil, "all-gather of 0 tensors, (0 bytes)"},
+		{Call{Kind: Barrier}, nil, "barrier"},
+		{Call{Kind: AllReduce, Op: Max}, []tensors{{dtype.Float32, 3}}, "all-reduce max of float32[3] (12 bytes)"},
+		{Call{Kind: Broadcast, Root: 2}, []tensors{{dtype.BFloat16, 3}}, "broadcast from rank 2 of bfloat16[3] (6 bytes)"},
+		{Call{Kind: AllGather}, nil, "all-gather of 0 tensors, (0 bytes)"},
 		{
-			Call{Kind: comm.AllGather},
+			Call{Kind: AllGather},
 			[]tensors{{dtype.Float8E4M3, 1}, {dtype.Float32, 2}, {dtype.Uint8, 3}, {dtype.Int32, 4}, {dtype.Int32, 5}},
 			"all-gather of 5 tensors, float8_e4m3fn[1] float32[2] uint8[3] int32[4] and more, (48 bytes)",
 		},
@@ -40,7 +39,7 @@ func TestCallText(t *testing.T) {
 }
 
 func FuzzCallEncoding(f *testing.F) {
-	c := Call{Kind: comm.ReduceScatter, Op: comm.Avg, Root: 3, Seq: 1 << 40}
+	c := Call{Kind: ReduceScatter, Op: Max, Root: 3, Seq: 1 << 40}
 	c.add(dtype.BFloat16, 1<<33)
 	b := make([]byte, CallBytes)
 	c.Encode(b)
