@@ -2,9 +2,10 @@
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CONCURRENT    := ./comm/... ./launcher/... ./device/cpu/... ./fsdp/... ./train/...
 VENV          := .venv-peers
+VENDOR        := .cuda
 FUZZTIME      := 10m
 
-.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos
+.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ test-hf: $(VENV)/installed-hf ## beside the real transformers and TensorBoard: e
 test-tokenizers: $(VENV)/tokenizers ## octet's tokenizer beside the Rust library: ids and texts of all of GOROOT and of 10,000 random strings, and speed
 	OCTET_TOKENIZERS_PYTHON=$(CURDIR)/$(VENV)/bin/python go test -count 1 -timeout 60m -v ./test/tokenizers
 
+abi: $(VENDOR)/installed ## what octet says of NVIDIA's libraries, beside their headers and themselves (620 MB of wheels; no GPU)
+	OCTET_CUDA_WHEELS=$(CURDIR)/$(VENDOR) go test -count 1 -v -run ABI ./device/cuda/api
+
 fuzz: ## whatever strangers can send, and files, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth
 	go test -run '^$$' -fuzz '^FuzzProve$$' -fuzztime $(FUZZTIME) ./internal/auth
@@ -79,6 +83,10 @@ $(VENV)/installed: bench/peers/requirements.txt
 
 $(VENV)/installed-hf: $(VENV)/installed test/hf/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement test/hf/requirements.txt
+	touch $@
+
+$(VENDOR)/installed: device/cuda/requirements.txt
+	python3 -m pip install --quiet --no-deps --target $(VENDOR) --upgrade --requirement $<
 	touch $@
 
 $(VENV)/tokenizers: test/tokenizers/requirements.txt
