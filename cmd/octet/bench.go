@@ -44,6 +44,7 @@ type benchFlags struct {
 	effort  bench.Effort
 	csvFile string
 	idle    map[string]string // flags of torchao's that have no effect here, and why
+	counts  []string          // flags that are 1 at least
 
 	takesKeys bool // after the flags, as octet train does
 }
@@ -75,7 +76,7 @@ func runBench(ctx context.Context, args []string) error {
 
 func (b benchmark) run(ctx context.Context, args []string, to io.Writer) (err error) {
 	f := &benchFlags{FlagSet: pflag.NewFlagSet("octet bench "+b.name, pflag.ContinueOnError), effort: bench.DefaultEffort(), idle: map[string]string{}}
-	f.IntVar(&f.device.Threads, "threads", 1, "threads that compute")
+	f.count(&f.device.Threads, "threads", 1, "threads that compute")
 	f.StringVar(&f.device.ISA, "isa", "", "instruction set: portable, avx2, avx512, avx512fp16, avx512bf16 (default: the best)")
 	f.StringVarP(&f.csvFile, "out_filename", "o", "", "file for all columns, as CSV")
 	run := b.declare(f)
@@ -85,15 +86,8 @@ func (b benchmark) run(ctx context.Context, args []string, to io.Writer) (err er
 	} else if err != nil {
 		return usageError{fmt.Errorf("bench %s: %w", b.name, err)}
 	}
-	switch {
-	case f.NArg() > 0 && !f.takesKeys:
-		return fmt.Errorf("bench %s: %q: it takes flags alone", b.name, f.Args())
-	case f.device.Threads < 1:
-		return fmt.Errorf("bench %s: --threads %d: want 1 or more", b.name, f.device.Threads)
-	case f.effort.Time <= 0:
-		return fmt.Errorf("bench %s: --time %v: want more than 0", b.name, f.effort.Time)
-	case f.effort.Repeat < 1:
-		return fmt.Errorf("bench %s: --repeat %d: want 1 or more", b.name, f.effort.Repeat)
+	if err := f.check(); err != nil {
+		return fmt.Errorf("bench %s: %w", b.name, err)
 	}
 	bar := &rowBar{to: to, last: time.Now()}
 	defer func() { err = errors.Join(err, bar.Close()) }()
@@ -113,6 +107,28 @@ func (b benchmark) run(ctx context.Context, args []string, to io.Writer) (err er
 	}
 	if err := run(ctx, out); err != nil {
 		return fmt.Errorf("bench %s: %w", b.name, err)
+	}
+	return nil
+}
+
+// count declares a flag for a number that is 1 at least.
+func (f *benchFlags) count(to *int, name string, standard int, help string) {
+	f.IntVar(to, name, standard, help)
+	f.counts = append(f.counts, name)
+}
+
+// check looks at the flags that have been read.
+func (f *benchFlags) check() error {
+	if f.NArg() > 0 && !f.takesKeys {
+		return fmt.Errorf("%q: it takes flags alone", f.Args())
+	}
+	for _, name := range f.counts {
+		if n, _ := f.GetInt(name); n < 1 { // declared by count, so it is an int
+			return fmt.Errorf("--%s %d: want 1 or more", name, n)
+		}
+	}
+	if f.effort.Time <= 0 {
+		return fmt.Errorf("--time %v: want more than 0", f.effort.Time)
 	}
 	return nil
 }

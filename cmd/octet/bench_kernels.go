@@ -13,7 +13,7 @@ import (
 // timing declares how long is measured.
 func (f *benchFlags) timing() {
 	f.DurationVar(&f.effort.Time, "time", f.effort.Time, "time for the repetitions of one measurement; the fastest counts")
-	f.IntVar(&f.effort.Repeat, "repeat", f.effort.Repeat, "the most repetitions of one measurement")
+	f.count(&f.effort.Repeat, "repeat", f.effort.Repeat, "the most repetitions of one measurement")
 }
 
 // noEffect declares a flag of torchao's that has nothing to act on.
@@ -159,19 +159,14 @@ func benchMulti(f *benchFlags) func(context.Context, bench.Output) error {
 	o := bench.MultiOptions{}
 	name := f.String("recipe", string(fp8.RecipeDelayed), fmt.Sprintf("float8 recipe: one of %v", fp8.RecipeNames()))
 	gather := f.Bool("gather", false, "weights are gathered in float8")
-	f.IntVar(&o.Ranks, "ranks", 2, "ranks, each a goroutine with a device of its own")
-	f.IntVar(&o.Layers, "layers", 20, "linear layers, each with a ReLU")
-	f.IntVar(&o.Dim, "dim", 1024, "in_features and out_features of each")
-	f.IntVar(&o.Batch, "batch", 32, "rows of each rank")
+	f.count(&o.Ranks, "ranks", 2, "ranks, each a goroutine with a device of its own")
+	f.count(&o.Layers, "layers", 20, "linear layers, each with a ReLU")
+	f.count(&o.Dim, "dim", 1024, "in_features and out_features of each")
+	f.count(&o.Batch, "batch", 32, "rows of each rank")
 	f.IntVar(&o.Warmup, "warmup", 50, "steps before those that count")
-	f.IntVar(&o.Steps, "steps", 50, "steps that count")
+	f.count(&o.Steps, "steps", 50, "steps that count")
 	f.noEffect("compile", "nothing is compiled here")
 	return func(ctx context.Context, out bench.Output) error {
-		for flag, n := range map[string]int{"ranks": o.Ranks, "layers": o.Layers, "dim": o.Dim, "batch": o.Batch, "steps": o.Steps} {
-			if n < 1 {
-				return fmt.Errorf("--%s %d: want 1 or more", flag, n)
-			}
-		}
 		if o.Warmup < 0 {
 			return fmt.Errorf("--warmup %d: want 0 or more", o.Warmup)
 		}

@@ -21,20 +21,15 @@ func benchRecipes(f *benchFlags) func(context.Context, bench.Output) error {
 	}
 	o := bench.RecipesOptions{}
 	f.StringSliceVar(&o.Variants, "recipe", names, "what is trained beside bf16, separated by commas: "+bench.VariantHelp())
-	f.IntVar(&o.Steps, "steps", 500, "optimizer steps of each run")
-	f.IntVar(&o.Seeds, "seeds", 3, "runs of each recipe, with the seeds 0, 1, …")
-	f.IntVar(&o.Batch, "batch", 2, "sequences a step")
-	f.IntVar(&o.SeqLen, "seq_len", 256, "tokens a sequence")
+	f.count(&o.Steps, "steps", 500, "optimizer steps of each run")
+	f.count(&o.Seeds, "seeds", 3, "runs of each recipe, with the seeds 0, 1, …")
+	f.count(&o.Batch, "batch", 2, "sequences a step")
+	f.count(&o.SeqLen, "seq_len", 256, "tokens a sequence")
 	f.IntVar(&o.Worst, "worst", 3, "how many of each recipe's casts with the least SQNR are named")
 	title := f.String("title", "Llama debug model on Go's source code, mean of all seeds", "text above the picture")
 	picture := f.String("plot", "", "picture of the losses to write: .svg or .png")
 	f.takesKeys = true
 	return func(ctx context.Context, out bench.Output) error {
-		for name, n := range map[string]int{"steps": o.Steps, "seeds": o.Seeds, "batch": o.Batch, "seq_len": o.SeqLen} {
-			if n < 1 {
-				return fmt.Errorf("--%s %d: want 1 or more", name, n)
-			}
-		}
 		format := chart.Format(filepath.Ext(*picture))
 		if *picture != "" && format != chart.SVG && format != chart.PNG {
 			return fmt.Errorf("--plot %s: a picture is SVG or PNG, so its name ends in .svg or .png", *picture)
