@@ -9,10 +9,12 @@ import (
 
 // Parcel is a tensor on its way between ranks: what fsdp_pre_all_gather returns. Ship,
 // its all_gather_inputs, travels; Scale and Inv, its metadata, are what all ranks know
-// already of a cast, and never do.
+// already of a cast, and never do. Eval: it is to be evaluated only, which changes no
+// state that training reads.
 type Parcel struct {
 	Ship       []*tensor.Tensor
 	Scale, Inv *tensor.Tensor
+	Eval       bool
 }
 
 // Wire is how the shards of a tensor travel when they are gathered: in a high

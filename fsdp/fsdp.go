@@ -261,14 +261,12 @@ func (f *FSDP) Begin(c *nn.Ctx) {
 // checkWrites refuses a pass over parameters that nobody gave values, and one that
 // adds gradients to those of a step after which the weights were moved.
 func (f *FSDP) checkWrites() {
-	var writes uint64
 	for _, p := range f.params {
 		if p.Version() == 0 {
 			panic(fmt.Sprintf("fsdp: Begin before %s has values: draw it (nn.Param.Draw) or load it (SetBox)", p.Name))
 		}
-		writes += p.Version()
 	}
-	if !f.Open() {
+	if writes := writesTo(f.params); !f.Open() {
 		f.writes = writes
 	} else if f.writes != writes {
 		panic("fsdp: Begin of a step's next microbatch, but parameters were written to since its first: call FSDP.Finish before the optimizer's Step")

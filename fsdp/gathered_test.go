@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"octet/comm"
+	"octet/device"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -144,4 +146,78 @@ func TestFoldedScalesChangeAsLittle(t *testing.T) {
 	on := j
 	on.float8 = rowWire()
 	near(t, "row-wise weights gathered as float8", run(t, j), run(t, on), 1e-6)
+}
+
+// TestWhatWasGatheredAheadIsOfItsPass: a unit that was gathered ahead of a pass that did
+// not come to it is gathered anew once its weights are written to, and, if that was an
+// evaluation, to be trained.
+func TestWhatWasGatheredAheadIsOfItsPass(t *testing.T) {
+	const width = 16
+	for _, ahead := range []nn.Mode{nn.Train, nn.Eval} {
+		ranks.Run(t, 2, ranks.Options{}, func(rank *ranks.Rank) error {
+			r := nntest.New(t, rank.Device, dtype.Float32)
+			part := func() nn.Module { return nn.NewLinear(width, width, nn.LinearOptions{Init: nn.Normal(1)}) }
+			model := &nn.Sequential{Names: []string{"first", "second"}, Modules: []nn.Module{part(), part()}}
+			var root nn.Module = model
+			second := &packs{Wire: fsdp.CastWire{To: dtype.Float32}}
+			model.Modules[1].(*nn.Linear).Weight.Wire = second
+			f, err := fsdp.Shard(&root, rank.World, fsdp.Options{Param: dtype.Float32, Reshard: fsdp.ReshardNever}, func(path string, _ nn.Module) bool { return path != "" })
+			if err == nil {
+				err = f.Allocate(rank.Device)
+			}
+			if err != nil {
+				return err
+			}
+			draw := func(seed uint64) {
+				for _, p := range f.Params() {
+					p.Draw(r.Ctx.Stream, seed)
+				}
+			}
+			x := r.Put(r.Normal(width, 1), 1, width)
+			pass := func(mode nn.Mode, m nn.Module) []float32 {
+				r.Ctx.Mode = mode
+				f.Begin(r.Ctx)
+				if mode == nn.Eval {
+					return r.Get(nn.Scoped(r.Ctx, m, nn.Input(x)).Value.Tensor)
+				}
+				y := m.Forward(r.Ctx, nn.Input(x))
+				values := r.Get(y.Value.Tensor)
+				dy := r.Ctx.New(1, width)
+				r.Ctx.Stream.Zero(dy)
+				y.SetGrad(dy)
+				r.Ctx.Tape.Backward()
+				f.Finish(r.Ctx)
+				return values
+			}
+			draw(1)
+			want := pass(nn.Train, root)
+			draw(2)
+			other := pass(nn.Train, root)
+			pass(ahead, model.Modules[0]) // and the second is gathered ahead
+			draw(1)
+			if got := pass(nn.Train, root); !slices.Equal(got, want) {
+				t.Errorf("mode %v: with the weights as at first the model gives %.4v, want %.4v; with the others %.4v", ahead, got, want, other)
+			}
+			pass(ahead, model.Modules[0])
+			before := second.trained
+			pass(nn.Train, root)
+			if n, want := second.trained-before, map[nn.Mode]int{nn.Train: 0, nn.Eval: 1}[ahead]; n != want {
+				t.Errorf("mode %v: the weight that was gathered ahead is packed %d times to be trained, want %d", ahead, n, want)
+			}
+			return f.Sync()
+		})
+	}
+}
+
+// packs counts what is packed to be trained.
+type packs struct {
+	comm.Wire
+	trained int
+}
+
+func (w *packs) Pack(s device.Stream, pool *device.Pool, g comm.Comm, p *comm.Parcel, shard *tensor.Tensor) {
+	if !p.Eval {
+		w.trained++
+	}
+	w.Wire.Pack(s, pool, g, p, shard)
 }

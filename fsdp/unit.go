@@ -26,6 +26,7 @@ type unit struct {
 
 	whole   []nn.Whole    // lent to params between gather and free
 	parcels []comm.Parcel // gathered or on their way; empty when freed
+	writes  uint64        // to params, when the parcels were packed
 	ready   device.Event  // on AG: the parcels are complete
 	reduced bool          // a backward of this step has run: Grad holds the gradient
 
@@ -59,17 +60,18 @@ func (u *unit) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 		panic(fmt.Sprintf("fsdp: Forward of unit %s outside a microbatch: call FSDP.Begin first (parallel.Model.Step and Eval do)", named(u.name)))
 	}
 	f, p := u.fsdp, u.fsdp.pass
-	u.unshard()
+	eval := c.Mode == nn.Eval
+	u.unshard(c, eval)
 	if c.Mode != nn.Recomputation { // of a module around the unit: backward knows the unit's place
 		p.units = append(p.units, u)
 		if next := f.after(u); next != nil {
-			next.unshard()
+			next.unshard(c, eval)
 		}
 	}
 	u.use(c)
 	if !c.Mode.Defers() {
 		y := nn.Scoped(c, u.inner, x)
-		if c.Mode == nn.Eval || u.reshardsAfterForward() {
+		if eval || u.reshardsAfterForward() {
 			u.reshard(c)
 		}
 		return y
@@ -80,9 +82,9 @@ func (u *unit) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	})
 	y := u.inner.Forward(c, x)
 	c.Tape.Defer(func() {
-		u.unshard()
+		u.unshard(c, false)
 		if before := p.before(u); before != nil {
-			before.unshard()
+			before.unshard(c, false)
 		}
 		u.use(c)
 		u.allocGrads(c)
@@ -126,10 +128,15 @@ func (u *unit) reshardsAfterForward() bool {
 
 // unshard starts the gather on AG, unless the parameters are there or on their
 // way. Every shard is packed into its place among what is gathered.
-func (u *unit) unshard() {
+func (u *unit) unshard(c *nn.Ctx, eval bool) {
+	writes := writesTo(u.params)
 	if len(u.parcels) > 0 {
-		return
+		if u.writes == writes && u.parcels[0].Eval == eval {
+			return
+		}
+		u.reshard(c) // gathered ahead of another pass, which did not come to the unit
 	}
+	u.writes = writes
 	f := u.fsdp
 	size, rank := f.gather.Size(), f.gather.Rank()
 	u.dst, u.src = u.dst[:0], u.src[:0]
@@ -139,13 +146,21 @@ func (u *unit) unshard() {
 			whole, rows := f.agPool.New(spec.Type, spec.Shape...), spec.Shape[0]/size
 			u.dst, u.src = append(u.dst, whole), append(u.src, whole.Rows(rank*rows, (rank+1)*rows))
 		}
-		parcel := comm.Parcel{Ship: u.src[first:]}
+		parcel := comm.Parcel{Ship: u.src[first:], Eval: eval}
 		p.Wire.Pack(f.ag, f.agPool, f.scales, &parcel, p.Shard)
 		parcel.Ship = u.dst[first:] // stays as it is as long as there are parcels
 		u.parcels = append(u.parcels, parcel)
 	}
 	f.gather.AllGather(f.ag, u.dst, u.src)
 	u.ready = f.ag.Record()
+}
+
+// writesTo is how often parameters were written to, all together.
+func writesTo(params []*nn.Param) (n uint64) {
+	for _, p := range params {
+		n += p.Version()
+	}
+	return n
 }
 
 // wholeShape is the shape of size shards, one after the other.
