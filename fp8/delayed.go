@@ -34,12 +34,10 @@ type slot struct {
 	amax, history, scale nn.Buffer
 	given                tensor.Operand // the scale and its reciprocal, [] each
 	record               *tensor.Tensor // []
+	own                  tensor.Operand // as given, of a weight that travels to be evaluated before there is one
 
 	ready    bool // there is a scale: by amax init, a sync, or loaded
 	recorded bool // since the last sync
-	// Of a weight that travels as float8, in writes to it plus one: what the record saw;
-	// and what amax init made the scale for, 0 after a sync.
-	version, made uint64
 	// Slots of one state have equal histories, scales and records. Each record makes a
 	// new one; before it was before.
 	state, before uint64
@@ -69,7 +67,7 @@ func newHistories(recipe *Recipe, sites []*site) *histories {
 func (s *slot) describe(h *histories, format dtype.Type) {
 	s.amax = nn.Buffer{Shape: []int{1}, First: format.Format().Max}
 	s.history = nn.Buffer{Shape: []int{h.recipe.Config.DelayedScalingConfig.HistoryLen}, Loaded: func(_ device.Stream, entries []float32) {
-		s.ready, s.made = false, 0
+		s.ready = false
 		for _, amax := range entries {
 			s.ready = s.ready || amax > 0
 		}
@@ -171,27 +169,35 @@ func (k *site) delayedCast(c *nn.Ctx, dst, dstT, x tensor.Operand, role nn.Role)
 	s.recorded, s.before, s.state = true, s.state, h.states
 }
 
-// delayedPack is Wire.Pack of a weight whose scale is delayed. It does not know what the
-// gather is for: evaluation records too, of the values that training will use next, and
-// if they are written before that the record begins anew.
+// delayedPack is Wire.Pack of a weight whose scale is delayed. What travels to be
+// evaluated is not recorded, and before there is a scale it is cast by its own.
 func (k *site) delayedPack(on device.Stream, pool *device.Pool, g comm.Comm, p *comm.Parcel, shard *tensor.Tensor) {
 	h, s := k.histories, k.slot(nn.Weight)
 	h.mustHaveMemory(k)
-	version := k.weight.Version() + 1
-	if h.recipe.Config.EnableAmaxInit && (!s.ready || s.made != 0 && s.made != version) {
-		agree(on, pool, g, s.given, []*tensor.Tensor{k.weight.Local()}, []dtype.Type{h.recipe.Cast[nn.Weight].Format}, h.memory.Pow2)
-		s.ready, s.made = true, version
+	ofItsOwn := func(to tensor.Operand) tensor.Operand {
+		agree(on, pool, g, to, []*tensor.Tensor{k.weight.Local()}, []dtype.Type{h.recipe.Cast[nn.Weight].Format}, h.memory.Pow2)
+		return to
 	}
-	if s.recorded && s.version != version {
-		on.Zero(s.record) // what is recorded next is at least that
+	given, record := s.given, s.record
+	switch {
+	case !p.Eval:
+		k.mustBeSynced()
+		if !s.ready && h.recipe.Config.EnableAmaxInit {
+			given, s.ready = ofItsOwn(s.given), true
+		}
+		s.recorded = true
+	case s.ready:
+		record = nil
+	default:
+		if s.own.Scale == nil {
+			s.own = tensor.Operand{Scale: pool.Lasting().New(dtype.Float32), Inv: pool.Lasting().New(dtype.Float32)}
+		}
+		given, record = ofItsOwn(s.own), nil
 	}
-	s.recorded, s.version = true, version
-	q := s.given
+	src, q := tensor.Operand{Tensor: shard}, given
 	p.Scale, p.Inv, q.Tensor = q.Scale, q.Inv, p.Ship[0]
-	src := tensor.Operand{Tensor: shard}
-	on.RecordCast(q, tensor.Operand{}, src, s.given, s.record)
+	on.RecordCast(q, tensor.Operand{}, src, given, record)
 	k.watch.measure(on, nn.Weight, src, q, tensor.Operand{})
-	k.watch.measure(on, nn.Weight, tensor.Operand{Tensor: shard}, q, tensor.Operand{})
 }
 
 func (h *histories) mustHaveMemory(k *site) {
@@ -251,7 +257,7 @@ func (h *histories) sync(on device.Stream) {
 		s := &h.slots[i]
 		s.before = s.state // who lacks the last record has another scale from here on
 		if s.recorded {
-			s.ready, s.recorded, s.made = true, false, 0
+			s.ready, s.recorded = true, false
 		}
 	}
 	for _, k := range h.sites {

@@ -19,15 +19,24 @@ import (
 	"octet/test/ranks"
 )
 
-// castsCounted is a stream that counts casts with a record.
+// castsCounted is a stream that counts casts by a given scale, those of them that are
+// recorded, and amaxes taken for a scale.
 type castsCounted struct {
 	device.Stream
-	n int
+	n, records, scales int
 }
 
 func (c *castsCounted) RecordCast(dst, dstT, src, given tensor.Operand, record *tensor.Tensor) {
 	c.n++
+	if record != nil {
+		c.records++
+	}
 	c.Stream.RecordCast(dst, dstT, src, given, record)
+}
+
+func (c *castsCounted) Amax(dst *tensor.Tensor, parts []*tensor.Tensor) {
+	c.scales++
+	c.Stream.Amax(dst, parts)
 }
 
 // alone is a Caster that no other serves.
@@ -36,6 +45,13 @@ type alone struct{ nn.Caster }
 func (alone) Serves(nn.Caster, nn.Role, nn.Role) bool { return false }
 func (a alone) Buffers() iter.Seq2[string, *nn.Buffer] {
 	return a.Caster.(nn.Stateful).Buffers()
+}
+
+// shareNothing has every Linear below m cast what it needs itself.
+func shareNothing(m nn.Module) {
+	for _, l := range fp8.Linears(m) {
+		l.Linear.Caster = alone{l.Linear.Caster}
+	}
 }
 
 // feedForward is a SwiGLU of which w1 and w3 have one input.
@@ -70,9 +86,7 @@ func TestEqualHistoriesShareACast(t *testing.T) {
 		count := &castsCounted{Stream: r.Ctx.Stream}
 		r.Ctx.Stream = count
 		if !share {
-			for _, l := range fp8.Linears(m) {
-				l.Linear.Caster = alone{l.Linear.Caster}
-			}
+			shareNothing(m)
 		}
 		for step := range 6 {
 			if load != nil {
@@ -130,9 +144,7 @@ func TestWhoDidNotRunSharesNoMore(t *testing.T) {
 		m := feedForward(16, 32)
 		r := newRig(t, ranks.Options{}, dtype.Float32, m, delayed(func(*fp8.Float8LinearConfig) {}))
 		if !share {
-			for _, l := range fp8.Linears(m) {
-				l.Linear.Caster = alone{l.Linear.Caster}
-			}
+			shareNothing(m)
 		}
 		r.step(1.1, 1)
 		r.Pass(m.(*nn.FeedForward).W1, nn.Input(r.ones(5)), slices.Repeat([]float32{1}, 16*32))
@@ -152,9 +164,7 @@ func TestASharedFirstScaleIsOnesOwn(t *testing.T) {
 		m := feedForward(16, 32)
 		r := newRig(t, ranks.Options{}, dtype.Float32, m, delayed(func(*fp8.Float8LinearConfig) {}))
 		if !share {
-			for _, l := range fp8.Linears(m) {
-				l.Linear.Caster = alone{l.Linear.Caster}
-			}
+			shareNothing(m)
 		}
 		r.Pass(m, nn.Input(r.ones(3.3)), slices.Repeat([]float32{1}, 256))
 		w3 := m.(*nn.FeedForward).W3

@@ -180,6 +180,36 @@ func TestAWatchFindsWhatIsPlanted(t *testing.T) {
 	})
 }
 
+// TestWhatTravelsIsMeasuredOnce, however the scale of the weight is made.
+func TestWhatTravelsIsMeasuredOnce(t *testing.T) {
+	for _, name := range []fp8.RecipeName{fp8.RecipeTensorwise, fp8.RecipeRowwise, fp8.RecipeDelayed} {
+		cfg, err := fp8.ConfigFromRecipe(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.EnableFsdpFloat8AllGather = true
+		m, _, pack := traveler(t, cfg)
+		fp8.NewWatch(m.Root()).Begin(m.Ctx())
+		for _, eval := range []bool{false, true} {
+			count := &measuresCounted{Stream: m.Ctx().Stream}
+			if pack(count, eval); count.n != 1 {
+				t.Errorf("%s, to be evaluated %v: a weight that is packed is measured %d times", name, eval, count.n)
+			}
+		}
+	}
+}
+
+// measuresCounted is a stream that counts what is measured of casts.
+type measuresCounted struct {
+	device.Stream
+	n int
+}
+
+func (m *measuresCounted) CastStats(maxima, sums *tensor.Tensor, src, q tensor.Operand) {
+	m.n++
+	m.Stream.CastStats(maxima, sums, src, q)
+}
+
 // TestSQNRIsTheRatioOfNorms, in dB.
 func TestSQNRIsTheRatioOfNorms(t *testing.T) {
 	for _, tt := range []struct {

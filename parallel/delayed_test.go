@@ -46,8 +46,9 @@ type variant struct {
 	recompute           *parallel.Recompute
 	float8TN            bool
 	// reload: the weights are drawn anew, much smaller, before the first step; evaluated:
-	// after an evaluation of the first ones.
-	reload, evaluated bool
+	// after an evaluation of the first ones, whose loss comes first.
+	reload, evaluated    bool
+	dynamic, withoutInit bool
 }
 
 func (v variant) String() string {
@@ -55,11 +56,15 @@ func (v variant) String() string {
 }
 
 func (v variant) plan() parallel.Plan {
-	cfg, err := fp8.ConfigFromRecipe(fp8.RecipeDelayed)
+	recipe := fp8.RecipeDelayed
+	if v.dynamic {
+		recipe = fp8.RecipeTensorwise
+	}
+	cfg, err := fp8.ConfigFromRecipe(recipe)
 	if err != nil {
 		panic(err)
 	}
-	cfg.DelayedScalingConfig.HistoryLen, cfg.EnableFsdpFloat8AllGather = historyLen, v.gather
+	cfg.DelayedScalingConfig.HistoryLen, cfg.EnableFsdpFloat8AllGather, cfg.EnableAmaxInit = historyLen, v.gather, !v.withoutInit
 	return parallel.Plan{
 		Float8: &parallel.Float8{Config: cfg, Skip: []string{"output"}}, Recompute: v.recompute,
 		Units: []string{"ffn1", "ffn2"}, FSDP: fsdp.Options{Param: dtype.Float32},
@@ -108,8 +113,12 @@ func (v variant) run(t *testing.T, state map[string][]float32, steps int, lr flo
 			return func(c *nn.Ctx) { nn.CrossEntropy(c, m.Forward(c, nn.Input(x)), y) }
 		}
 		if v.evaluated {
-			if _, err := m.Eval(1, func(c *nn.Ctx, _ int) (int, error) { pass(0, 0)(c); return each * seqLen, nil }); err != nil {
+			result, err := m.Eval(1, func(c *nn.Ctx, _ int) (int, error) { pass(0, 0)(c); return each * seqLen, nil })
+			if err != nil {
 				return err
+			}
+			if r.Rank == 0 {
+				losses = append(losses, result.Loss)
 			}
 		}
 		if v.reload {
@@ -195,8 +204,31 @@ func TestWeightsThatWereOnlyEvaluatedLeaveNothing(t *testing.T) {
 		want, losses := v.run(t, nil, 2, 1e-3)
 		v.evaluated = true
 		got, other := v.run(t, nil, 2, 1e-3)
-		if !maps.EqualFunc(got, want, slices.Equal) || !slices.Equal(losses, other) {
+		if !maps.EqualFunc(got, want, slices.Equal) || !slices.Equal(losses, other[1:]) {
 			t.Errorf("float8 gather %v: after an evaluation of other weights the buffers are\n%v\nwant\n%v; losses %v, want %v", gather, got, want, other, losses)
+		}
+	}
+}
+
+// TestEvaluationBeforeAnyStep is that of dynamic scaling, however weights travel and
+// whatever the first step will scale by, and leaves the state as it is.
+func TestEvaluationBeforeAnyStep(t *testing.T) {
+	for _, n := range []int{1, 2} {
+		for _, gather := range []bool{false, true} {
+			_, want := variant{ranks: n, microbatches: 1, gather: gather, evaluated: true, dynamic: true}.run(t, nil, 0, 0)
+			for _, withoutInit := range []bool{false, true} {
+				v := variant{ranks: n, microbatches: 1, gather: gather, withoutInit: withoutInit}
+				fresh, _ := v.run(t, nil, 0, 0)
+				trained, losses := v.run(t, nil, 2, 1e-2)
+				v.evaluated = true
+				state, got := v.run(t, nil, 0, 0)
+				if !slices.Equal(got, want) || !maps.EqualFunc(state, fresh, slices.Equal) {
+					t.Errorf("%v, without amax init %v: loss %v, that of dynamic scaling %v; buffers\n%v\nbefore\n%v", v, withoutInit, got, want, state, fresh)
+				}
+				if state, other := v.run(t, nil, 2, 1e-2); !maps.EqualFunc(state, trained, slices.Equal) || !slices.Equal(other[1:], losses) {
+					t.Errorf("%v, without amax init %v: after an evaluation two steps have losses %v, without it %v", v, withoutInit, other[1:], losses)
+				}
+			}
 		}
 	}
 }
