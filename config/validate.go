@@ -188,6 +188,12 @@ func (v *validator) float8() {
 	case weight != "dynamic":
 		v.problem(section+"precompute_float8_dynamic_scale_for_fsdp", `needs scaling_type_weight "dynamic", found %q; delayed weights get their scale from the sync after backward: set it to false`, weight)
 	}
+	switch name := section + "fast_accum"; {
+	case f.Emulate && !v.isDefault(v.fields[name]):
+		v.problem(name, "has no effect with emulate = true, which multiplies in float32; leave one of the two out")
+	case f.RecipeName == "rowwise_with_gw_hp" && slices.Contains(f.FastAccum, "grad_weight"):
+		v.problem(name, "recipe_name = %q does not multiply grad_weight in float8; leave it out", f.RecipeName)
+	}
 	// The matmul of grad_weight contracts over tokens, and a float8 matmul needs multiples of 16.
 	batch, seqLen := v.config.Training.LocalBatchSize, v.config.Training.SeqLen
 	if tokens := batch * seqLen; tokens%16 != 0 && !f.Emulate && !f.PadInnerDim {

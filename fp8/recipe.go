@@ -85,6 +85,16 @@ func (r Recipe) String() string {
 	return strings.Join(parts, ",")
 }
 
+// Fast lists the matmuls that may sum in less than float32.
+func (r Recipe) Fast() (names []string) {
+	for m, mm := range matMuls {
+		if r.FastAccum[m] {
+			names = append(names, mm.name)
+		}
+	}
+	return names
+}
+
 // Table is a line for each of the three matmuls: its operands with their casts, whether
 // it may sum in less than float32, and the type of what comes out.
 func (r Recipe) Table() string {

@@ -157,6 +157,7 @@ func (f Float8) String() string {
 		{c.RoundScalesToPowerOf2, "scales are powers of two"},
 		{c.RequiresSync(), fmt.Sprintf("delayed scales of %d steps", c.DelayedScalingConfig.HistoryLen)},
 		{c.EnableFsdpFloat8AllGather, "weights travel as float8"},
+		{!c.Emulate && !slices.Equal(recipe.Fast(), []string{"output"}), fmt.Sprintf("fast accumulation in %q", recipe.Fast())}, // not as torchao
 		{c.PadInnerDim, "sums over tokens padded"},
 		{c.Emulate, "products in float32 (emulated)"},
 	} {

@@ -108,6 +108,14 @@ func TestAPlanPrintsItsTable(t *testing.T) {
 	cfg.EnableFsdpFloat8AllGather = true
 	cfg.Emulate = true
 	wire.Float8 = &parallel.Float8{Config: cfg}
+	fast := plain
+	cfg = fp8.DefaultConfig()
+	cfg.GemmConfigGradWeight.UseFastAccum = true
+	fast.Float8 = &parallel.Float8{Config: cfg}
+	slow := plain
+	cfg = fp8.DefaultConfig()
+	cfg.GemmConfigOutput.UseFastAccum = false
+	slow.Float8 = &parallel.Float8{Config: cfg}
 	for _, tt := range []struct {
 		plan parallel.Plan
 		want string
@@ -116,6 +124,10 @@ func TestAPlanPrintsItsTable(t *testing.T) {
 		{float8, "float8  every Linear but [\"output\" \"wk\"]: i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2\n" +
 			"fsdp    layers.*\nfsdp    parameters and activations in float32, reshard after forward: never\n"},
 		{wire, "float8  every Linear but []: i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2, weights travel as float8, products in float32 (emulated)\n" +
+			"fsdp    layers.*\nfsdp    parameters and activations in float32, reshard after forward: never\n"},
+		{fast, "float8  every Linear but []: i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2, fast accumulation in [\"output\" \"grad_weight\"]\n" +
+			"fsdp    layers.*\nfsdp    parameters and activations in float32, reshard after forward: never\n"},
+		{slow, "float8  every Linear but []: i:dyn_ten_e4m3,w:dyn_ten_e4m3,go:dyn_ten_e5m2, fast accumulation in []\n" +
 			"fsdp    layers.*\nfsdp    parameters and activations in float32, reshard after forward: never\n"},
 	} {
 		if got := tt.plan.String(); got != tt.want {

@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"octet/config"
@@ -108,6 +109,9 @@ func float8(f config.Float8) (*parallel.Float8, error) {
 	c.DelayedScalingConfig.HistoryLen, c.EnableAmaxInit = f.HistoryLen, f.EnableAmaxInit
 	set(&c.RoundScalesToPowerOf2, f.RoundScalesToPowerOf2)
 	c.EnableFsdpFloat8AllGather, c.PadInnerDim, c.Emulate = f.EnableFSDPFloat8AllGather, f.PadInnerDim, f.Emulate
+	for of, gemm := range map[string]*fp8.GemmConfig{"output": &c.GemmConfigOutput, "grad_input": &c.GemmConfigGradInput, "grad_weight": &c.GemmConfigGradWeight} {
+		gemm.UseFastAccum = slices.Contains(f.FastAccum, of)
+	}
 	p := &parallel.Float8{Config: c, Precompute: f.PrecomputeFloat8DynamicScaleForFSDP}
 	for _, skip := range f.FilterFQNs {
 		if skip == autoFilter {

@@ -133,6 +133,11 @@ func TestTheRecipeIsTheKeys(t *testing.T) {
 		"pad_inner_dim emulate enable_fsdp_float8_all_gather": of("", func(c *fp8.Float8LinearConfig) {
 			c.PadInnerDim, c.Emulate, c.EnableFsdpFloat8AllGather = true, true, true
 		}),
+		"fast_accum=": of("", func(c *fp8.Float8LinearConfig) { c.GemmConfigOutput.UseFastAccum = false }),
+		"fast_accum=grad_weight recipe_name=delayed": of("delayed", func(c *fp8.Float8LinearConfig) {
+			c.GemmConfigOutput.UseFastAccum, c.GemmConfigGradWeight.UseFastAccum = false, true
+		}),
+		"fast_accum=output,grad_input":            of("", func(c *fp8.Float8LinearConfig) { c.GemmConfigGradInput.UseFastAccum = true }),
 		"filter_fqns=auto_filter_small_kn,output": small(of("", same)),
 	} {
 		flags := []string{"--model.converters=quantize.linear.float8"}
