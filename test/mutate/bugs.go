@@ -198,6 +198,8 @@ func (s *scan) tags(st *ast.StructType) {
 			for _, at := range number.FindAllStringIndex(f.Tag.Value[tag[4]:tag[5]], -1) {
 				from, until := tag[4]+at[0], tag[4]+at[1]
 				s.replace(constant, f.Tag.Pos()+token.Pos(from), f.Tag.Pos()+token.Pos(until), another(f.Tag.Value[from:until]))
+				planted := &s.bugs[len(s.bugs)-1]
+				planted.from = fmt.Sprintf("%s %s %s", f.Names[0], f.Tag.Value[tag[2]:tag[3]], planted.from)
 			}
 		}
 	}

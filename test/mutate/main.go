@@ -9,6 +9,7 @@
 //	go run ./test/mutate --seed 1        # sixty bugs, half an hour
 //	go run ./test/mutate --seed 1 -n 3 -v
 //	go run ./test/mutate --in train/preflight   # of one folder or file
+//	go run ./test/mutate --about 'Float8|float8' # of keys by their names
 //
 // It ends with exit code 1 if a bug survives.
 package main
@@ -22,6 +23,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -40,10 +42,11 @@ func targets() []target {
 	return []target{
 		{"config", nil, []string{"config", "models/llama/plan", "cmd/octet"}},
 		{"models/llama/plan", nil, []string{"models/llama/plan", "train/preflight", "train", "cmd/octet"}},
-		{"train/preflight", []string{"preflight.go", "files.go"}, []string{"train/preflight", "train", "cmd/octet"}},
-		{"train", []string{"trainer.go", "run.go"}, []string{"train", "cmd/octet"}},
+		{"train/preflight", []string{"preflight.go", "files.go", "memory.go"}, []string{"train/preflight", "train", "cmd/octet"}},
+		{"train", []string{"trainer.go", "run.go", "step.go", "saving.go", "resume.go", "validate.go", "casts.go", "export.go"}, []string{"train", "cmd/octet"}},
+		{"train/resume", nil, []string{"train/resume", "train", "cmd/octet"}},
 		{"comm/agree", nil, []string{"comm/agree", "cmd/octet"}},
-		{"cmd/octet", []string{"backend.go", "prepare.go", "train.go"}, []string{"cmd/octet"}},
+		{"cmd/octet", []string{"backend.go", "prepare.go", "train.go", "output.go", "convert.go", "saved.go"}, []string{"cmd/octet"}},
 	}
 }
 
@@ -53,9 +56,14 @@ func main() {
 	limit := pflag.Duration("timeout", 5*time.Minute, "for the tests of one package; a bug that makes them hang is noticed")
 	verbose := pflag.BoolP("verbose", "v", false, "tell of every bug, and how it was noticed")
 	in := pflag.String("in", "", "only bugs in places whose file:line has this in it")
+	about := pflag.String("about", "", "only bugs that this regular expression matches, as --list writes them")
 	list := pflag.Bool("list", false, "only list the bugs")
 	pflag.Parse()
-	survivors, err := run(context.Background(), *seed, *n, *in, *limit, *verbose, *list)
+	wanted, err := regexp.Compile(*about)
+	survivors := 0
+	if err == nil {
+		survivors, err = run(context.Background(), selection{*seed, *n, *in, wanted}, *limit, *verbose, *list)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(2)
@@ -63,6 +71,18 @@ func main() {
 	if survivors > 0 {
 		os.Exit(1)
 	}
+}
+
+// selection is which bugs are planted.
+type selection struct {
+	seed  uint64
+	n     int
+	in    string
+	about *regexp.Regexp
+}
+
+func (s selection) has(b bug) bool {
+	return strings.Contains(b.where, s.in) && s.about.MatchString(b.String())
 }
 
 // planned is a bug and the tests to show it to.
@@ -102,17 +122,17 @@ func draw(seed uint64) ([]planned, error) {
 	}
 }
 
-func run(ctx context.Context, seed uint64, n int, in string, limit time.Duration, verbose, list bool) (survivors int, err error) {
-	all, err := draw(seed)
+func run(ctx context.Context, which selection, limit time.Duration, verbose, list bool) (survivors int, err error) {
+	all, err := draw(which.seed)
 	if err != nil {
 		return 0, err
 	}
 	tried := 0
 	for _, p := range all {
-		if tried == n {
+		if tried == which.n {
 			break
 		}
-		if !strings.Contains(p.where, in) {
+		if !which.has(p.bug) {
 			continue
 		}
 		if list {
@@ -137,7 +157,7 @@ func run(ctx context.Context, seed uint64, n int, in string, limit time.Duration
 		}
 	}
 	if !list {
-		fmt.Printf("seed %d: %d bugs, %d survived\n", seed, tried, survivors)
+		fmt.Printf("seed %d: %d bugs, %d survived\n", which.seed, tried, survivors)
 	}
 	return survivors, nil
 }
