@@ -54,7 +54,7 @@ test-tokenizers: $(VENV)/tokenizers ## octet's tokenizer beside the Rust library
 abi: $(VENDOR)/installed ## what octet says of NVIDIA's libraries, beside their headers and themselves (620 MB of wheels; no GPU)
 	OCTET_CUDA_WHEELS=$(CURDIR)/$(VENDOR) go test -count 1 -v -run ABI ./device/cuda/api
 
-fuzz: ## whatever strangers can send, and files, each target for FUZZTIME
+fuzz: ## whatever strangers can send, and files, and casts beside the formats' definitions, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth
 	go test -run '^$$' -fuzz '^FuzzProve$$' -fuzztime $(FUZZTIME) ./internal/auth
 	go test -run '^$$' -fuzz '^FuzzServer$$' -fuzztime $(FUZZTIME) ./comm/store
@@ -65,6 +65,9 @@ fuzz: ## whatever strangers can send, and files, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzLines$$' -fuzztime $(FUZZTIME) ./data/documents
 	go test -run '^$$' -fuzz '^FuzzParquet$$' -fuzztime $(FUZZTIME) ./data/documents
 	go test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./data
+	go test -run '^$$' -fuzz '^FuzzCast$$' -fuzztime $(FUZZTIME) ./device/cpu
+	go test -run '^$$' -fuzz '^FuzzCastLayouts$$' -fuzztime $(FUZZTIME) ./device/cpu
+	go test -run '^$$' -fuzz '^FuzzScaledCast$$' -fuzztime $(FUZZTIME) ./device/cpu
 
 mutate: ## plant sixty bugs in the configuration and its wiring (SEED=1 says which) and name those that no test notices: half an hour
 	go run ./test/mutate --seed $(or $(SEED),1) -v
