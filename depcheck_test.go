@@ -60,6 +60,7 @@ var rows = []row{
 	{folders: []string{"data/documents"}, modules: []string{"github.com/klauspost/compress", "github.com/parquet-go/parquet-go"}, reason: "texts out of files, whatever is done with them; gzip and zstd twice as fast as Go's, and the only Parquet for Go that is kept"},
 	{folders: []string{"tokenizer"}, modules: []string{"golang.org/x/text"}, reason: "text and ids, useful without the rest; x/text has Unicode's tables of composition"},
 	{folders: []string{"device"}, reason: "kernels compute on tensors; a device knows of no other rank"},
+	{folders: []string{"device/cuda/topo"}, modules: []string{"github.com/NVIDIA/go-nvml/"}, reason: "how GPUs are connected, for whoever places ranks: NVML knows it, and no CUDA is needed"},
 	{folders: []string{"tensor"}, reason: "a noun: shape, dtype, buffer"},
 	{folders: []string{"checkpoint/safetensors"}, modules: []string{"golang.org/x/sys"}, reason: "a file format, useful without the rest but the names of element types"},
 	{folders: []string{"dtype"}, reason: "a noun: numbers and their rounding"},
@@ -174,9 +175,11 @@ func breaches(p pkg) []string {
 	return found
 }
 
-// among reports whether path is one of the module's folders or below it.
+// among reports whether path is one of the module's folders or below it; what has a row
+// of its own is not below.
 func among(folders []string, path string) bool {
-	return slices.ContainsFunc(folders, func(f string) bool { return within(path, module+"/"+f) })
+	_, own, _ := place(path)
+	return !slices.ContainsFunc(folders, func(f string) bool { return within(own, f) && own != f }) && slices.ContainsFunc(folders, func(f string) bool { return within(path, module+"/"+f) })
 }
 
 func isExempt(path, imp string) bool {

@@ -4,13 +4,16 @@ package torchrun
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
+	"octet/device/cuda/topo"
 	"octet/internal/auth"
 	"octet/launcher/agent"
 	"octet/launcher/gang"
@@ -199,16 +202,38 @@ func (f *Flags) nodes() (int, error) {
 
 func (f *Flags) localWorldSize() (int, error) {
 	switch f.nprocPerNode {
-	case "cpu", "auto":
+	case "cpu":
 		return runtime.NumCPU(), nil
-	case "gpu", "xpu":
-		return 0, fmt.Errorf("--nproc-per-node %s: octet has no %s backend yet: give a number, cpu or auto", f.nprocPerNode, strings.ToUpper(f.nprocPerNode))
+	case "gpu", "auto":
+		n, err := f.GPUs()
+		switch {
+		case f.nprocPerNode == "auto" && (errors.Is(err, topo.ErrNoNVML) || err == nil && n == 0):
+			return runtime.NumCPU(), nil
+		case err == nil && n == 0:
+			err = errors.New("CUDA_VISIBLE_DEVICES shows no GPU of this host")
+		}
+		if err != nil {
+			return 0, fmt.Errorf("--nproc-per-node %s: %w; give a number or cpu", f.nprocPerNode, err)
+		}
+		return n, nil
+	case "xpu":
+		return 0, errors.New("--nproc-per-node xpu: octet has no XPU backend: give a number, gpu, cpu or auto")
 	}
 	n, err := strconv.Atoi(f.nprocPerNode)
 	if err != nil || n < 1 || n > maxCount {
-		return 0, fmt.Errorf("--nproc-per-node %s: want 1 to %d, cpu or auto", f.nprocPerNode, maxCount)
+		return 0, fmt.Errorf("--nproc-per-node %s: want 1 to %d, gpu, cpu or auto", f.nprocPerNode, maxCount)
 	}
 	return n, nil
+}
+
+// visibleGPUs counts the GPUs that CUDA shows the ranks, which inherit this process's environment.
+func visibleGPUs() (int, error) {
+	host, err := topo.Open()
+	if err != nil {
+		return 0, err
+	}
+	gpus, err := host.Visible(os.LookupEnv)
+	return len(gpus), err
 }
 
 func seconds(text string) (time.Duration, error) {

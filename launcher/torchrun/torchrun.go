@@ -28,6 +28,8 @@ type Flags struct {
 	Argv             []string // the program and its arguments, as they were typed
 	Module, NoPython bool
 	Signals          []os.Signal // --signals-to-handle
+	// GPUs counts those that this process may use, for --nproc-per-node gpu and auto; topo.ErrNoNVML: there are none.
+	GPUs func() (int, error)
 
 	set  *pflag.FlagSet
 	opts agent.Options // as the flags have it, each by itself; see Options
@@ -52,21 +54,21 @@ var refused = []struct{ name, def, why string }{
 	{"run-path", "false", "name the script itself"},
 	{"logs-specs", "default", "octet has no log plugins: use --log-dir, --redirects, --tee"},
 	{"numa-binding", "", "start the program under numactl: octet run --no-python numactl --cpunodebind=… program"},
-	{"virtual-local-rank", "false", "octet has no GPU backend yet: read LOCAL_RANK"},
+	{"virtual-local-rank", "false", "every rank sees all GPUs of its host and takes that of its LOCAL_RANK"},
 	{"print-completion", "", "octet has no shell completion"},
 }
 
 // newFlags declares the flags with torchrun's names and defaults; linePrefix is
 // that of --log-line-prefix-template.
 func newFlags(linePrefix string) *Flags {
-	f := &Flags{}
+	f := &Flags{GPUs: visibleGPUs}
 	fs := pflag.NewFlagSet("octet run", pflag.ContinueOnError)
 	f.set = fs
 	fs.SetInterspersed(false) // what follows the program belongs to it
 	fs.SortFlags = false
 	fs.Usage = func() {}
 	fs.StringVar(&f.nnodes, "nnodes", "1:1", "number of hosts, `N`")
-	fs.StringVar(&f.nprocPerNode, "nproc-per-node", "1", "ranks on this host: a `number`, cpu or auto (one per core)")
+	fs.StringVar(&f.nprocPerNode, "nproc-per-node", "1", "ranks on this host: a `number`, gpu (one per GPU that CUDA_VISIBLE_DEVICES shows), cpu (one per core), or auto: gpu if there are any, else cpu")
 	fs.BoolVar(&f.standalone, "standalone", false, "one host on a free port of localhost, whatever the rendezvous flags say")
 	fs.IntVar(&f.opts.NodeRank, "node-rank", 0, "`number` of this host from 0 (backend static)")
 	fs.StringVar(&f.opts.Addr, "master-addr", "127.0.0.1", "`address` of host 0 (static)")

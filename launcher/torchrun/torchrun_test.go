@@ -4,17 +4,19 @@ package torchrun
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
 
+	"octet/device/cuda/topo"
 	"octet/internal/auth"
 	"octet/internal/datadriven"
 	"octet/launcher/agent"
 )
 
-// TestCommandLines reads command lines: the input's lines NAME=value are the
+// TestCommandLines reads command lines, on a host without GPUs or with gpus=N: the input's lines NAME=value are the
 // environment, any other are arguments. Random ids are shown as <random>.
 func TestCommandLines(t *testing.T) {
 	datadriven.Run(t, "testdata/flags.txt", func(t *testing.T, c *datadriven.Case) string {
@@ -29,6 +31,11 @@ func TestCommandLines(t *testing.T) {
 		f, err := Parse(args, env)
 		if err != nil {
 			return "exit 2: " + err.Error()
+		}
+		if n, ok := c.Vals["gpus"]; ok {
+			f.GPUs = func() (int, error) { return strconv.Atoi(n) }
+		} else {
+			f.GPUs = func() (int, error) { return 0, topo.ErrNoNVML }
 		}
 		o, err := f.Options(func(string) {})
 		if err != nil {
