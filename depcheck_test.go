@@ -33,6 +33,7 @@ type row struct {
 var rows = []row{
 	{folders: []string{"cmd", "examples", "test", "bench"}, modules: []string{"github.com/", "go.uber.org/zap", "golang.org/x/", "google.golang.org/"},
 		reason: "programs put the parts together; nothing imports a program"},
+	{folders: []string{"test/sim"}, cgo: true, reason: "the simulated device is C++, which tests open as what it stands in for"},
 	{folders: []string{"backend"}, backends: true,
 		reason: "the one place that chooses a device and a transport: programs and tests ask it, so that all of them run on any"},
 	{folders: []string{"train", "launcher"}, modules: []string{"github.com/hashicorp/go-multierror", "github.com/spf13/pflag", "go.uber.org/zap", "golang.org/x/sys", "google.golang.org/"},

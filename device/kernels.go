@@ -68,7 +68,7 @@ type Kernels interface {
 	// Transpose is dst [C,R] = src [R,C] transposed, of any type of 1, 2 or 4 bytes.
 	Transpose(dst, src *tensor.Tensor)
 
-	// Float8TN reports whether matmuls read only such float8 operands whose summed
+	// Float8TN reports whether matmuls read only, or read fast, such float8 operands whose summed
 	// dimension is contiguous, so that casts must write what lies so.
 	Float8TN() bool
 	// MatMul is dst = op(a)·op(b), or dst += op(a)·op(b).

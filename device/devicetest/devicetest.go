@@ -51,6 +51,13 @@ type Options struct {
 
 // Run runs the suite.
 func Run(t *testing.T, o Options) {
+	RunKernels(t, o)
+	t.Run("stream", func(t *testing.T) { runStream(t, o) })
+}
+
+// RunKernels runs the part about what kernels compute, of a device whose streams may do
+// their work at once.
+func RunKernels(t *testing.T, o Options) {
 	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t, o.Open(t), c.name)
@@ -59,7 +66,6 @@ func Run(t *testing.T, o Options) {
 			h.check()
 		})
 	}
-	t.Run("stream", func(t *testing.T) { runStream(t, o) })
 }
 
 // Bits runs every kernel on fixed inputs and returns what they wrote, by case
