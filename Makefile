@@ -110,7 +110,7 @@ generate: ## rewrite generated files
 	go generate ./...
 
 sz: ## lines of hand-written source per package, tests apart
-	@git ls-files '*.go' '*.c' '*.h' '*.py' | grep -vE '_test\.go$$|\.pb\.go$$|testdata/' | xargs awk '\
+	@git ls-files '*.go' '*.c' '*.h' '*.cc' '*.cu' '*.py' | grep -vE '_test\.go$$|\.pb\.go$$|testdata/' | xargs awk '\
 		FNR == 1 { dir = FILENAME; if (!sub("/[^/]*$$", "", dir)) dir = "." } \
 		{ lines[dir]++; all++ } \
 		END { for (d in lines) printf "%6d %s\n", lines[d], d; printf "%6d together\n", all }' | sort -n

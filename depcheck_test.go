@@ -93,6 +93,7 @@ var exempt = []struct {
 	reason string
 }{
 	{"comm", transports, "transports are tested as what they are, and recorded; their devices come from test/ranks"},
+	{"test/sim", devices, "the simulated driver is tested through the bindings that call a real one"},
 	{"device/devicetest", devices, "the suite is proven on a second device, whose arithmetic is the portable one in another order"},
 	{"train", []string{"comm/host"}, "one test is that the transports change no bit of training; its devices come from test/ranks"},
 }

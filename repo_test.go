@@ -113,7 +113,7 @@ func faults(t *testing.T, tree fs.FS) []string {
 			}
 			return nil
 		}
-		if !slices.Contains([]string{".go", ".c", ".h", ".py", ".sh", ".proto", ".md", ".toml", ".yml", ".mod", ".txt", ".json", ""}, filepath.Ext(path)) {
+		if !slices.Contains([]string{".go", ".c", ".h", ".cc", ".cu", ".py", ".sh", ".proto", ".md", ".toml", ".yml", ".mod", ".txt", ".json", ""}, filepath.Ext(path)) {
 			return nil
 		}
 		text, err := fs.ReadFile(tree, path)
@@ -150,7 +150,7 @@ func fileFaults(path string, text []byte) []string {
 		return found // what tests read, origin noted beside it
 	}
 	top := text[:min(len(text), 300)]
-	if !slices.Contains([]string{".go", ".c", ".h", ".py", ".sh", ".proto"}, filepath.Ext(path)) || bytes.Contains(top, []byte("Code generated")) {
+	if !slices.Contains([]string{".go", ".c", ".h", ".cc", ".cu", ".py", ".sh", ".proto"}, filepath.Ext(path)) || bytes.Contains(top, []byte("Code generated")) {
 		return found
 	}
 	if !bytes.Contains(top, []byte("SPDX-License-Identifier: Apache-2.0")) {
