@@ -52,6 +52,7 @@ var rows = []row{
 	{folders: []string{"optim"}, reason: "an optimizer sees parameters, not the features that sharded them"},
 	{folders: []string{"models/llama"}, reason: "a model is mathematics and names: it knows no parallelism and no float8"},
 	{folders: []string{"nn"}, reason: "modules know no feature: features decorate them, and a parameter has its Wire from whichever set one"},
+	{folders: []string{"comm/grid"}, reason: "what communicates by layouts: dtensor plans and moves nothing, comm moves and knows no layouts"},
 	{folders: []string{"dtensor"}, reason: "layouts are pure functions of shapes and mesh; modules and features build on them"},
 	{folders: []string{"nccl"}, cgo: true, reason: "one implementation of comm, chosen by package backend"},
 	{folders: []string{"comm"}, modules: []string{"golang.org/x/sys"}, reason: "a collective moves tensors between ranks, whatever they mean"},

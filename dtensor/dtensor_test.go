@@ -3,12 +3,14 @@
 package dtensor
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"octet/dtype"
 	"octet/internal/datadriven"
 )
 
@@ -20,6 +22,7 @@ import (
 //	flatten AXIS:SIZE... [name=N] names=A,B
 //	groups AXIS:SIZE... axis=A      the groups of an axis, with their color and the keys of their ranks
 //	layout AXIS:SIZE... shape=N,M   one "AXIS PLACEMENT" a line, in the order of application: each rank's box
+//	plan AXIS:SIZE... shape=N,M [type=T]   the same after "from" and "to": the steps between
 func TestScenarios(t *testing.T) {
 	datadriven.Run(t, "testdata/*.txt", func(t *testing.T, c *datadriven.Case) string {
 		if c.Cmd == "chunk" {
@@ -50,6 +53,8 @@ func TestScenarios(t *testing.T) {
 			return groupsText(m, c.Vals["axis"])
 		case "layout":
 			return layoutText(t, m, ints(t, strings.Split(c.Vals["shape"], ",")), c.Input)
+		case "plan":
+			return planText(t, m, ints(t, strings.FieldsFunc(c.Vals["shape"], func(r rune) bool { return r == ',' })), c.Vals["type"], c.Input)
 		}
 		t.Fatalf("%s: unknown command %s", c.Pos, c.Cmd)
 		return ""
@@ -131,6 +136,24 @@ func layoutText(t *testing.T, m Mesh, shape []int, input string) string {
 		}
 		return s
 	})
+}
+
+func planText(t *testing.T, m Mesh, shape []int, typ, input string) string {
+	ends := map[string]Layout{"from": NewLayout(m, shape), "to": NewLayout(m, shape)}
+	for line := range strings.Lines(input) {
+		end, place, _ := strings.Cut(strings.TrimSpace(line), " ")
+		axis, p, _ := strings.Cut(place, " ")
+		ends[end] = ends[end].Place(axis, parsePlacement(t, p))
+	}
+	ty, err := dtype.Parse(cmp.Or(typ, "float32"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewPlan(ends["from"], ends["to"], ty)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(p.String())
 }
 
 // boxText writes a box as size@offset, one a dim.

@@ -57,18 +57,12 @@ func (l Layout) Place(axis string, p Placement) Layout {
 		p = Shard(dim)
 		placed.order[dim] = append(slices.Clone(l.order[dim]), a)
 	}
-	if op, ok := p.IsPartial(); ok {
-		for _, q := range l.placements {
-			if other, ok := q.IsPartial(); ok && other != op && !(linear(op) && linear(other)) {
-				panic(fmt.Sprintf("dtensor: %v on axis %s of %v: two reductions that do not commute", p, axis, l))
-			}
-		}
+	if op, ok := p.IsPartial(); ok && !l.takes(op) {
+		panic(fmt.Sprintf("dtensor: %v on axis %s of %v: two reductions that do not commute", p, axis, l))
 	}
 	placed.placements[a] = p
 	return placed
 }
-
-func linear(op Reduce) bool { return op == Sum || op == Avg }
 
 // Mesh is the mesh that the tensor lies on.
 func (l Layout) Mesh() Mesh { return l.mesh }

@@ -22,12 +22,10 @@ const (
 // Reduce is the reduction that a partial value waits for.
 type Reduce string
 
-// The reductions. Two that are pending at once on different axes must be equal, or Sum and Avg, which are both linear.
+// The reductions, those of comm. Those that are pending at once on different axes must be equal.
 const (
 	Sum Reduce = "sum"
-	Avg Reduce = "avg"
 	Max Reduce = "max"
-	Min Reduce = "min"
 )
 
 // Replicate is a whole tensor on every rank of the axis.

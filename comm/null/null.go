@@ -30,5 +30,9 @@ func (group) AllToAll(_ device.Stream, _, _ []*tensor.Tensor)                 {}
 func (group) Barrier(device.Stream)                                           {}
 func (group) Abort(error)                                                     {}
 
+// Of is a group of some of the ranks, in which this one has the given rank: what Split
+// makes where there are others who choose a color.
+func (group) Of(rank, size int) comm.Comm { return group{rank, size} }
+
 // Split is a group of the same ranks: nobody is there to choose another color.
 func (g group) Split(color, key int) (comm.Comm, error) { return g, nil }
