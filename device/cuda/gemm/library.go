@@ -49,9 +49,11 @@ func Open(lt *api.CublasLt, cuda *api.CUDA, o Options) (*Library, error) {
 	if l.tell == nil {
 		l.tell = func(string) {}
 	}
-	if s := l.lt.Create(&l.handle); s != api.CUBLAS_STATUS_SUCCESS {
+	var handle uintptr
+	if s := l.lt.Create(&handle); s != api.CUBLAS_STATUS_SUCCESS {
 		return nil, l.failed("cublasLtCreate", s)
 	}
+	l.handle = handle
 	modes, err := probe(l, cuda.In(o.Context))
 	if err != nil {
 		return nil, errors.Join(err, l.Close())

@@ -46,7 +46,9 @@ func (l *Library) newPlan(p Problem) (plan *Plan, err error) {
 			err = l.failed(call, s)
 		}
 	}
-	ok("cublasLtMatmulDescCreate", l.lt.MatmulDescCreate(&plan.desc, api.CUBLAS_COMPUTE_32F, api.CUDA_R_32F))
+	var made uintptr // C writes to memory that holds no pointers
+	ok("cublasLtMatmulDescCreate", l.lt.MatmulDescCreate(&made, api.CUBLAS_COMPUTE_32F, api.CUDA_R_32F))
+	plan.desc = made
 	for _, a := range attributes(p) {
 		ok("cublasLtMatmulDescSetAttribute "+a.name, a.set(l.lt, plan.desc))
 	}
@@ -54,7 +56,9 @@ func (l *Library) newPlan(p Problem) (plan *Plan, err error) {
 		to *uintptr
 		matrix
 	}{{&plan.a, first(p)}, {&plan.b, second(p)}, {&plan.d, result(p)}} {
-		ok("cublasLtMatrixLayoutCreate", l.lt.MatrixLayoutCreate(x.to, x.kind, x.rows, x.cols, x.ld))
+		made = 0
+		ok("cublasLtMatrixLayoutCreate", l.lt.MatrixLayoutCreate(&made, x.kind, x.rows, x.cols, x.ld))
+		*x.to = made
 	}
 	if err != nil {
 		return plan, err

@@ -69,17 +69,23 @@ func newBench(l *Library, cuda *api.CUDA) (b *bench, err error) {
 			err = errors.Join(err, b.close())
 		}
 	}()
-	if r := cuda.StreamCreateWithPriority(&b.stream, api.CU_STREAM_NON_BLOCKING, 0); r != api.CUDA_SUCCESS {
+	var stream uintptr // C writes to memory that holds no pointers
+	if r := cuda.StreamCreateWithPriority(&stream, api.CU_STREAM_NON_BLOCKING, 0); r != api.CUDA_SUCCESS {
 		return b, cudaFailed("cuStreamCreateWithPriority", r)
 	}
+	b.stream = stream
 	for _, x := range b.memory() {
-		if r := cuda.MemAlloc(x.address, x.bytes); r != api.CUDA_SUCCESS {
+		var address uint64
+		if r := cuda.MemAlloc(&address, x.bytes); r != api.CUDA_SUCCESS {
 			return b, cudaFailed("cuMemAlloc", r)
 		}
+		*x.address = address
 	}
-	if r := cuda.MemHostAlloc(&b.pinned, probeBytes, 0); r != api.CUDA_SUCCESS {
+	var pinned unsafe.Pointer
+	if r := cuda.MemHostAlloc(&pinned, probeBytes, 0); r != api.CUDA_SUCCESS {
 		return b, cudaFailed("cuMemHostAlloc", r)
 	}
+	b.pinned = pinned
 	for i := range probeSide {
 		for j := range probeSide {
 			for k := range probeSide {
