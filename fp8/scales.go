@@ -3,6 +3,7 @@
 package fp8
 
 import (
+	"fmt"
 	"slices"
 
 	"octet/comm"
@@ -18,6 +19,10 @@ import (
 type scales struct {
 	sites    []*site
 	versions []uint64 // of the weight that each scale was made for, plus one
+
+	precomputed bool   // ever
+	stale       string // the first scale that was not although others were; told once
+	told        bool
 
 	// One block each, so that one kernel writes all: float32 [len(sites)]; and
 	// the views of its numbers, float32 [].
@@ -44,6 +49,17 @@ func (l *scales) allocate(pool *device.Pool) {
 // fresh reports whether the scale of site i was made for the weight's present
 // values. Every write to a weight happens on all ranks, so all of them agree.
 func (l *scales) fresh(i int) bool { return l.versions[i] == l.sites[i].weight.Version()+1 }
+
+// renew makes the scale of site i where it is not fresh.
+func (l *scales) renew(s device.Stream, pool *device.Pool, g comm.Comm, i int) {
+	if l.fresh(i) {
+		return
+	}
+	if k := l.sites[i]; l.precomputed && l.stale == "" {
+		l.stale = fmt.Sprintf("%s: its scale is of write %d to the weight, which has had %d", k.fqn, l.versions[i]-1, k.weight.Version())
+	}
+	l.make(s, pool, g, i, i+1)
+}
 
 // make makes the scales of sites lo to hi-1.
 func (l *scales) make(s device.Stream, pool *device.Pool, g comm.Comm, lo, hi int) {
@@ -123,7 +139,21 @@ func (all Scales) Allocate(c *nn.Ctx, g comm.Comm) {
 func (all Scales) PrecomputeFloat8DynamicScaleForFSDP(s device.Stream, pool *device.Pool, g comm.Comm) {
 	for _, l := range all.weights {
 		l.make(s, pool, g, 0, len(l.sites))
+		l.precomputed = true
 	}
+}
+
+// Stale says of the first weight that was sent without a precomputed scale, although
+// scales are precomputed, that it was written to since; once, and then nothing. The scale
+// was made anew, by a collective of its own.
+func (all Scales) Stale() string {
+	for _, l := range all.weights {
+		if l.stale != "" && !l.told {
+			l.told = true
+			return l.stale
+		}
+	}
+	return ""
 }
 
 // SyncFloat8AmaxAndScaleHistory makes the next delayed scales, of the amaxes that casts

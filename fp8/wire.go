@@ -33,9 +33,7 @@ func (w *Wire) Pack(s device.Stream, pool *device.Pool, g comm.Comm, p *comm.Par
 		k.delayedPack(s, pool, g, p, shard)
 		return
 	}
-	if !k.scales.fresh(k.index) {
-		k.scales.make(s, pool, g, k.index, k.index+1)
-	}
+	k.scales.renew(s, pool, g, k.index)
 	q := k.scales.views[k.index]
 	p.Scale, p.Inv, q.Tensor = q.Scale, q.Inv, p.Ship[0]
 	s.Cast(q, tensor.Operand{}, tensor.Operand{Tensor: shard})

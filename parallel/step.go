@@ -45,7 +45,8 @@ type Result struct {
 	// NotFinite are the delayed casts, as "layers.0.attention.wq (input)", that met a value
 	// which is not finite in a step, on any rank: an infinite one shows nowhere else.
 	NotFinite []string
-	Votes     int // the sum of StepOptions.Vote
+	Stale     string // what fp8.Scales.Stale says, of weights that were written to past Step and Load
+	Votes     int    // the sum of StepOptions.Vote
 }
 
 // ErrNoTerms is the error of a loss that is the mean over nothing.
@@ -147,7 +148,7 @@ func (p *Pending) Wait() (Result, error) {
 	if err := p.done.Sync(); err != nil {
 		return Result{}, cmp.Or(p.model.Sync(), err)
 	}
-	r := Result{Loss: float64(p.loss[0]), GradNorm: float64(p.norm[0]), Count: int(p.count[0]), Votes: int(p.votes[0])}
+	r := Result{Loss: float64(p.loss[0]), GradNorm: float64(p.norm[0]), Count: int(p.count[0]), Votes: int(p.votes[0]), Stale: p.model.scales.Stale()}
 	if p.notFinite != nil {
 		r.NotFinite = p.notFinite()
 	}

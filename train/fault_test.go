@@ -235,6 +235,40 @@ func TestInfinityUnderDelayedScalingIsTold(t *testing.T) {
 	}
 }
 
+// TestAStaleScaleIsTold once, with the weight that was written to behind the trainer's back.
+func TestAStaleScaleIsTold(t *testing.T) {
+	logs := make([]*observer.ObservedLogs, 2)
+	args := small(join(tokens, f32Args, float8, gather, []string{"--training.local_batch_size=2", "--training.steps=4"})...)
+	for rank, err := range onRanksOf(t, 2, args, func(rank int, j *Job) {
+		var core zapcore.Core
+		core, logs[rank] = observer.New(zap.WarnLevel)
+		j.Log = zap.New(core)
+	}, func(rank int, tr *Trainer) error {
+		var want string
+		for step := range 4 {
+			for _, p := range tr.model.Params() {
+				if p.Name == "layers.1.feed_forward.w2.weight" && step > 0 {
+					p.Written()
+					if step == 1 {
+						want = fmt.Sprintf("step 2: float8: layers.1.feed_forward.w2: its scale is of write %d to the weight, which has had %d: it was", p.Version()-1, p.Version())
+					}
+				}
+			}
+			if _, err := tr.Step(); err != nil {
+				return err
+			}
+			if told := min(step, 1); logs[rank].FilterMessageSnippet(want).Len() != told || logs[rank].Len() != told {
+				t.Errorf("rank %d, step %d: warnings %v, want %q once, from step 2 on", rank, step+1, logs[rank].All(), want)
+			}
+		}
+		return nil
+	}) {
+		if err != nil {
+			t.Errorf("rank %d: %v", rank, err)
+		}
+	}
+}
+
 // TestRanksOfOtherModelsAreFound: a rank that was given another size is named
 // with both, not waited for.
 func TestRanksOfOtherModelsAreFound(t *testing.T) {

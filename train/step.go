@@ -48,6 +48,9 @@ func (t *Trainer) Step() (metrics.Record, error) {
 	for _, cast := range r.NotFinite {
 		t.log.Warn(fmt.Sprintf("step %d: float8/nonfinite_amax: %s met a value that is not finite: an infinite one was cast to the largest there is", t.step, cast))
 	}
+	if r.Stale != "" {
+		t.log.Warn(fmt.Sprintf("step %d: float8: %s: it was made anew, by a collective of its own", t.step, r.Stale))
+	}
 	if err != nil {
 		return metrics.Record{}, t.failed(err)
 	}
