@@ -181,21 +181,33 @@ func TestAHistoryIsKept(t *testing.T) {
 }
 
 // TestTheFirstScale: with amax init the first step is that of dynamic scaling, to the bit;
-// without, operands are cast as they are.
+// without, operands are cast as they are. The second, of the same data, is that of dynamic
+// scaling in both.
 func TestTheFirstScale(t *testing.T) {
-	pass := func(cfg fp8.Float8LinearConfig) []float32 {
+	passes := func(cfg fp8.Float8LinearConfig) (each [2][]float32) {
 		l := nn.NewLinear(32, 48, nn.LinearOptions{})
 		r := newRig(t, ranks.Options{}, dtype.BFloat16, l, cfg)
-		x := nn.Watch(r.As(dtype.BFloat16, r.Normal(16*32, 300), 16, 32))
-		y := r.Pass(l, x, r.Normal(16*48, 1))
-		return slices.Concat(y, r.Get(x.Grad().Tensor), r.Grad(l.Weight))
+		in, dy := r.As(dtype.BFloat16, r.Normal(16*32, 300), 16, 32), r.Normal(16*48, 1)
+		for i := range each {
+			x := nn.Watch(in)
+			y := r.Pass(l, x, dy)
+			each[i] = slices.Concat(y, r.Get(x.Grad().Tensor), r.Grad(l.Weight))
+			x.FreeGrad(r.Ctx)
+			r.sync()
+		}
+		return each
 	}
-	dynamic := pass(fp8.DefaultConfig())
-	if got := pass(delayed(func(*fp8.Float8LinearConfig) {})); !slices.Equal(got, dynamic) {
+	dynamic := passes(fp8.DefaultConfig())
+	with := passes(delayed(func(*fp8.Float8LinearConfig) {}))
+	without := passes(delayed(func(c *fp8.Float8LinearConfig) { c.EnableAmaxInit = false }))
+	if !slices.Equal(with[0], dynamic[0]) {
 		t.Error("with amax init the first step is not that of dynamic scaling")
 	}
-	if got := pass(delayed(func(c *fp8.Float8LinearConfig) { c.EnableAmaxInit = false })); slices.Equal(got, dynamic) {
+	if slices.Equal(without[0], dynamic[0]) {
 		t.Error("without amax init the first step is that of dynamic scaling")
+	}
+	if !slices.Equal(with[1], dynamic[1]) || !slices.Equal(without[1], dynamic[1]) {
+		t.Error("the second step of the same data is not that of dynamic scaling")
 	}
 	r := newRig(t, ranks.Options{}, dtype.Float32, nn.NewLinear(16, 16, nn.LinearOptions{}), delayed(func(c *fp8.Float8LinearConfig) { c.EnableAmaxInit = false }))
 	if y := r.Pass(r.model, nn.Input(r.ones(1000)), make([]float32, 256)); !(nntest.Off(y, r.Pass(r.model, nn.Input(r.ones(448)), make([]float32, 256))) == 0) {
