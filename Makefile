@@ -30,8 +30,8 @@ test: ## every test
 race: ## the concurrent packages under the race detector
 	go test -race $(CONCURRENT)
 
-heavy: ## every test, those included that take minutes
-	OCTET_HEAVY=1 go test -timeout 60m ./...
+heavy: ## every test, those included that take minutes: two hours on two cores
+	OCTET_HEAVY=1 go test -timeout 120m ./...
 
 digests: ## the README's two runs, 300 steps each, against the bits of before (ten minutes and more; OCTET_CPU_ISA chooses the kernels)
 	OCTET_HEAVY=1 go test -timeout 60m -count 1 -run '^TestTheREADMEsRunKeepsItsBits$$' -v ./train

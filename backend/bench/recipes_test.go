@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"octet/dtype"
+	"octet/backend"
 	"octet/fp8"
 	"octet/metrics"
 	"octet/metrics/chart"
@@ -151,27 +152,35 @@ func TestTheSummaryOfRuns(t *testing.T) {
 }
 
 // TestA20MillionParameterModelLearnsInEveryRecipe: the last losses of 500 steps on real
-// text lie within one per cent of bf16's.
+// text, means of three seeds, lie within one per cent of bf16's. With one seed they do not
+// always: two runs that differ by roundings end as far apart as that.
 func TestA20MillionParameterModelLearnsInEveryRecipe(t *testing.T) {
 	if os.Getenv("OCTET_HEAVY") == "" {
-		t.Skip("trains six models of 20 million parameters for 500 steps, a quarter of an hour; set OCTET_HEAVY (make heavy)")
+		t.Skip("trains fifteen models of 20 million parameters for 500 steps, half an hour on two cores; set OCTET_HEAVY (make heavy)")
 	}
-	all, err := Recipes(t.Context(), Output{Text: io.Discard}, RecipesOptions{
-		Variants: []string{"tensorwise+gather", "rowwise", "rowwise+gather", "rowwise_with_gw_hp", "delayed+gather"},
-		Steps:    500, Seeds: 1, Batch: 2, SeqLen: 128, Log: io.Discard,
+	variants := []string{"tensorwise+gather", "rowwise+gather", "rowwise_with_gw_hp", "delayed+gather"}
+	all, err := Recipes(t.Context(), Output{Text: t.Output()}, RecipesOptions{
+		Device: backend.Options{Threads: runtime.NumCPU()}, Variants: variants,
+		Steps: 500, Seeds: 3, Batch: 2, SeqLen: 128, Log: io.Discard,
 		Keys: []string{"--model.args.dim=512", "--model.args.n_layers=5", "--model.args.n_heads=8", "--model.args.n_kv_heads=8", "--model.args.ffn_hidden_dim=1664"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := all[0]
-	if drop := first.Records[0].Loss - first.TrainLoss; drop < 3 {
-		t.Fatalf("%v has learned little: the loss went down by %.2f", dtype.BFloat16, drop)
+	train, validation := func(r Trained) float64 { return r.TrainLoss }, func(r Trained) float64 { return r.Validation }
+	reference := of(all, Reference)
+	for _, r := range reference {
+		if drop := r.Records[0].Loss - r.TrainLoss; drop < 3 {
+			t.Fatalf("%s has learned little with seed %d: the loss went down by %.2f", Reference, r.Seed, drop)
+		}
 	}
-	for _, r := range all {
-		t.Logf("%s: training loss %.4f (%.4f of bf16's), validation loss %.4f (%.4f)", r.Variant, r.TrainLoss, r.TrainLoss/first.TrainLoss, r.Validation, r.Validation/first.Validation)
-		if r.TrainLoss > 1.01*first.TrainLoss || r.Validation > 1.01*first.Validation {
-			t.Errorf("%s ends above one per cent over bf16's losses %.4f and %.4f", r.Variant, first.TrainLoss, first.Validation)
+	for _, name := range variants {
+		for what, loss := range map[string]func(Trained) float64{"training": train, "validation": validation} {
+			got, want := mean(of(all, name), loss), mean(reference, loss)
+			t.Logf("%s: %s loss %.4f, %.4f of bf16's", name, what, got, got/want)
+			if got > 1.01*want {
+				t.Errorf("%s: %s loss %.4f is above one per cent over bf16's %.4f", name, what, got, want)
+			}
 		}
 	}
 }
