@@ -146,13 +146,13 @@ func (k *site) Buffers() iter.Seq2[string, *nn.Buffer] {
 // pass did.
 func (k *site) delayedCast(c *nn.Ctx, dst, dstT, x tensor.Operand, role nn.Role) {
 	h, s := k.histories, k.slot(role)
+	if c.Mode == nn.Eval && !s.ready { // nor is there a need for memory
+		c.Stream.DynamicCast(dst, dstT, x, h.memory.Pow2)
+		return
+	}
 	h.mustHaveMemory(k)
 	if c.Mode == nn.Eval {
-		if s.ready {
-			c.Stream.RecordCast(dst, dstT, x, s.given, nil)
-		} else {
-			c.Stream.DynamicCast(dst, dstT, x, h.memory.Pow2)
-		}
+		c.Stream.RecordCast(dst, dstT, x, s.given, nil)
 		return
 	}
 	k.mustBeSynced()

@@ -230,6 +230,12 @@ func TestFloat8Generates(t *testing.T) {
 		}
 		seen[line] = more
 	}
+	// Of a history there is none, and forward is what these two have in common.
+	for recipe, as := range map[string]string{"delayed": "tensorwise", "rowwise_with_gw_hp": "rowwise"} {
+		if line := ok(t, append(args, "--float8="+recipe)...); seen[line] != "--float8="+as {
+			t.Errorf("%s measures %s, want what %s does", recipe, line, as)
+		}
+	}
 }
 
 // TestWhatAModelCannotDoIsNamed.

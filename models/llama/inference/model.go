@@ -29,7 +29,8 @@ type Options struct {
 	Name   string     // of the weights, in errors
 	MaxSeq int        // positions of the longest sequence
 	Act    dtype.Type // of weights and activations: dtype.Float32 or dtype.BFloat16
-	// Float8, where there is one, says which Linears compute in float8, and how; their weights are then kept so.
+	// Float8, where there is one, says which Linears compute in float8, and how; their weights are then kept so. Delayed casts are by their
+	// tensors' own scales.
 	Float8 *parallel.Float8
 }
 
