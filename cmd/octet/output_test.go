@@ -65,6 +65,15 @@ func TestARunKeepsTheOneBefore(t *testing.T) {
 	}
 }
 
+// TestARunSaysWhatItHasWritten at its end.
+func TestARunSaysWhatItHasWritten(t *testing.T) {
+	out := t.TempDir()
+	text, code := runOctet(t, smallest(out, "--model.converters=quantize.linear.float8", "--debug.float8_stats")...)
+	if want := fmt.Sprintf("results: %s/metrics.jsonl, %s/float8_stats.jsonl\n", out, out); code != 0 || !strings.HasSuffix(text, want) {
+		t.Errorf("exit code %d, want %s at the end of\n%s", code, want, text)
+	}
+}
+
 // TestAttemptsGoOnInOneFolder: the second continues the file of the first, and
 // another job is told who holds the folder.
 func TestAttemptsGoOnInOneFolder(t *testing.T) {
