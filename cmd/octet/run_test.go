@@ -356,8 +356,7 @@ func TestRunRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{"--nproc-per-node 0 true", 1, "--nproc-per-node 0: want 1 to 65536, cpu or auto"},
-		{"--nproc-per-node gpu true", 1, "octet has no GPU backend yet"},
+		{"--nproc-per-node 0 true", 1, "--nproc-per-node 0: want 1 to 65536, gpu, cpu or auto"},
 		{"--nproc_per_node=x true", 1, "--nproc-per-node x: want"},
 		{"--nnodes 1:2 true", 1, "a changing number of hosts is not supported yet"},
 		{"--nnodes 0 true", 1, "want a number of hosts"},
