@@ -248,10 +248,10 @@ static inline CUresult octet_cuDevicePrimaryCtxSetFlags_v2(const octet_cuda *t, 
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
 	return t->cuDevicePrimaryCtxSetFlags_v2(device, flags);
 }
-static inline CUresult octet_cuDevicePrimaryCtxRetain(const octet_cuda *t, uintptr_t in, CUcontext *context, CUdevice device) {
+static inline CUresult octet_cuDevicePrimaryCtxRetain(const octet_cuda *t, uintptr_t in, uintptr_t *context, CUdevice device) {
 	CUresult octet_entered = octet_enter(t, in);
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
-	return t->cuDevicePrimaryCtxRetain(context, device);
+	return t->cuDevicePrimaryCtxRetain((CUcontext *)context, device);
 }
 static inline CUresult octet_cuDevicePrimaryCtxRelease_v2(const octet_cuda *t, uintptr_t in, CUdevice device) {
 	CUresult octet_entered = octet_enter(t, in);
@@ -263,10 +263,10 @@ static inline CUresult octet_cuCtxSetCurrent(const octet_cuda *t, uintptr_t in, 
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
 	return t->cuCtxSetCurrent((CUcontext)context);
 }
-static inline CUresult octet_cuCtxGetCurrent(const octet_cuda *t, uintptr_t in, CUcontext *context) {
+static inline CUresult octet_cuCtxGetCurrent(const octet_cuda *t, uintptr_t in, uintptr_t *context) {
 	CUresult octet_entered = octet_enter(t, in);
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
-	return t->cuCtxGetCurrent(context);
+	return t->cuCtxGetCurrent((CUcontext *)context);
 }
 static inline CUresult octet_cuCtxSynchronize(const octet_cuda *t, uintptr_t in) {
 	CUresult octet_entered = octet_enter(t, in);
@@ -278,15 +278,15 @@ static inline CUresult octet_cuCtxGetStreamPriorityRange(const octet_cuda *t, ui
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
 	return t->cuCtxGetStreamPriorityRange(least, greatest);
 }
-static inline CUresult octet_cuModuleLoadDataEx(const octet_cuda *t, uintptr_t in, CUmodule *module, const void *image, unsigned int n, CUjit_option *options, void **values) {
+static inline CUresult octet_cuModuleLoadDataEx(const octet_cuda *t, uintptr_t in, uintptr_t *module, const void *image, unsigned int n, CUjit_option *options, void **values) {
 	CUresult octet_entered = octet_enter(t, in);
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
-	return t->cuModuleLoadDataEx(module, image, n, options, values);
+	return t->cuModuleLoadDataEx((CUmodule *)module, image, n, options, values);
 }
-static inline CUresult octet_cuModuleGetFunction(const octet_cuda *t, uintptr_t in, CUfunction *function, uintptr_t module, const char *name) {
+static inline CUresult octet_cuModuleGetFunction(const octet_cuda *t, uintptr_t in, uintptr_t *function, uintptr_t module, const char *name) {
 	CUresult octet_entered = octet_enter(t, in);
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
-	return t->cuModuleGetFunction(function, (CUmodule)module, name);
+	return t->cuModuleGetFunction((CUfunction *)function, (CUmodule)module, name);
 }
 static inline CUresult octet_cuModuleUnload(const octet_cuda *t, uintptr_t in, uintptr_t module) {
 	CUresult octet_entered = octet_enter(t, in);
@@ -368,10 +368,10 @@ static inline CUresult octet_cuPointerGetAttribute(const octet_cuda *t, uintptr_
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
 	return t->cuPointerGetAttribute(value, attribute, address);
 }
-static inline CUresult octet_cuStreamCreateWithPriority(const octet_cuda *t, uintptr_t in, CUstream *stream, unsigned int flags, int priority) {
+static inline CUresult octet_cuStreamCreateWithPriority(const octet_cuda *t, uintptr_t in, uintptr_t *stream, unsigned int flags, int priority) {
 	CUresult octet_entered = octet_enter(t, in);
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
-	return t->cuStreamCreateWithPriority(stream, flags, priority);
+	return t->cuStreamCreateWithPriority((CUstream *)stream, flags, priority);
 }
 static inline CUresult octet_cuStreamDestroy_v2(const octet_cuda *t, uintptr_t in, uintptr_t stream) {
 	CUresult octet_entered = octet_enter(t, in);
@@ -398,10 +398,10 @@ static inline CUresult octet_cuStreamBeginCapture_v2(const octet_cuda *t, uintpt
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
 	return t->cuStreamBeginCapture_v2((CUstream)stream, mode);
 }
-static inline CUresult octet_cuStreamEndCapture(const octet_cuda *t, uintptr_t in, uintptr_t stream, CUgraph *graph) {
+static inline CUresult octet_cuStreamEndCapture(const octet_cuda *t, uintptr_t in, uintptr_t stream, uintptr_t *graph) {
 	CUresult octet_entered = octet_enter(t, in);
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
-	return t->cuStreamEndCapture((CUstream)stream, graph);
+	return t->cuStreamEndCapture((CUstream)stream, (CUgraph *)graph);
 }
 static inline CUresult octet_cuStreamIsCapturing(const octet_cuda *t, uintptr_t in, uintptr_t stream, CUstreamCaptureStatus *status) {
 	CUresult octet_entered = octet_enter(t, in);
@@ -413,10 +413,10 @@ static inline CUresult octet_cuThreadExchangeStreamCaptureMode(const octet_cuda 
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
 	return t->cuThreadExchangeStreamCaptureMode(mode);
 }
-static inline CUresult octet_cuEventCreate(const octet_cuda *t, uintptr_t in, CUevent *event, unsigned int flags) {
+static inline CUresult octet_cuEventCreate(const octet_cuda *t, uintptr_t in, uintptr_t *event, unsigned int flags) {
 	CUresult octet_entered = octet_enter(t, in);
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
-	return t->cuEventCreate(event, flags);
+	return t->cuEventCreate((CUevent *)event, flags);
 }
 static inline CUresult octet_cuEventDestroy_v2(const octet_cuda *t, uintptr_t in, uintptr_t event) {
 	CUresult octet_entered = octet_enter(t, in);
@@ -443,10 +443,10 @@ static inline CUresult octet_cuEventElapsedTime(const octet_cuda *t, uintptr_t i
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
 	return t->cuEventElapsedTime(ms, (CUevent)start, (CUevent)end);
 }
-static inline CUresult octet_cuGraphInstantiateWithFlags(const octet_cuda *t, uintptr_t in, CUgraphExec *exec, uintptr_t graph, unsigned long long flags) {
+static inline CUresult octet_cuGraphInstantiateWithFlags(const octet_cuda *t, uintptr_t in, uintptr_t *exec, uintptr_t graph, unsigned long long flags) {
 	CUresult octet_entered = octet_enter(t, in);
 	if (octet_entered != CUDA_SUCCESS) return octet_entered;
-	return t->cuGraphInstantiateWithFlags(exec, (CUgraph)graph, flags);
+	return t->cuGraphInstantiateWithFlags((CUgraphExec *)exec, (CUgraph)graph, flags);
 }
 static inline CUresult octet_cuGraphUpload(const octet_cuda *t, uintptr_t in, uintptr_t exec, uintptr_t stream) {
 	CUresult octet_entered = octet_enter(t, in);
@@ -593,20 +593,20 @@ static inline const char * octet_cublasLtGetStatusName(const octet_cublaslt *t, 
 	(void)in;
 	return t->cublasLtGetStatusName(status);
 }
-static inline cublasStatus_t octet_cublasLtCreate(const octet_cublaslt *t, uintptr_t in, cublasLtHandle_t *handle) {
+static inline cublasStatus_t octet_cublasLtCreate(const octet_cublaslt *t, uintptr_t in, uintptr_t *handle) {
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return CUBLAS_STATUS_NOT_INITIALIZED;
-	return t->cublasLtCreate(handle);
+	return t->cublasLtCreate((cublasLtHandle_t *)handle);
 }
 static inline cublasStatus_t octet_cublasLtDestroy(const octet_cublaslt *t, uintptr_t in, uintptr_t handle) {
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return CUBLAS_STATUS_NOT_INITIALIZED;
 	return t->cublasLtDestroy((cublasLtHandle_t)handle);
 }
-static inline cublasStatus_t octet_cublasLtMatmulDescCreate(const octet_cublaslt *t, uintptr_t in, cublasLtMatmulDesc_t *desc, cublasComputeType_t compute, cudaDataType_t scale) {
+static inline cublasStatus_t octet_cublasLtMatmulDescCreate(const octet_cublaslt *t, uintptr_t in, uintptr_t *desc, cublasComputeType_t compute, cudaDataType_t scale) {
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return CUBLAS_STATUS_NOT_INITIALIZED;
-	return t->cublasLtMatmulDescCreate(desc, compute, scale);
+	return t->cublasLtMatmulDescCreate((cublasLtMatmulDesc_t *)desc, compute, scale);
 }
 static inline cublasStatus_t octet_cublasLtMatmulDescDestroy(const octet_cublaslt *t, uintptr_t in, uintptr_t desc) {
 	CUresult octet_entered = octet_enter(t->cuda, in);
@@ -623,10 +623,10 @@ static inline cublasStatus_t octet_cublasLtMatmulDescGetAttribute(const octet_cu
 	if (octet_entered != CUDA_SUCCESS) return CUBLAS_STATUS_NOT_INITIALIZED;
 	return t->cublasLtMatmulDescGetAttribute((cublasLtMatmulDesc_t)desc, attribute, value, bytes, written);
 }
-static inline cublasStatus_t octet_cublasLtMatrixLayoutCreate(const octet_cublaslt *t, uintptr_t in, cublasLtMatrixLayout_t *layout, cudaDataType_t type, uint64_t rows, uint64_t cols, int64_t ld) {
+static inline cublasStatus_t octet_cublasLtMatrixLayoutCreate(const octet_cublaslt *t, uintptr_t in, uintptr_t *layout, cudaDataType_t type, uint64_t rows, uint64_t cols, int64_t ld) {
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return CUBLAS_STATUS_NOT_INITIALIZED;
-	return t->cublasLtMatrixLayoutCreate(layout, type, rows, cols, ld);
+	return t->cublasLtMatrixLayoutCreate((cublasLtMatrixLayout_t *)layout, type, rows, cols, ld);
 }
 static inline cublasStatus_t octet_cublasLtMatrixLayoutDestroy(const octet_cublaslt *t, uintptr_t in, uintptr_t layout) {
 	CUresult octet_entered = octet_enter(t->cuda, in);
@@ -643,10 +643,10 @@ static inline cublasStatus_t octet_cublasLtMatrixLayoutGetAttribute(const octet_
 	if (octet_entered != CUDA_SUCCESS) return CUBLAS_STATUS_NOT_INITIALIZED;
 	return t->cublasLtMatrixLayoutGetAttribute((cublasLtMatrixLayout_t)layout, attribute, value, bytes, written);
 }
-static inline cublasStatus_t octet_cublasLtMatmulPreferenceCreate(const octet_cublaslt *t, uintptr_t in, cublasLtMatmulPreference_t *preference) {
+static inline cublasStatus_t octet_cublasLtMatmulPreferenceCreate(const octet_cublaslt *t, uintptr_t in, uintptr_t *preference) {
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return CUBLAS_STATUS_NOT_INITIALIZED;
-	return t->cublasLtMatmulPreferenceCreate(preference);
+	return t->cublasLtMatmulPreferenceCreate((cublasLtMatmulPreference_t *)preference);
 }
 static inline cublasStatus_t octet_cublasLtMatmulPreferenceDestroy(const octet_cublaslt *t, uintptr_t in, uintptr_t preference) {
 	CUresult octet_entered = octet_enter(t->cuda, in);
@@ -768,27 +768,27 @@ static inline ncclResult_t octet_ncclGetUniqueId(const octet_nccl *t, uintptr_t 
 	if (octet_entered != CUDA_SUCCESS) return ncclUnhandledCudaError;
 	return t->ncclGetUniqueId(id);
 }
-static inline ncclResult_t octet_ncclCommInitRankConfig(const octet_nccl *t, uintptr_t in, ncclComm_t *comm, int ranks, const ncclUniqueId *id, int rank, ncclConfig_t *config) {
+static inline ncclResult_t octet_ncclCommInitRankConfig(const octet_nccl *t, uintptr_t in, uintptr_t *comm, int ranks, const ncclUniqueId *id, int rank, ncclConfig_t *config) {
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return ncclUnhandledCudaError;
-	return t->ncclCommInitRankConfig(comm, ranks, *id, rank, config);
+	return t->ncclCommInitRankConfig((ncclComm_t *)comm, ranks, *id, rank, config);
 }
-static inline ncclResult_t octet_ncclCommInitRankScalable(const octet_nccl *t, uintptr_t in, ncclComm_t *comm, int ranks, int rank, int n, ncclUniqueId *ids, ncclConfig_t *config) {
+static inline ncclResult_t octet_ncclCommInitRankScalable(const octet_nccl *t, uintptr_t in, uintptr_t *comm, int ranks, int rank, int n, ncclUniqueId *ids, ncclConfig_t *config) {
 	if (!t->ncclCommInitRankScalable) return ncclInvalidUsage;
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return ncclUnhandledCudaError;
-	return t->ncclCommInitRankScalable(comm, ranks, rank, n, ids, config);
+	return t->ncclCommInitRankScalable((ncclComm_t *)comm, ranks, rank, n, ids, config);
 }
-static inline ncclResult_t octet_ncclCommSplit(const octet_nccl *t, uintptr_t in, uintptr_t comm, int color, int key, ncclComm_t *part, ncclConfig_t *config) {
+static inline ncclResult_t octet_ncclCommSplit(const octet_nccl *t, uintptr_t in, uintptr_t comm, int color, int key, uintptr_t *part, ncclConfig_t *config) {
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return ncclUnhandledCudaError;
-	return t->ncclCommSplit((ncclComm_t)comm, color, key, part, config);
+	return t->ncclCommSplit((ncclComm_t)comm, color, key, (ncclComm_t *)part, config);
 }
-static inline ncclResult_t octet_ncclCommShrink(const octet_nccl *t, uintptr_t in, uintptr_t comm, int *exclude, int n, ncclComm_t *rest, ncclConfig_t *config, int flags) {
+static inline ncclResult_t octet_ncclCommShrink(const octet_nccl *t, uintptr_t in, uintptr_t comm, int *exclude, int n, uintptr_t *rest, ncclConfig_t *config, int flags) {
 	if (!t->ncclCommShrink) return ncclInvalidUsage;
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return ncclUnhandledCudaError;
-	return t->ncclCommShrink((ncclComm_t)comm, exclude, n, rest, config, flags);
+	return t->ncclCommShrink((ncclComm_t)comm, exclude, n, (ncclComm_t *)rest, config, flags);
 }
 static inline ncclResult_t octet_ncclCommRevoke(const octet_nccl *t, uintptr_t in, uintptr_t comm, int flags) {
 	if (!t->ncclCommRevoke) return ncclInvalidUsage;
@@ -895,11 +895,11 @@ static inline ncclResult_t octet_ncclCommDeregister(const octet_nccl *t, uintptr
 	if (octet_entered != CUDA_SUCCESS) return ncclUnhandledCudaError;
 	return t->ncclCommDeregister((ncclComm_t)comm, registration);
 }
-static inline ncclResult_t octet_ncclCommWindowRegister(const octet_nccl *t, uintptr_t in, uintptr_t comm, void *memory, size_t bytes, ncclWindow_t *window, int flags) {
+static inline ncclResult_t octet_ncclCommWindowRegister(const octet_nccl *t, uintptr_t in, uintptr_t comm, void *memory, size_t bytes, uintptr_t *window, int flags) {
 	if (!t->ncclCommWindowRegister) return ncclInvalidUsage;
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return ncclUnhandledCudaError;
-	return t->ncclCommWindowRegister((ncclComm_t)comm, memory, bytes, window, flags);
+	return t->ncclCommWindowRegister((ncclComm_t)comm, memory, bytes, (ncclWindow_t *)window, flags);
 }
 static inline ncclResult_t octet_ncclCommWindowDeregister(const octet_nccl *t, uintptr_t in, uintptr_t comm, uintptr_t window) {
 	if (!t->ncclCommWindowDeregister) return ncclInvalidUsage;

@@ -59,7 +59,7 @@ func (l *CublasLt) GetStatusName(status Status) string {
 
 // Create is cublasLtCreate.
 func (l *CublasLt) Create(handle *uintptr) Status {
-	r := Status(C.octet_cublasLtCreate(l.table, l.context, (*C.cublasLtHandle_t)(unsafe.Pointer(handle))))
+	r := Status(C.octet_cublasLtCreate(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(handle))))
 	if l.trace != nil {
 		l.trace("cublasLtCreate", int(r))
 	}
@@ -77,7 +77,7 @@ func (l *CublasLt) Destroy(handle uintptr) Status {
 
 // MatmulDescCreate is cublasLtMatmulDescCreate.
 func (l *CublasLt) MatmulDescCreate(desc *uintptr, compute int, scale int) Status {
-	r := Status(C.octet_cublasLtMatmulDescCreate(l.table, l.context, (*C.cublasLtMatmulDesc_t)(unsafe.Pointer(desc)), C.cublasComputeType_t(compute), C.cudaDataType_t(scale)))
+	r := Status(C.octet_cublasLtMatmulDescCreate(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(desc)), C.cublasComputeType_t(compute), C.cudaDataType_t(scale)))
 	if l.trace != nil {
 		l.trace("cublasLtMatmulDescCreate", int(r), compute, scale)
 	}
@@ -113,7 +113,7 @@ func (l *CublasLt) MatmulDescGetAttribute(desc uintptr, attribute int, value uns
 
 // MatrixLayoutCreate is cublasLtMatrixLayoutCreate.
 func (l *CublasLt) MatrixLayoutCreate(layout *uintptr, kind int, rows uint64, cols uint64, ld int64) Status {
-	r := Status(C.octet_cublasLtMatrixLayoutCreate(l.table, l.context, (*C.cublasLtMatrixLayout_t)(unsafe.Pointer(layout)), C.cudaDataType_t(kind), C.uint64_t(rows), C.uint64_t(cols), C.int64_t(ld)))
+	r := Status(C.octet_cublasLtMatrixLayoutCreate(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(layout)), C.cudaDataType_t(kind), C.uint64_t(rows), C.uint64_t(cols), C.int64_t(ld)))
 	if l.trace != nil {
 		l.trace("cublasLtMatrixLayoutCreate", int(r), kind, rows, cols, ld)
 	}
@@ -149,7 +149,7 @@ func (l *CublasLt) MatrixLayoutGetAttribute(layout uintptr, attribute int, value
 
 // MatmulPreferenceCreate is cublasLtMatmulPreferenceCreate.
 func (l *CublasLt) MatmulPreferenceCreate(preference *uintptr) Status {
-	r := Status(C.octet_cublasLtMatmulPreferenceCreate(l.table, l.context, (*C.cublasLtMatmulPreference_t)(unsafe.Pointer(preference))))
+	r := Status(C.octet_cublasLtMatmulPreferenceCreate(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(preference))))
 	if l.trace != nil {
 		l.trace("cublasLtMatmulPreferenceCreate", int(r))
 	}

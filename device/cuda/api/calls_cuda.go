@@ -237,7 +237,7 @@ func (l *CUDA) DevicePrimaryCtxSetFlags(device int, flags uint32) Result {
 
 // DevicePrimaryCtxRetain is cuDevicePrimaryCtxRetain.
 func (l *CUDA) DevicePrimaryCtxRetain(context *uintptr, device int) Result {
-	r := Result(C.octet_cuDevicePrimaryCtxRetain(l.table, l.context, (*C.CUcontext)(unsafe.Pointer(context)), C.CUdevice(device)))
+	r := Result(C.octet_cuDevicePrimaryCtxRetain(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(context)), C.CUdevice(device)))
 	if l.trace != nil {
 		l.trace("cuDevicePrimaryCtxRetain", int(r), device)
 	}
@@ -264,7 +264,7 @@ func (l *CUDA) CtxSetCurrent(context uintptr) Result {
 
 // CtxGetCurrent is cuCtxGetCurrent.
 func (l *CUDA) CtxGetCurrent(context *uintptr) Result {
-	r := Result(C.octet_cuCtxGetCurrent(l.table, l.context, (*C.CUcontext)(unsafe.Pointer(context))))
+	r := Result(C.octet_cuCtxGetCurrent(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(context))))
 	if l.trace != nil {
 		l.trace("cuCtxGetCurrent", int(r))
 	}
@@ -291,7 +291,7 @@ func (l *CUDA) CtxGetStreamPriorityRange(least *int32, greatest *int32) Result {
 
 // ModuleLoadDataEx is cuModuleLoadDataEx.
 func (l *CUDA) ModuleLoadDataEx(module *uintptr, image unsafe.Pointer, n uint32, options *int32, values *unsafe.Pointer) Result {
-	r := Result(C.octet_cuModuleLoadDataEx(l.table, l.context, (*C.CUmodule)(unsafe.Pointer(module)), image, C.uint(n), (*C.CUjit_option)(unsafe.Pointer(options)), values))
+	r := Result(C.octet_cuModuleLoadDataEx(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(module)), image, C.uint(n), (*C.CUjit_option)(unsafe.Pointer(options)), values))
 	if l.trace != nil {
 		l.trace("cuModuleLoadDataEx", int(r), n)
 	}
@@ -300,7 +300,7 @@ func (l *CUDA) ModuleLoadDataEx(module *uintptr, image unsafe.Pointer, n uint32,
 
 // ModuleGetFunction is cuModuleGetFunction.
 func (l *CUDA) ModuleGetFunction(function *uintptr, module uintptr, name *byte) Result {
-	r := Result(C.octet_cuModuleGetFunction(l.table, l.context, (*C.CUfunction)(unsafe.Pointer(function)), C.uintptr_t(module), (*C.char)(unsafe.Pointer(name))))
+	r := Result(C.octet_cuModuleGetFunction(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(function)), C.uintptr_t(module), (*C.char)(unsafe.Pointer(name))))
 	if l.trace != nil {
 		l.trace("cuModuleGetFunction", int(r), module)
 	}
@@ -453,7 +453,7 @@ func (l *CUDA) PointerGetAttribute(value unsafe.Pointer, attribute int, address 
 
 // StreamCreateWithPriority is cuStreamCreateWithPriority.
 func (l *CUDA) StreamCreateWithPriority(stream *uintptr, flags uint32, priority int) Result {
-	r := Result(C.octet_cuStreamCreateWithPriority(l.table, l.context, (*C.CUstream)(unsafe.Pointer(stream)), C.uint(flags), C.int(priority)))
+	r := Result(C.octet_cuStreamCreateWithPriority(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(stream)), C.uint(flags), C.int(priority)))
 	if l.trace != nil {
 		l.trace("cuStreamCreateWithPriority", int(r), flags, priority)
 	}
@@ -507,7 +507,7 @@ func (l *CUDA) StreamBeginCapture(stream uintptr, mode int) Result {
 
 // StreamEndCapture is cuStreamEndCapture.
 func (l *CUDA) StreamEndCapture(stream uintptr, graph *uintptr) Result {
-	r := Result(C.octet_cuStreamEndCapture(l.table, l.context, C.uintptr_t(stream), (*C.CUgraph)(unsafe.Pointer(graph))))
+	r := Result(C.octet_cuStreamEndCapture(l.table, l.context, C.uintptr_t(stream), (*C.uintptr_t)(unsafe.Pointer(graph))))
 	if l.trace != nil {
 		l.trace("cuStreamEndCapture", int(r), stream)
 	}
@@ -534,7 +534,7 @@ func (l *CUDA) ThreadExchangeStreamCaptureMode(mode *int32) Result {
 
 // EventCreate is cuEventCreate.
 func (l *CUDA) EventCreate(event *uintptr, flags uint32) Result {
-	r := Result(C.octet_cuEventCreate(l.table, l.context, (*C.CUevent)(unsafe.Pointer(event)), C.uint(flags)))
+	r := Result(C.octet_cuEventCreate(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(event)), C.uint(flags)))
 	if l.trace != nil {
 		l.trace("cuEventCreate", int(r), flags)
 	}
@@ -588,7 +588,7 @@ func (l *CUDA) EventElapsedTime(ms *float32, start uintptr, end uintptr) Result 
 
 // GraphInstantiateWithFlags is cuGraphInstantiateWithFlags.
 func (l *CUDA) GraphInstantiateWithFlags(exec *uintptr, graph uintptr, flags uint64) Result {
-	r := Result(C.octet_cuGraphInstantiateWithFlags(l.table, l.context, (*C.CUgraphExec)(unsafe.Pointer(exec)), C.uintptr_t(graph), C.ulonglong(flags)))
+	r := Result(C.octet_cuGraphInstantiateWithFlags(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(exec)), C.uintptr_t(graph), C.ulonglong(flags)))
 	if l.trace != nil {
 		l.trace("cuGraphInstantiateWithFlags", int(r), graph, flags)
 	}

@@ -101,7 +101,7 @@ func (l *NCCL) GetUniqueId(id unsafe.Pointer) NCCLResult {
 
 // CommInitRankConfig is ncclCommInitRankConfig.
 func (l *NCCL) CommInitRankConfig(comm *uintptr, ranks int, id unsafe.Pointer, rank int, config unsafe.Pointer) NCCLResult {
-	r := NCCLResult(C.octet_ncclCommInitRankConfig(l.table, l.context, (*C.ncclComm_t)(unsafe.Pointer(comm)), C.int(ranks), (*C.ncclUniqueId)(id), C.int(rank), (*C.ncclConfig_t)(config)))
+	r := NCCLResult(C.octet_ncclCommInitRankConfig(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(comm)), C.int(ranks), (*C.ncclUniqueId)(id), C.int(rank), (*C.ncclConfig_t)(config)))
 	if l.trace != nil {
 		l.trace("ncclCommInitRankConfig", int(r), ranks, rank)
 	}
@@ -110,7 +110,7 @@ func (l *NCCL) CommInitRankConfig(comm *uintptr, ranks int, id unsafe.Pointer, r
 
 // CommInitRankScalable is ncclCommInitRankScalable, which is there since 2.23.4: see Has.
 func (l *NCCL) CommInitRankScalable(comm *uintptr, ranks int, rank int, n int, ids unsafe.Pointer, config unsafe.Pointer) NCCLResult {
-	r := NCCLResult(C.octet_ncclCommInitRankScalable(l.table, l.context, (*C.ncclComm_t)(unsafe.Pointer(comm)), C.int(ranks), C.int(rank), C.int(n), (*C.ncclUniqueId)(ids), (*C.ncclConfig_t)(config)))
+	r := NCCLResult(C.octet_ncclCommInitRankScalable(l.table, l.context, (*C.uintptr_t)(unsafe.Pointer(comm)), C.int(ranks), C.int(rank), C.int(n), (*C.ncclUniqueId)(ids), (*C.ncclConfig_t)(config)))
 	if l.trace != nil {
 		l.trace("ncclCommInitRankScalable", int(r), ranks, rank, n)
 	}
@@ -119,7 +119,7 @@ func (l *NCCL) CommInitRankScalable(comm *uintptr, ranks int, rank int, n int, i
 
 // CommSplit is ncclCommSplit.
 func (l *NCCL) CommSplit(comm uintptr, color int, key int, part *uintptr, config unsafe.Pointer) NCCLResult {
-	r := NCCLResult(C.octet_ncclCommSplit(l.table, l.context, C.uintptr_t(comm), C.int(color), C.int(key), (*C.ncclComm_t)(unsafe.Pointer(part)), (*C.ncclConfig_t)(config)))
+	r := NCCLResult(C.octet_ncclCommSplit(l.table, l.context, C.uintptr_t(comm), C.int(color), C.int(key), (*C.uintptr_t)(unsafe.Pointer(part)), (*C.ncclConfig_t)(config)))
 	if l.trace != nil {
 		l.trace("ncclCommSplit", int(r), comm, color, key)
 	}
@@ -128,7 +128,7 @@ func (l *NCCL) CommSplit(comm uintptr, color int, key int, part *uintptr, config
 
 // CommShrink is ncclCommShrink, which is there since 2.27.3: see Has.
 func (l *NCCL) CommShrink(comm uintptr, exclude *int32, n int, rest *uintptr, config unsafe.Pointer, flags int) NCCLResult {
-	r := NCCLResult(C.octet_ncclCommShrink(l.table, l.context, C.uintptr_t(comm), (*C.int)(unsafe.Pointer(exclude)), C.int(n), (*C.ncclComm_t)(unsafe.Pointer(rest)), (*C.ncclConfig_t)(config), C.int(flags)))
+	r := NCCLResult(C.octet_ncclCommShrink(l.table, l.context, C.uintptr_t(comm), (*C.int)(unsafe.Pointer(exclude)), C.int(n), (*C.uintptr_t)(unsafe.Pointer(rest)), (*C.ncclConfig_t)(config), C.int(flags)))
 	if l.trace != nil {
 		l.trace("ncclCommShrink", int(r), comm, n, flags)
 	}
@@ -317,7 +317,7 @@ func (l *NCCL) CommDeregister(comm uintptr, registration unsafe.Pointer) NCCLRes
 
 // CommWindowRegister is ncclCommWindowRegister, which is there since 2.27.3: see Has.
 func (l *NCCL) CommWindowRegister(comm uintptr, memory unsafe.Pointer, bytes int, window *uintptr, flags int) NCCLResult {
-	r := NCCLResult(C.octet_ncclCommWindowRegister(l.table, l.context, C.uintptr_t(comm), memory, C.size_t(bytes), (*C.ncclWindow_t)(unsafe.Pointer(window)), C.int(flags)))
+	r := NCCLResult(C.octet_ncclCommWindowRegister(l.table, l.context, C.uintptr_t(comm), memory, C.size_t(bytes), (*C.uintptr_t)(unsafe.Pointer(window)), C.int(flags)))
 	if l.trace != nil {
 		l.trace("ncclCommWindowRegister", int(r), comm, bytes, flags)
 	}

@@ -177,3 +177,6 @@ func open(s Search, name string, table unsafe.Pointer) (Library, error) {
 	}
 	return l, nil
 }
+
+// Text is what a char * of a library says, as of GetErrorName.
+func Text(p unsafe.Pointer) string { return C.GoString((*C.char)(p)) }

@@ -134,10 +134,15 @@ var failures = map[string][2]string{
 }
 
 // wrapper is the function that Go calls: it enters the context, then calls the library.
-// A handle comes as an integer, a struct by its address.
+// A handle comes as an integer, for which Go's checks of pointers do not look; a struct by
+// its address.
 func wrapper(b *strings.Builder, l library, c call, known map[string]cType) {
 	takes, gives := []string{fmt.Sprintf("const octet_%s *t", l.name), "uintptr_t in"}, []string{}
 	for _, a := range c.args {
+		if base, pointer := strings.CutSuffix(a.cType, " *"); pointer && kindOf(base, known) == "handle" {
+			takes, gives = append(takes, "uintptr_t *"+a.name), append(gives, fmt.Sprintf("(%s)%s", a.cType, a.name))
+			continue
+		}
 		switch kindOf(a.cType, known) {
 		case "handle":
 			takes, gives = append(takes, "uintptr_t "+a.name), append(gives, fmt.Sprintf("(%s)%s", a.cType, a.name))

@@ -163,8 +163,8 @@ func convert(cName, name string, known map[string]cType) (goType, give string, e
 		return "*unsafe.Pointer", "(**C.char)(unsafe.Pointer(" + name + "))", nil
 	}
 	switch {
-	case kind == "handle":
-		goType = "uintptr"
+	case kind == "handle": // by a pointer
+		return "*uintptr", "(*C.uintptr_t)(unsafe.Pointer(" + name + "))", nil
 	case known[base].goName != "":
 		goType = known[base].goName
 	case kind == "int" || kind == "enum":

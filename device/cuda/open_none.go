@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !cgo || !linux
+
+package cuda
+
+import (
+	"octet/device"
+	"octet/device/cuda/api"
+)
+
+// Options of a device.
+type Options struct {
+	Ordinal      int
+	BlockingSync bool
+	Search       api.Search
+}
+
+// Device is none that this build can open.
+type Device struct{ device.Device }
+
+// Open fails: this build cannot open the driver.
+func Open(Options) (*Device, error) { return nil, api.ErrNoCgo }
+
+// Info is of no device.
+func (d *Device) Info() Info { return Info{} }
+
+// Memory is of no device.
+func (d *Device) Memory() (free, total int64) { return 0, 0 }

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo && linux
+
+package cuda
+
+import (
+	"errors"
+	"testing"
+
+	"octet/device"
+	"octet/device/cuda/api"
+	"octet/test/sim"
+	"octet/test/sim/control"
+)
+
+// simulate has Open open simulated GPUs, of the named environment, until the test ends, and
+// fails it for whatever was found wrong with what ran on them.
+func simulate(t *testing.T, environ ...string) *control.Driver {
+	t.Helper()
+	paths := map[string]string{}
+	for variable, l := range map[string]sim.Library{"OCTET_CUDA_LIB": sim.Driver(), "SIM_KERNELS": sim.Kernels()} {
+		path, err := sim.Build(l)
+		if errors.Is(err, sim.ErrNoCompiler) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv(variable, path)
+		paths[variable] = path
+	}
+	for i := 0; i < len(environ); i += 2 {
+		t.Setenv(environ[i], environ[i+1])
+	}
+	c, err := control.Open(paths["OCTET_CUDA_LIB"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Reset()
+	t.Cleanup(func() {
+		for _, f := range c.Findings() {
+			t.Errorf("found: %s", f)
+		}
+	})
+	return c
+}
+
+// openSimulated opens a simulated GPU that the test's end closes.
+func openSimulated(t *testing.T, o Options) *Device {
+	t.Helper()
+	d, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Errorf("closing the device: %v", err)
+		}
+	})
+	return d
+}
+
+// holdSimulated has a stream wait for a word that another stream writes at the release.
+func holdSimulated(t *testing.T) func(s device.Stream) (release func()) {
+	return func(ds device.Stream) (release func()) {
+		s := ds.(*Stream)
+		d := s.dev
+		word, err := d.Alloc(4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		address, other := word.(*Buffer).address, d.newStream("release")
+		for i, r := range []api.Result{
+			d.cuda.MemsetD32Async(address, 0, 1, other.handle), d.cuda.StreamSynchronize(other.handle),
+			d.cuda.StreamWaitValue32(s.handle, address, 1, api.CU_STREAM_WAIT_VALUE_GEQ),
+		} {
+			if r != api.CUDA_SUCCESS {
+				t.Fatalf("call %d: %d", i, r)
+			}
+		}
+		return func() { d.cuda.StreamWriteValue32(other.handle, address, 1, api.CU_STREAM_WRITE_VALUE_DEFAULT) }
+	}
+}
