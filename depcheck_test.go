@@ -62,6 +62,7 @@ var rows = []row{
 	{folders: []string{"data/documents"}, modules: []string{"github.com/klauspost/compress", "github.com/parquet-go/parquet-go"}, reason: "texts out of files, whatever is done with them; gzip and zstd twice as fast as Go's, and the only Parquet for Go that is kept"},
 	{folders: []string{"tokenizer"}, modules: []string{"golang.org/x/text"}, reason: "text and ids, useful without the rest; x/text has Unicode's tables of composition"},
 	{folders: []string{"device"}, reason: "kernels compute on tensors; a device knows of no other rank"},
+	{folders: []string{"device/cuda/api"}, cgo: true, reason: "NVIDIA's libraries as functions: device/cuda and nccl call them"},
 	{folders: []string{"device/cuda/topo"}, modules: []string{"github.com/NVIDIA/go-nvml/"}, reason: "how GPUs are connected, for whoever places ranks: NVML knows it, and no CUDA is needed"},
 	{folders: []string{"tensor"}, reason: "a noun: shape, dtype, buffer"},
 	{folders: []string{"checkpoint/safetensors"}, modules: []string{"golang.org/x/sys"}, reason: "a file format, useful without the rest but the names of element types"},
@@ -94,6 +95,7 @@ var exempt = []struct {
 	reason string
 }{
 	{"comm", transports, "transports are tested as what they are, and recorded; their devices come from test/ranks"},
+	{"nccl", append(devices, "comm/local", "comm/host"), "it moves what is on GPUs, simulated ones here"},
 	{"test/sim", devices, "the simulated driver is tested through the bindings that call a real one"},
 	{"device/devicetest", devices, "the suite is proven on a second device, whose arithmetic is the portable one in another order"},
 	{"train", []string{"comm/host"}, "one test is that the transports change no bit of training; its devices come from test/ranks"},

@@ -125,6 +125,11 @@ func (c *Call) add(t dtype.Type, n int) {
 	c.Lists++
 }
 
+// Title names the call in errors.
+func (c *Call) Title(group string) string {
+	return fmt.Sprintf("%v #%d of group %q (%d bytes)", c.Kind, c.Seq, group, c.Bytes)
+}
+
 // String is such as "reduce-scatter sum of 2 tensors, float32[1024] bfloat16[8]
 // (4112 bytes)".
 func (c *Call) String() string {

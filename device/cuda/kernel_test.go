@@ -31,6 +31,7 @@ func TestTheTableOfKernelsIsTheRegistrys(t *testing.T) {
 		}
 		delete(threads, k.name)
 	}
+	delete(threads, "reduce_ranks") // of the simulated libnccl
 	for name := range threads {
 		t.Errorf("%s is in no row", name)
 	}

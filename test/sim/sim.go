@@ -26,12 +26,12 @@ type Library struct {
 	Includes []string // folders
 }
 
-// Kernels are those of device/cuda/kernels, compiled for this processor; its C interface
-// is emu/registry.h.
+// Kernels are those of device/cuda/kernels and of the simulated libnccl, compiled for this
+// processor; its C interface is emu/registry.h.
 func Kernels() Library {
 	return Library{
 		Name:     "libsimkernels.so",
-		Sources:  []string{"test/sim/emu/*.cc", "test/sim/emu/*.h", "device/cuda/kernels/*.cu", "device/cuda/kernels/*.h"},
+		Sources:  []string{"test/sim/emu/*.cc", "test/sim/emu/*.h", "device/cuda/kernels/*.cu", "device/cuda/kernels/*.h", "test/sim/nccl/kernels/*.cu"},
 		Includes: []string{"test/sim/emu", "device/cuda/kernels"},
 	}
 }

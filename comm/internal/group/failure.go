@@ -14,9 +14,7 @@ import (
 // Ranks in errors are ranks of the world, in all groups.
 
 // title names the call.
-func (c *call) title() string {
-	return fmt.Sprintf("%v #%d of group %q (%d bytes)", c.sig.Kind, c.sig.Seq, c.g.Name(), c.sig.Bytes)
-}
+func (c *call) title() string { return c.sig.Title(c.g.Name()) }
 
 // abort ends the job with what went wrong in this call, unless it has ended
 // before, and returns the error of this rank's stream.

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo && linux
+
+package nccl_test
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"testing"
+
+	"octet/device"
+	"octet/device/cuda"
+	"octet/test/sim"
+	"octet/test/sim/control"
+)
+
+// TestMain also has the simulated devices run what they may in random order, unless a
+// test says otherwise.
+func TestMain(m *testing.M) {
+	os.Setenv("SIM_MODE", "random")
+	os.Exit(m.Run())
+}
+
+// simulate has this process use the simulated driver, which can be asked what it found,
+// and NCCL. Without a compiler the test is skipped.
+func simulate(t testing.TB) *control.Driver {
+	t.Helper()
+	driver, err := simulator()
+	if errors.Is(err, sim.ErrNoCompiler) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return driver
+}
+
+var simulator = sync.OnceValues(func() (*control.Driver, error) {
+	for variable, l := range map[string]sim.Library{"OCTET_CUDA_LIB": sim.Driver(), "OCTET_NCCL_LIB": sim.NCCL(), "SIM_KERNELS": sim.Kernels()} {
+		path, err := sim.Build(l)
+		if err != nil {
+			return nil, err
+		}
+		os.Setenv(variable, path)
+	}
+	return control.Open(os.Getenv("OCTET_CUDA_LIB"))
+})
+
+// gpu opens a simulated GPU that the test's end closes.
+func gpu(t testing.TB, ordinal int) device.Device {
+	t.Helper()
+	simulate(t)
+	dev, err := cuda.Open(cuda.Options{Ordinal: ordinal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dev.Close(); err != nil {
+			t.Errorf("closing GPU %d: %v", ordinal, err)
+		}
+	})
+	return dev
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo && linux
+
+package nccl
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"octet/comm"
+	"octet/device"
+	"octet/device/cuda/api"
+)
+
+const (
+	// watchInterval is how often the watchdog looks, more often where timeouts are short.
+	watchInterval = 200 * time.Millisecond
+	// askPatience is how long ranks have to say how far they are.
+	askPatience = 2 * time.Second
+)
+
+// watch ends the job when a call does not end, or NCCL has an error, or another rank
+// ends it. It runs until Close or until it has aborted.
+func (j *job) watch() {
+	for {
+		select {
+		case <-j.stop:
+			return
+		case <-j.control.Done():
+			j.aborted.Do(j.abort)
+			return
+		case <-time.After(min(watchInterval, j.control.Timeout()/5)):
+		}
+		err := j.failed()
+		if err == nil {
+			err = j.late()
+		}
+		if err != nil {
+			j.control.Abort(fmt.Errorf("%w%s", err, j.dump()))
+		}
+	}
+}
+
+// failed is an error that NCCL found by itself. Communicators in use are asked by who
+// uses them.
+func (j *job) failed() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, c := range j.comms {
+		if !c.mu.TryLock() {
+			continue
+		}
+		var state api.NCCLResult
+		r := j.lib.CommGetAsyncError(c.handle.comm(), &state)
+		c.mu.Unlock()
+		if r == api.NCCLSuccess {
+			r = state
+		}
+		if r != api.NCCLSuccess && r != api.NCCLInProgress {
+			return j.failure(fmt.Sprintf("group %q", c.Name()), r)
+		}
+	}
+	return nil
+}
+
+// late is the error of the first call that has waited for its peers too long.
+func (j *job) late() error {
+	now, timeout := time.Now(), j.control.Timeout()
+	var found *entry
+	j.record.look(now, func(e *entry) {
+		if found == nil && e.state == started && now.Sub(e.seen) > timeout {
+			one := *e
+			found = &one
+		}
+	})
+	if found == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", found.sig.Title(found.comm.Name()), found.comm.missing(&found.sig, timeout))
+}
+
+// progress is how far a rank has come with a group.
+type progress struct {
+	Group    string
+	Started  uint64     // sequence number of the last call that its stream has come to
+	Finished uint64     // and of the last that has ended
+	Oldest   *comm.Call // of those that have not
+}
+
+// answer is what this rank says to Ask: its groups' progress.
+func (j *job) answer() []byte {
+	by := map[*Comm]*progress{}
+	all := []*progress{}
+	j.record.look(time.Now(), func(e *entry) {
+		p := by[e.comm]
+		if p == nil {
+			sig := e.sig
+			p = &progress{Group: e.comm.id, Started: sig.Seq - 1, Finished: sig.Seq - 1, Oldest: &sig}
+			by[e.comm], all = p, append(all, p)
+		}
+		if e.state == started {
+			p.Started = e.sig.Seq
+		}
+	})
+	j.mu.Lock()
+	for _, c := range j.comms {
+		if by[c] == nil && c.mu.TryLock() { // nothing is under way
+			all = append(all, &progress{Group: c.id, Started: c.seq, Finished: c.seq})
+			c.mu.Unlock()
+		}
+	}
+	j.mu.Unlock()
+	text, err := json.Marshal(all)
+	if err != nil {
+		panic(err) // of numbers and names
+	}
+	return text
+}
+
+// missing asks the ranks of the group and says which of them keep a call from ending.
+func (c *Comm) missing(sig *comm.Call, timeout time.Duration) error {
+	var silent, behind, unfinished, arrived []int
+	for q, text := range c.Ask(askPatience) {
+		rank := c.World(q)
+		if text == nil {
+			silent = append(silent, rank)
+			continue
+		}
+		p := progressOf(text, c.id)
+		if p.Oldest != nil && p.Oldest.Seq == sig.Seq && *p.Oldest != *sig {
+			return comm.Mismatch(c.World(c.Rank()), sig, rank, p.Oldest)
+		}
+		if p.Started < sig.Seq {
+			behind = append(behind, rank)
+			continue
+		}
+		arrived = append(arrived, rank)
+		if p.Finished < sig.Seq {
+			unfinished = append(unfinished, rank)
+		}
+	}
+	switch {
+	case len(silent) > 0:
+		return comm.Missing(silent, fmt.Sprintf("not answered after %v; arrived: %s", timeout, comm.List(arrived)))
+	case len(behind) > 0:
+		return comm.Missing(behind, fmt.Sprintf("not arrived after %v; arrived: %s", timeout, comm.List(arrived)))
+	}
+	return comm.Missing(unfinished, fmt.Sprintf("stopped within the call after %v; arrived: %s", timeout, comm.List(arrived)))
+}
+
+// progressOf is what an answer says of a group; nothing: the rank has made no call.
+func progressOf(text []byte, group string) progress {
+	var all []progress
+	if json.Unmarshal(text, &all) == nil {
+		for _, p := range all {
+			if p.Group == group {
+				return p
+			}
+		}
+	}
+	return progress{Group: group}
+}
+
+// dump writes the recorder to its file and returns what an error says of it.
+func (j *job) dump() string {
+	if j.opts.Dump == "" {
+		return ""
+	}
+	path := filepath.Join(j.opts.Dump, fmt.Sprintf("nccl.rank%d.txt", j.control.World(j.control.Rank())))
+	f, err := os.Create(path)
+	if err == nil {
+		err = errors.Join(j.record.dump(f), f.Close())
+	}
+	if err != nil {
+		return fmt.Sprintf(" (the last calls could not be written: %v)", err)
+	}
+	return " (the last calls: " + path + ")"
+}
+
+// abort gives every stream with a call under way the cause, and has NCCL let go of it.
+// Streams that wait for one another end together, so all communicators do.
+func (j *job) abort() {
+	guard := armGuard(2 * j.opts.patience())
+	cause := j.control.Cause()
+	failed := map[device.NativeStream]bool{}
+	j.record.close(func(e *entry) {
+		if !failed[e.stream] {
+			failed[e.stream] = true
+			e.stream.Fail(fmt.Errorf("%s: %w", e.sig.Title(e.comm.Name()), cause))
+		}
+	})
+	j.mu.Lock()
+	comms := j.comms
+	j.comms, j.over = nil, true
+	j.mu.Unlock()
+	ended := make(chan error, 1)
+	go func() { ended <- j.letGo(comms) }()
+	var err error
+	select {
+	case err = <-ended:
+	case <-time.After(j.opts.patience()):
+		err = fmt.Errorf("NCCL has not ended its abort after %v", j.opts.patience())
+	}
+	if err != nil && j.opts.Fatal != nil {
+		j.opts.Fatal(fmt.Errorf("%w; %w", cause, err))
+	}
+	if err == nil {
+		guard.disarm()
+	}
+}
+
+// inUse is how long a caller has to leave NCCL once the job has ended: it polls the
+// job's end, unless NCCL itself does not return.
+const inUse = time.Second
+
+// letGo aborts communicators; it may never return.
+func (j *job) letGo(comms []*Comm) error {
+	var handles []uintptr
+	for _, c := range comms {
+		for end := time.Now().Add(inUse); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if c.mu.TryLock() {
+				defer c.mu.Unlock()
+				break
+			}
+		}
+		handles = append(handles, c.handle.comm())
+	}
+	if r := abortAll(j.lib, handles); r != api.NCCLSuccess {
+		return j.failure("ncclCommAbort", r)
+	}
+	return nil
+}

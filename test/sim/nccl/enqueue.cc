@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Collectives as work of streams: copies, values written and waited for, and one kernel.
+// Nothing waits on the host, so where a peer is missing the stream hangs, as a GPU's does.
+
+#include <algorithm>
+
+#include "comm.h"
+
+static size_t size_of(ncclDataType_t t) {
+	switch (t) {
+	case ncclInt8: case ncclUint8: case ncclFloat8e4m3: case ncclFloat8e5m2: return 1;
+	case ncclFloat16: case ncclBfloat16: return 2;
+	case ncclInt64: case ncclUint64: case ncclFloat64: return 8;
+	default: return 4;
+	}
+}
+
+namespace {
+
+// message is one turn of all ranks through their slots: each fills its slot, says so,
+// waits for the others and reads theirs. Whoever has filled its next one has read all of
+// this turn, so that with two slots nobody overwrites what another still reads.
+struct message {
+	ncclComm_t c;
+	CUstream s;
+	uint32_t n; // of the communicator
+
+	message(ncclComm_t c, CUstream s) : c(c), s(s), n(c->calls++) {}
+	template <class F>
+	void peers(F f) const {
+		const int size = static_cast<int>(c->of->size);
+		for (int i = 1; i < size; i++) f((c->rank + i) % size);
+	}
+	CUdeviceptr slot(int q) const { return c->of->seats[q].slots + n % SLOTS * SLOT; }
+	void copy(CUdeviceptr to, CUdeviceptr from, size_t bytes) const {
+		if (bytes > 0 && to != from) DRIVER(cuMemcpyDtoDAsync_v2, to, from, bytes, s);
+	}
+	// fill puts bytes into this rank's slot, at an offset.
+	void fill(size_t at, CUdeviceptr from, size_t bytes) const { copy(slot(c->rank) + at, from, bytes); }
+	// take copies bytes out of rank q's slot.
+	void take(CUdeviceptr to, int q, size_t at, size_t bytes) const { copy(to, slot(q) + at, bytes); }
+	void filled() const {
+		peers([&](int q) { DRIVER(cuStreamWriteValue32_v2, s, c->flag_of(q, READY, c->rank), n + 1, 0); });
+		peers([&](int q) { DRIVER(cuStreamWaitValue32_v2, s, c->flag_of(c->rank, READY, q), n + 1, 0); });
+	}
+};
+
+// The kernel's arguments, as device/cuda/kernels has them: an address, then the type in
+// the low bits, whether it is written in bit 8, and the elements.
+struct argument {
+	uint64_t address, meta;
+};
+
+} // namespace
+
+// reduce sums, or takes the maximum of, what was gathered from all ranks.
+static void reduce(const operation &o, CUdeviceptr to, size_t count) {
+	uint64_t type;
+	switch (o.type) { // dtype.Type
+	case ncclFloat32: type = 1; break;
+	case ncclBfloat16: type = 2; break;
+	case ncclInt32: type = 6; break;
+	default: fail(ncclInvalidArgument, "the simulator reduces no type %d", o.type);
+	}
+	if (o.op != ncclSum && o.op != ncclMax) fail(ncclInvalidArgument, "the simulator has no operation %d", o.op);
+	argument y = {to, type | 1 << 8 | count << 16}, x = {o.comm->gathered, type | count * o.comm->of->size << 16};
+	uint32_t op = static_cast<uint32_t>(o.op);
+	void *params[] = {&y, &x, &op};
+	CUlaunchConfig l = {};
+	l.gridDimX = static_cast<unsigned>(std::min<size_t>((count + 2047) / 2048, 256));
+	l.gridDimY = l.gridDimZ = l.blockDimY = l.blockDimZ = 1;
+	l.blockDimX = 256;
+	l.hStream = o.stream;
+	DRIVER(cuLaunchKernelEx, &l, o.comm->reduce, params, nullptr);
+}
+
+// collective goes through a call's elements as many at a time as fit into a slot.
+static void collective(const operation &o) {
+	const ncclComm_t c = o.comm;
+	const int ranks = static_cast<int>(c->of->size);
+	const size_t size = size_of(o.type);
+	const bool parts = o.what == kind::reduce_scatter, sums = parts || o.what == kind::all_reduce;
+	const size_t most = (sums ? SLOT / ranks : SLOT) / size / 16 * 16;
+	for (size_t at = 0; at < o.count; at += most) {
+		const size_t n = std::min(most, o.count - at), bytes = n * size, off = at * size;
+		const message m(c, o.stream);
+		if (parts) {
+			for (int q = 0; q < ranks; q++) m.fill(q * bytes, o.from + (q * o.count + at) * size, bytes);
+		} else if (o.what != kind::broadcast || o.peer == c->rank) {
+			m.fill(0, o.from + off, bytes);
+		}
+		m.filled();
+		for (int q = 0; q < ranks; q++) {
+			if (sums)
+				m.take(c->gathered + q * bytes, q, parts ? c->rank * bytes : 0, bytes);
+			else if (o.what == kind::all_gather)
+				m.take(o.to + q * o.count * size + off, q, 0, bytes);
+			else if (q == o.peer)
+				m.take(o.to + off, q, 0, bytes);
+		}
+		if (sums) reduce(o, o.to + off, n);
+	}
+}
+
+namespace {
+
+// lane is the bytes that go from one rank to another in a group, message by message.
+struct lane {
+	struct piece {
+		CUdeviceptr p;
+		size_t bytes;
+	};
+	std::vector<piece> pieces;
+	size_t bytes = 0;
+
+	void add(CUdeviceptr p, size_t n) {
+		pieces.push_back({p, n});
+		bytes += n;
+	}
+	// each calls f with the memory of bytes lo to hi, and where in between it is.
+	template <class F>
+	void each(size_t lo, size_t hi, F f) const {
+		size_t at = 0;
+		for (const piece &p : pieces) {
+			const size_t a = std::max(lo, at), b = std::min(hi, at + p.bytes);
+			if (a < b) f(p.p + (a - at), a - lo, b - a);
+			at += p.bytes;
+		}
+	}
+};
+
+} // namespace
+
+// pairs does the sends and receives of a group, a message of each in turn, so that no
+// rank waits for one that waits for it.
+static void pairs(ncclComm_t c, CUstream s, const std::vector<operation> &list) {
+	const int ranks = static_cast<int>(c->of->size);
+	std::vector<lane> out(ranks), in(ranks);
+	for (const operation &o : list) {
+		if (o.what == kind::send) out[o.peer].add(o.from, o.count * size_of(o.type));
+		if (o.what == kind::receive) in[o.peer].add(o.to, o.count * size_of(o.type));
+	}
+	const int me = c->rank;
+	if (out[me].bytes != in[me].bytes) fail(ncclInvalidUsage, "%zu bytes are sent to oneself, %zu received", out[me].bytes, in[me].bytes);
+	out[me].each(0, out[me].bytes, [&](CUdeviceptr from, size_t at, size_t n) {
+		in[me].each(at, at + n, [&](CUdeviceptr to, size_t within, size_t k) { DRIVER(cuMemcpyDtoDAsync_v2, to, from + within, k, s); });
+	});
+	const auto slot = [&](int sender, int receiver, uint32_t n) {
+		return c->of->seats[sender].pairs + (receiver * PAIR_SLOTS + n % PAIR_SLOTS) * PAIR;
+	};
+	size_t longest = 0;
+	for (int q = 0; q < ranks; q++)
+		if (q != me) longest = std::max({longest, out[q].bytes, in[q].bytes});
+	for (size_t lo = 0; lo < longest; lo += PAIR) {
+		for (int i = 1; i < ranks; i++) {
+			const int q = (me + i) % ranks;
+			if (lo >= out[q].bytes) continue;
+			const uint32_t n = c->sent[q]++;
+			if (n >= PAIR_SLOTS) DRIVER(cuStreamWaitValue32_v2, s, c->flag_of(me, PAIR_READ, q), n - PAIR_SLOTS + 1, 0);
+			out[q].each(lo, lo + PAIR, [&](CUdeviceptr from, size_t at, size_t k) { DRIVER(cuMemcpyDtoDAsync_v2, slot(me, q, n) + at, from, k, s); });
+			DRIVER(cuStreamWriteValue32_v2, s, c->flag_of(q, PAIR_READY, me), n + 1, 0);
+		}
+		for (int i = 1; i < ranks; i++) {
+			const int q = (me + ranks - i) % ranks;
+			if (lo >= in[q].bytes) continue;
+			const uint32_t n = c->received[q]++;
+			DRIVER(cuStreamWaitValue32_v2, s, c->flag_of(me, PAIR_READY, q), n + 1, 0);
+			in[q].each(lo, lo + PAIR, [&](CUdeviceptr to, size_t at, size_t k) { DRIVER(cuMemcpyDtoDAsync_v2, to, slot(q, me, n) + at, k, s); });
+			DRIVER(cuStreamWriteValue32_v2, s, c->flag_of(q, PAIR_READ, me), n + 1, 0);
+		}
+	}
+}
+
+// after makes a stream wait for the communicator's last call, on whichever it was.
+static void after(ncclComm_t c, CUstream s) {
+	if (!c->opened) {
+		c->opened = true;
+		for (const seat &peer : c->of->seats) DRIVER(cuStreamWaitEvent, s, peer.open, 0);
+	}
+	if (s != c->last_stream) DRIVER(cuStreamWaitEvent, s, c->mine.last, 0);
+	c->last_stream = s;
+}
+
+void enqueue(ncclComm_t c, const std::vector<operation> &list) {
+	std::vector<operation> between; // sends and receives, which are done together
+	CUstream s = nullptr;
+	const auto flush = [&] {
+		if (!between.empty()) pairs(c, s, between);
+		between.clear();
+	};
+	for (const operation &o : list) {
+		if (o.stream != s) {
+			flush();
+			if (s) DRIVER(cuEventRecord, c->mine.last, s);
+			s = o.stream;
+			after(c, s);
+		}
+		if (o.what == kind::send || o.what == kind::receive) {
+			between.push_back(o);
+			continue;
+		}
+		flush();
+		if (o.what == kind::hang)
+			DRIVER(cuStreamWaitValue32_v2, s, c->flag_of(c->rank, HANG, 0), 1, 0);
+		else
+			collective(o);
+	}
+	flush();
+	if (s) DRIVER(cuEventRecord, c->mine.last, s);
+}
