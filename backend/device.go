@@ -120,7 +120,7 @@ func (d *Device) Wait() error {
 func openCPU(o Options) (*Device, error) {
 	dev, err := cpu.Open(cpu.Options{Threads: o.Threads, ISA: o.ISA, Float8TN: o.Float8TN})
 	if err != nil {
-		for isa := cpu.Portable; isa <= cpu.AVX512BF16; isa++ {
+		for isa := cpu.Portable; isa <= cpu.AMXBF16; isa++ {
 			if o.ISA == isa.String() {
 				return nil, fmt.Errorf("%w: %w", ErrNotHere, err)
 			}

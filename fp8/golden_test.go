@@ -18,7 +18,7 @@ import (
 // eachISA runs f with the kernels of every instruction set, as OCTET_CPU_ISA
 // names them.
 func eachISA(t *testing.T, f func(t *testing.T, isa string)) {
-	for _, isa := range []string{"portable", "avx2", "avx512", "avx512bf16", "avx512fp16"} {
+	for _, isa := range []string{"portable", "avx2", "avx512", "avx512bf16", "avx512fp16", "amxbf16"} {
 		t.Run(isa, func(t *testing.T) {
 			ranks.Device(t, ranks.Options{ISA: isa}) // or skip
 			f(t, isa)

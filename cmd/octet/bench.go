@@ -77,7 +77,7 @@ func runBench(ctx context.Context, args []string) error {
 func (b benchmark) run(ctx context.Context, args []string, to io.Writer) (err error) {
 	f := &benchFlags{FlagSet: pflag.NewFlagSet("octet bench "+b.name, pflag.ContinueOnError), effort: bench.DefaultEffort(), idle: map[string]string{}}
 	f.count(&f.device.Threads, "threads", 1, "threads that compute")
-	f.StringVar(&f.device.ISA, "isa", "", "instruction set: portable, avx2, avx512, avx512fp16, avx512bf16 (default: the best)")
+	f.StringVar(&f.device.ISA, "isa", "", "instruction set: portable, avx2, avx512, avx512fp16, avx512bf16, amxbf16 (default: the best)")
 	f.StringVarP(&f.csvFile, "out_filename", "o", "", "file for all columns, as CSV")
 	run := b.declare(f)
 	f.Usage = func() { fmt.Fprintf(to, "usage: octet bench %s [flags]: %s\n\n%s", b.name, b.help, f.FlagUsages()) }

@@ -7,7 +7,7 @@ package cpu
 /*
 #cgo CFLAGS: -O3 -Wall
 #cgo LDFLAGS: -lm
-#include "matmul.h"
+#include "matmul_amx.h"
 #include "simd.h"
 */
 import "C"
@@ -30,6 +30,8 @@ var (
 	_ = [1]struct{}{}[C.TILE_ROWS-tileRows]
 	_ = [1]struct{}{}[C.TILE_COLS-tileCols]
 	_ = [1]struct{}{}[C.TILE_STEPS-tileSteps]
+	_ = [1]struct{}{}[C.TILE_K-amxTileK]
+	_ = [1]struct{}{}[C.BLOCK_TILES-amxBlockTiles]
 	_ = [1]struct{}{}[C.WORKSPACE-workspaceBytes]
 
 	_ = [1]struct{}{}[C.ATTENTION_TILE-attnTile]

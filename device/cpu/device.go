@@ -13,7 +13,7 @@
 //	err = s.Sync()
 //
 // The instruction set is chosen when the device is opened; OCTET_CPU_ISA
-// forces one (portable, avx2, avx512, avx512fp16, avx512bf16).
+// forces one (portable, avx2, avx512, avx512fp16, avx512bf16, amxbf16).
 //
 // A kernel is a method of Stream that checks shapes at the call and, when its
 // turn comes, cuts its work into pieces for the threads. What runs on a piece

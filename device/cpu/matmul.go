@@ -23,19 +23,23 @@ const (
 	unitBF16Dot                  // exact products of bf16 pairs, f32 sums
 	unitFP16                     // fp16 FMA in chunks of 64, f32 between chunks
 	unitFP16Emulated             // the same on any AVX-512; slow, for tests
+	unitAMX                      // tiles of bf16 pairs, f32 sums
+	unitAMXEmulated              // the same on any AVX-512; slow, for tests
 )
 
 // unitFor chooses by operand types. Every float8 and bf16 value is exact in
-// bf16, so the bf16 dot takes them all where it is the fast one (AMD: twice
-// f32; an Intel core has it at half of f32 and is AVX512FP16 here). fp16 sums
-// are less exact, so they need leave.
+// bf16, so AMX takes them all, and so does the bf16 dot where it is the fast one
+// (AMD: twice f32; an Intel core has it at half of f32 and is AVX512FP16 here).
+// fp16 sums are less exact, so they need leave.
 func unitFor(isa ISA, a, b dtype.Type, fastAccum bool) unit {
 	narrow := a != dtype.Float32 && b != dtype.Float32
 	float8 := a.IsFloat8() && b.IsFloat8()
-	if isa == AVX512BF16 && narrow {
+	switch {
+	case isa == AMXBF16 && narrow:
+		return unitAMX
+	case isa == AVX512BF16 && narrow:
 		return unitBF16Dot
-	}
-	if isa == AVX512FP16 && float8 && fastAccum {
+	case isa == AVX512FP16 && float8 && fastAccum:
 		return unitFP16
 	}
 	if isa >= AVX512 {
@@ -46,6 +50,8 @@ func unitFor(isa ISA, a, b dtype.Type, fastAccum bool) unit {
 	}
 	return unitPortable
 }
+
+func (u unit) isAMX() bool { return u == unitAMX || u == unitAMXEmulated }
 
 // panel is an operand as the kernels see it: along its rows (of op(a)) or
 // columns (of op(b)), the lanes, and along k. One of the two is contiguous, ld
@@ -134,12 +140,14 @@ func (p *panel) readsTN() bool { return !p.t.IsFloat8() || p.kContiguous }
 // it needs of a and b for itself. The largest tile bounds the workspace; one
 // much smaller would spend its time packing.
 const (
-	tileRows    = 2048
-	tileCols    = 512
-	tileSteps   = 512 // words of k packed at a time
-	minTileRows = 128
-	colAlign    = 64
-	rowAlign    = 16
+	tileRows      = 2048
+	tileCols      = 512
+	tileSteps     = 512 // words of k packed at a time
+	amxTileK      = 32  // elements of k in a tile of AMX
+	amxBlockTiles = 64  // of them packed of op(b) at a time
+	minTileRows   = 128
+	colAlign      = 64
+	rowAlign      = 16
 )
 
 // workspaceBytes holds a strip of a, tileCols columns of b, and the sums of a
@@ -148,17 +156,29 @@ const workspaceBytes = 4 * (rowAlign*tileSteps + tileCols*tileSteps + (tileRows+
 
 type tile struct{ row, rows, col, cols int }
 
+// amxTileCols is how many columns of op(b) AMX packs for a tile: what 1 MiB, in
+// words of two, holds of k, or of the part of it that is packed at a time.
+func amxTileCols(k int) int {
+	const words, most = 1 << 18, 2048
+	steps := min((k+amxTileK-1)/amxTileK, amxBlockTiles) * amxTileK / 2
+	return min(most, words/max(1, steps)/colAlign*colAlign)
+}
+
 // grid cuts dst into equal tiles, more of them for more threads.
 type grid struct{ m, n, rows, cols int }
 
-func newGrid(m, n, threads int) grid {
+func (p *product) grid(threads int) grid {
 	split := func(n, parts, align int) int { return (count(n, parts) + align - 1) / align * align }
-	byCols := count(n, tileCols)
-	byRows := count(m, tileRows)
-	if threads > 1 {
-		byRows = max(byRows, min(count(2*threads, byCols), m/minTileRows))
+	most, align := tileCols, rowAlign
+	if p.unit.isAMX() {
+		most, align = amxTileCols(p.a.k), 2*rowAlign
 	}
-	return grid{m, n, split(m, byRows, rowAlign), split(n, byCols, colAlign)}
+	byCols := count(p.n, most)
+	byRows := count(p.m, tileRows)
+	if threads > 1 {
+		byRows = max(byRows, min(count(2*threads, byCols), p.m/minTileRows))
+	}
+	return grid{p.m, p.n, split(p.m, byRows, align), split(p.n, byCols, colAlign)}
 }
 
 func (g grid) tiles() int { return count(g.m, g.rows) * count(g.n, g.cols) }
@@ -176,7 +196,7 @@ func (p *product) run(s *Stream) {
 		return
 	}
 	threads := s.workers.threads
-	g := newGrid(p.m, p.n, threads)
+	g := p.grid(threads)
 	threads = min(threads, g.tiles())
 	memory := s.scratch.get(slotTiles, s.workers.threads*workspaceBytes).mem
 	if threads == 1 { // without the closure

@@ -8,6 +8,7 @@
 //go:build cgo && amd64
 
 #include "matmul_avx512.h"
+#include "matmul_finish_avx512.h"
 
 enum { ROWS = 8, STRIPS = 2 };
 
@@ -107,64 +108,14 @@ INLINE __m512i emulated_multiply_add(__m512i a, __m512i b, __m512i c)
 FP16_KERNEL(kernel_fp16, __attribute__((target("avx512fp16"))), MULTIPLY_ADD_PH)
 FP16_KERNEL(kernel_fp16_emulated, , emulated_multiply_add)
 
-// The constants type, accumulate and lanewise (an operand has a scale a lane)
-// keep the branches out of the loops.
-INLINE void finish_as(int type, int accumulate, int lanewise, int nr, const struct matmul *p, int64_t row, int64_t rows,
-		      int64_t col, int64_t cols, const float *block, float bias)
-{
-	__m512 scale = _mm512_set1_ps(bias * (inv_of(&p->a, row) * inv_of(&p->b, col)));
-	for (int64_t i = 0; i < rows; i++, block += nr) {
-		const int64_t to = (row + i) * p->n + col;
-		for (int j = 0; j < nr && j < cols; j += 16) {
-			const __mmask16 m = cols - j < 16 ? (1u << (cols - j)) - 1 : 0xFFFF;
-			if (lanewise) {
-				__m512 b = p->b.invs ? _mm512_maskz_loadu_ps(m, p->b.inv + col + j) : _mm512_set1_ps(inv_of(&p->b, 0));
-				scale = _mm512_mul_ps(_mm512_set1_ps(bias), _mm512_mul_ps(_mm512_set1_ps(inv_of(&p->a, row + i)), b));
-			}
-			__m512 v = _mm512_mul_ps(_mm512_load_ps(block + j), scale);
-			if (type == F32) {
-				float *dst = (float *)p->dst + to + j;
-				if (accumulate)
-					v = _mm512_add_ps(_mm512_maskz_loadu_ps(m, dst), v);
-				_mm512_mask_storeu_ps(dst, m, v);
-			} else {
-				uint16_t *dst = (uint16_t *)p->dst + to + j;
-				if (accumulate) {
-					__m512i old = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, dst));
-					v = _mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(old, 16)), v);
-				}
-				_mm256_mask_storeu_epi16(dst, m, _mm512_cvtepi32_epi16((__m512i)to_bf16(v)));
-			}
-		}
-	}
-}
-
-INLINE void finish(int nr, const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
-		   const float *block, float bias)
-{
-	const int lanewise = p->a.invs || p->b.invs;
-	if (p->dst_type == F32 && lanewise)
-		finish_as(F32, p->accumulate, 1, nr, p, row, rows, col, cols, block, bias);
-	else if (lanewise)
-		finish_as(BF16, p->accumulate, 1, nr, p, row, rows, col, cols, block, bias);
-	else if (p->dst_type == F32 && !p->accumulate)
-		finish_as(F32, 0, 0, nr, p, row, rows, col, cols, block, bias);
-	else if (p->dst_type == F32)
-		finish_as(F32, 1, 0, nr, p, row, rows, col, cols, block, bias);
-	else if (!p->accumulate)
-		finish_as(BF16, 0, 0, nr, p, row, rows, col, cols, block, bias);
-	else
-		finish_as(BF16, 1, 0, nr, p, row, rows, col, cols, block, bias);
-}
-
 static void finish32(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols, const float *block, float bias)
 {
-	finish(32, p, row, rows, col, cols, block, bias);
+	finish(round_bf16, 32, p, row, rows, col, cols, block, bias);
 }
 
 static void finish64(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols, const float *block, float bias)
 {
-	finish(64, p, row, rows, col, cols, block, bias);
+	finish(round_bf16, 64, p, row, rows, col, cols, block, bias);
 }
 
 // fp16_codes hold e4m3 times 2^-4 and e5m2 times 2^-11.

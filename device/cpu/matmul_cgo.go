@@ -7,7 +7,9 @@ package cpu
 /*
 #cgo noescape octet_matmul_tile
 #cgo nocallback octet_matmul_tile
-#include "matmul.h"
+#cgo noescape octet_matmul_amx
+#cgo nocallback octet_matmul_amx
+#include "matmul_amx.h"
 */
 import "C"
 
@@ -50,6 +52,13 @@ func (p *product) tileC(t tile, workspace []byte) {
 	if p.accumulate {
 		args.accumulate = 1
 	}
-	C.octet_matmul_tile(p.unit.c(), &args, C.int64_t(t.row), C.int64_t(t.rows), C.int64_t(t.col), C.int64_t(t.cols),
-		unsafe.Pointer(unsafe.SliceData(workspace)))
+	row, rows, col, cols, memory := C.int64_t(t.row), C.int64_t(t.rows), C.int64_t(t.col), C.int64_t(t.cols), unsafe.Pointer(unsafe.SliceData(workspace))
+	switch p.unit {
+	case unitAMX:
+		C.octet_matmul_amx(C.octet_amx(), &args, row, rows, col, cols, memory)
+	case unitAMXEmulated:
+		C.octet_matmul_amx(C.octet_amx_emulated(), &args, row, rows, col, cols, memory)
+	default:
+		C.octet_matmul_tile(p.unit.c(), &args, row, rows, col, cols, memory)
+	}
 }

@@ -77,9 +77,10 @@ func TestMatMulScalesRowsAndColumnsInAnyLayout(t *testing.T) {
 		}
 	}
 	if list := available(); list[len(list)-1] >= AVX512 {
-		emulated := unitFP16Emulated
-		for bits := range 1 << 7 {
-			checkLaid(t, AVX512, &emulated, [3]int{20, 70, 75}, [3]dtype.Type{f32, e5m2, e4m3}, bits)
+		for _, emulated := range []unit{unitFP16Emulated, unitAMXEmulated} {
+			for bits := range 1 << 7 {
+				checkLaid(t, AVX512, &emulated, [3]int{20, 70, 75}, [3]dtype.Type{f32, e5m2, e4m3}, bits)
+			}
 		}
 	}
 }

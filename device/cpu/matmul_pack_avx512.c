@@ -8,6 +8,7 @@
 
 #include "matmul_avx512.h"
 #include "matmul_codes.h"
+#include "matmul_transpose.h"
 
 // What a packed word holds.
 enum content {
@@ -106,33 +107,6 @@ INLINE __m512i along_lanes(enum content content, int type, const struct matmul_s
 	}
 }
 
-// Transposes 16 rows of 16 words.
-INLINE void transpose(__m512i r[16])
-{
-	__m512i t[16];
-	UNROLL for (int i = 0; i < 16; i += 2) {
-		t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-		t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-	}
-	UNROLL for (int i = 0; i < 16; i += 4) {
-		r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-		r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-		r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-		r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-	}
-	// Now quarter q of r[4g+j] holds rows 4g to 4g+3 of column 4q+j.
-	UNROLL for (int j = 0; j < 4; j++) {
-		__m512i even01 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88), odd01 = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xDD);
-		__m512i even23 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88), odd23 = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xDD);
-		t[j] = _mm512_shuffle_i32x4(even01, even23, 0x88);
-		t[8 + j] = _mm512_shuffle_i32x4(even01, even23, 0xDD);
-		t[4 + j] = _mm512_shuffle_i32x4(odd01, odd23, 0x88);
-		t[12 + j] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
-	}
-	UNROLL for (int i = 0; i < 16; i++)
-		r[i] = t[i];
-}
-
 // Packs one strip. Where k is contiguous, op(a) needs only rows of words, but
 // op(b) a transposition.
 INLINE void pack_as(enum side side, enum content content, int type, uint32_t *strip, const struct matmul_source *s,
@@ -151,7 +125,7 @@ INLINE void pack_as(enum side side, enum content content, int type, uint32_t *st
 			__m512i r[16];
 			UNROLL for (int l = 0; l < 16; l++)
 				r[l] = along_k(content, type, s, lane0 + l * lanes_per_word, k0 + i * k_per_word);
-			transpose(r);
+			transpose16(r);
 			for (int64_t j = 0; j < 16 && i + j < steps; j++)
 				_mm512_store_si512(strip + (i + j) * STRIP, r[j]);
 		}

@@ -22,7 +22,7 @@ var (
 
 // String names a unit in what tests say.
 func (u unit) String() string {
-	return [...]string{"portable", "avx2", "avx512", "bf16dot", "fp16", "fp16 emulated"}[u]
+	return [...]string{"portable", "avx2", "avx512", "bf16dot", "fp16", "fp16 emulated", "amx", "amx emulated"}[u]
 }
 
 // matrix is a test's tensor on a device, and its values.
@@ -377,6 +377,11 @@ func TestMatMulChoosesTheUnit(t *testing.T) {
 		{AVX512FP16, f8g, f8, false, unitAVX512},
 		{AVX512FP16, bf16, f8, true, unitAVX512},
 		{AVX512FP16, bf16, bf16, true, unitAVX512},
+		{AMXBF16, bf16, bf16, false, unitAMX},
+		{AMXBF16, f8g, f8, true, unitAMX},
+		{AMXBF16, bf16, f8, false, unitAMX},
+		{AMXBF16, f32, f8, true, unitAVX512},
+		{AMXBF16, f32, f32, true, unitAVX512},
 	} {
 		if got := unitFor(c.isa, c.a, c.b, c.fast); got != c.want {
 			t.Errorf("%v, %v · %v, fast accumulation %t: %v, want %v", c.isa, c.a, c.b, c.fast, got, c.want)

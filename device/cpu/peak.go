@@ -14,7 +14,7 @@ import (
 // less, so take ratios within one run.
 func (d *Device) Peak(operands dtype.Type) float64 {
 	spin := map[unit]func(int) int{
-		unitPortable: spinPortable, unitAVX2: spinF32AVX2, unitAVX512: spinF32AVX512, unitBF16Dot: spinBF16, unitFP16: spinFP16,
+		unitPortable: spinPortable, unitAVX2: spinF32AVX2, unitAVX512: spinF32AVX512, unitBF16Dot: spinBF16, unitFP16: spinFP16, unitAMX: spinAMX,
 	}[unitFor(d.isa, operands, operands, true)]
 	return float64(d.threads) * rate(spin)
 }

@@ -10,5 +10,6 @@ void octet_spin_f32_avx512(int64_t rounds);
 void octet_spin_f32_avx2(int64_t rounds);
 void octet_spin_bf16(int64_t rounds);
 void octet_spin_fp16(int64_t rounds);
+void octet_spin_amx(int64_t rounds);
 
 #endif

@@ -26,6 +26,12 @@ func spinFP16(rounds int) int {
 	return rounds * spinSums * 32 * 2
 }
 
+func spinAMX(rounds int) int {
+	const tiles = 6
+	C.octet_spin_amx(C.int64_t(rounds))
+	return rounds * tiles * 16 * 16 * 32 * 2
+}
+
 func spinF32AVX2(rounds int) int {
 	C.octet_spin_f32_avx2(C.int64_t(rounds))
 	return rounds * 12 * 8 * 2

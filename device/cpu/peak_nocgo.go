@@ -9,4 +9,5 @@ package cpu
 func spinF32AVX512(int) int { panic("cpu: built without cgo") }
 func spinBF16(int) int      { panic("cpu: built without cgo") }
 func spinFP16(int) int      { panic("cpu: built without cgo") }
+func spinAMX(int) int       { panic("cpu: built without cgo") }
 func spinF32AVX2(int) int   { panic("cpu: built without cgo") }

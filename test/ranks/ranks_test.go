@@ -125,7 +125,7 @@ func TestAWrongDeviceFailsAndALackingPartSkips(t *testing.T) {
 	}
 	t.Setenv(DeviceVar, "")
 	lacking := 0
-	for _, isa := range []string{"portable", "avx2", "avx512", "avx512fp16", "avx512bf16"} {
+	for _, isa := range []string{"portable", "avx2", "avx512", "avx512fp16", "avx512bf16", "amxbf16"} {
 		f := watch(t, func(t testing.TB) { Device(t, Options{ISA: isa}) })
 		if len(f.said) > 0 {
 			lacking++

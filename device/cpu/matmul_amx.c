@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The loops of MatMul around AMX. A tile of it multiplies eight times as fast as
+// the f32 unit, so packing and sums that pass through memory would weigh eight
+// times as much: the columns of op(b) are packed for as much of k as the second
+// cache holds, and a strip of op(a), cut along k to fit the first, meets all of
+// them before it is gone. An instruction adds 32 products to a sum that is in a
+// tile or came back from memory with the same bits, so a sum is one chain over
+// k, whatever the blocks.
+
+//go:build cgo && amd64
+
+#include "matmul_amx.h"
+
+enum {
+	STRIP_TILES = 16, // of op(a) along k: 32 KiB
+	GROUP = 128,      // rows of op(a) packed at a time where each step of k is a line of them, not to read lines in parts
+	A_WORDS = STRIP_TILES * GROUP / 16 * TILE_WORDS,
+	B_WORDS = 1 << 18,
+	LOCAL = AMX_LANES * AMX_LANES,
+};
+// Sums wait in memory where op(b) comes in several blocks, so in as few columns as a whole one has.
+_Static_assert(4 * (A_WORDS + B_WORDS + TILE_ROWS * (B_WORDS / (BLOCK_TILES * TILE_K / 2))) <= WORKSPACE, "a tile does not fit the workspace");
+
+static int64_t min(int64_t x, int64_t y) { return x < y ? x : y; }
+static int64_t up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
+
+// A block that waits to be finished, until the next one is being multiplied.
+struct rest {
+	const float *sums;
+	int64_t row, rows, col, cols;
+};
+
+static void finish_rest(const struct amx_unit *u, const struct matmul *p, const struct rest *r)
+{
+	if (r->sums)
+		u->finish(p, r->row, r->rows, r->col, r->cols, r->sums);
+}
+
+void octet_matmul_amx(const struct amx_unit *u, const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols, void *workspace)
+{
+	uint32_t *a = workspace, *b = a + A_WORDS;
+	float *sums = (float *)(b + B_WORDS), local[2][LOCAL] __attribute__((aligned(64)));
+	const int64_t tiles = (p->a.k + TILE_K - 1) / TILE_K, padded = up(cols, AMX_LANES);
+	const int64_t group = p->a.k_contiguous ? AMX_LANES : GROUP;
+	struct rest left = {0};
+	int turn = 0;
+
+	u->begin();
+	for (int64_t b0 = 0; b0 == 0 || b0 < tiles; b0 += BLOCK_TILES) {
+		const int64_t block = min(tiles - b0, BLOCK_TILES);
+		octet_pack_amx(SIDE_B, b, &p->b, col, padded, b0 * TILE_K, block);
+		for (int64_t g = 0; g < rows; g += group)
+			for (int64_t t = 0; t == 0 || t < block; t += STRIP_TILES) {
+				const int64_t n = min(block - t, STRIP_TILES), strips = min(group, up(rows - g, AMX_LANES));
+				const int started = b0 + t > 0, last = b0 + t + n >= tiles;
+				octet_pack_amx(SIDE_A, a, &p->a, row + g, strips, (b0 + t) * TILE_K, n);
+				for (int64_t h = 0; h < strips; h += AMX_LANES)
+					for (int64_t c = 0; c < cols; c += AMX_LANES) {
+						const int64_t r = g + h, height = min(rows - r, AMX_LANES);
+						float *sum = sums + c * AMX_LANES + (tiles > BLOCK_TILES ? r : h) * padded, *to = last ? local[turn ^= 1] : sum;
+						u->kernel(n, a + h / 16 * n * TILE_WORDS, n * TILE_WORDS, b + (c / 16 * block + t) * TILE_WORDS, block * TILE_WORDS,
+							  started ? sum : 0, to, height);
+						if (last) {
+							finish_rest(u, p, &left);
+							left = (struct rest){to, row + r, height, col + c, min(cols - c, AMX_LANES)};
+						}
+					}
+			}
+	}
+	finish_rest(u, p, &left);
+	u->end();
+}
