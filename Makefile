@@ -5,7 +5,7 @@ VENV          := .venv-peers
 VENDOR        := .cuda
 FUZZTIME      := 10m
 
-.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi
+.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi sim-test
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ test-tokenizers: $(VENV)/tokenizers ## octet's tokenizer beside the Rust library
 
 abi: $(VENDOR)/installed ## what octet says of NVIDIA's libraries, beside their headers and themselves (620 MB of wheels; no GPU)
 	OCTET_CUDA_WHEELS=$(CURDIR)/$(VENDOR) go test -count 1 -v -run ABI ./device/cuda/api
+
+sim-test: ## the trainer, the device and the driver on simulated GPUs (g++; OCTET_HEAVY=1 for all orders of everything)
+	go test -count 1 ./test/sim/... ./device/cuda/...
+	go test -count 1 -v -run Simulated ./test/multigpu
 
 fuzz: ## whatever strangers can send, and files, and casts beside the formats' definitions, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth

@@ -37,6 +37,9 @@ type Options struct {
 	// Float8TN makes a CPU read float8 operands in one layout only, as GPUs do;
 	// other devices ignore it.
 	Float8TN bool
+	// GPU is which of a host's a device "cuda" is; Open and Local have each rank take
+	// that of its number on the host.
+	GPU int
 	// Timeout is how long ranks wait for one another, at first and, until it is
 	// changed, later; 0 is five minutes.
 	Timeout time.Duration
@@ -57,6 +60,7 @@ type Rank struct {
 // Open meets the other ranks of the job and opens this one's device. All ranks
 // call it.
 func Open(ctx context.Context, place launcher.Place, o Options) (*Rank, error) {
+	o.GPU = place.LocalRank
 	dev, err := OpenDevice(o)
 	if err != nil {
 		return nil, err
@@ -72,6 +76,7 @@ func Open(ctx context.Context, place launcher.Place, o Options) (*Rank, error) {
 func Local(n int, o Options) ([]*Rank, error) {
 	var ranks []*Rank
 	for i, c := range local.New(n, local.Options{Timeout: o.Timeout}) {
+		o.GPU = i
 		dev, err := OpenDevice(o)
 		if err != nil {
 			for _, r := range ranks {

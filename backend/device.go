@@ -24,13 +24,14 @@ type kind struct {
 	name string
 	open func(Options) (*Device, error)
 	// memory is the bytes that are free for the given number of ranks on one host
-	// together; 0 is not known.
-	memory func(ranks int) int64
+	// together; 0 is not known. It fails where they cannot have such a device each.
+	memory func(ranks int) (int64, error)
 }
 
 func kinds() []kind {
 	return []kind{
-		{"cpu", openCPU, func(int) int64 { return metrics.FreeMemory() }},
+		{"cpu", openCPU, func(int) (int64, error) { return metrics.FreeMemory(), nil }},
+		{"cuda", openCUDA, memoryOfGPUs},
 	}
 }
 
@@ -55,13 +56,14 @@ func find(name string) (kind, error) {
 }
 
 // Memory is the bytes that are free for the ranks on one host together: of the
-// host or of their devices; 0 is not known.
+// host or of their devices; 0 is not known. Its error is the user's: why the ranks cannot
+// have such a device each.
 func Memory(device string, ranks int) (int64, error) {
 	k, err := find(device)
 	if err != nil {
 		return 0, err
 	}
-	return k.memory(ranks), nil
+	return k.memory(ranks)
 }
 
 // OpenDevice opens a device alone; of the options it reads all but Timeout

@@ -62,7 +62,7 @@ type Job struct {
 
 // Device is the [device] section (octet's own).
 type Device struct {
-	Name string `toml:"name" default:"cpu" enum:"cpu" help:"device that holds the tensors and runs the kernels"`
+	Name string `toml:"name" default:"cpu" enum:"cpu,cuda" help:"device that holds the tensors and runs the kernels"`
 }
 
 // Model is the [model] section.

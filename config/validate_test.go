@@ -46,7 +46,7 @@ func TestValidateErrors(t *testing.T) {
 		{"--job.dump_folder=DIR/a.txt/out", 1, "job.dump_folder = "},
 		{"--model.converters=float9", 1, `model.converters = "float9": must be one of quantize.linear.float8`},
 		{"--training.dataset=c4", 1, `training.dataset = "c4": must be one of gosource, text, jsonl, parquet, tokens`},
-		{"--device.name=cuda", 1, `device.name = "cuda": must be one of cpu`},
+		{"--device.name=tpu", 1, `device.name = "tpu": must be one of cpu, cuda`},
 
 		{"--parallelism.tensor_parallel_degree=2", 2, "parallelism.tensor_parallel_degree = 2: tensor parallelism is not in octet yet; use 1"},
 		{"--parallelism.pipeline_parallel_degree=2", 2, "pipeline parallelism is not in octet yet; use 1"},

@@ -34,7 +34,7 @@ func prepareTrain(args []string, world, local int) (prepared, error) {
 	if err != nil {
 		return prepared{}, err
 	}
-	memory, err := backend.Memory("", local)
+	memory, err := deviceMemory(cfg, local)
 	if err != nil {
 		return prepared{}, err
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"octet/backend"
 	"octet/comm"
 	"octet/config"
 	"octet/launcher"
@@ -37,7 +36,7 @@ func runTrain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	memory, err := backend.Memory("", place.LocalWorldSize)
+	memory, err := deviceMemory(cfg, place.LocalWorldSize)
 	if err != nil {
 		return err
 	}

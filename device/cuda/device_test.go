@@ -26,7 +26,7 @@ func TestADeviceThatCannotBeOpenedSaysWhatWouldHelp(t *testing.T) {
 		want    string
 	}{
 		{"no driver", []string{"OCTET_CUDA_LIB", "/none/libcuda.so.1"}, 0,
-			`cannot open libcuda.so.1 (tried: /none/libcuda.so.1: /none/libcuda.so.1: cannot open shared object file: No such file or directory): no NVIDIA driver on this machine; use "cpu", or set OCTET_CUDA_LIB`},
+			`cannot open libcuda.so.1 (tried: /none/libcuda.so.1: cannot open shared object file: No such file or directory): no NVIDIA driver on this machine; use "cpu", or set OCTET_CUDA_LIB`},
 		{"no GPU", []string{"SIM_FAULT", "Init@0:error=100", "CUDA_VISIBLE_DEVICES", "7"}, 0,
 			`the driver is present but sees no GPU; check CUDA_VISIBLE_DEVICES (now "7") and nvidia-smi`},
 		{"another kernel module", []string{"SIM_FAULT", "Init@0:error=803"}, 0, "driver and kernel module differ (803)"},

@@ -47,9 +47,6 @@ func errNoImage(capability int) error {
 	return fmt.Errorf("no kernel image for compute capability %s; octet supports 8.0 and newer", capabilityText(capability))
 }
 
-// capabilityText is as "9.0" of 90.
-func capabilityText(capability int) string { return fmt.Sprintf("%d.%d", capability/10, capability%10) }
-
 // openDriver opens the driver and starts it.
 func openDriver(s api.Search) (*api.CUDA, error) {
 	if s.Getenv == nil {
@@ -84,7 +81,7 @@ func describe(lib *api.CUDA, ordinal int) (info Info, err error) {
 		return info, fmt.Errorf("cuDeviceGetCount: %s", resultText(lib, r))
 	}
 	if ordinal < 0 || ordinal >= int(n) {
-		return info, fmt.Errorf("rank %d wants GPU %d, this host shows %d; use --nproc-per-node %d, or check CUDA_VISIBLE_DEVICES (now %q)", ordinal, ordinal, n, n, os.Getenv("CUDA_VISIBLE_DEVICES"))
+		return info, errFewer(ordinal, int(n), os.Getenv("CUDA_VISIBLE_DEVICES"))
 	}
 	var name, bus [64]byte
 	var memory uint64

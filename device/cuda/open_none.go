@@ -7,6 +7,7 @@ package cuda
 import (
 	"octet/device"
 	"octet/device/cuda/api"
+	"octet/dtype"
 )
 
 // Options of a device.
@@ -27,3 +28,17 @@ func (d *Device) Info() Info { return Info{} }
 
 // Memory is of no device.
 func (d *Device) Memory() (free, total int64) { return 0, 0 }
+
+// Peak is of no device.
+func (d *Device) Peak(dtype.Type) float64 { return 0 }
+
+// Check fails.
+func Check(api.Search, int) ([]Info, error) { return nil, api.ErrNoCgo }
+
+// Inspect finds nothing: this build cannot look.
+func Inspect(api.Search) (r Report) {
+	for _, name := range []string{"cuda", "cublaslt", "nccl"} {
+		r.Libraries = append(r.Libraries, LibraryReport{Soname: api.Soname(name), Err: api.ErrNoCgo})
+	}
+	return r
+}

@@ -11,7 +11,8 @@
 //		return s.Sync()
 //	})
 //
-// Device opens a device alone, Open ranks that live as long as the test.
+// Device opens a device alone, Open ranks that live as long as the test. Of the value "sim"
+// GPUs are simulated (Simulated).
 package ranks
 
 import (
@@ -46,11 +47,17 @@ type Options struct {
 type Rank = backend.Rank
 
 // backend is what the options and the environment ask for.
-func (o Options) backend() backend.Options {
+func (o Options) backend(t testing.TB) backend.Options {
+	t.Helper()
 	if o.Timeout == 0 {
 		o.Timeout = Timeout
 	}
-	return backend.Options{Device: os.Getenv(DeviceVar), ISA: o.ISA, Threads: o.Threads, Float8TN: o.Float8TN, Timeout: o.Timeout}
+	device := os.Getenv(DeviceVar)
+	if device == Sim {
+		Simulated(t)
+		device = "cuda"
+	}
+	return backend.Options{Device: device, ISA: o.ISA, Threads: o.Threads, Float8TN: o.Float8TN, Timeout: o.Timeout}
 }
 
 // refuse ends the test because a device could not be opened: a name that is
@@ -66,7 +73,7 @@ func refuse(t testing.TB, err error) {
 // Device opens a device that ends with the test.
 func Device(t testing.TB, o Options) *backend.Device {
 	t.Helper()
-	dev, err := backend.OpenDevice(o.backend())
+	dev, err := backend.OpenDevice(o.backend(t))
 	if err != nil {
 		refuse(t, err)
 	}
@@ -81,7 +88,7 @@ func Device(t testing.TB, o Options) *backend.Device {
 // Open opens n ranks that end with the test.
 func Open(t testing.TB, n int, o Options) []*Rank {
 	t.Helper()
-	list, err := backend.Local(n, o.backend())
+	list, err := backend.Local(n, o.backend(t))
 	if err != nil {
 		refuse(t, err)
 	}

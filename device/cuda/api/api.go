@@ -87,8 +87,14 @@ func (e *NotFound) Error() string {
 	for _, a := range e.Attempts {
 		tried = append(tried, a.Path+": "+a.Failure)
 	}
-	return fmt.Sprintf("cannot open %s (tried: %s): %s", sonames(e.Library)[0], strings.Join(tried, "; "), advice[e.Library])
+	return fmt.Sprintf("cannot open %s (tried: %s): %s", Soname(e.Library), strings.Join(tried, "; "), e.Advice())
 }
+
+// Advice is what helps.
+func (e *NotFound) Advice() string { return advice[e.Library] }
+
+// Soname is what a library is called, as "libcuda.so.1".
+func Soname(library string) string { return sonames(library)[0] }
 
 // advice is what helps where a library is not found.
 var advice = map[string]string{

@@ -9,6 +9,7 @@ package api
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <link.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "api.h"
 
@@ -22,6 +23,13 @@ static const char *octet_path(void *handle) {
 	return dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 ? map->l_name : "";
 }
 
+// octet_open says why it fails on the thread that it was tried on.
+static void *octet_open(const char *path, char *why, size_t size) {
+	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!handle) snprintf(why, size, "%s", dlerror());
+	return handle;
+}
+
 static void *octet_table(size_t bytes) { return calloc(1, bytes); }
 static void octet_set_current(octet_cuda *t) { t->current = octet_current; }
 */
@@ -29,6 +37,7 @@ import "C"
 
 import (
 	"fmt"
+	"strings"
 	"unsafe"
 )
 
@@ -154,14 +163,15 @@ func open(s Search, name string, table unsafe.Pointer) (Library, error) {
 	var handle unsafe.Pointer
 	for _, path := range s.Candidates(name) {
 		c := C.CString(path)
-		handle = C.dlopen(c, C.RTLD_NOW|C.RTLD_LOCAL)
+		var why [1024]C.char
+		handle = C.octet_open(c, &why[0], C.size_t(len(why)))
 		C.free(unsafe.Pointer(c))
 		if handle != nil {
 			l.Attempts = append(l.Attempts, Attempt{Path: path})
 			l.Path = C.GoString(C.octet_path(handle))
 			break
 		}
-		l.Attempts = append(l.Attempts, Attempt{path, C.GoString(C.dlerror())})
+		l.Attempts = append(l.Attempts, Attempt{path, strings.TrimPrefix(C.GoString(&why[0]), path+": ")})
 	}
 	if handle == nil {
 		return l, &NotFound{name, l.Attempts}

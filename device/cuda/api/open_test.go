@@ -63,9 +63,9 @@ func openOnly(library, path string) (l *Library, err error) {
 
 func TestALibraryThatIsNotThereSaysWhatWasTried(t *testing.T) {
 	for library, want := range map[string]string{
-		"cuda":     `cannot open libcuda.so.1 (tried: /none/lib.so: /none/lib.so: cannot open shared object file: No such file or directory): no NVIDIA driver on this machine; use "cpu", or set OCTET_CUDA_LIB`,
-		"cublaslt": "cannot open libcublasLt.so.13 (tried: /none/lib.so: /none/lib.so: cannot open shared object file: No such file or directory): install the wheel nvidia-cublas, or set OCTET_CUBLASLT_LIB",
-		"nccl":     "cannot open libnccl.so.2 (tried: /none/lib.so: /none/lib.so: cannot open shared object file: No such file or directory): install the wheel nvidia-nccl-cu13, or set OCTET_NCCL_LIB",
+		"cuda":     `cannot open libcuda.so.1 (tried: /none/lib.so: cannot open shared object file: No such file or directory): no NVIDIA driver on this machine; use "cpu", or set OCTET_CUDA_LIB`,
+		"cublaslt": "cannot open libcublasLt.so.13 (tried: /none/lib.so: cannot open shared object file: No such file or directory): install the wheel nvidia-cublas, or set OCTET_CUBLASLT_LIB",
+		"nccl":     "cannot open libnccl.so.2 (tried: /none/lib.so: cannot open shared object file: No such file or directory): install the wheel nvidia-nccl-cu13, or set OCTET_NCCL_LIB",
 	} {
 		if _, err := openOnly(library, "/none/lib.so"); err == nil || err.Error() != want {
 			t.Errorf("%s: %v\nwant %s", library, err, want)

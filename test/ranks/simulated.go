@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ranks
+
+import (
+	"os"
+	"testing"
+
+	"octet/test/sim"
+	"octet/test/sim/control"
+)
+
+// Sim is the value of OCTET_TEST_DEVICE for simulated GPUs: package cuda as it is, over
+// libraries that stand in for NVIDIA's. How they run is in test/sim/driver/sim.h; a test that
+// says nothing has them late.
+const Sim = "sim"
+
+// Simulated has the GPUs that this process opens as "cuda" be simulated ones. The test fails
+// for what they find wrong until its end; the driver that is returned says more of them.
+// Without g++ the test is skipped.
+func Simulated(t testing.TB) *control.Driver {
+	t.Helper()
+	var driver string
+	for variable, l := range map[string]sim.Library{"OCTET_CUDA_LIB": sim.Driver(), "SIM_KERNELS": sim.Kernels()} {
+		path, err := sim.Build(l)
+		if err != nil {
+			t.Skip(err)
+		}
+		if err := os.Setenv(variable, path); err != nil { // for as long as the process: a driver cannot be closed
+			t.Fatal(err)
+		}
+		if variable == "OCTET_CUDA_LIB" {
+			driver = path
+		}
+	}
+	c, err := control.Open(driver)
+	if err != nil {
+		t.Skip(err)
+	}
+	c.Reset()
+	t.Cleanup(func() {
+		for _, f := range c.Findings() {
+			t.Errorf("found: %s", f)
+		}
+	})
+	return c
+}
