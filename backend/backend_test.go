@@ -142,7 +142,7 @@ func (c *closes) Close() error {
 
 func TestAnUnknownDeviceNamesThoseThereAre(t *testing.T) {
 	_, err := OpenDevice(Options{Device: "abacus"})
-	if want := `there is no device "abacus" in this build; there is: cpu`; err == nil || err.Error() != want {
+	if want := `there is no device "abacus" in this build; there is: cpu, cuda`; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %q", err, want)
 	}
 	if _, err := Memory("abacus", 1); err == nil {
