@@ -66,6 +66,11 @@ func Open(c Config) (*Loader, error) {
 	if err != nil {
 		return nil, err
 	}
+	return load(c, source)
+}
+
+// load makes windows of a source that has at least one.
+func load(c Config, source *Source) (*Loader, error) {
 	if source.Len() <= int64(c.SeqLen) {
 		return nil, fmt.Errorf("data: %s = %s holds %d tokens, too few for one window of %s = %d and the token after it",
 			c.field("dataset_path"), source, source.Len(), c.field("seq_len"), c.SeqLen)

@@ -102,7 +102,7 @@ func everyFile(string) bool { return true }
 
 // tokenFiles keeps files of raw ids.
 func tokenFiles(rel string) bool {
-	return strings.HasSuffix(rel, ".u16") || strings.HasSuffix(rel, ".u32")
+	return IsIDs(rel)
 }
 
 // goFiles keeps the .go files that training reads, or those that are kept for validation: one in a hundred, by a hash of its path, so

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"path/filepath"
 )
 
 // ReadIndex reads where the documents of a file of prepared ids begin: the numbers of ids of the file beside it, .idx, which rise from 0 on.
@@ -15,9 +14,9 @@ func ReadIndex(path string) (starts []int64, err error) {
 	if err != nil {
 		return nil, err
 	}
-	width := int64(2)
-	if filepath.Ext(path) == ".u32" {
-		width = 4
+	width := idWidth(path)
+	if width == 0 {
+		return nil, fmt.Errorf("%s is neither .u16 nor .u32", path)
 	}
 	index := indexOf(path)
 	raw, err := os.ReadFile(index)

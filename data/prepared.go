@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"octet/data/documents"
 )
 
 // made is what a source of documents was made into.
@@ -42,10 +44,11 @@ func Prepare(c Config, progress func(what string, done, all int64)) error {
 	if !c.prepared() {
 		return nil
 	}
-	if _, err := openPrepared(c, progress); err != nil {
+	source, err := openPrepared(c, progress)
+	if err != nil {
 		return err
 	}
-	l, err := Open(c)
+	l, err := load(c, source)
 	if err != nil {
 		return err
 	}
@@ -178,7 +181,7 @@ func (s *corpus) source(folder string, of manifest) (*Source, error) {
 	count := of.of(side)
 	src := &Source{root: s.files.root, vocab: s.c.VocabSize, dataset: s.c.Dataset, field: s.files.field, leftOut: s.files.leftOut,
 		made: &made{of.Fingerprint, count.Documents}}
-	if src.leftOut.empty = of.Empty; s.options.Format == "text" {
+	if src.leftOut.empty = of.Empty; s.options.Format == documents.Text {
 		src.leftOut.noText = of.Broken
 	} else {
 		src.leftOut.broken = of.Broken

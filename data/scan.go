@@ -62,7 +62,7 @@ func (s *Source) Scan(progress func(read, all int64)) error {
 		at := p.offset / s.width
 		return s.read(p, func(raw []byte) error {
 			for j := range len(raw) / int(s.width) {
-				if id := s.id(raw, j); uint64(id) >= uint64(s.vocab) {
+				if id := idAt(raw, s.width, j); uint64(id) >= uint64(s.vocab) {
 					return s.outside(id, at+int64(j))
 				}
 			}

@@ -4,10 +4,8 @@ package data
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sort"
 	"strings"
 
@@ -130,14 +128,11 @@ func (s *Source) failed(err error) error {
 // index finds the width of the ids from the files' names and the positions from their sizes.
 func (s *Source) index(tokens bool) error {
 	if tokens {
-		s.width = 2
-		if filepath.Ext(s.files[0].path) == ".u32" {
-			s.width = 4
-		}
+		s.width = idWidth(s.files[0].path)
 	}
 	end := int64(0)
 	for i, f := range s.files {
-		if tokens && filepath.Ext(f.path) != filepath.Ext(s.files[0].path) {
+		if tokens && idWidth(f.path) != s.width {
 			return fmt.Errorf("%s and %s hold ids of different widths", s.files[0].path, f.path)
 		}
 		if f.size%s.width != 0 {
@@ -206,24 +201,13 @@ func (s *Source) readFile(dst []int32, i int, first int64) error {
 		return s.short(i, first*s.width+int64(got), err)
 	}
 	for j := range dst {
-		id := s.id(raw, j)
+		id := idAt(raw, s.width, j)
 		if uint64(id) >= uint64(s.vocab) {
 			return s.outside(id, first+int64(j))
 		}
 		dst[j] = int32(id)
 	}
 	return nil
-}
-
-// id is the id number j of raw.
-func (s *Source) id(raw []byte, j int) uint32 {
-	switch s.width {
-	case 1:
-		return uint32(raw[j])
-	case 2:
-		return uint32(binary.LittleEndian.Uint16(raw[2*j:]))
-	}
-	return binary.LittleEndian.Uint32(raw[4*j:])
 }
 
 func (s *Source) outside(id uint32, position int64) error {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"octet/checkpoint"
+	"octet/internal/pace"
 	"octet/models/llama/hf"
 )
 
@@ -24,12 +25,11 @@ func (t *Trainer) export(dir string) error {
 	if err != nil {
 		return err
 	}
-	start, last := time.Now(), time.Time{}
+	start, due := time.Now(), pace.Every(time.Second)
 	kind, _ := hf.DType(t.cfg.Checkpoint.ExportDType) // one of the key's values
 	config := hf.Config{Args: t.run.Args, DType: kind}
 	err = hf.Export(dir+exportSuffix, config, c, hf.Options{Assets: t.cfg.Model.HFAssetsPath, Progress: func(int64, int64) {
-		if time.Since(last) > time.Second {
-			last = time.Now()
+		if due() {
 			t.alive()
 		}
 	}})

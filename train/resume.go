@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"octet/checkpoint"
@@ -200,7 +199,7 @@ func (t *Trainer) restore(j Job, c *checkpoint.Checkpoint, start resume.Start) e
 	}
 	without := ""
 	if len(start.Without) > 0 {
-		without = ", without its " + strings.Join(slices.Clone(start.Without), ", ")
+		without = ", without its " + strings.Join(start.Without, ", ")
 	}
 	if t.comm.Rank() == 0 {
 		t.log.Info(fmt.Sprintf("checkpoint: going on from %s, after step %d and %d tokens%s", c.Dir, x.Step, x.Tokens, without))

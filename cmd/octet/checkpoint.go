@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"octet/checkpoint"
+	"octet/internal/pace"
 	"octet/models/llama/hf"
 )
 
@@ -217,12 +218,11 @@ func openTensors(path string) (checkpoint.Source, error) {
 // progress says every two seconds how far something is, of so many bytes; 0: not known.
 func progress(what string, all int64) func(bytes int) {
 	var read int64
-	last := time.Now()
+	due := pace.Every(2 * time.Second)
 	return func(bytes int) {
-		if read += int64(bytes); time.Since(last) < 2*time.Second {
+		if read += int64(bytes); !due() {
 			return
 		}
-		last = time.Now()
 		of := ""
 		if all > 0 {
 			of = " of " + size(all)

@@ -17,6 +17,7 @@ import (
 	"octet/checkpoint"
 	"octet/checkpoint/safetensors"
 	"octet/config"
+	"octet/internal/pace"
 	"octet/models/llama"
 	"octet/models/llama/hf"
 	"octet/nn"
@@ -152,10 +153,9 @@ func (m *saved) asRun() (checkpoint.Run, error) {
 
 // telling says now and then how far a work is.
 func telling(what string) func(done, all int64) {
-	last := time.Now()
+	due := pace.Every(2 * time.Second)
 	return func(done, all int64) {
-		if time.Since(last) > 2*time.Second {
-			last = time.Now()
+		if due() {
 			say(fmt.Sprintf("%.1f of %.1f GiB %s", gib(done), gib(all), what))
 		}
 	}

@@ -5,13 +5,11 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"octet/data"
@@ -91,44 +89,13 @@ func (d *decoding) document(ids []int32) error {
 
 // file decodes a file: ids that were prepared, or lists of them.
 func (d *decoding) file(path string) error {
+	if data.IsIDs(path) {
+		return data.ReadDocuments(path, d.document)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	width := map[string]int64{".u16": 2, ".u32": 4}[filepath.Ext(path)]
-	if width == 0 {
-		return d.lists(path, f)
-	}
-	starts, err := data.ReadIndex(path)
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	in := bufio.NewReaderSize(f, 1<<20)
-	for i, start := range starts {
-		end := info.Size() / width
-		if i+1 < len(starts) {
-			end = starts[i+1]
-		}
-		raw := make([]byte, (end-start)*width)
-		if _, err := io.ReadFull(in, raw); err != nil {
-			return fmt.Errorf("%s: document %d: %w", path, i, err)
-		}
-		ids := make([]int32, end-start)
-		for j := range ids {
-			if width == 2 {
-				ids[j] = int32(binary.LittleEndian.Uint16(raw[2*j:]))
-			} else {
-				ids[j] = int32(binary.LittleEndian.Uint32(raw[4*j:]))
-			}
-		}
-		if err := d.document(ids); err != nil {
-			return fmt.Errorf("%s: document %d: %w", path, i, err)
-		}
-	}
-	return nil
+	return d.lists(path, f)
 }

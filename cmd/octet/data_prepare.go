@@ -6,10 +6,10 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"octet/data"
+	"octet/internal/pace"
 )
 
 // runDataPrepare makes the ids of a data set, for --training.dataset=tokens.
@@ -30,17 +30,12 @@ func runDataPrepare(_ context.Context, args []string) error {
 	case *fraction > 0 && (*dataset == "text" || *dataset == "gosource"):
 		return flags.wrong("--validation-fraction divides documents of jsonl and parquet, not %s", *dataset)
 	}
-	start := time.Now()
-	var mu sync.Mutex
-	last := start
+	due := pace.Every(2 * time.Second)
 	counts, err := data.PrepareTo(*out, data.Config{
 		Dataset: *dataset, Path: flags.Arg(0), VocabSize: data.AnyVocabulary, Assets: flags.assets,
 		Field: flags.field, SkipBroken: flags.skip, Fraction: *fraction,
 	}, func(what string, done, all int64) {
-		mu.Lock()
-		defer mu.Unlock()
-		if now := time.Now(); now.Sub(last) >= 2*time.Second {
-			last = now
+		if due() {
 			say(fmt.Sprintf("%s: %.1f of %.1f MiB %s", *out, float64(done)/(1<<20), float64(all)/(1<<20), what))
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"octet/data"
+	"octet/internal/pace"
 	"octet/models/llama/plan"
 )
 
@@ -55,14 +56,10 @@ func scan(run *plan.Run, interval time.Duration, say func(string)) error {
 
 // every is say, but not more often than once in d, nor before d has passed.
 func every(d time.Duration, say func(read, all int64)) func(read, all int64) {
-	var mu sync.Mutex
-	last := time.Now()
+	due := pace.Every(d)
 	return func(read, all int64) {
-		mu.Lock()
-		defer mu.Unlock()
-		if time.Since(last) >= d {
+		if due() {
 			say(read, all)
-			last = time.Now()
 		}
 	}
 }

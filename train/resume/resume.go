@@ -112,12 +112,15 @@ func choose(run *plan.Run, job string) (s Start, err error) {
 
 // wroteBy reports whether the job wrote the checkpoint.
 func wroteBy(dir, job string) bool {
+	if job == "" {
+		return false
+	}
 	c, err := checkpoint.Open(dir)
 	if err != nil {
 		return false // whoever loads it says why
 	}
 	defer c.Close()
-	return job != "" && c.Index.Job == job
+	return c.Index.Job == job
 }
 
 // DataName is how preflight.Contents calls the training data.
