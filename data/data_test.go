@@ -236,15 +236,7 @@ func TestGoSourceIsTheInstalledGo(t *testing.T) {
 func contents(t *testing.T, c Config) string {
 	t.Helper()
 	c.VocabSize = 256
-	s, err := OpenSource(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	ids := make([]int32, s.Len())
-	if err := s.Read(ids, 0); err != nil {
-		t.Fatal(err)
-	}
+	ids := idsOf(t, c)
 	text := make([]byte, len(ids))
 	for i, id := range ids {
 		text[i] = byte(id)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"octet/tokenizer"
@@ -518,6 +519,52 @@ func TestOneOfManyPrepares(t *testing.T) {
 	wg.Wait()
 	if worked != 1 {
 		t.Errorf("%d have prepared the data, want one", worked)
+	}
+}
+
+// Whoever waits for a process that goes on telling waits for longer than its silence may be.
+func TestAProcessThatGoesOnIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "a.lock")
+		begun := make(chan struct{})
+		go func() {
+			if err := locked(path, time.Hour, func(tell func(string)) error {
+				close(begun)
+				for i := range 20 {
+					time.Sleep(2 * time.Second)
+					tell(fmt.Sprint(i, " of 20"))
+				}
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		}()
+		<-begun
+		start := time.Now()
+		err := locked(path, 5*time.Second, func(func(string)) error { return nil })
+		if waited := time.Since(start); err != nil || waited < 40*time.Second {
+			t.Errorf("%v after %v, want the lock after 40s", err, waited)
+		}
+	})
+}
+
+// What was made of files that were written to meanwhile is not remembered as theirs.
+func TestFilesThatChangeMeanwhileAreNamed(t *testing.T) {
+	c := corpusOf(t, map[string]string{"a.jsonl": jsonl(numbered(50)...)})
+	changed := false
+	err := Prepare(c, func(what string, _, _ int64) {
+		if what == "tokenised" && !changed {
+			changed = true
+			if err := os.WriteFile(filepath.Join(c.Path, "a.jsonl"), []byte(jsonl(numbered(60)...)), 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if !changed || err == nil || !strings.Contains(err.Error(), "files were changed while they were read; try again") {
+		t.Fatalf("changed: %v, error %v", changed, err)
+	}
+	if got, want := idsOf(t, c), encoded(t, numbered(60)...); !slices.Equal(got, want) {
+		t.Errorf("%d ids after it was tried again, want the %d of the new files", len(got), len(want))
 	}
 }
 
