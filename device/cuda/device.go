@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"octet/device"
@@ -23,7 +24,7 @@ type Device struct {
 	ordinal   int
 	info      Info
 	functions [numKernels]uintptr
-	wide      [numKernels]bool // may have all the shared memory there is
+	wide      [numKernels]atomic.Bool // may have all the shared memory there is
 	module    uintptr
 	least     int // priorities of streams: what computes, and what others wait for
 	greatest  int

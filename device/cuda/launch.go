@@ -39,8 +39,7 @@ const plainShared = 48 << 10
 func (s *Stream) launch(l *launch) {
 	s.usable()
 	d := s.dev
-	if l.shared > plainShared && !d.wide[l.kernel] {
-		d.wide[l.kernel] = true
+	if l.shared > plainShared && !d.wide[l.kernel].Swap(true) {
 		s.check(d.cuda.FuncSetAttribute(d.functions[l.kernel], api.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, d.info.SharedMemory),
 			func() string { return "cuFuncSetAttribute " + l.kernel.String() })
 	}

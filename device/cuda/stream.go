@@ -29,6 +29,7 @@ type Stream struct {
 	mu     sync.Mutex
 	err    error   // the first that no Sync has returned
 	behind sources // the streams that it has waited for
+	before sources // what events are given, until it changes
 	noted  []byte  // pinned: the fault that was copied
 }
 
@@ -135,10 +136,14 @@ func (s *Stream) Record() device.Event {
 func (s *Stream) sources() sources {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make(sources, len(s.behind)+1)
-	maps.Copy(all, s.behind)
-	all[s] = s.ring.count()
-	return all
+	fetched := s.ring.count()
+	if s.before != nil && s.before[s] == fetched {
+		return s.before
+	}
+	s.before = make(sources, len(s.behind)+1)
+	maps.Copy(s.before, s.behind)
+	s.before[s] = fetched
+	return s.before
 }
 
 // Wait holds later work until ev; see device.Stream.
@@ -153,8 +158,9 @@ func (s *Stream) Wait(ev device.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for from, n := range e.behind {
-		if from != s {
-			s.behind[from] = max(s.behind[from], n)
+		if known, ok := s.behind[from]; from != s && (!ok || known < n) {
+			s.behind[from] = n
+			s.before = nil
 		}
 	}
 }
@@ -168,7 +174,7 @@ func (s *Stream) Sync() error {
 	err := s.arrive(s.sources())
 	s.mu.Lock()
 	s.err = nil
-	clear(s.behind) // all of that is over
+	s.behind, s.before = sources{}, nil // all of that is over
 	s.mu.Unlock()
 	s.forget(err)
 	return err
