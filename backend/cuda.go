@@ -18,7 +18,7 @@ func openCUDA(o Options) (*Device, error) {
 	if err != nil {
 		return nil, notHere(err)
 	}
-	return &Device{Device: dev, Peak: dev.Peak}, nil
+	return &Device{Device: dev, Peak: dev.Peak, Warning: dev.Warning()}, nil
 }
 
 // notHere says, of an error that another machine would not have, that it is of this one.

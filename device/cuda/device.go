@@ -7,13 +7,13 @@ package cuda
 import (
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"unsafe"
 
 	"octet/device"
 	"octet/device/cuda/api"
+	"octet/device/cuda/gemm"
 	"octet/tensor"
 )
 
@@ -30,6 +30,8 @@ type Device struct {
 	greatest  int
 	sync      bool // after each call, to name the one that fails
 	trace     *trace
+	products  *gemm.Library // nil: octet's own kernels make them
+	warning   string
 	events    events
 
 	mu      sync.Mutex
@@ -43,7 +45,7 @@ var _ device.Device = (*Device)(nil)
 // Open opens a GPU. Its errors are the user's: there is no driver, it is too old, there
 // are fewer GPUs, or this one is none for octet.
 func Open(o Options) (*Device, error) {
-	lib, err := openDriver(o.Search)
+	lib, err := openDriver(o.search())
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +53,8 @@ func Open(o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{ordinal: o.Ordinal, info: info, memory: map[*Buffer]struct{}{}, sync: o.getenv("OCTET_CUDA_SYNC") == "1"}
-	if path := o.getenv("OCTET_CUDA_TRACE"); path != "" {
+	d := &Device{ordinal: o.Ordinal, info: info, memory: map[*Buffer]struct{}{}, sync: o.search().Getenv("OCTET_CUDA_SYNC") == "1"}
+	if path := o.search().Getenv("OCTET_CUDA_TRACE"); path != "" {
 		if d.trace, err = openTrace(path); err != nil {
 			return nil, err
 		}
@@ -85,7 +87,10 @@ func (d *Device) start(lib *api.CUDA, o Options) error {
 		return d.failure("cuCtxGetStreamPriorityRange", r)
 	}
 	d.least, d.greatest = int(least), int(greatest)
-	return d.load()
+	if err := d.load(); err != nil {
+		return err
+	}
+	return d.openProducts(lib, o.search())
 }
 
 // load loads every kernel.
@@ -194,6 +199,9 @@ func (d *Device) Close() error {
 	for b := range memory {
 		d.cuda.MemFree(b.address)
 	}
+	if d.products != nil {
+		errs = append(errs, d.products.Close())
+	}
 	d.events.close()
 	if d.module != 0 {
 		d.cuda.ModuleUnload(d.module)
@@ -224,13 +232,13 @@ type Options struct {
 	// BlockingSync has the host sleep where it waits, for where there are no more cores
 	// than ranks.
 	BlockingSync bool
-	// Search is where the driver is looked for; the zero value is the machine's.
+	// Search is where libraries are looked for; the zero value is the machine's.
 	Search api.Search
 }
 
-func (o Options) getenv(name string) string {
+func (o Options) search() api.Search {
 	if o.Search.Getenv == nil {
-		return os.Getenv(name)
+		return api.System()
 	}
-	return o.Search.Getenv(name)
+	return o.Search
 }

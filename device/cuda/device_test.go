@@ -58,6 +58,9 @@ func TestADeviceSaysWhatItIs(t *testing.T) {
 	if want := "cuda:2 (simulated GPU, compute capability 9.0)"; d.Name() != want {
 		t.Errorf("name %q, want %q", d.Name(), want)
 	}
+	if want := "products run on octet's own kernel, which is slower: cannot open libcublasLt.so.13 "; !strings.HasPrefix(d.Warning(), want) || d.Products() != "none" {
+		t.Errorf("warning %q, products %q", d.Warning(), d.Products())
+	}
 	if i := d.Info(); i.PCI != "0000:03:00.0" || i.Capability != 90 || i.Memory != 4<<30 || i.Processors != 4 || i.SharedMemory != 227<<10 {
 		t.Errorf("info %+v", i)
 	}

@@ -49,9 +49,6 @@ func errNoImage(capability int) error {
 
 // openDriver opens the driver and starts it.
 func openDriver(s api.Search) (*api.CUDA, error) {
-	if s.Getenv == nil {
-		s = api.System()
-	}
 	lib, err := api.OpenCUDA(s)
 	if err != nil {
 		return nil, err

@@ -62,6 +62,7 @@ const (
 	slotSorted
 	slotSeen
 	slotCoef
+	slotProduct
 	numSlots
 )
 

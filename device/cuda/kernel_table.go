@@ -63,6 +63,7 @@ const (
 	kAttentionGradKV
 	kMatMul
 	kMatMulNarrow
+	kScaleProduct
 	numKernels
 )
 
@@ -127,6 +128,7 @@ var kernelTable = [numKernels]struct {
 	kAttentionGradKV:   {"attention_grad_kv", 128},
 	kMatMul:            {"matmul", 256},
 	kMatMulNarrow:      {"matmul_narrow", 128},
+	kScaleProduct:      {"scale_product", 256},
 }
 
 func (k kernel) String() string  { return kernelTable[k].name }

@@ -29,6 +29,9 @@ func (d *Device) Info() Info { return Info{} }
 // Memory is of no device.
 func (d *Device) Memory() (free, total int64) { return 0, 0 }
 
+// Warning is of no device.
+func (d *Device) Warning() string { return "" }
+
 // Peak is of no device.
 func (d *Device) Peak(dtype.Type) float64 { return 0 }
 

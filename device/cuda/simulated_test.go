@@ -18,22 +18,14 @@ import (
 // fails it for whatever was found wrong with what ran on them.
 func simulate(t *testing.T, environ ...string) *control.Driver {
 	t.Helper()
-	paths := map[string]string{}
-	for variable, l := range map[string]sim.Library{"OCTET_CUDA_LIB": sim.Driver(), "SIM_KERNELS": sim.Kernels()} {
-		path, err := sim.Build(l)
-		if errors.Is(err, sim.ErrNoCompiler) {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Setenv(variable, path)
-		paths[variable] = path
-	}
+	driver := build(t, sim.Driver())
+	t.Setenv("OCTET_CUDA_LIB", driver)
+	t.Setenv("OCTET_CUBLASLT_LIB", "/none/libcublasLt.so.13") // octet's own kernel makes products
+	t.Setenv("SIM_KERNELS", build(t, sim.Kernels()))
 	for i := 0; i < len(environ); i += 2 {
 		t.Setenv(environ[i], environ[i+1])
 	}
-	c, err := control.Open(paths["OCTET_CUDA_LIB"])
+	c, err := control.Open(driver)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +36,19 @@ func simulate(t *testing.T, environ ...string) *control.Driver {
 		}
 	})
 	return c
+}
+
+// build is the path of a library of the simulator.
+func build(t *testing.T, l sim.Library) string {
+	t.Helper()
+	path, err := sim.Build(l)
+	if errors.Is(err, sim.ErrNoCompiler) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // openSimulated opens a simulated GPU that the test's end closes.

@@ -23,6 +23,7 @@ type Stream struct {
 	dev     *Device
 	handle  uintptr
 	ring    ring
+	work    *Buffer // cuBLASLt's, once there was a product
 	closed  bool
 	checked bool // ids, since the fault was copied
 

@@ -57,8 +57,13 @@ func Run(t *testing.T, o Options) {
 
 // RunKernels runs the part about what kernels compute, of a device whose streams may do
 // their work at once.
-func RunKernels(t *testing.T, o Options) {
-	for _, c := range cases() {
+func RunKernels(t *testing.T, o Options) { runCases(t, o, cases()) }
+
+// RunMatMul runs the part about products, for a device that has several ways to make them.
+func RunMatMul(t *testing.T, o Options) { runCases(t, o, matMulCases()) }
+
+func runCases(t *testing.T, o Options, all []kernelCase) {
+	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t, o.Open(t), c.name)
 			h.tolerance = o.Tolerance

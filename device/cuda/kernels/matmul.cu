@@ -108,3 +108,19 @@ KERNEL(128, matmul_narrow, dst c, src a, src b, src a_inv, src b_inv, u64 m, u64
 				}
 	}
 }
+
+// scale_product is what a product without scales lacks, of those of its rows and columns.
+KERNEL(256, scale_product, dst c, src x, src a_inv, src b_inv, u64 n, u32 a_each, u32 b_each, u32 add) {
+	for (u64 i = START(8); i < c.n(); i += STRIDE(8)) {
+		float v[8], old[8];
+		u64 row = i / n, col = i % n;
+		get8(x, i, c.n(), v);
+		if (add) get8(c, i, c.n(), old);
+		UNROLL for (u32 k = 0; k < 8; k++) {
+			if (i + k < c.n()) v[k] *= inverse(a_inv, row, a_each) * inverse(b_inv, col, b_each);
+			if (add) v[k] += old[k];
+			if (++col == n) col = 0, row++;
+		}
+		put8(c, i, c.n(), v);
+	}
+}
