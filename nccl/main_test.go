@@ -16,9 +16,12 @@ import (
 	"octet/test/sim/control"
 )
 
-// TestMain also has the simulated devices run what they may in random order, unless a
+// TestMain also runs the ranks of process_test.go, which are this binary again, and has the simulated devices run what they may in random order, unless a
 // test says otherwise.
 func TestMain(m *testing.M) {
+	if os.Getenv(envScenario) != "" {
+		os.Exit(rankMain())
+	}
 	os.Setenv("SIM_MODE", "random")
 	os.Exit(m.Run())
 }

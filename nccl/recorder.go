@@ -114,6 +114,15 @@ func (r *recorder) look(now time.Time, f func(e *entry)) {
 	}
 }
 
+// recent calls f for the calls that are kept, the newest first.
+func (r *recorder) recent(f func(e *entry)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for n := r.begun; n > 0 && r.begun-n < ringLen; n-- {
+		f(&r.ring[(n-1)%ringLen])
+	}
+}
+
 // dump writes the calls that are kept, the oldest first. Events are not asked: after an
 // abort the driver is left alone.
 func (r *recorder) dump(w io.Writer) error {

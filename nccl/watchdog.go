@@ -84,12 +84,15 @@ func (j *job) late() error {
 	return fmt.Errorf("%s: %w", found.sig.Title(found.comm.Name()), found.comm.missing(&found.sig, timeout))
 }
 
+// recent is how many calls of each group a rank tells, for others to compare.
+const recent = 8
+
 // progress is how far a rank has come with a group.
 type progress struct {
 	Group    string
-	Started  uint64     // sequence number of the last call that its stream has come to
-	Finished uint64     // and of the last that has ended
-	Oldest   *comm.Call // of those that have not
+	Started  uint64      // sequence number of the last call that its stream has come to
+	Finished uint64      // and of the last that has ended
+	Recent   []comm.Call // the last few, ended or not
 }
 
 // answer is what this rank says to Ask: its groups' progress.
@@ -99,8 +102,7 @@ func (j *job) answer() []byte {
 	j.record.look(time.Now(), func(e *entry) {
 		p := by[e.comm]
 		if p == nil {
-			sig := e.sig
-			p = &progress{Group: e.comm.id, Started: sig.Seq - 1, Finished: sig.Seq - 1, Oldest: &sig}
+			p = &progress{Group: e.comm.id, Started: e.sig.Seq - 1, Finished: e.sig.Seq - 1}
 			by[e.comm], all = p, append(all, p)
 		}
 		if e.state == started {
@@ -110,11 +112,17 @@ func (j *job) answer() []byte {
 	j.mu.Lock()
 	for _, c := range j.comms {
 		if by[c] == nil && c.mu.TryLock() { // nothing is under way
-			all = append(all, &progress{Group: c.id, Started: c.seq, Finished: c.seq})
+			by[c] = &progress{Group: c.id, Started: c.seq, Finished: c.seq}
+			all = append(all, by[c])
 			c.mu.Unlock()
 		}
 	}
 	j.mu.Unlock()
+	j.record.recent(func(e *entry) {
+		if p := by[e.comm]; p != nil && len(p.Recent) < recent {
+			p.Recent = append(p.Recent, e.sig)
+		}
+	})
 	text, err := json.Marshal(all)
 	if err != nil {
 		panic(err) // of numbers and names
@@ -132,8 +140,10 @@ func (c *Comm) missing(sig *comm.Call, timeout time.Duration) error {
 			continue
 		}
 		p := progressOf(text, c.id)
-		if p.Oldest != nil && p.Oldest.Seq == sig.Seq && *p.Oldest != *sig {
-			return comm.Mismatch(c.World(c.Rank()), sig, rank, p.Oldest)
+		for _, its := range p.Recent {
+			if its.Seq == sig.Seq && its != *sig {
+				return comm.Mismatch(c.World(c.Rank()), sig, rank, &its)
+			}
 		}
 		if p.Started < sig.Seq {
 			behind = append(behind, rank)

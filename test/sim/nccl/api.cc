@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// NCCL's functions, over whatever driver there is: several ranks of one process, on one
-// device or on several, each a stream of the caller's. Sums are made in rank order, in
+// NCCL's functions, over whatever driver there is: ranks of one process, on one device or
+// on several, and of several processes of a host. Sums are made in rank order, in
 // float32. A communicator that is not blocking behaves as NCCL's: what takes a peer
 // returns ncclInProgress, and the communicator is not used until its state says so.
 
@@ -44,19 +44,15 @@ const char *ncclGetErrorString(ncclResult_t r) {
 
 const char *ncclGetLastError(ncclComm_t) { return last_error.c_str(); }
 
-// The groups that ranks are about to join, by id.
-static std::mutex meetings_mu;
-static std::map<std::string, std::shared_ptr<group>> meetings;
-
 ncclResult_t ncclGetUniqueId(ncclUniqueId *id) {
 	static std::atomic<unsigned> count{0};
 	memset(id, 0, sizeof *id);
-	snprintf(id->internal, sizeof id->internal, "octet-sim %d %u", getpid(), count++);
+	snprintf(id->internal, sizeof id->internal, "octet-sim-nccl-%d-%u", getpid(), count++);
 	return ncclSuccess;
 }
 
-// poll waits until a communicator that blocks is not in progress.
-static ncclResult_t settled(ncclComm_t c, ncclResult_t r) {
+// finished waits, where a communicator blocks, until it is not in progress.
+static ncclResult_t finished(ncclComm_t c, ncclResult_t r) {
 	while (c->blocking && r == ncclInProgress) {
 		usleep(100);
 		r = state(c);
@@ -74,22 +70,9 @@ static ncclResult_t init(ncclComm_t *out, int ranks, const ncclUniqueId &id, int
 	if (ranks < 1 || rank < 0 || rank >= ranks) fail(ncclInvalidArgument, "invalid rank requested : %d/%d", rank, ranks);
 	if (fault_of("init", 1, rank).kind == "initfail") fail(ncclSystemError, "Call to connect failed: Connection refused (SIM_FAULT)");
 	const ncclComm_t c = new_comm(ranks, rank, blocks(config));
-	{
-		const std::string key(id.internal, sizeof id.internal);
-		const std::lock_guard<std::mutex> lock(meetings_mu);
-		std::shared_ptr<group> &g = meetings[key];
-		if (!g) {
-			g = std::make_shared<group>();
-			g->size = g->width = ranks;
-			g->seats.resize(ranks);
-		}
-		if (g->size != static_cast<size_t>(ranks)) fail(ncclInvalidArgument, "rank %d has %d ranks, another %zu", rank, ranks, g->size);
-		const std::lock_guard<std::mutex> joining(g->mu);
-		sit(c, g, rank);
-		if (g->joined == g->size) meetings.erase(key);
-	}
+	sit(c, std::string(id.internal, strnlen(id.internal, sizeof id.internal)), ranks, ranks, rank);
 	*out = c;
-	return settled(c, ncclInProgress);
+	return finished(c, ncclInProgress);
 }
 
 ncclResult_t ncclCommInitRankConfig(ncclComm_t *c, int ranks, ncclUniqueId id, int rank, ncclConfig_t *config) {
@@ -106,10 +89,8 @@ ncclResult_t ncclCommInitRankScalable(ncclComm_t *c, int ranks, int rank, int n,
 // ready fails where NCCL refuses a communicator.
 static void ready(ncclComm_t c) {
 	if (!c) fail(ncclInvalidArgument, "comm argument is NULL");
-	const std::lock_guard<std::mutex> lock(c->of->mu);
 	if (c->aborted) fail(ncclInvalidUsage, "the communicator is aborted");
-	if (c->of->joined < c->of->size || (c->splitting && !c->splitting->done) || c->polls > 0)
-		fail(ncclInvalidArgument, "Attempt to use communicator before the previous operation returned ncclSuccess");
+	if (!settled(c)) fail(ncclInvalidArgument, "Attempt to use communicator before the previous operation returned ncclSuccess");
 }
 
 ncclResult_t ncclCommSplit(ncclComm_t c, int color, int key, ncclComm_t *part, ncclConfig_t *config) {
@@ -118,7 +99,7 @@ ncclResult_t ncclCommSplit(ncclComm_t c, int color, int key, ncclComm_t *part, n
 		if (color < NCCL_SPLIT_NOCOLOR) fail(ncclInvalidArgument, "color %d", color);
 		if (config) blocks(config);
 		divide(c, color, key, part, config && config->splitShare == 1);
-		return settled(c, ncclInProgress);
+		return finished(c, ncclInProgress);
 	});
 }
 
@@ -223,7 +204,7 @@ static ncclResult_t end() {
 	}
 	ncclResult_t result = ncclSuccess;
 	for (const ncclComm_t c : order) {
-		const ncclResult_t r = settled(c, issue(c, std::move(by[c])));
+		const ncclResult_t r = finished(c, issue(c, std::move(by[c])));
 		if (r != ncclSuccess) result = r;
 	}
 	return result;

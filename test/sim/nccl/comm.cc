@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <thread>
+#include <map>
+#include <tuple>
 
-static CUdeviceptr memory(size_t bytes) {
+CUdeviceptr device_memory(size_t bytes) {
 	CUdeviceptr p;
 	DRIVER(cuMemAlloc_v2, &p, bytes);
 	return p;
@@ -26,10 +26,9 @@ ncclComm_t new_comm(size_t width, int world_rank, bool blocking) {
 	c->blocking = blocking;
 	DRIVER(cuCtxGetCurrent, &c->mine.context);
 	if (!c->mine.context) fail(ncclInvalidUsage, "no context is current on this thread");
-	c->mine.slots = memory(SLOTS * SLOT);
-	c->mine.pairs = memory(width * PAIR_SLOTS * PAIR);
-	c->mine.flags = memory(4 * FLAGS * width);
-	c->gathered = memory(SLOT);
+	c->mine.slots = device_memory(SLOTS * SLOT);
+	c->mine.flags = device_memory(4 * FLAGS * width);
+	c->gathered = device_memory(SLOT);
 	c->reduce = reduce_kernel();
 	DRIVER(cuStreamCreateWithPriority, &c->side, CU_STREAM_NON_BLOCKING, 0);
 	c->mine.open = event();
@@ -41,16 +40,31 @@ ncclComm_t new_comm(size_t width, int world_rank, bool blocking) {
 	return c.release();
 }
 
-void sit(ncclComm_t c, const std::shared_ptr<group> &g, int rank) {
+void sit(ncclComm_t c, const std::string &name, size_t size, size_t width, int rank) {
+	static std::mutex mu;
+	static std::map<std::string, std::weak_ptr<group>> groups;
+	const std::lock_guard<std::mutex> lock(mu);
+	std::shared_ptr<group> g = groups[name].lock();
+	if (!g) {
+		g = std::make_shared<group>();
+		g->name = name;
+		g->size = size;
+		g->width = width;
+		g->seats.resize(size);
+		g->shared = std::make_unique<board>(name, size);
+		groups[name] = g;
+	}
+	if (g->size != size) fail(ncclInvalidArgument, "rank %d has %zu ranks, another %zu", rank, size, g->size);
+	const std::lock_guard<std::mutex> joining(g->mu);
 	c->of = g;
 	c->rank = rank;
-	c->sent.assign(g->size, 0);
-	c->received.assign(g->size, 0);
 	g->seats[rank] = c->mine;
 	g->joined++;
+	g->shared->places[rank].process = static_cast<uint32_t>(getpid());
 }
 
 void leave(ncclComm_t c) {
+	close_proxy(c);
 	DRIVER(cuEventSynchronize, c->mine.last);
 	DRIVER(cuStreamDestroy_v2, c->side);
 	DRIVER(cuMemFree_v2, c->gathered);
@@ -65,7 +79,7 @@ void leave(ncclComm_t c) {
 		const in_context at(s.context);
 		for (const seat &other : c->of->seats) // they read this one's slots until their last call
 			if (other.context) DRIVER(cuEventSynchronize, other.last);
-		for (const CUdeviceptr p : {s.slots, s.pairs, s.flags}) DRIVER(cuMemFree_v2, p);
+		for (const CUdeviceptr p : {s.slots, s.flags}) DRIVER(cuMemFree_v2, p);
 	}
 	for (const seat &s : c->of->seats) {
 		if (!s.context) continue;
@@ -78,13 +92,11 @@ void leave(ncclComm_t c) {
 // that is this far ahead serves every wait there is.
 constexpr uint32_t AHEAD = 1u << 30;
 
-static void unblock(ncclComm_t c) {
+void unblock(ncclComm_t c) {
 	const in_context at(c->mine.context);
-	for (size_t q = 0; q < c->of->size; q++) {
-		const uint32_t values[FLAGS] = {c->calls, c->received[q], c->sent[q], 0};
-		for (int f = 0; f < FLAGS; f++)
-			DRIVER(cuStreamWriteValue32_v2, c->side, c->flag_of(c->rank, static_cast<flag>(f), static_cast<int>(q)), values[f] + AHEAD, 0);
-	}
+	for (size_t q = 0; q < c->of->width; q++)
+		for (const flag f : {READY, OUT, HANG})
+			DRIVER(cuStreamWriteValue32_v2, c->side, c->flag_of(c->rank, f, static_cast<int>(q)), c->calls + AHEAD, 0);
 	DRIVER(cuStreamSynchronize, c->side);
 }
 
@@ -94,6 +106,7 @@ void release(const std::vector<ncclComm_t> &all) {
 	std::vector<ncclComm_t> open;
 	for (const ncclComm_t c : all) {
 		c->aborted = true;
+		if (c->others) c->others->ending = true;
 		{
 			const std::lock_guard<std::mutex> lock(c->mu);
 			c->held.clear();
@@ -116,49 +129,54 @@ void release(const std::vector<ncclComm_t> &all) {
 }
 
 void divide(ncclComm_t c, int color, int key, ncclComm_t *to, bool share) {
+	if (c->splits == SPLITS) fail(ncclInvalidUsage, "the simulator makes %u splits of a communicator", SPLITS);
 	*to = nullptr;
-	split::part p;
-	p.color = color, p.key = key, p.rank = c->rank, p.to = to;
+	ncclComm_t part = nullptr;
 	if (color != NCCL_SPLIT_NOCOLOR) {
-		p.comm = new_comm(c->of->size, c->world_rank, c->blocking);
-		const std::lock_guard<std::mutex> lock(c->mu);
-		if (share) p.comm->parent = c, c->shares++;
+		part = new_comm(c->of->size, c->world_rank, c->blocking);
+		if (share) part->parent = c;
 	}
-	const std::lock_guard<std::mutex> lock(c->of->mu);
-	const size_t n = c->splits++;
-	while (c->of->splits.size() <= n) c->of->splits.push_back(std::make_shared<split>());
-	const std::shared_ptr<split> s = c->of->splits[n];
-	{
-		const std::lock_guard<std::mutex> mine(c->mu);
-		c->splitting = s;
-	}
-	s->parts.push_back(p);
-	if (s->parts.size() < c->of->size) return;
-	std::sort(s->parts.begin(), s->parts.end(), [](const split::part &a, const split::part &b) {
-		return std::tie(a.color, a.key, a.rank) < std::tie(b.color, b.key, b.rank);
-	});
-	for (size_t from = 0, end; from < s->parts.size(); from = end) {
-		for (end = from; end < s->parts.size() && s->parts[end].color == s->parts[from].color;) end++;
-		if (s->parts[from].color == NCCL_SPLIT_NOCOLOR) continue;
-		const auto g = std::make_shared<group>();
-		g->size = end - from;
-		g->width = c->of->size;
-		g->seats.resize(g->size);
-		for (size_t i = from; i < end; i++) sit(s->parts[i].comm, g, static_cast<int>(i - from));
-		for (size_t i = from; i < end; i++) *s->parts[i].to = s->parts[i].comm;
-	}
-	s->done = true;
+	const std::lock_guard<std::mutex> lock(c->mu);
+	if (part && share) c->shares++;
+	c->part = part, c->part_to = to, c->splitting = true;
+	place &mine = c->of->shared->places[c->rank];
+	mine.split[c->splits].color = color;
+	mine.split[c->splits].key = key;
+	mine.splits = ++c->splits;
+}
+
+// divided ends the split that c takes part in once all ranks do.
+static bool divided(ncclComm_t c) {
+	const place *places = c->of->shared->places;
+	const uint32_t n = c->splits - 1;
+	for (size_t q = 0; q < c->of->size; q++)
+		if (places[q].splits < c->splits) return false;
+	c->splitting = false;
+	if (!c->part) return true;
+	const int color = places[c->rank].split[n].color;
+	std::vector<std::tuple<int, int>> members; // keys and ranks
+	for (size_t q = 0; q < c->of->size; q++)
+		if (places[q].split[n].color == color) members.emplace_back(places[q].split[n].key, static_cast<int>(q));
+	std::sort(members.begin(), members.end());
+	const auto mine = std::find(members.begin(), members.end(), std::make_tuple(places[c->rank].split[n].key, c->rank));
+	sit(c->part, c->of->name + "-" + std::to_string(n) + "-" + std::to_string(color), members.size(), c->of->size, static_cast<int>(mine - members.begin()));
+	*c->part_to = c->part;
+	c->part = nullptr;
+	return true;
+}
+
+bool settled(ncclComm_t c) {
+	const std::lock_guard<std::mutex> lock(c->mu);
+	return c->of->shared->joined() && !c->splitting && c->polls == 0;
 }
 
 ncclResult_t state(ncclComm_t c) {
 	std::vector<operation> now;
 	{
-		const std::lock_guard<std::mutex> group_lock(c->of->mu);
 		const std::lock_guard<std::mutex> lock(c->mu);
 		if (c->failed != ncclSuccess) return c->failed;
-		if (c->of->joined < c->of->size) return ncclInProgress;
-		if (c->splitting && !c->splitting->done) return ncclInProgress;
-		c->splitting = nullptr;
+		if (!c->of->shared->joined()) return ncclInProgress;
+		if (c->splitting && !divided(c)) return ncclInProgress;
 		if (c->polls > 0 && --c->polls > 0) return ncclInProgress;
 		now.swap(c->held);
 	}

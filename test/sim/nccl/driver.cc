@@ -37,7 +37,11 @@ static octet_cuda open_driver() {
 	FIND(cuLaunchKernelEx);
 	FIND(cuMemAlloc_v2);
 	FIND(cuMemFree_v2);
+	FIND(cuMemHostAlloc);
+	FIND(cuMemFreeHost);
 	FIND(cuMemcpyDtoDAsync_v2);
+	FIND(cuMemcpyDtoHAsync_v2);
+	FIND(cuMemcpyHtoDAsync_v2);
 	FIND(cuMemsetD32Async);
 	FIND(cuPointerGetAttribute);
 	FIND(cuStreamCreateWithPriority);

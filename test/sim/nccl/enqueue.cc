@@ -24,7 +24,8 @@ namespace {
 struct message {
 	ncclComm_t c;
 	CUstream s;
-	uint32_t n; // of the communicator
+	uint32_t n;      // of the communicator
+	size_t used = 0; // bytes of the slot
 
 	message(ncclComm_t c, CUstream s) : c(c), s(s), n(c->calls++) {}
 	template <class F>
@@ -32,16 +33,25 @@ struct message {
 		const int size = static_cast<int>(c->of->size);
 		for (int i = 1; i < size; i++) f((c->rank + i) % size);
 	}
-	CUdeviceptr slot(int q) const { return c->of->seats[q].slots + n % SLOTS * SLOT; }
 	void copy(CUdeviceptr to, CUdeviceptr from, size_t bytes) const {
 		if (bytes > 0 && to != from) DRIVER(cuMemcpyDtoDAsync_v2, to, from, bytes, s);
 	}
 	// fill puts bytes into this rank's slot, at an offset.
-	void fill(size_t at, CUdeviceptr from, size_t bytes) const { copy(slot(c->rank) + at, from, bytes); }
+	void fill(size_t at, CUdeviceptr from, size_t bytes) {
+		copy(c->slot(c->rank, n) + at, from, bytes);
+		used = std::max(used, at + bytes);
+	}
 	// take copies bytes out of rank q's slot.
-	void take(CUdeviceptr to, int q, size_t at, size_t bytes) const { copy(to, slot(q) + at, bytes); }
+	void take(CUdeviceptr to, int q, size_t at, size_t bytes) const { copy(to, c->slot(q, n) + at, bytes); }
 	void filled() const {
-		peers([&](int q) { DRIVER(cuStreamWriteValue32_v2, s, c->flag_of(q, READY, c->rank), n + 1, 0); });
+		if (c->others) {
+			const std::lock_guard<std::mutex> lock(c->others->mu);
+			c->others->sizes.push_back(used);
+		}
+		if (c->others) DRIVER(cuStreamWriteValue32_v2, s, c->flag_of(c->rank, OUT, 0), n + 1, 0);
+		peers([&](int q) {
+			if (!c->elsewhere(q)) DRIVER(cuStreamWriteValue32_v2, s, c->flag_of(q, READY, c->rank), n + 1, 0);
+		});
 		peers([&](int q) { DRIVER(cuStreamWaitValue32_v2, s, c->flag_of(c->rank, READY, q), n + 1, 0); });
 	}
 };
@@ -84,7 +94,7 @@ static void collective(const operation &o) {
 	const size_t most = (sums ? SLOT / ranks : SLOT) / size / 16 * 16;
 	for (size_t at = 0; at < o.count; at += most) {
 		const size_t n = std::min(most, o.count - at), bytes = n * size, off = at * size;
-		const message m(c, o.stream);
+		message m(c, o.stream);
 		if (parts) {
 			for (int q = 0; q < ranks; q++) m.fill(q * bytes, o.from + (q * o.count + at) * size, bytes);
 		} else if (o.what != kind::broadcast || o.peer == c->rank) {
@@ -132,43 +142,21 @@ struct lane {
 
 } // namespace
 
-// pairs does the sends and receives of a group, a message of each in turn, so that no
-// rank waits for one that waits for it.
+// pairs does the sends and receives of a group, those of an all-to-all: as many bytes from
+// each rank to each. A slot has a part for every rank.
 static void pairs(ncclComm_t c, CUstream s, const std::vector<operation> &list) {
-	const int ranks = static_cast<int>(c->of->size);
+	const int ranks = static_cast<int>(c->of->size), me = c->rank;
 	std::vector<lane> out(ranks), in(ranks);
-	for (const operation &o : list) {
-		if (o.what == kind::send) out[o.peer].add(o.from, o.count * size_of(o.type));
-		if (o.what == kind::receive) in[o.peer].add(o.to, o.count * size_of(o.type));
-	}
-	const int me = c->rank;
-	if (out[me].bytes != in[me].bytes) fail(ncclInvalidUsage, "%zu bytes are sent to oneself, %zu received", out[me].bytes, in[me].bytes);
-	out[me].each(0, out[me].bytes, [&](CUdeviceptr from, size_t at, size_t n) {
-		in[me].each(at, at + n, [&](CUdeviceptr to, size_t within, size_t k) { DRIVER(cuMemcpyDtoDAsync_v2, to, from + within, k, s); });
-	});
-	const auto slot = [&](int sender, int receiver, uint32_t n) {
-		return c->of->seats[sender].pairs + (receiver * PAIR_SLOTS + n % PAIR_SLOTS) * PAIR;
-	};
-	size_t longest = 0;
+	for (const operation &o : list) (o.what == kind::send ? out : in)[o.peer].add(o.what == kind::send ? o.from : o.to, o.count * size_of(o.type));
+	const size_t bytes = out[me].bytes, part = SLOT / ranks / 16 * 16;
 	for (int q = 0; q < ranks; q++)
-		if (q != me) longest = std::max({longest, out[q].bytes, in[q].bytes});
-	for (size_t lo = 0; lo < longest; lo += PAIR) {
-		for (int i = 1; i < ranks; i++) {
-			const int q = (me + i) % ranks;
-			if (lo >= out[q].bytes) continue;
-			const uint32_t n = c->sent[q]++;
-			if (n >= PAIR_SLOTS) DRIVER(cuStreamWaitValue32_v2, s, c->flag_of(me, PAIR_READ, q), n - PAIR_SLOTS + 1, 0);
-			out[q].each(lo, lo + PAIR, [&](CUdeviceptr from, size_t at, size_t k) { DRIVER(cuMemcpyDtoDAsync_v2, slot(me, q, n) + at, from, k, s); });
-			DRIVER(cuStreamWriteValue32_v2, s, c->flag_of(q, PAIR_READY, me), n + 1, 0);
-		}
-		for (int i = 1; i < ranks; i++) {
-			const int q = (me + ranks - i) % ranks;
-			if (lo >= in[q].bytes) continue;
-			const uint32_t n = c->received[q]++;
-			DRIVER(cuStreamWaitValue32_v2, s, c->flag_of(me, PAIR_READY, q), n + 1, 0);
-			in[q].each(lo, lo + PAIR, [&](CUdeviceptr to, size_t at, size_t k) { DRIVER(cuMemcpyDtoDAsync_v2, to, slot(q, me, n) + at, k, s); });
-			DRIVER(cuStreamWriteValue32_v2, s, c->flag_of(q, PAIR_READ, me), n + 1, 0);
-		}
+		if (out[q].bytes != bytes || in[q].bytes != bytes)
+			fail(ncclInvalidUsage, "the simulator only sends as many bytes to each rank as it receives: not %zu to %d and %zu from it, and %zu to itself", out[q].bytes, q, in[q].bytes, bytes);
+	for (size_t lo = 0; lo < bytes; lo += part) {
+		message m(c, s);
+		for (int q = 0; q < ranks; q++) out[q].each(lo, lo + part, [&](CUdeviceptr from, size_t at, size_t n) { m.fill(q * part + at, from, n); });
+		m.filled();
+		for (int q = 0; q < ranks; q++) in[q].each(lo, lo + part, [&](CUdeviceptr to, size_t at, size_t n) { m.take(to, q, me * part + at, n); });
 	}
 }
 
@@ -176,7 +164,9 @@ static void pairs(ncclComm_t c, CUstream s, const std::vector<operation> &list) 
 static void after(ncclComm_t c, CUstream s) {
 	if (!c->opened) {
 		c->opened = true;
-		for (const seat &peer : c->of->seats) DRIVER(cuStreamWaitEvent, s, peer.open, 0);
+		open_proxy(c);
+		for (const seat &peer : c->of->seats)
+			if (peer.context) DRIVER(cuStreamWaitEvent, s, peer.open, 0);
 	}
 	if (s != c->last_stream) DRIVER(cuStreamWaitEvent, s, c->mine.last, 0);
 	c->last_stream = s;

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo && linux
+
+package nccl_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"octet/comm"
+	"octet/comm/commtest"
+	"octet/comm/host"
+	"octet/comm/store"
+	"octet/device/cuda"
+	"octet/dtype"
+	"octet/internal/auth"
+	"octet/nccl"
+)
+
+// What a rank that is a process of its own is told.
+const (
+	envScenario = "OCTET_NCCL_TEST_SCENARIO"
+	envRank     = "OCTET_NCCL_TEST_RANK"
+	envStore    = "OCTET_NCCL_TEST_STORE"
+)
+
+// processes is how many there are.
+const processes = 3
+
+// scenarios are what the ranks do after they have connected.
+var scenarios = map[string]func(e *commtest.Env) error{
+	"conformance": func(e *commtest.Env) error {
+		for _, c := range slices.Concat(commtest.Results(), commtest.Splits()) {
+			if c.Name == "many small calls" {
+				continue // a message takes a way through three processes each
+			}
+			if err := c.Run(e); err != nil {
+				return fmt.Errorf("%s: %w", c.Name, err)
+			}
+		}
+		return nil
+	},
+	// work goes on until something happens to a rank.
+	"work": func(e *commtest.Env) error {
+		x := e.New(dtype.Float32, 1000)
+		for {
+			e.AllReduce(e.Stream, comm.T(x), comm.Sum)
+			if err := e.Stream.Sync(); err != nil {
+				return err
+			}
+			fmt.Println("working")
+		}
+	},
+}
+
+var storeID = auth.Identity{Job: "test", Service: store.Service, Secret: auth.Public()}
+
+// rankMain is the main function of a rank.
+func rankMain() int {
+	err := func() error {
+		rank, err := strconv.Atoi(os.Getenv(envRank))
+		if err != nil {
+			return err
+		}
+		ctx := context.Background()
+		client, err := store.Dial(ctx, os.Getenv(envStore), storeID)
+		if err != nil {
+			return err
+		}
+		control, err := host.Control(ctx, host.Config{Rank: rank, World: processes, Store: client, Timeout: time.Minute})
+		if err != nil {
+			return err
+		}
+		dev, err := cuda.Open(cuda.Options{Ordinal: rank})
+		if err != nil {
+			return err
+		}
+		c, err := nccl.Connect(dev, control, nccl.Options{})
+		if err != nil {
+			return err
+		}
+		e := commtest.NewEnv(commtest.Rank{Comm: c, Device: dev}, promises)
+		if err := scenarios[os.Getenv(envScenario)](e); err != nil {
+			return err
+		}
+		e.Close()
+		if err := c.(io.Closer).Close(); err != nil {
+			return err
+		}
+		return dev.Close()
+	}()
+	if err != nil {
+		fmt.Println("error:", err)
+		return 1
+	}
+	return 0
+}
+
+// rank is a process.
+type rank struct {
+	*exec.Cmd
+	out     bytes.Buffer
+	working chan struct{} // closed when the rank first says so
+}
+
+// Write takes the process's output.
+func (r *rank) Write(b []byte) (int, error) {
+	r.out.Write(b)
+	if bytes.Contains(b, []byte("working")) {
+		select {
+		case <-r.working:
+		default:
+			close(r.working)
+		}
+	}
+	return len(b), nil
+}
+
+// start runs a scenario.
+func start(t *testing.T, scenario string) []*rank {
+	t.Helper()
+	simulate(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := store.Serve(ln, storeID)
+	t.Cleanup(func() { server.Close() })
+	ranks := make([]*rank, processes)
+	for i := range ranks {
+		r := &rank{Cmd: exec.Command(os.Args[0]), working: make(chan struct{})}
+		r.Stdout, r.Stderr = r, r
+		r.Env = append(os.Environ(), envScenario+"="+scenario, envRank+"="+strconv.Itoa(i), envStore+"="+ln.Addr().String())
+		if err := r.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Process.Kill() })
+		ranks[i] = r
+	}
+	return ranks
+}
+
+func TestProcesses(t *testing.T) {
+	for i, r := range start(t, "conformance") {
+		if err := r.Wait(); err != nil {
+			t.Errorf("rank %d: %v: %s", i, err, r.out.String())
+		}
+	}
+}
+
+// TestAKilledRankIsNamed: the others are told at once that it is gone, and NCCL lets go
+// of their streams.
+func TestAKilledRankIsNamed(t *testing.T) {
+	ranks := start(t, "work")
+	for _, r := range ranks {
+		<-r.working
+	}
+	ranks[1].Process.Kill()
+	want := fmt.Sprintf("rank 1 (pid %d) is gone", ranks[1].Process.Pid)
+	for i, r := range ranks {
+		r.Wait()
+		if i != 1 && !strings.Contains(r.out.String(), want) {
+			t.Errorf("rank %d: %s, want %q", i, r.out.String()[max(0, r.out.Len()-500):], want)
+		}
+	}
+}
