@@ -17,6 +17,8 @@ package backend
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"octet/comm"
@@ -43,6 +45,12 @@ type Options struct {
 	// Timeout is how long ranks wait for one another, at first and, until it is
 	// changed, later; 0 is five minutes.
 	Timeout time.Duration
+	// Dump is the folder for what a rank writes down of its collectives when one does
+	// not end; empty: nothing is written.
+	Dump string
+	// Fatal is called when a rank can neither go on nor let go of its device: it should
+	// leave the cause for the launcher and exit.
+	Fatal func(cause error)
 	// HostID: processes of equal HostID meet in shared memory, others over TCP. Empty
 	// means find out.
 	HostID string
@@ -55,6 +63,31 @@ type Rank struct {
 	World  comm.Comm // of all ranks; it implements comm.Control
 
 	disconnect func() error
+	shared     *shared // nil: the device is nobody else's business
+}
+
+// shared are ranks of one process that read the memory of each other's devices, so that none
+// of these may be closed before all ranks are done.
+type shared struct {
+	mu    sync.Mutex
+	ranks []*Rank // that have not closed
+	done  []*Rank
+}
+
+// leave closes all devices when the last rank comes.
+func (s *shared) leave(r *Rank) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ranks = slices.DeleteFunc(s.ranks, func(o *Rank) bool { return o == r })
+	s.done = append(s.done, r)
+	if len(s.ranks) > 0 {
+		return nil
+	}
+	var errs []error
+	for _, r := range s.done {
+		errs = append(errs, r.Device.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Open meets the other ranks of the job and opens this one's device. All ranks
@@ -65,7 +98,7 @@ func Open(ctx context.Context, place launcher.Place, o Options) (*Rank, error) {
 	if err != nil {
 		return nil, err
 	}
-	world, disconnect, err := connect(ctx, place, o)
+	world, disconnect, err := connect(ctx, place, dev, o)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
@@ -75,32 +108,74 @@ func Open(ctx context.Context, place launcher.Place, o Options) (*Rank, error) {
 // Local opens n ranks of this process, each with a device of its own.
 func Local(n int, o Options) ([]*Rank, error) {
 	var ranks []*Rank
-	for i, c := range local.New(n, local.Options{Timeout: o.Timeout}) {
+	closeAll := func(err error) error {
+		for _, r := range ranks {
+			err = errors.Join(err, r.Close())
+		}
+		return err
+	}
+	for i := range n {
 		o.GPU = i
 		dev, err := OpenDevice(o)
 		if err != nil {
-			for _, r := range ranks {
-				err = errors.Join(err, r.Close())
-			}
-			return nil, err
+			return nil, closeAll(err)
 		}
 		ranks = append(ranks, &Rank{
 			Place:  launcher.Place{Rank: i, WorldSize: n, LocalRank: i, LocalWorldSize: n, GroupWorldSize: 1, Source: "local"},
-			Device: dev, World: c, disconnect: c.(comm.Control).Close,
+			Device: dev, disconnect: func() error { return nil },
 		})
+	}
+	if err := join(ranks, o); err != nil {
+		return nil, closeAll(err)
 	}
 	return ranks, nil
 }
+
+// join connects ranks of this process.
+func join(ranks []*Rank, o Options) error {
+	k, err := find(o.Device)
+	if err != nil {
+		return err
+	}
+	opts := local.Options{Timeout: o.Timeout}
+	if k.connect == nil {
+		for i, c := range local.New(len(ranks), opts) {
+			ranks[i].joined(c)
+		}
+		return nil
+	}
+	errs := make([]error, len(ranks))
+	var all sync.WaitGroup
+	together := &shared{ranks: slices.Clone(ranks)}
+	for i, control := range local.Control(len(ranks), opts) {
+		ranks[i].shared = together
+		all.Go(func() {
+			c, err := k.connect(ranks[i].Device, control, o)
+			if errs[i] = err; err == nil {
+				ranks[i].joined(c)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// joined gives the rank its communicator.
+func (r *Rank) joined(world comm.Comm) { r.World, r.disconnect = world, world.(comm.Control).Close }
 
 // Close waits for the device's work, then leaves the job and closes the device:
 // communicators go before the device whose memory they use. A rank that closes
 // while another still waits for it, because it failed, must abort World first.
 func (r *Rank) Close() error {
-	return errors.Join(r.Device.Wait(), r.disconnect(), r.Device.Close())
+	err := errors.Join(r.Device.Wait(), r.disconnect())
+	if r.shared != nil {
+		return errors.Join(err, r.shared.leave(r))
+	}
+	return errors.Join(err, r.Device.Close())
 }
 
 // connect makes the communicator of all ranks, and the function that closes it.
-func connect(ctx context.Context, place launcher.Place, o Options) (comm.Comm, func() error, error) {
+func connect(ctx context.Context, place launcher.Place, dev *Device, o Options) (comm.Comm, func() error, error) {
 	if place.WorldSize == 1 {
 		c := local.New(1, local.Options{Timeout: o.Timeout})[0]
 		return c, c.(comm.Control).Close, nil
@@ -114,7 +189,7 @@ func connect(ctx context.Context, place launcher.Place, o Options) (comm.Comm, f
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := host.Connect(ctx, host.Config{
+	c, err := meet(ctx, dev, o, host.Config{
 		Rank: place.Rank, World: place.WorldSize, Store: store, Timeout: o.Timeout, HostID: o.HostID, Address: place.HostAddress(), Source: place.LocalAddr,
 		RunID: place.Job(), Secret: place.Secret,
 	})
@@ -122,4 +197,25 @@ func connect(ctx context.Context, place launcher.Place, o Options) (comm.Comm, f
 		return nil, nil, errors.Join(err, closeStore())
 	}
 	return c, func() error { return errors.Join(c.(comm.Control).Close(), closeStore()) }, nil
+}
+
+// meet connects this process's rank with the others: through the host or, where the device
+// has a way of its own, through that.
+func meet(ctx context.Context, dev *Device, o Options, cfg host.Config) (comm.Comm, error) {
+	k, err := find(o.Device)
+	if err != nil {
+		return nil, err
+	}
+	if k.connect == nil {
+		return host.Connect(ctx, cfg)
+	}
+	control, err := host.Control(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c, err := k.connect(dev, control, o)
+	if err != nil {
+		return nil, errors.Join(err, control.Close())
+	}
+	return c, nil
 }

@@ -8,8 +8,10 @@ import (
 	"io"
 	"runtime"
 
+	"octet/comm"
 	"octet/device/cuda"
 	"octet/device/cuda/api"
+	"octet/nccl"
 )
 
 // openCUDA opens the GPU of a rank's number on its host.
@@ -19,6 +21,21 @@ func openCUDA(o Options) (*Device, error) {
 		return nil, notHere(err)
 	}
 	return &Device{Device: dev, Peak: dev.Peak, Warning: dev.Warning()}, nil
+}
+
+// connectNCCL connects ranks that have a GPU each.
+func connectNCCL(dev *Device, control comm.ControlGroup, o Options) (comm.Comm, error) {
+	c, err := nccl.Connect(dev, control, nccl.Options{Dump: o.Dump, Fatal: o.Fatal})
+	return c, notHere(err)
+}
+
+// CheckComm finds why so many ranks of a device could not be connected.
+func CheckComm(device string, world int) error {
+	if device != "cuda" || world == 1 {
+		return nil
+	}
+	_, err := api.OpenNCCL(api.System(), nil)
+	return err
 }
 
 // notHere says, of an error that another machine would not have, that it is of this one.

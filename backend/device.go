@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"octet/comm"
 	"octet/device"
 	"octet/device/cpu"
 	"octet/dtype"
@@ -26,12 +27,15 @@ type kind struct {
 	// memory is the bytes that are free for the given number of ranks on one host
 	// together; 0 is not known. It fails where they cannot have such a device each.
 	memory func(ranks int) (int64, error)
+	// connect makes the communicator of ranks that agree through control; nil: data goes
+	// through the host.
+	connect func(dev *Device, control comm.ControlGroup, o Options) (comm.Comm, error)
 }
 
 func kinds() []kind {
 	return []kind{
-		{"cpu", openCPU, func(int) (int64, error) { return metrics.FreeMemory(), nil }},
-		{"cuda", openCUDA, memoryOfGPUs},
+		{"cpu", openCPU, func(int) (int64, error) { return metrics.FreeMemory(), nil }, nil},
+		{"cuda", openCUDA, memoryOfGPUs, connectNCCL},
 	}
 }
 

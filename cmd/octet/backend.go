@@ -27,22 +27,28 @@ func openRank(ctx context.Context, cfg *config.Config, place launcher.Place) (*b
 	if cfg.Comm.Insecure && place.Secret.IsZero() {
 		place.Secret = auth.Public()
 	}
-	rank, err := backend.Open(ctx, place, backend.Options{Device: cfg.Device.Name, Threads: threads, Timeout: time.Duration(cfg.Comm.InitTimeoutSeconds) * time.Second})
+	rank, err := backend.Open(ctx, place, backend.Options{
+		Device: cfg.Device.Name, Threads: threads, Timeout: time.Duration(cfg.Comm.InitTimeoutSeconds) * time.Second,
+		Dump: cfg.Job.DumpFolder, Fatal: func(cause error) { os.Exit(report(nil, blame(cause, place.Rank))) },
+	})
 	if errors.Is(err, launcher.ErrNoToken) {
 		err = fmt.Errorf("%w; or let anyone join, with comm.insecure = true", err)
 	}
 	return rank, err
 }
 
-// deviceMemory is the bytes that are free for the ranks of this host together. Its error is why
-// they cannot have the devices that the configuration asks for.
-func deviceMemory(cfg *config.Config, ranks int) (int64, error) {
-	memory, err := backend.Memory(cfg.Device.Name, ranks)
+// deviceMemory is the bytes that are free for the local ranks of this host together, of so many
+// in the world. Its error is why they cannot have the devices that the configuration asks for.
+func deviceMemory(cfg *config.Config, world, local int) (int64, error) {
+	memory, err := backend.Memory(cfg.Device.Name, local)
+	if err == nil {
+		err = backend.CheckComm(cfg.Device.Name, world)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("device.name = %q: %w", cfg.Device.Name, err)
 	}
 	if cfg.Float8Enabled() && !cfg.Quantize.Linear.Float8.Emulate {
-		err = backend.CheckFloat8(cfg.Device.Name, ranks)
+		err = backend.CheckFloat8(cfg.Device.Name, local)
 	}
 	return memory, err
 }

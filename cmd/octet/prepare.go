@@ -34,7 +34,7 @@ func prepareTrain(args []string, world, local int) (prepared, error) {
 	if err != nil {
 		return prepared{}, err
 	}
-	memory, err := deviceMemory(cfg, local)
+	memory, err := deviceMemory(cfg, world, local)
 	if err != nil {
 		return prepared{}, err
 	}

@@ -36,7 +36,7 @@ func runTrain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	memory, err := deviceMemory(cfg, place.LocalWorldSize)
+	memory, err := deviceMemory(cfg, place.WorldSize, place.LocalWorldSize)
 	if err != nil {
 		return err
 	}

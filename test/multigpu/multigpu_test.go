@@ -5,8 +5,10 @@ package multigpu
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -94,9 +96,17 @@ func (i integration) run(t *testing.T) {
 	})
 }
 
-// goroutines trains on n ranks of this process and returns what each step
-// reported, the same on all ranks.
-func (i integration) goroutines(t *testing.T, n int) []metrics.Record {
+// goroutines trains on n ranks of this process, whose devices are closed then, and
+// returns what each step reported, the same on all ranks.
+func (i integration) goroutines(t *testing.T, n int) (records []metrics.Record) {
+	t.Helper()
+	if !t.Run(fmt.Sprint(n, " ranks"), func(t *testing.T) { records = i.together(t, n) }) {
+		t.FailNow()
+	}
+	return records
+}
+
+func (i integration) together(t *testing.T, n int) []metrics.Record {
 	t.Helper()
 	cfg, err := config.Load(i.flags(t, n, t.TempDir()))
 	if err != nil {
@@ -146,8 +156,10 @@ func (i integration) goroutines(t *testing.T, n int) []metrics.Record {
 // wrote to metrics.jsonl.
 func (i integration) processes(t *testing.T, n int) []metrics.Record {
 	t.Helper()
-	if d := os.Getenv(ranks.DeviceVar); d != "" && d != "cpu" {
-		t.Skipf("%s=%s: ranks that are processes use the device that octet chooses, the CPU", ranks.DeviceVar, d)
+	device := cmp.Or(os.Getenv(ranks.DeviceVar), "cpu")
+	if device == ranks.Sim {
+		ranks.Simulated(t) // for the processes, too
+		device = "cuda"
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -155,7 +167,7 @@ func (i integration) processes(t *testing.T, n int) []metrics.Record {
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "octet/cmd/octet").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	args := append([]string{"run", "--nproc-per-node", strconv.Itoa(n), "train"}, i.flags(t, n, folder)...)
+	args := append([]string{"run", "--nproc-per-node", strconv.Itoa(n), "train", "--device.name=" + device}, i.flags(t, n, folder)...)
 	if out, err := exec.CommandContext(ctx, binary, args...).CombinedOutput(); err != nil {
 		t.Fatalf("octet %s: %v\n%s", strings.Join(args, " "), err, out)
 	}

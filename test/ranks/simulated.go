@@ -21,7 +21,9 @@ const Sim = "sim"
 func Simulated(t testing.TB) *control.Driver {
 	t.Helper()
 	var driver string
-	for variable, l := range map[string]sim.Library{"OCTET_CUDA_LIB": sim.Driver(), "OCTET_CUBLASLT_LIB": sim.CublasLt(), "SIM_KERNELS": sim.Kernels()} {
+	for variable, l := range map[string]sim.Library{
+		"OCTET_CUDA_LIB": sim.Driver(), "OCTET_CUBLASLT_LIB": sim.CublasLt(), "OCTET_NCCL_LIB": sim.NCCL(), "SIM_KERNELS": sim.Kernels(),
+	} {
 		path, err := sim.Build(l)
 		if err != nil {
 			t.Skip(err)

@@ -36,6 +36,7 @@ ncclComm_t new_comm(size_t width, int world_rank, bool blocking) {
 	DRIVER(cuMemsetD32Async, c->mine.flags, 0, FLAGS * width, c->side);
 	DRIVER(cuEventRecord, c->mine.open, c->side);
 	DRIVER(cuEventRecord, c->mine.last, c->side);
+	DRIVER(cuStreamSynchronize, c->side);
 	c->last_stream = c->side;
 	return c.release();
 }
