@@ -103,7 +103,7 @@ func TestMetricsFile(t *testing.T) {
 		var keys []string
 		for k, v := range object {
 			keys = append(keys, k)
-			if v <= 0 {
+			if v <= 0 && (k != "data_ms" || v < 0) { // a batch may be there in no time
 				t.Errorf("step %d: %s = %v", i+1, k, v)
 			}
 		}

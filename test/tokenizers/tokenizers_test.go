@@ -32,14 +32,14 @@ func python(t *testing.T) string {
 	return path
 }
 
-// peer runs peer.py and returns what it prints.
-func peer(t *testing.T, args ...string) string {
+// peer runs a script of testdata and returns what it prints.
+func peer(t *testing.T, script string, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), python(t), append([]string{"testdata/peer.py"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), python(t), append([]string{filepath.Join("testdata", script)}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("peer.py %v: %v", args[0], err)
+		t.Fatalf("%s %v: %v", script, args[0], err)
 	}
 	return string(out)
 }
@@ -49,10 +49,24 @@ func trained(t *testing.T, size int) []string {
 	t.Helper()
 	dir := t.TempDir()
 	files := append([]string{"train", "../../tokenizer/testdata/make.py", strconv.Itoa(size), dir}, goFiles(t, "net", "go")...)
-	peer(t, files...)
+	peer(t, "peer.py", files...)
 	folders, err := filepath.Glob(dir + "/*")
 	if err != nil || len(folders) < 9 {
 		t.Fatalf("%d tokenizers: %v", len(folders), err)
+	}
+	return folders
+}
+
+// real makes the tokenizers of models that are in use, from packages that are fetched once, and returns their folders.
+func real(t *testing.T) []string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders := strings.Fields(peer(t, "vocabularies.py", filepath.Join(cache, "octet", "vocabularies"), t.TempDir()))
+	if len(folders) == 1 {
+		t.Log("no npm here: of the real vocabularies only Qwen's is compared")
 	}
 	return folders
 }
@@ -157,14 +171,14 @@ func TestBesideTheRustLibrary(t *testing.T) {
 	for _, text := range texts {
 		bytes += len(text)
 	}
-	for _, dir := range trained(t, 8000) {
+	for _, dir := range append(trained(t, 8000), real(t)...) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			tok, err := tokenizer.Open(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
 			out := filepath.Join(t.TempDir(), "ids")
-			peer(t, "encode", filepath.Join(dir, tokenizer.FileName), source, out)
+			peer(t, "peer.py", "encode", filepath.Join(dir, tokenizer.FileName), source, out)
 			f, err := os.Open(out)
 			if err != nil {
 				t.Fatal(err)
@@ -228,7 +242,7 @@ func TestSpeedBesideTheRustLibrary(t *testing.T) {
 		}
 		theirs, ours := time.Hour, time.Hour
 		for range 2 {
-			for line := range strings.Lines(peer(t, "time", filepath.Join(dir, tokenizer.FileName), source, "2")) {
+			for line := range strings.Lines(peer(t, "peer.py", "time", filepath.Join(dir, tokenizer.FileName), source, "2")) {
 				seconds, err := strconv.ParseFloat(strings.TrimSpace(line), 64)
 				if err != nil {
 					t.Fatal(err)
