@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 
 	"octet/comm"
 	"octet/device/cuda"
 	"octet/device/cuda/api"
+	"octet/device/cuda/topo"
+	"octet/metrics"
 	"octet/nccl"
 )
 
@@ -20,7 +23,17 @@ func openCUDA(o Options) (*Device, error) {
 	if err != nil {
 		return nil, notHere(err)
 	}
-	return &Device{Device: dev, Peak: dev.Peak, Warning: dev.Warning()}, nil
+	d := &Device{Device: dev, Peak: dev.Peak, Warning: dev.Warning()}
+	usage, done, err := topo.Watch(dev.Info().PCI)
+	if err != nil {
+		return d, nil //nolint:nilerr // a driver without NVML, or a GPU that it hides, trains as well
+	}
+	d.ended = done
+	d.Usage = func() (metrics.GPU, error) {
+		u, err := usage()
+		return metrics.GPU{MemoryMB: float64(u.Memory) / (1 << 20), TotalMB: float64(u.Total) / (1 << 20), Utilization: u.Utilization, ClockMHz: u.ClockMHz}, err
+	}
+	return d, nil
 }
 
 // connectNCCL connects ranks that have a GPU each.
@@ -70,6 +83,33 @@ func CheckFloat8(device string, ranks int) error {
 	return err
 }
 
-// Inspect writes which libraries of NVIDIA's and which GPUs are on this machine, and what
-// was tried to find them.
-func Inspect(w io.Writer) { cuda.Inspect(api.System()).Write(w) }
+// Inspect writes which libraries of NVIDIA's and which GPUs are on this machine, what was
+// tried to find them, and how the GPUs are connected.
+func Inspect(w io.Writer) {
+	cuda.Inspect(api.System()).Write(w)
+	host, err := topo.Open()
+	inspectTopology(w, host, err, os.LookupEnv)
+}
+
+// inspectTopology writes the connections of a host, and which tensor axes would leave NVLink.
+func inspectTopology(w io.Writer, host *topo.Host, err error, lookup func(string) (string, bool)) {
+	if err != nil {
+		fmt.Fprintf(w, "NVML: %v\n", err)
+		return
+	}
+	fmt.Fprint(w, host.Matrix())
+	for _, fault := range host.Faults {
+		fmt.Fprintf(w, "not known: %s\n", fault)
+	}
+	gpus, err := host.Visible(lookup)
+	if err != nil {
+		fmt.Fprintln(w, err)
+		return
+	}
+	for degree := 2; degree <= len(gpus); degree *= 2 {
+		if text := host.Crossing(gpus, degree); text != "" {
+			fmt.Fprintln(w, text)
+			break // a larger axis leaves it as well
+		}
+	}
+}

@@ -89,7 +89,10 @@ type Device struct {
 	// Warning says why this device is slower than the machine could be; empty
 	// where it is not.
 	Warning string
+	// Usage is what a GPU does now; nil where the device is none, or NVML is not there.
+	Usage func() (metrics.GPU, error)
 
+	ended   func() // of what Usage asks
 	mu      sync.Mutex
 	streams []device.Stream
 }
@@ -108,6 +111,9 @@ func (d *Device) Close() error {
 	d.mu.Lock()
 	d.streams = nil
 	d.mu.Unlock()
+	if d.ended != nil {
+		d.ended()
+	}
 	return d.Device.Close()
 }
 

@@ -23,7 +23,7 @@ type ConsoleOptions struct {
 }
 
 // Console logs torchtitan's metrics line. Loss and gradient norm are those of the step; tps, tflops and mfu are those
-// of all steps since the last line, memory is their highest.
+// of all steps since the last line, memory is their highest: of the rank's GPU, or of the process. A GPU's utilization and clock are octet's own fields.
 type Console struct {
 	log     *zap.Logger
 	options ConsoleOptions
@@ -46,7 +46,7 @@ func (c *Console) Step(r Record) {
 		c.log.Info(c.paint([]part{
 			{green, fmt.Sprintf("validate step: %2d", r.Step), 7},
 			{green, fmt.Sprintf("loss: %7.4f", v.Loss), 6},
-			{turquoise, c.memory(r.RSSMB), 2},
+			{turquoise, c.memory(&r), 2},
 			{blue, "tps: " + commas(v.TokensPerS), 3},
 		}, bitsPerByte(v)...))
 	}
@@ -73,24 +73,33 @@ func (c *Console) line(r Record, span Span) string {
 			mfu = fmt.Sprintf("%.2f%%", 100*flops/o.PeakFLOPS)
 		}
 	}
+	peak := r
+	peak.RSSMB = span.RSSMB
+	var more []part
+	if r.GPU != nil {
+		gpu := *r.GPU
+		gpu.MemoryMB, peak.GPU = span.GPUMB, &gpu
+		more = append(more, part{blue, fmt.Sprintf("gpu: %d%% %d MHz", gpu.Utilization, gpu.ClockMHz), 0})
+	}
 	return c.paint([]part{
 		{red, fmt.Sprintf("step: %2d", r.Step), 7},
 		{green, fmt.Sprintf("loss: %8.5f", r.Loss), 6},
 		{orange, fmt.Sprintf("grad_norm: %7.4f", r.GradNorm), 4},
-		{turquoise, c.memory(span.RSSMB), 2},
+		{turquoise, c.memory(&peak), 2},
 		{blue, "tps: " + commas(span.TokensPerS), 5},
 		{cyan, "tflops: " + tflops, 1},
 		{magenta, "mfu: " + mfu, 3},
-	})
+	}, more...)
 }
 
-// memory is torchtitan's field of resident memory.
-func (c *Console) memory(rssMB float64) string {
+// memory is torchtitan's field of the device's memory.
+func (c *Console) memory(r *Record) string {
+	mb, total := r.memory(c.options.MemoryTotal)
 	percent := "N/A"
-	if c.options.MemoryTotal > 0 {
-		percent = fmt.Sprintf("%.2f%%", 100*rssMB*(1<<20)/float64(c.options.MemoryTotal))
+	if total > 0 {
+		percent = fmt.Sprintf("%.2f%%", 100*mb/total)
 	}
-	return fmt.Sprintf("memory: %5.2fGiB(%s)", rssMB/1024, percent)
+	return fmt.Sprintf("memory: %5.2fGiB(%s)", mb/1024, percent)
 }
 
 // part is a field of a line and its colour.

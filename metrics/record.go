@@ -22,8 +22,17 @@ type Record struct {
 	RSSMB      float64 // resident memory of this process, MiB
 	CommBytes  int64   // bytes that this rank sent in collectives during the step
 
+	GPU        *GPU        // of the rank, after the step; nil where it has none, or nobody can say
 	Validation *Validation // after the step; nil where none was made
 	Casts      []Cast      // to float8, of the step; nil where nobody measured them
+}
+
+// GPU is what NVML says of a rank's GPU.
+type GPU struct {
+	MemoryMB    float64 // in use, by all processes, MiB
+	TotalMB     float64 // there is, MiB; not in JSON
+	Utilization int     // per cent of the time in which a kernel ran
+	ClockMHz    int     // of the multiprocessors
 }
 
 // Validation is the loss on data that is not trained on.
@@ -41,11 +50,25 @@ type column struct {
 	value any // *string, *int, *int64 or *float64
 }
 
+// memory is what the device of the rank has in use, MiB, and of how much: of its GPU, or
+// of this process and the machine.
+func (r *Record) memory(machine int64) (mb, totalMB float64) {
+	if r.GPU != nil {
+		return r.GPU.MemoryMB, r.GPU.TotalMB
+	}
+	return r.RSSMB, float64(machine) / (1 << 20)
+}
+
 func (r *Record) columns() []column {
 	return []column{
 		{"step", &r.Step}, {"loss", &r.Loss}, {"grad_norm", &r.GradNorm}, {"lr", &r.LR}, {"tokens", &r.Tokens},
 		{"step_ms", &r.StepMS}, {"data_ms", &r.DataMS}, {"tokens_per_s", &r.TokensPerS}, {"rss_mb", &r.RSSMB}, {"comm_bytes", &r.CommBytes},
 	}
+}
+
+// columns are the keys that a step on a GPU has besides.
+func (g *GPU) columns() []column {
+	return []column{{"gpu_memory_mb", &g.MemoryMB}, {"gpu_utilization", &g.Utilization}, {"gpu_clock_mhz", &g.ClockMHz}}
 }
 
 // columns are the keys that a step with a validation has besides.
@@ -60,6 +83,9 @@ func (v *Validation) columns() []column {
 // those are the strings "NaN", "Inf" and "-Inf".
 func (r Record) MarshalJSON() ([]byte, error) {
 	columns := r.columns()
+	if r.GPU != nil {
+		columns = append(columns, r.GPU.columns()...)
+	}
 	if r.Validation != nil {
 		columns = append(columns, r.Validation.columns()...)
 	}
@@ -107,6 +133,10 @@ func (r *Record) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	columns := r.columns()
+	if _, ok := object["gpu_memory_mb"]; ok {
+		r.GPU = &GPU{}
+		columns = append(columns, r.GPU.columns()...)
+	}
 	if _, ok := object["validation_loss"]; ok {
 		r.Validation = &Validation{}
 		columns = append(columns, r.Validation.columns()...)

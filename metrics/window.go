@@ -6,7 +6,7 @@ package metrics
 type Window struct {
 	LogFreq int // at least 1
 
-	steps, tokens, ms, dataMS, rssMB float64
+	steps, tokens, ms, dataMS, rssMB, gpuMB float64
 }
 
 // Span is what is said of the steps of a window together.
@@ -15,6 +15,7 @@ type Span struct {
 	StepMS     float64 // mean wall time of a step, milliseconds
 	DataMS     float64 // mean time of reading a step's data, milliseconds
 	RSSMB      float64 // the most, MiB
+	GPUMB      float64 // the most that its GPU had in use, MiB
 }
 
 // Step takes a record in. After a step that is shown it returns what is said of it and those before it, back to the last that
@@ -25,10 +26,13 @@ func (w *Window) Step(r Record) (s Span, shown bool) {
 	w.dataMS += r.DataMS
 	w.tokens += r.TokensPerS * r.StepMS / 1000
 	w.rssMB = max(w.rssMB, r.RSSMB)
+	if r.GPU != nil {
+		w.gpuMB = max(w.gpuMB, r.GPU.MemoryMB)
+	}
 	if r.Step != 1 && r.Step%w.LogFreq != 0 {
 		return Span{}, false
 	}
-	s = Span{StepMS: w.ms / w.steps, DataMS: w.dataMS / w.steps, RSSMB: w.rssMB}
+	s = Span{StepMS: w.ms / w.steps, DataMS: w.dataMS / w.steps, RSSMB: w.rssMB, GPUMB: w.gpuMB}
 	if w.ms > 0 {
 		s.TokensPerS = w.tokens / w.ms * 1000
 	}

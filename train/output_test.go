@@ -124,6 +124,46 @@ func TestMetricsFile(t *testing.T) {
 	}
 }
 
+// TestWhatAGPUDoesIsInTheRecord of the rank that reports, until it can no longer be asked; that is told once.
+func TestWhatAGPUDoesIsInTheRecord(t *testing.T) {
+	core, said := observer.New(zap.WarnLevel)
+	args := small(join(tokens, []string{"--training.local_batch_size=2", "--training.steps=4"})...)
+	asked := 0
+	for rank, err := range onRanksOf(t, 2, args, func(rank int, j *Job) {
+		if rank == 0 {
+			j.Log = zap.New(core)
+		}
+		j.GPU = func() (metrics.GPU, error) {
+			if rank != 0 {
+				t.Error("a rank that does not report asks its GPU")
+			}
+			if asked++; asked > 2 {
+				return metrics.GPU{}, errors.New("the GPU is lost")
+			}
+			return metrics.GPU{Utilization: asked}, nil
+		}
+	}, func(rank int, tr *Trainer) error {
+		for step := range 4 {
+			r, err := tr.Step()
+			if err != nil {
+				return err
+			}
+			if there := rank == 0 && step < 2; (r.GPU != nil) != there || there && r.GPU.Utilization != step+1 {
+				t.Errorf("rank %d, step %d: GPU %+v", rank, step+1, r.GPU)
+			}
+		}
+		return nil
+	}) {
+		if err != nil {
+			t.Errorf("rank %d: %v", rank, err)
+		}
+	}
+	const want = "memory and utilization of the GPU are not reported from step 3 on: the GPU is lost"
+	if all := said.FilterMessage(want).All(); len(all) != 1 {
+		t.Errorf("%q was told %d times", want, len(all))
+	}
+}
+
 // TestDelayedScalesTakeOneCollectiveAStep, of three words a Linear; the first step one more
 // for each cast, of which Linears that share an input have one.
 func TestDelayedScalesTakeOneCollectiveAStep(t *testing.T) {

@@ -71,8 +71,23 @@ func (t *Trainer) Step() (metrics.Record, error) {
 		TokensPerS: float64(tokens) / elapsed.Seconds(),
 		RSSMB:      float64(metrics.RSS()) / (1 << 20),
 		CommBytes:  t.sent.Bytes() - sent,
+		GPU:        t.usage(),
 		Casts:      castRecords(measured),
 	}, nil
+}
+
+// usage is what the GPU does, if there is one. Where it can no longer be asked that is told once: training does not need it.
+func (t *Trainer) usage() *metrics.GPU {
+	if t.gpu == nil {
+		return nil
+	}
+	u, err := t.gpu()
+	if err != nil {
+		t.warn(fmt.Sprintf("memory and utilization of the GPU are not reported from step %d on: %v", t.step, err))
+		t.gpu = nil
+		return nil
+	}
+	return &u
 }
 
 // enqueue uploads the step's microbatches and has the device train on them.

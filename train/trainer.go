@@ -20,6 +20,7 @@ import (
 	"octet/device"
 	"octet/dtype"
 	"octet/fp8"
+	"octet/metrics"
 	"octet/models/llama/plan"
 	"octet/optim"
 	"octet/parallel"
@@ -36,6 +37,9 @@ type Job struct {
 	// PeakFLOPS is what the rank's device can compute at most, FLOP/s, for mfu;
 	// 0 if not known.
 	PeakFLOPS float64
+	// GPU is what the rank's GPU does now; nil where it has none. It is asked after each
+	// step, on the rank that reports.
+	GPU func() (metrics.GPU, error)
 	// Contents is what preflight.Contents says of the training data, on rank 0, for its
 	// checkpoints to know; nil: not known.
 	Contents map[string]string
@@ -71,7 +75,8 @@ type Trainer struct {
 	copied             device.Event      // what the next update waits for
 	stop               <-chan struct{}
 	alive              func()
-	stopping           bool // all ranks know that they are to end
+	gpu                func() (metrics.GPU, error) // nil: there is none to ask
+	stopping           bool                        // all ranks know that they are to end
 	owner, fingerprint string
 
 	loader *data.Loader
@@ -106,6 +111,9 @@ func New(j Job) (*Trainer, error) {
 	}
 	if t.alive == nil {
 		t.alive = func() {}
+	}
+	if rank == 0 { // which reports
+		t.gpu = j.GPU
 	}
 	model, err := j.Run.Build()
 	if err != nil {

@@ -95,7 +95,7 @@ func trainRank(ctx context.Context, run *plan.Run, place launcher.Place, given h
 	if err != nil {
 		return err
 	}
-	job := train.Job{Run: run, Device: rank.Device, World: rank.World, Log: log, Contents: given.Contents, ID: place.RunID, Owner: owner.Job}
+	job := train.Job{Run: run, Device: rank.Device, World: rank.World, Log: log, GPU: rank.Device.Usage, Contents: given.Contents, ID: place.RunID, Owner: owner.Job}
 	if c := run.Config.Checkpoint; c.Enable && !c.LoadOnly {
 		job.Stop, job.Alive = stopSignal(place, time.Duration(run.Config.Comm.TrainTimeoutSeconds)*time.Second)
 	}

@@ -115,6 +115,10 @@ func (b *Board) training(r metrics.Record, span metrics.Span) []scalar {
 			all = append(all, scalar{"mfu(%)", 100 * flops / o.PeakFLOPS})
 		}
 	}
+	if g := r.GPU; g != nil {
+		all = append(all, scalar{"memory/gpu(GiB)", span.GPUMB / gib}, scalar{"memory/gpu(%)", 100 * span.GPUMB / g.TotalMB},
+			scalar{"gpu/utilization(%)", float64(g.Utilization)}, scalar{"gpu/clock(MHz)", float64(g.ClockMHz)})
+	}
 	if o.MemoryTotal > 0 {
 		all = append(all, scalar{"memory/resident(%)", 100 * span.RSSMB * (1 << 20) / float64(o.MemoryTotal)})
 	}

@@ -94,6 +94,14 @@ func TestWhatCastsDidHasATagForEachOperandAndLayer(t *testing.T) {
 }
 
 // TestATagThatNothingIsKnownOfIsLeftOut rather than 0.
+func TestAGPUHasTagsOfItsOwn(t *testing.T) {
+	_, file := write(t, Options{LogFreq: 1}, metrics.Record{Step: 1, GPU: &metrics.GPU{MemoryMB: 20480, TotalMB: 81920, Utilization: 97, ClockMHz: 1980}})
+	const want = "memory/gpu(GiB)=20 memory/gpu(%)=25 gpu/utilization(%)=97 gpu/clock(MHz)=1980"
+	if lines := read(t, file); !strings.Contains(lines[len(lines)-1], want) {
+		t.Errorf("%s is not in %s", want, lines[len(lines)-1])
+	}
+}
+
 func TestATagThatNothingIsKnownOfIsLeftOut(t *testing.T) {
 	_, file := write(t, Options{LogFreq: 1}, metrics.Record{Step: 7, Loss: 1, Validation: &metrics.Validation{Loss: 2}})
 	for _, line := range read(t, file) {

@@ -27,25 +27,25 @@ func Open() (*Host, error) {
 	return Read(from)
 }
 
-// Watch returns a function that reads the usage of one GPU, and one that ends it.
-func Watch(uuid string) (usage func() (Usage, error), done func(), err error) {
-	return watch(nvml.New(), uuid)
+// Watch returns a function that reads the usage of the GPU with a PCI address, and one that ends it.
+func Watch(pci string) (usage func() (Usage, error), done func(), err error) {
+	return watch(nvml.New(), pci)
 }
 
-func watch(lib nvml.Interface, uuid string) (usage func() (Usage, error), done func(), err error) {
+func watch(lib nvml.Interface, pci string) (usage func() (Usage, error), done func(), err error) {
 	from, done, err := openNVML(lib)
 	if err != nil {
 		return nil, nil, err
 	}
-	d, r := from.lib.DeviceGetHandleByUUID(uuid)
+	d, r := from.lib.DeviceGetHandleByPciBusId(pci)
 	if r != nvml.SUCCESS {
 		done()
-		return nil, nil, failed("DeviceGetHandleByUUID "+uuid, r)
+		return nil, nil, failed("DeviceGetHandleByPciBusId "+pci, r)
 	}
 	i, r := d.GetIndex()
 	if r != nvml.SUCCESS {
 		done()
-		return nil, nil, failed("GetIndex of "+uuid, r)
+		return nil, nil, failed("GetIndex of "+pci, r)
 	}
 	return func() (Usage, error) { return from.Usage(i) }, done, nil
 }

@@ -174,7 +174,7 @@ func gpu(t *testing.T, d *dgxa100.Device, sys fstest.MapFS, i int, line string) 
 func TestWatch(t *testing.T) {
 	server := dgxa100.New()
 	gpu(t, server.Devices[3].(*dgxa100.Device), fstest.MapFS{}, 3, "NVIDIA H100 80GB HBM3 cc=9.0 memory=81559 pci=4c")
-	usage, done, err := watch(server, "GPU-a0b1c2d3-0000-0000-0000-000000000000")
+	usage, done, err := watch(server, "0000:03:00.0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,8 +183,8 @@ func TestWatch(t *testing.T) {
 	if want := (Usage{Memory: 1 << 30, Total: 81559 << 20, Utilization: 97, ClockMHz: 1980}); err != nil || got != want {
 		t.Errorf("usage is %+v, %v; want %+v", got, err, want)
 	}
-	if _, _, err := watch(server, "GPU-ffffffff"); err == nil || !strings.Contains(err.Error(), "GPU-ffffffff") {
-		t.Errorf("a GPU that is not there: %v, want its name", err)
+	if _, _, err := watch(server, "0000:ff:00.0"); err == nil || !strings.Contains(err.Error(), "0000:ff:00.0") {
+		t.Errorf("a GPU that is not there: %v, want its address", err)
 	}
 }
 

@@ -34,7 +34,7 @@ func (h *Host) Visible(lookup func(string) (string, bool)) ([]GPU, error) {
 			break
 		}
 		for _, v := range visible {
-			if v.UUID == g.UUID {
+			if v.Index == g.Index {
 				return nil, fmt.Errorf("%s=%s names %s twice: CUDA then shows no GPU", variable, list, entry)
 			}
 		}
