@@ -108,7 +108,7 @@ func TestRunFindsTheFrozenRank(t *testing.T) {
 
 // crowd is a rank with a child, and a grandchild in a session of its own. Each
 // holds the fifo open, says "ready" to it, and would live long.
-const crowd = `exec 9>$FIFO; echo ready >&9; sleep 1000 & setsid sh -c 'sleep 1000; exit 1' & `
+const crowd = `exec 9>$FIFO; sleep 1000 & setsid sh -c 'sleep 1000; exit 1' & echo ready >&9; `
 
 // fifo returns a named pipe, for the environment, and its reading end.
 func fifo(t *testing.T, p *process) *bufio.Reader {
