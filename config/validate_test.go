@@ -147,6 +147,7 @@ func TestValidateErrors(t *testing.T) {
 		{"--checkpoint.enable --checkpoint.interval=0", 1, "checkpoint.interval = 0: must be from 1 to 1000000000"},
 		{"--checkpoint.enable --checkpoint.async_mode=later", 1, `checkpoint.async_mode = "later": must be one of disabled, async, async_with_pinned_mem`},
 		{"--checkpoint.enable --checkpoint.export_dtype=bfloat16", 1, ""},
+		{"--checkpoint.enable --checkpoint.export_dtype=bfloat16 --checkpoint.no_last_save_model_only --checkpoint.last_save_in_hf", 1, ""},
 		{"--checkpoint.enable --checkpoint.export_dtype=bfloat16 --checkpoint.no_last_save_model_only", 1, `checkpoint.export_dtype = "bfloat16": is the type of weights that are saved alone`},
 		{"--checkpoint.enable --checkpoint.create_seed_checkpoint --checkpoint.load_only", 1, "checkpoint.load_only = true: saves nothing, but checkpoint.create_seed_checkpoint asks for it"},
 		{"--checkpoint.enable --checkpoint.exclude_from_loading=optimizer,weights", 1, `checkpoint.exclude_from_loading = "optimizer,weights": must be one of model, optimizer, lr_scheduler, dataloader, train_state`},

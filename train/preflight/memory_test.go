@@ -34,7 +34,7 @@ func TestMemoryIsCounted(t *testing.T) {
 		{"--validation.enable --validation.seq_len=256 --validation.local_batch_size=5 --validation.steps=2 --validation.dataset=tokens --validation.dataset_path=" + golden + "llama_tokens.u16", 1},
 	}
 	for _, mode := range []string{"none", "full", "selective", "selective --activation_checkpoint.selective_ac_option=op"} {
-		for _, recipe := range []string{"", float8, float8 + " --quantize.linear.float8.recipe_name=rowwise"} {
+		for _, recipe := range []string{"", float8, float8 + " --quantize.linear.float8.recipe_name=rowwise", float8 + " --quantize.linear.float8.recipe_name=delayed"} {
 			layouts = append(layouts, layout{"--activation_checkpoint.mode=" + mode + recipe, 1})
 		}
 	}
@@ -79,5 +79,27 @@ func TestMemoryIsCounted(t *testing.T) {
 				return tr.Close()
 			})
 		})
+	}
+}
+
+// TestASnapshotIsCounted where a run saves beside its steps: of weights and both moments.
+func TestASnapshotIsCounted(t *testing.T) {
+	const enable = "--checkpoint.enable --checkpoint.async_mode="
+	for args, copies := range map[string]int{
+		"": 0, enable + "disabled": 0, enable + "async": 3, enable + "async_with_pinned_mem": 3, enable + "async --checkpoint.load_only": 0, "--checkpoint.async_mode=async": 0,
+	} {
+		cfg, err := config.Load(append(strings.Fields(args), "--job.dump_folder="+t.TempDir(), "--training.dataset=tokens", dataset+"="+golden+"llama_tokens.u16", "--model.args.vocab_size=512"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, err := Check(cfg, 1, 1, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := needOf(run)
+		want := copies * 4 * run.Args.Params()
+		if more := n.snapshot - want; err != nil || more < 0 || more > want/100 || n.total() != n.Total+n.batches+process+n.snapshot { // more: norms and counts
+			t.Errorf("%q: a snapshot of %d bytes in %+v, want %d; %v", args, n.snapshot, n, want, err)
+		}
 	}
 }
