@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,5 +61,30 @@ func TestARunThatSavesNothingSaysNotThatItDid(t *testing.T) {
 	}
 	if found, _ := filepath.Glob(filepath.Join(folder, "checkpoint", "*")); found != nil {
 		t.Errorf("saved %q", found)
+	}
+}
+
+// TestACheckpointKnowsItsTokenizer: what it was trained with reads the text.
+func TestACheckpointKnowsItsTokenizer(t *testing.T) {
+	out := t.TempDir()
+	assets, err := filepath.Abs("../../tokenizer/testdata/gpt2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := filepath.Join(out, "text.txt")
+	if err := os.WriteFile(text, bytes.Repeat([]byte("All ranks read the same text. "), 20), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	ok(t, smallest(out, "--checkpoint.enable", "--model.hf_assets_path="+assets, "--model.args.vocab_size=1024",
+		"--training.dataset=text", "--training.dataset_path="+text, "--training.dataset_cache="+filepath.Join(out, "cache"))...)
+	line := ok(t, "eval", "--checkpoint="+filepath.Join(out, "checkpoint"), "--text="+text)
+	var tokens, size int
+	if _, said, _ := strings.Cut(line, "a byte: "); said == "" {
+		t.Fatal(line)
+	} else if _, err := fmt.Sscanf(said, "%d tokens and %d bytes", &tokens, &size); err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	if size < 590 || tokens > size/2 {
+		t.Errorf("%d tokens of %d bytes, want a tokenizer's", tokens, size)
 	}
 }
