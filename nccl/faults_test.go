@@ -109,6 +109,20 @@ func TestACollectiveThatHangsIsNamed(t *testing.T) {
 	}
 }
 
+// TestADeadlineBeginsWithTheCall and not when it is enqueued: the work before it takes
+// what it takes.
+func TestADeadlineBeginsWithTheCall(t *testing.T) {
+	for r, err := range each(t, "", nccl.Options{}, func(e *commtest.Env) error {
+		release := e.Hold(e.Stream)
+		time.AfterFunc(1200*time.Millisecond, release) // a timeout is 500
+		return reduce(e)
+	}) {
+		if err != nil {
+			t.Errorf("rank %d: %v", r, err)
+		}
+	}
+}
+
 // TestALostPeerIsAnError of the group it was in, and ends the job.
 func TestALostPeerIsAnError(t *testing.T) {
 	for r, err := range each(t, "all-reduce#2@0:lost", nccl.Options{}, reduce) {

@@ -6,12 +6,14 @@ package nccl_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"testing"
 
 	"octet/device"
 	"octet/device/cuda"
+	"octet/device/cuda/api"
 	"octet/test/sim"
 	"octet/test/sim/control"
 )
@@ -65,4 +67,33 @@ func gpu(t testing.TB, ordinal int) device.Device {
 		}
 	})
 	return dev
+}
+
+// hold has a stream wait for a word that another stream writes at the release.
+func hold(s device.Stream) (release func()) {
+	var write func() api.Result
+	s.(device.NativeStream).Native("hold", func(queue uintptr) error {
+		cuda, err := api.OpenCUDA(api.System())
+		if err != nil {
+			return err
+		}
+		var context, side uintptr
+		var word uint64
+		cuda.CtxGetCurrent(&context)
+		in := cuda.In(context)
+		for i, call := range []func() api.Result{
+			func() api.Result { return in.MemAlloc(&word, 4) },
+			func() api.Result { return in.StreamCreateWithPriority(&side, api.CU_STREAM_NON_BLOCKING, 0) },
+			func() api.Result { return in.MemsetD32Async(word, 0, 1, side) },
+			func() api.Result { return in.StreamSynchronize(side) },
+			func() api.Result { return in.StreamWaitValue32(queue, word, 1, 0) },
+		} {
+			if r := call(); r != api.CUDA_SUCCESS {
+				return fmt.Errorf("call %d to hold a stream: %d", i, r)
+			}
+		}
+		write = func() api.Result { return in.StreamWriteValue32(side, word, 1, 0) }
+		return nil
+	})
+	return func() { write() }
 }

@@ -53,7 +53,7 @@ func open(t testing.TB, n int, o nccl.Options) []commtest.Rank {
 }
 
 // promises are what NCCL keeps; the simulator sums in rank order.
-var promises = commtest.Promises{OneOrder: true, LateMismatch: true}
+var promises = commtest.Promises{OneOrder: true, LateMismatch: true, Hold: hold}
 
 func TestConformance(t *testing.T) {
 	commtest.Run(t, []int{1, 2, 3}, commtest.Suite{

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,8 +36,11 @@ const (
 	envStore    = "OCTET_NCCL_TEST_STORE"
 )
 
-// processes is how many there are.
-const processes = 3
+// processes is how many there are, workTimeout how long those at work wait for one another.
+const (
+	processes   = 3
+	workTimeout = 2 * time.Second
+)
 
 // scenarios are what the ranks do after they have connected.
 var scenarios = map[string]func(e *commtest.Env) error{
@@ -59,6 +63,7 @@ var scenarios = map[string]func(e *commtest.Env) error{
 			if err := e.Stream.Sync(); err != nil {
 				return err
 			}
+			e.Comm.(comm.Control).SetTimeout(workTimeout)
 			fmt.Println("working")
 		}
 	},
@@ -159,19 +164,31 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
-// TestAKilledRankIsNamed: the others are told at once that it is gone, and NCCL lets go
-// of their streams.
-func TestAKilledRankIsNamed(t *testing.T) {
-	ranks := start(t, "work")
-	for _, r := range ranks {
-		<-r.working
-	}
-	ranks[1].Process.Kill()
-	want := fmt.Sprintf("rank 1 (pid %d) is gone", ranks[1].Process.Pid)
-	for i, r := range ranks {
-		r.Wait()
-		if i != 1 && !strings.Contains(r.out.String(), want) {
-			t.Errorf("rank %d: %s, want %q", i, r.out.String()[max(0, r.out.Len()-500):], want)
-		}
+// TestALostRankIsNamed: the others are told at once that one is gone, and at the deadline
+// that one does not answer; NCCL lets go of their streams.
+func TestALostRankIsNamed(t *testing.T) {
+	for _, tt := range []struct {
+		signal syscall.Signal
+		want   string
+	}{
+		{syscall.SIGKILL, "rank 1 (pid %d) is gone"},
+		{syscall.SIGSTOP, `of group "world" (4000 bytes): rank 1 has not answered after 2s; arrived: 0, 2`},
+	} {
+		t.Run(tt.signal.String(), func(t *testing.T) {
+			ranks := start(t, "work")
+			for _, r := range ranks {
+				<-r.working
+			}
+			if err := ranks[1].Process.Signal(tt.signal); err != nil {
+				t.Fatal(err)
+			}
+			want := strings.ReplaceAll(tt.want, "%d", strconv.Itoa(ranks[1].Process.Pid))
+			for _, i := range []int{0, 2} {
+				ranks[i].Wait()
+				if text := ranks[i].out.String(); !strings.Contains(text, want) {
+					t.Errorf("rank %d: %s, want %q", i, text[max(0, len(text)-500):], want)
+				}
+			}
+		})
 	}
 }

@@ -45,14 +45,16 @@ func TestFSDP(t *testing.T) {
 	integration{near: 1e-5, weights: dtype.Float32}.run(t)
 }
 
-func TestFSDPFloat8Gather(t *testing.T) {
-	integration{
+func TestFSDPFloat8Gather(t *testing.T) { float8Gather().run(t) }
+
+func float8Gather() integration {
+	return integration{
 		args: []string{
 			"--model.converters=quantize.linear.float8", "--quantize.linear.float8.enable_fsdp_float8_all_gather",
 			"--quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp", "--quantize.linear.float8.filter_fqns=output",
 		},
 		near: 2e-2, weights: dtype.Float8E4M3,
-	}.run(t)
+	}
 }
 
 const globalBatch, steps = 6, 8

@@ -3,7 +3,9 @@
 package multigpu
 
 import (
+	"fmt"
 	"math"
+	"os"
 	"testing"
 
 	"go.uber.org/zap"
@@ -85,4 +87,33 @@ func (i integration) alone(t *testing.T, c *control.Driver) (records []metrics.R
 		t.FailNow()
 	}
 	return records
+}
+
+// TestTwoSimulatedGPUsTrainAsTwoRanksOnTheCPU: sharded, with weights that travel in float8, in
+// whatever order the streams of both run, and without a race.
+func TestTwoSimulatedGPUsTrainAsTwoRanksOnTheCPU(t *testing.T) {
+	i := float8Gather()
+	t.Setenv(ranks.DeviceVar, "")
+	want := i.goroutines(t, 2)
+	t.Setenv(ranks.DeviceVar, ranks.Sim)
+	seeds := 1
+	if os.Getenv("OCTET_HEAVY") != "" {
+		seeds = 16
+	}
+	for _, mode := range []string{"late", "lazy", "random"} {
+		for seed := range seeds {
+			t.Run(fmt.Sprint(mode, " ", seed), func(t *testing.T) {
+				t.Setenv("SIM_MODE", mode)
+				t.Setenv("SIM_SEED", fmt.Sprint(seed))
+				for s, got := range i.goroutines(t, 2) {
+					if off := math.Abs(got.Loss-want[s].Loss) / want[s].Loss; !(off <= i.near) {
+						t.Errorf("step %d: loss %v, on the CPU %v: off by %.2g", s+1, got.Loss, want[s].Loss, off)
+					}
+				}
+			})
+			if mode == "late" {
+				break // there is nothing to draw
+			}
+		}
+	}
 }
