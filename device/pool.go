@@ -39,8 +39,22 @@ func sizeClass(n int) int {
 	return (n + step - 1) / step * step
 }
 
+// OutOfMemory is what a pool panics with, an error, when its device gives no more memory.
+type OutOfMemory struct {
+	Device       string
+	Bytes, InUse int    // that were asked for, and that the pool has handed out
+	Tensor       string // as "float32[1000 1000]"
+	Cause        error
+}
+
+func (e *OutOfMemory) Error() string {
+	return fmt.Sprintf("device: %s: %d bytes for %s, %d in use: %v", e.Device, e.Bytes, e.Tensor, e.InUse, e.Cause)
+}
+
+func (e *OutOfMemory) Unwrap() error { return e.Cause }
+
 // New allocates a tensor; its contents are undefined. Memory of a device that
-// is exhausted is a panic: there is nothing to do at the call.
+// is exhausted is a panic, with an *OutOfMemory: there is nothing to do at the call.
 func (p *Pool) New(t dtype.Type, shape ...int) *tensor.Tensor {
 	n := t.Size()
 	for _, d := range shape {
@@ -56,7 +70,7 @@ func (p *Pool) New(t dtype.Type, shape ...int) *tensor.Tensor {
 	} else {
 		var err error
 		if buf, err = p.dev.Alloc(class); err != nil {
-			panic(fmt.Sprintf("device: %s: %d bytes for %v%v, %d in use: %v", p.dev.Name(), class, t, shape, p.live, err))
+			panic(&OutOfMemory{p.dev.Name(), class, p.live, fmt.Sprintf("%v%v", t, shape), err})
 		}
 	}
 	if open := len(p.scopes); open > 0 {

@@ -53,8 +53,8 @@ func TestPoolReusesMemoryOfASizeClass(t *testing.T) {
 		t.Errorf("%d bytes live after all is freed, %d at most", pool.Live(), pool.Peak())
 	}
 	defer func() {
-		if text, _ := recover().(string); !strings.Contains(text, "out of memory") || !strings.Contains(text, "float32[1000 1000]") {
-			t.Errorf("panic %q, want the cause and the tensor", text)
+		if e, _ := recover().(*device.OutOfMemory); e == nil || !strings.Contains(e.Error(), "out of memory") || !strings.Contains(e.Error(), "float32[1000 1000]") {
+			t.Errorf("panic %v, want the cause and the tensor", e)
 		}
 	}()
 	pool.New(dtype.Float32, 1000, 1000)

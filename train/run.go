@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"octet/comm"
+	"octet/device"
 	"octet/metrics"
 	"octet/metrics/tensorboard"
 	"octet/models/llama/plan"
@@ -22,7 +23,10 @@ import (
 // that no other rank waits for this one.
 func Run(ctx context.Context, j Job, sink metrics.Sink) (err error) {
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		if full, ok := p.(*device.OutOfMemory); ok {
+			err = fmt.Errorf("train: %w", full)
+		} else if p != nil {
 			err = fmt.Errorf("train: panic: %v\n%s", p, debug.Stack())
 		}
 		if err != nil {

@@ -78,8 +78,8 @@ func TestMemoryThatEndsIsAnErrorAndNoMore(t *testing.T) {
 	}
 	func() {
 		defer func() {
-			if p, _ := recover().(string); !strings.Contains(p, "983040 bytes for float32[240000], 983040 in use: cuda:0") {
-				t.Errorf("a pool panics with %q", p)
+			if e, _ := recover().(*device.OutOfMemory); e == nil || !strings.Contains(e.Error(), "983040 bytes for float32[240000], 983040 in use: cuda:0") {
+				t.Errorf("a pool panics with %v", e)
 			}
 		}()
 		device.NewPool(d).New(dtype.Float32, 240_000)

@@ -5,7 +5,6 @@
 package cuda
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -15,34 +14,53 @@ import (
 )
 
 // Peak measures what the device multiplies at most with operands of a type, in FLOP/s:
-// products of squares, twice as large until one takes long enough to be measured.
+// products of squares, twice as large until one takes long enough to be measured. It is 0
+// of a device that fails; what runs next says why.
 func (d *Device) Peak(operands dtype.Type) float64 {
 	const long, largest = 5 * time.Millisecond, 8192
-	s, pool := d.newStream("peak"), device.NewPool(d)
-	best := 0.0
+	d.mu.Lock()
+	dead := d.dead != nil
+	d.mu.Unlock()
+	if dead {
+		return 0
+	}
+	s, best := d.newStream("peak"), 0.0
 	for n := 64; n <= largest; n *= 2 {
-		a, b, y := pool.New(operands, n, n), pool.New(operands, n, n), pool.New(dtype.BFloat16, n, n)
-		s.Zero(a)
-		s.Zero(b)
-		took := time.Duration(math.MaxInt64)
-		for range 3 { // the first loads what there is to load
-			if err := s.Sync(); err != nil {
-				panic(fmt.Sprintf("cuda: measuring the peak: %v", err))
-			}
-			start := time.Now()
-			s.MatMul(y, tensor.Operand{Tensor: a}, tensor.Operand{Tensor: b}, device.MatMulOptions{TransB: true})
-			if err := s.Sync(); err != nil {
-				panic(fmt.Sprintf("cuda: measuring the peak: %v", err))
-			}
-			took = min(took, time.Since(start))
+		took, ok := d.square(s, operands, n)
+		if !ok {
+			return 0
 		}
 		best = max(best, 2*float64(n)*float64(n)*float64(n)/took.Seconds())
-		for _, x := range []*tensor.Tensor{a, b, y} {
-			d.Free(x.Buf)
-		}
 		if took > long {
 			break
 		}
 	}
 	return best
+}
+
+// square is the time of a product of two squares.
+func (d *Device) square(s *Stream, operands dtype.Type, n int) (took time.Duration, ok bool) {
+	var of [3]*tensor.Tensor
+	for i, t := range []dtype.Type{operands, operands, dtype.BFloat16} {
+		mem, err := d.Alloc(n * n * t.Size())
+		if err != nil {
+			return 0, false
+		}
+		defer d.Free(mem)
+		of[i] = tensor.New(mem, t, n, n)
+		s.Zero(of[i])
+	}
+	took = time.Duration(math.MaxInt64)
+	for range 3 { // the first loads what there is to load
+		if s.Sync() != nil {
+			return 0, false
+		}
+		start := time.Now()
+		s.MatMul(of[2], tensor.Operand{Tensor: of[0]}, tensor.Operand{Tensor: of[1]}, device.MatMulOptions{TransB: true})
+		if s.Sync() != nil {
+			return 0, false
+		}
+		took = min(took, time.Since(start))
+	}
+	return took, true
 }
