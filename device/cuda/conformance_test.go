@@ -11,7 +11,10 @@ import (
 	"testing"
 
 	"octet/device"
+	"octet/device/cuda/gemm"
 	"octet/device/devicetest"
+	"octet/dtype"
+	"octet/tensor"
 	"octet/test/sim"
 )
 
@@ -48,6 +51,32 @@ func TestProductsConformThroughCublasLt(t *testing.T) {
 				t.Error("nothing was scaled behind its product")
 			}
 		})
+	}
+}
+
+// TestWhatCublasLtCanDoIsAskedOfIt: products of any transposition, which octet's own kernel would
+// make too, and slowly.
+func TestWhatCublasLtCanDoIsAskedOfIt(t *testing.T) {
+	simulate(t, "OCTET_CUBLASLT_LIB", build(t, sim.CublasLt()))
+	d := openSimulated(t, Options{})
+	pool := device.NewPool(d)
+	const m, n, k = 32, 48, 80
+	for _, ty := range []dtype.Type{dtype.BFloat16, dtype.Float32} {
+		dst := pool.New(ty, m, n)
+		for i := range 4 {
+			o := device.MatMulOptions{TransA: i%2 == 1, TransB: i/2 == 1}
+			a, b := tensor.Operand{Tensor: pool.New(ty, m, k)}, tensor.Operand{Tensor: pool.New(ty, k, n)}
+			if o.TransA {
+				a.Tensor = pool.New(ty, k, m)
+			}
+			if o.TransB {
+				b.Tensor = pool.New(ty, n, k)
+			}
+			x, y := checkMatMul(dst, a, b, o)
+			if how := d.products.Choose(problemOf(dst, a, b, x, y, o)); how.Kind != gemm.Direct || how.Aside {
+				t.Errorf("%+v of %v: %v", o, ty, how.Route)
+			}
+		}
 	}
 }
 

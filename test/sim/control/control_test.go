@@ -473,6 +473,7 @@ func TestCallsAreHeldToTheirRules(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, c.got, c.want)
 		}
 	}
+	m.found("an address is freed that no memory begins at")
 }
 
 // bare is a call on a thread that has no context.

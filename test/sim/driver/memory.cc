@@ -69,7 +69,10 @@ static void unmap(device &d, allocation &a) {
 
 CUresult release(device &d, uint64_t address) {
 	const auto it = d.memory.find(address);
-	if (it == d.memory.end()) return CUDA_ERROR_INVALID_VALUE;
+	if (it == d.memory.end()) {
+		found("an address is freed that no memory begins at, or no more");
+		return CUDA_ERROR_INVALID_VALUE;
+	}
 	freed(it->second, *d.host_clock);
 	unmap(d, it->second);
 	d.memory.erase(it);
