@@ -120,7 +120,8 @@ type Kernels interface {
 	Attention(o, lse, q, k, v, qpos, kpos *tensor.Tensor)
 	// AttentionGrad overwrites dq, dk and dv. With the o and lse of all keys and
 	// k, v a part of them, dk and dv are the part's, and dq is a term of a sum
-	// over the parts.
+	// over the parts. Of bf16 tensors, P and the gradient of scores may be rounded
+	// to bf16 for the products that read them.
 	AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tensor.Tensor)
 
 	// SwiGLU is h = silu(gate)·up, elementwise.

@@ -61,7 +61,7 @@ func (s *Stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tens
 		if err := countSeen(a.seen, qpos, kpos, shape.sk); err != nil {
 			return err
 		}
-		s.eachKeyHead(shape, 4, func(b, kv int, mem []float32) { s.dev.table.attendGrad(a, b, kv, mem) })
+		s.eachKeyHead(shape, 5, func(b, kv int, mem []float32) { s.dev.table.attendGrad(a, b, kv, mem) })
 		return nil
 	})
 }

@@ -39,7 +39,7 @@ func benchIDs(b *testing.B, dev *Device, n int, shape ...int) *tensor.Tensor {
 func BenchmarkKernels(b *testing.B) {
 	const tokens, dim, hidden, vocab, params = 2048, 256, 768, 2048, 6 << 20
 	eachISA(b, func(b *testing.B, isa ISA) {
-		if isa == AVX512BF16 || isa == AVX512FP16 {
+		if isa == AVX512FP16 {
 			b.Skip("has the kernels of avx512")
 		}
 		for _, ty := range []dtype.Type{dtype.Float32, dtype.BFloat16} {
@@ -125,7 +125,7 @@ func BenchmarkKernels(b *testing.B) {
 // causal mask leaves: 2·S²·hd a head forward, 2.5 times that backward.
 func BenchmarkAttention(b *testing.B) {
 	eachISA(b, func(b *testing.B, isa ISA) {
-		if isa == Portable || isa == AVX512BF16 || isa == AVX512FP16 {
+		if isa == Portable || isa == AVX512FP16 {
 			b.Skip("slow, or has the kernels of avx512")
 		}
 		for _, c := range []struct{ b, s, h, kv, hd int }{{4, 512, 16, 16, 16}, {1, 1024, 8, 4, 64}, {1, 1024, 4, 1, 128}} {

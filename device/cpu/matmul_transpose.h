@@ -4,7 +4,7 @@
 #ifndef OCTET_MATMUL_TRANSPOSE_H
 #define OCTET_MATMUL_TRANSPOSE_H
 
-#include "matmul_avx512.h"
+#include "vector.h"
 
 // transpose16 turns 16 rows of 16 words into columns.
 INLINE void transpose16(__m512i r[16])

@@ -90,6 +90,11 @@ struct simd_table {
 
 extern const struct simd_table simd_avx2, simd_avx512;
 
+// Attention of bf16 tensors on AMX, and its gradient there and on the bf16 dot.
+void octet_attend_amx(struct attention a, int64_t b, int64_t kv, float *mem);
+void octet_attend_grad_amx(struct attention a, int64_t b, int64_t kv, float *mem);
+void octet_attend_grad_dot(struct attention a, int64_t b, int64_t kv, float *mem);
+
 // Go cannot call a function pointer, so each has a function that does.
 #define BARE(...) __VA_ARGS__
 #define CALL(result, name, params, args) \

@@ -15,7 +15,7 @@
 //
 // Heads are padded with zeros to a multiple of W, key tiles to one of ROWS rows.
 
-enum { TILE = ATTENTION_TILE, ROWS = 8, AHEAD = 32 };
+#include "simd_attention_tile.h"
 
 // mm_block is ROWS rows by cols·W columns of out (+)= A · B, summed over n;
 // element (r,l) of A is a[r·row + l·step].
@@ -47,43 +47,9 @@ INLINE void mm_block(const int cols, float *out, long ldo, const float *a, long 
 			store_f32(out + r * ldo + c * W, acc[r][c]);
 }
 
-// STRIP is the queries of one block where they are its columns.
-enum { STRIP = (W == 16 ? 2 : 1) * W };
-
 INLINE void strip(float *out, const float *a, long row, long step, const float *b, long n, int add)
 {
-	mm_block(STRIP / W, out, TILE, a, row, step, b, TILE, n, add);
-}
-
-INLINE long up_to(long x, long multiple) { return (x + multiple - 1) / multiple * multiple; }
-
-// A mask is how many keys of a tile each query of another sees; a later query
-// sees no fewer.
-struct mask {
-	long queries, keys;
-	int whole;               // all see whole blocks of ROWS, and seen is not set
-	long most[TILE / STRIP]; // of a strip of queries, its last
-	long blind[TILE / ROWS]; // how many queries see none of these keys
-	float seen[TILE];
-};
-
-// mask_of is the mask of queries that see so many of all keys, and of the keys
-// from t on.
-static struct mask mask_of(const int32_t *seen, long queries, long t, long keys)
-{
-	struct mask m = {.queries = queries, .keys = keys, .whole = seen[0] - t >= up_to(keys, ROWS)};
-	for (long c = 0; c < queries; c += STRIP)
-		m.most[c / STRIP] = min_l(max_l(seen[min_l(c + STRIP, queries) - 1] - t, 0), keys);
-	if (m.whole)
-		return m;
-	for (long i = 0; i < queries; i++)
-		m.seen[i] = min_l(max_l(seen[i] - t, 0), keys);
-	for (long r = 0, i = 0; r < keys; r += ROWS) {
-		while (i < queries && m.seen[i] <= r)
-			i++;
-		m.blind[r / ROWS] = i;
-	}
-	return m;
+	mm_block(BAND / W, out, TILE, a, row, step, b, TILE, n, add);
 }
 
 // The three products of attention leave out what the mask makes 0.
@@ -93,8 +59,8 @@ static struct mask mask_of(const int32_t *seen, long queries, long t, long keys)
 static void mm_scores(float *s, const float *a, long hdp, const float *b, long hd, const struct mask *m)
 {
 	for (long r = 0; r < m->keys; r += ROWS)
-		for (long c = 0; c < TILE; c += STRIP)
-			if (r < m->most[c / STRIP])
+		for (long c = 0; c < TILE; c += BAND)
+			if (r < m->most[c / BAND])
 				strip(s + r * TILE + c, a + r * hdp, hdp, 1, b + c, hd, 0);
 }
 
@@ -102,8 +68,8 @@ static void mm_scores(float *s, const float *a, long hdp, const float *b, long h
 static void mm_queries(float *o, const float *a, long hdp, const float *p, const struct mask *m)
 {
 	for (long r = 0; r < hdp; r += ROWS)
-		for (long c = 0; c < TILE; c += STRIP)
-			strip(o + r * TILE + c, a + r, 1, hdp, p + c, m->most[c / STRIP], 1);
+		for (long c = 0; c < TILE; c += BAND)
+			strip(o + r * TILE + c, a + r, 1, hdp, p + c, m->most[c / BAND], 1);
 }
 
 // mm_keys is G [keys,hdp] += P [keys,TILE] · B for B [queries,hdp].
@@ -112,9 +78,9 @@ static void mm_keys(float *g, const float *p, const float *b, long hdp, const st
 	for (long r = 0; r < m->keys; r += ROWS) {
 		long first = m->blind[r / ROWS], queries = m->queries, c = 0;
 		const float *pr = p + r * TILE + first, *br = b + first * hdp;
-		if (STRIP > W)
-			for (; c + STRIP <= hdp; c += STRIP)
-				mm_block(STRIP / W, g + r * hdp + c, hdp, pr, TILE, 1, br + c, hdp, queries - first, 1);
+		if (BAND > W)
+			for (; c + BAND <= hdp; c += BAND)
+				mm_block(BAND / W, g + r * hdp + c, hdp, pr, TILE, 1, br + c, hdp, queries - first, 1);
 		for (; c < hdp; c += W)
 			mm_block(1, g + r * hdp + c, hdp, pr, TILE, 1, br + c, hdp, queries - first, 1);
 	}
@@ -134,47 +100,13 @@ static void read_head(float *dst, long hdp, struct vec x, long at, long ld, long
 	memset(dst + n * hdp, 0, 4 * hdp * (up_to(n, TILE) - n));
 }
 
-// write_head rounds n rows of f32, times scale, to a head of x.
-static void write_head(struct vec x, long at, long ld, long n, long hd, const float *src, long hdp, float scale)
-{
-	for (long r = 0; r < n; r++)
-		EACH(c, k, hd, {
-			store(x, at + r * ld + c, k, load_f32(src + r * hdp + c) * set1(scale));
-		});
-}
-
-// transpose_tile turns src [rows,cols] into dst [cols,rows], times scale; both sizes
-// are multiples of 8.
-static void transpose_tile(float *dst, const float *src, long rows, long cols, float scale)
-{
-	__m256 s = _mm256_set1_ps(scale);
-	for (long i = 0; i < rows; i += 8)
-		for (long j = 0; j < cols; j += 8) {
-			__m256 r[8];
-			for (int k = 0; k < 8; k++)
-				r[k] = _mm256_loadu_ps(src + (i + k) * cols + j) * s;
-			transpose8(r);
-			for (int k = 0; k < 8; k++)
-				_mm256_storeu_ps(dst + (j + k) * rows + i, r[k]);
-		}
-}
-
-// HIDDEN is the score of a key that a query does not see: e^HIDDEN is 0.
-#define HIDDEN (-1e30f)
-
-// masked is s where the lane's query sees the key.
-INLINE vf masked(vf s, vf seen, long key)
-{
-	return (vf)select_i((vi)(seen > set1(key)), (vi)s, (vi)set1(HIDDEN));
-}
-
 // softmax_tile turns scores, in units of log2, into P, and keeps each query's
 // running maximum and sum; Oᵀ is brought to the new maximum.
 static void softmax_tile(float *p, const struct mask *m, float *most, float *total, float *out, long hdp)
 {
 	for (long c = 0; c < TILE; c += W) {
 		vf seen = load_f32(m->seen + c), old = load_f32(most + c), big = old;
-		long n = m->most[c / STRIP];
+		long n = m->most[c / BAND];
 		for (long k = 0; k < n; k++) {
 			vf s = load_f32(p + k * TILE + c);
 			if (!m->whole) {
@@ -202,7 +134,7 @@ static void softmax_grad_tile(float *p, float *ds, const struct mask *m, const f
 {
 	for (long c = 0; c < TILE; c += W) {
 		vf seen = load_f32(m->seen + c), l = load_f32(lse + c), d = load_f32(mean + c);
-		long n = up_to(m->most[c / STRIP], ROWS); // mm_keys reads whole blocks
+		long n = up_to(m->most[c / BAND], ROWS); // mm_keys reads whole blocks
 		for (long k = 0; k < n; k++) {
 			vf s = load_f32(p + k * TILE + c) - l, dp = load_f32(ds + k * TILE + c);
 			if (!m->whole)
@@ -244,17 +176,7 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 				softmax_tile(p, &m, most, total, out, hdp);
 				mm_queries(out, v + t * hdp, hdp, p, &m);
 			}
-			for (long r = 0; r < hdp; r++)
-				for (long c = 0; c < TILE; c += W)
-					store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) / load_f32(total + c));
-			transpose_tile(q, out, hdp, TILE, 1);
-			for (long i = 0; i < queries && seen[i] == 0; i++) {
-				memset(q + i * hdp, 0, 4 * hdp);
-				total[i] = 0; // whose logarithm is -infinity
-			}
-			write_head(a.o, q0, ldq, queries, hd, q, hdp, 1);
-			for (long i = 0; i < queries; i++)
-				a.lse[(b * a.h + h) * a.sq + lo + i] = most[i] * 0.693147181f + logf(total[i]);
+			write_queries(a, b, h, lo, queries, q, out, hdp, most, total);
 		}
 	}
 }

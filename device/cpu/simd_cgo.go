@@ -10,22 +10,50 @@ package cpu
 import "C"
 
 import (
+	"slices"
 	"unsafe"
 
 	"octet/device"
+	"octet/dtype"
 )
 
-// tableOf is the table of an instruction set. The bf16 and fp16 units matter
-// to matmuls alone.
+// tableOf is the table of an instruction set. The fp16 unit matters to matmuls
+// alone, those that multiply bf16 to attention, too.
 func tableOf(isa ISA) *table {
 	switch isa {
 	case Portable:
 		return portable()
 	case AVX2:
 		return simdTable(&C.simd_avx2)
-	default:
-		return simdTable(&C.simd_avx512)
 	}
+	t := simdTable(&C.simd_avx512)
+	attend, attendGrad := t.attend, t.attendGrad
+	if isa == AMXBF16 {
+		t.attend = func(a *attention, b, kv int, mem []float32) {
+			if areBF16(a.o, a.q, a.k, a.v) {
+				C.octet_attend_amx(a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
+				return
+			}
+			attend(a, b, kv, mem)
+		}
+	}
+	if isa == AMXBF16 || isa == AVX512BF16 {
+		t.attendGrad = func(a *attentionGrad, b, kv int, mem []float32) {
+			switch bf16 := areBF16(a.o, a.q, a.k, a.v, a.dq, a.dk, a.dv, a.do); {
+			case bf16 && isa == AMXBF16:
+				C.octet_attend_grad_amx(a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
+			case bf16:
+				C.octet_attend_grad_dot(a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
+			default:
+				attendGrad(a, b, kv, mem)
+			}
+		}
+	}
+	return t
+}
+
+func areBF16(all ...vec) bool {
+	return !slices.ContainsFunc(all, func(v vec) bool { return v.t != dtype.BFloat16 })
 }
 
 func (v vec) c() C.struct_vec {
@@ -50,6 +78,12 @@ func (a *attention) c() C.struct_attention {
 		b: C.int64_t(a.b), sq: C.int64_t(a.sq), sk: C.int64_t(a.sk), h: C.int64_t(a.h), kv: C.int64_t(a.kv), hd: C.int64_t(a.hd),
 		o: a.o.c(), q: a.q.c(), k: a.k.c(), v: a.v.c(), lse: floats(a.lse), seen: ints(a.seen),
 	}
+}
+
+func (a *attentionGrad) c() C.struct_attention {
+	c := a.attention.c()
+	c.dq, c.dk, c.dv, c.d_o = a.dq.c(), a.dk.c(), a.dv.c(), a.do.c()
+	return c
 }
 
 func simdTable(t *C.struct_simd_table) *table {
@@ -90,9 +124,7 @@ func simdTable(t *C.struct_simd_table) *table {
 			C.call_attend(t, a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
 		},
 		attendGrad: func(a *attentionGrad, b, kv int, mem []float32) {
-			c := a.attention.c()
-			c.dq, c.dk, c.dv, c.d_o = a.dq.c(), a.dk.c(), a.dv.c(), a.do.c()
-			C.call_attend_grad(t, c, C.int64_t(b), C.int64_t(kv), floats(mem))
+			C.call_attend_grad(t, a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
 		},
 		swiGLU: func(h, gate, up vec) { C.call_swiglu(t, h.c(), gate.c(), up.c()) },
 		swiGLUGrad: func(dgate, dup, dh, gate, up vec) {

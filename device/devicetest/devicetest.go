@@ -128,12 +128,13 @@ type harness struct {
 }
 
 // result is an output and what it should be, within tol of its own size and
-// of the root mean square of all.
+// of the root mean square of all, or within a bound for each value.
 type result struct {
-	name string
-	got  *tensor.Tensor
-	want []float64
-	tol  float64
+	name  string
+	got   *tensor.Tensor
+	want  []float64
+	tol   float64
+	bound []float64 // nil: tol
 }
 
 func newHarness(t testing.TB, dev device.Device, name string) *harness {
@@ -187,8 +188,12 @@ func (h *harness) out(ty dtype.Type, shape ...int) *tensor.Tensor {
 
 // want notes what a tensor should hold.
 func (h *harness) want(name string, got *tensor.Tensor, want []float64, tol float64) {
-	h.results = append(h.results, result{name, got, want, tol})
+	h.results = append(h.results, result{name: name, got: got, want: want, tol: tol})
 }
+
+// within gives each value of the last want a bound of its own, for a bound that was derived; nil
+// leaves its tolerance. What float32 costs is allowed beside.
+func (h *harness) within(bound []float64) { h.results[len(h.results)-1].bound = bound }
 
 // values waits and returns what t holds.
 func (h *harness) values(t *tensor.Tensor) []float64 {
@@ -227,11 +232,15 @@ func (h *harness) check() {
 		floor, tol := rms(r.want), r.tol*max(1, h.tolerance)
 		bad := 0
 		for j, w := range r.want {
-			if same(got[j], w, tol*(math.Abs(w)+floor)) {
+			allowed := tol * (math.Abs(w) + floor)
+			if r.bound != nil {
+				allowed = max(1, h.tolerance) * (r.bound[j] + tolerance(dtype.Float32)*(math.Abs(w)+floor))
+			}
+			if same(got[j], w, allowed) {
 				continue
 			}
 			if bad++; bad <= 3 {
-				h.Errorf("%s[%d] = %v, want %v (tolerance %g)", r.name, j, got[j], w, tol)
+				h.Errorf("%s[%d] = %v, want %v ± %g", r.name, j, got[j], w, allowed)
 			}
 		}
 		if bad > 3 {

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What attention in float32 and in bf16 share: the mask of a tile, and how
+// what they computed leaves.
+#ifndef OCTET_SIMD_ATTENTION_TILE_H
+#define OCTET_SIMD_ATTENTION_TILE_H
+
+// TILE queries meet TILE keys. ROWS of keys are a block, masked together. AHEAD rows of
+// a head are asked for before they are read.
+enum { TILE = ATTENTION_TILE, ROWS = 8, AHEAD = 32 };
+
+// BAND is the queries of one block where they are its columns.
+enum { BAND = (W == 16 ? 2 : 1) * W };
+
+INLINE long up_to(long x, long multiple) { return (x + multiple - 1) / multiple * multiple; }
+
+// A mask is how many keys of a tile each query of another sees; a later query
+// sees no fewer.
+struct mask {
+	long queries, keys;
+	int whole;               // all see whole blocks of ROWS, and seen is not set
+	long most[TILE / BAND]; // of a strip of queries, its last
+	long blind[TILE / ROWS]; // how many queries see none of these keys
+	float seen[TILE];
+};
+
+// mask_of is the mask of queries that see so many of all keys, and of the keys
+// from t on.
+static struct mask mask_of(const int32_t *seen, long queries, long t, long keys)
+{
+	struct mask m = {.queries = queries, .keys = keys, .whole = seen[0] - t >= up_to(keys, ROWS)};
+	for (long c = 0; c < queries; c += BAND)
+		m.most[c / BAND] = min_l(max_l(seen[min_l(c + BAND, queries) - 1] - t, 0), keys);
+	if (m.whole)
+		return m;
+	for (long i = 0; i < queries; i++)
+		m.seen[i] = min_l(max_l(seen[i] - t, 0), keys);
+	for (long r = 0, i = 0; r < keys; r += ROWS) {
+		while (i < queries && m.seen[i] <= r)
+			i++;
+		m.blind[r / ROWS] = i;
+	}
+	return m;
+}
+
+// write_head rounds n rows of f32, times scale, to a head of x.
+static void write_head(struct vec x, long at, long ld, long n, long hd, const float *src, long hdp, float scale)
+{
+	for (long r = 0; r < n; r++)
+		EACH(c, k, hd, {
+			store(x, at + r * ld + c, k, load_f32(src + r * hdp + c) * set1(scale));
+		});
+}
+
+// transpose_tile turns src [rows,cols] into dst [cols,rows], times scale; both sizes
+// are multiples of 8.
+static void transpose_tile(float *dst, const float *src, long rows, long cols, float scale)
+{
+	__m256 s = _mm256_set1_ps(scale);
+	for (long i = 0; i < rows; i += 8)
+		for (long j = 0; j < cols; j += 8) {
+			__m256 r[8];
+			for (int k = 0; k < 8; k++)
+				r[k] = _mm256_loadu_ps(src + (i + k) * cols + j) * s;
+			transpose8(r);
+			for (int k = 0; k < 8; k++)
+				_mm256_storeu_ps(dst + (j + k) * rows + i, r[k]);
+		}
+}
+
+// HIDDEN is the score of a key that a query does not see: e^HIDDEN is 0.
+#define HIDDEN (-1e30f)
+
+// masked is s where the lane's query sees the key.
+INLINE vf masked(vf s, vf seen, long key)
+{
+	return (vf)select_i((vi)(seen > set1(key)), (vi)s, (vi)set1(HIDDEN));
+}
+
+// write_queries divides Oᵀ [hdp,TILE], of queries from lo on, by the sums of P and writes it to o, and
+// the logarithms of the sums to lse; rows is room for O. most is in units of log2.
+static inline void write_queries(struct attention a, long b, long h, long lo, long queries, float *rows, float *out, long hdp, const float *most, float *total)
+{
+	for (long r = 0; r < hdp; r++)
+		for (long c = 0; c < TILE; c += W)
+			store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) / load_f32(total + c));
+	transpose_tile(rows, out, hdp, TILE, 1);
+	for (long i = 0; i < queries && a.seen[lo + i] == 0; i++) {
+		memset(rows + i * hdp, 0, 4 * hdp);
+		total[i] = 0; // whose logarithm is -infinity
+	}
+	write_head(a.o, ((b * a.sq + lo) * a.h + h) * a.hd, a.h * a.hd, queries, a.hd, rows, hdp, 1);
+	for (long i = 0; i < queries; i++)
+		a.lse[(b * a.h + h) * a.sq + lo + i] = most[i] * 0.693147181f + logf(total[i]);
+}
+
+#endif
