@@ -189,7 +189,7 @@ type Float8 struct {
 	EnableAmaxInit                      bool     `toml:"enable_amax_init" default:"true" help:"the first delayed scale is that of the first value, of all ranks; otherwise 1"`
 	RoundScalesToPowerOf2               *bool    `toml:"round_scales_to_power_of_2" help:"round scales down to a power of two; unset: as the recipe does, which row-wise ones do"`
 	PadInnerDim                         bool     `toml:"pad_inner_dim" help:"pad tokens with zeros to a multiple of 16 where float8 products sum over them"`
-	FastAccum                           []string `toml:"fast_accum" default:"output" enum:"output,grad_input,grad_weight" help:"products of a linear layer that may sum in less than float32, where the device is faster so: of a CPU, with AVX512-FP16; empty: none"`
+	FastAccum                           []string `toml:"fast_accum" default:"output" enum:"output,grad_input,grad_weight" help:"products of a linear layer that may sum in less than float32, where the device is faster so: of a CPU, with AVX512-FP16 and without AMX; empty: none"`
 	FilterFQNs                          []string `toml:"filter_fqns" default:"output" help:"a linear layer whose name contains one of these stays as it is, and with auto_filter_small_kn one that is too small to gain; torchtitan's default is empty"`
 	Emulate                             bool     `toml:"emulate" help:"cast to float8 and multiply in float32"`
 }
