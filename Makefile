@@ -54,10 +54,8 @@ test-tokenizers: $(VENV)/tokenizers ## octet's tokenizer beside the Rust library
 abi: $(VENDOR)/installed ## what octet says of NVIDIA's libraries, beside their headers and themselves (620 MB of wheels; no GPU)
 	OCTET_CUDA_WHEELS=$(CURDIR)/$(VENDOR) go test -count 1 -v -run ABI ./device/cuda/api
 
-sim-test: ## the trainer, the device and the driver on simulated GPUs (g++; OCTET_HEAVY=1 for all orders of everything)
-	go test -count 1 ./test/sim/... ./device/cuda/... ./nccl
-	go test -count 1 -v -run Simulated ./test/multigpu
-	OCTET_TEST_DEVICE=sim go test -count 1 -v -run FSDP ./test/multigpu
+sim-test: ## the trainer on 1, 2 and 4 simulated GPUs in every recipe, and in 32 orders of everything (g++)
+	OCTET_HEAVY=1 go test -count 1 -timeout 20m -v -run Simulated ./test/multigpu
 
 fuzz: ## whatever strangers can send, and files, and casts beside the formats' definitions, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth

@@ -39,6 +39,8 @@ type integration struct {
 	near float64
 	// weights is the type in which weights travel.
 	weights dtype.Type
+	// batch and steps are of a run; 0 is globalBatch, and steps.
+	batch, steps int
 }
 
 func TestFSDP(t *testing.T) {
@@ -66,12 +68,13 @@ func (i integration) flags(t *testing.T, n int, folder string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	batch := cmp.Or(i.batch, globalBatch)
 	return slices.Concat(strings.Fields(`--model.flavor=debugmodel --model.args.dim=32 --model.args.n_layers=2 --model.args.n_heads=4
 		--model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=64 --model.args.vocab_size=256 --training.seq_len=16
 		--training.mixed_precision_param=float32 --optimizer.lr=1e-2 --lr_scheduler.warmup_steps=2 --training.dataset=tokens`),
 		[]string{
-			"--training.dataset_path=" + tokens, "--job.dump_folder=" + folder, "--training.steps=" + strconv.Itoa(steps),
-			"--training.local_batch_size=" + strconv.Itoa(globalBatch/n), "--training.global_batch_size=" + strconv.Itoa(globalBatch),
+			"--training.dataset_path=" + tokens, "--job.dump_folder=" + folder, "--training.steps=" + strconv.Itoa(cmp.Or(i.steps, steps)),
+			"--training.local_batch_size=" + strconv.Itoa(batch/n), "--training.global_batch_size=" + strconv.Itoa(batch),
 		}, i.args)
 }
 

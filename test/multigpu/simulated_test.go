@@ -18,54 +18,105 @@ import (
 	"octet/train/preflight"
 )
 
-// TestOneSimulatedGPUTrainsAsTheCPU: every recipe, with nothing running before the host waits,
-// and no race. near is how far a loss may be from the CPU's, relatively.
-func TestOneSimulatedGPUTrainsAsTheCPU(t *testing.T) {
-	const float8 = "--model.converters=quantize.linear.float8"
-	for _, tt := range []struct {
+// recipes are the ways to train that the simulated GPUs are held to. near is how far a loss
+// may be from the CPU's, relatively.
+func recipes() []struct {
+	name string
+	near float64
+	args []string
+} {
+	float8 := func(args ...string) []string {
+		return append([]string{"--model.converters=quantize.linear.float8", "--quantize.linear.float8.filter_fqns=output"}, args...)
+	}
+	const gather = "--quantize.linear.float8.enable_fsdp_float8_all_gather"
+	return []struct {
 		name string
 		near float64
 		args []string
 	}{
 		{"float32", 1e-5, nil},
 		{"bfloat16", 1e-2, []string{"--training.mixed_precision_param=bfloat16"}},
-		{"tensorwise", 2e-2, []string{float8, "--quantize.linear.float8.filter_fqns=output"}},
-		{"rowwise", 2e-2, []string{float8, "--quantize.linear.float8.filter_fqns=output", "--quantize.linear.float8.recipe_name=rowwise"}},
-		{"rowwise_with_gw_hp", 2e-2, []string{float8, "--quantize.linear.float8.filter_fqns=output", "--quantize.linear.float8.recipe_name=rowwise_with_gw_hp"}},
-		{"delayed", 2e-2, []string{float8, "--quantize.linear.float8.filter_fqns=output", "--quantize.linear.float8.recipe_name=delayed"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Setenv(ranks.DeviceVar, "")
-			want := integration{args: tt.args}.alone(t, nil)
-			t.Setenv(ranks.DeviceVar, ranks.Sim)
-			c := ranks.Simulated(t)
-			got := integration{args: tt.args}.alone(t, c)
-			for s := range want {
-				if off := math.Abs(got[s].Loss-want[s].Loss) / want[s].Loss; !(off <= tt.near) {
-					t.Errorf("step %d: loss %v, on the CPU %v: off by %.2g", s+1, got[s].Loss, want[s].Loss, off)
-				}
-			}
-		})
+		{"tensorwise", 2e-2, float8(gather, "--quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp")},
+		{"rowwise", 2e-2, float8("--quantize.linear.float8.recipe_name=rowwise", gather)},
+		{"rowwise_with_gw_hp", 2e-2, float8("--quantize.linear.float8.recipe_name=rowwise_with_gw_hp")},
+		{"delayed", 2e-2, float8("--quantize.linear.float8.recipe_name=delayed", gather)},
 	}
 }
 
-// alone trains on one rank; on a simulated GPU the host waits once a step.
-func (i integration) alone(t *testing.T, c *control.Driver) (records []metrics.Record) {
+func heavy() bool { return os.Getenv("OCTET_HEAVY") != "" }
+
+// TestSimulatedGPUsTrainAsTheCPU: every recipe, with nothing running before the host waits,
+// once a step, and no race.
+func TestSimulatedGPUsTrainAsTheCPU(t *testing.T) {
+	for _, n := range []int{1, 2, 4} {
+		for _, recipe := range recipes() {
+			t.Run(fmt.Sprintf("%s on %d", recipe.name, n), func(t *testing.T) {
+				i := integration{args: recipe.args, batch: 4, steps: 4}
+				if heavy() {
+					i.steps = 20
+				} else if n > 1 && (recipe.name != "tensorwise" || n > 2) {
+					t.Skip("OCTET_HEAVY=1 runs it")
+				}
+				t.Setenv(ranks.DeviceVar, "")
+				want := i.beside(t, n, nil)
+				t.Setenv(ranks.DeviceVar, ranks.Sim)
+				got := i.beside(t, n, ranks.Simulated(t))
+				for s := range want {
+					if off := math.Abs(got[s].Loss-want[s].Loss) / want[s].Loss; !(off <= recipe.near) {
+						t.Errorf("step %d: loss %v, on the CPU %v: off by %.2g", s+1, got[s].Loss, want[s].Loss, off)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestSimulatedGPUsTrainAlikeInAnyOrder: of streams, blocks and threads. No order races, and
+// none changes a bit.
+func TestSimulatedGPUsTrainAlikeInAnyOrder(t *testing.T) {
+	if !heavy() {
+		t.Skip("takes a minute: OCTET_HEAVY=1 runs it")
+	}
+	i := integration{args: recipes()[2].args, batch: 4, steps: 2}
+	t.Setenv(ranks.DeviceVar, ranks.Sim)
+	var want []metrics.Record
+	for _, mode := range []string{"lazy", "random"} {
+		for seed := range 16 {
+			t.Run(fmt.Sprint(mode, " ", seed), func(t *testing.T) {
+				t.Setenv("SIM_MODE", mode)
+				t.Setenv("SIM_SEED", fmt.Sprint(seed))
+				got := i.beside(t, 2, ranks.Simulated(t))
+				if want == nil {
+					want = got
+				}
+				for s := range want {
+					if got[s].Loss != want[s].Loss || got[s].GradNorm != want[s].GradNorm {
+						t.Errorf("step %d: loss %v and norm %v, in another order %v and %v", s+1, got[s].Loss, got[s].GradNorm, want[s].Loss, want[s].GradNorm)
+					}
+				}
+			})
+		}
+	}
+}
+
+// beside trains on n ranks. The host of a simulated GPU waits once a step, after the first,
+// which makes what all need.
+func (i integration) beside(t *testing.T, n int, c *control.Driver) (records []metrics.Record) {
 	t.Helper()
-	cfg, err := config.Load(i.flags(t, 1, t.TempDir()))
+	cfg, err := config.Load(i.flags(t, n, t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := preflight.Check(cfg, 1, 1, 0)
+	run, err := preflight.Check(cfg, n, n, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ranks.Run(t, 1, ranks.Options{}, func(r *ranks.Rank) error {
+	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
 		trainer, err := train.New(train.Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()})
 		if err != nil {
 			return err
 		}
-		for range steps {
+		for s := range i.steps {
 			before := 0
 			if c != nil {
 				before = c.Count("host waits")
@@ -74,15 +125,20 @@ func (i integration) alone(t *testing.T, c *control.Driver) (records []metrics.R
 			if err != nil {
 				return err
 			}
-			if c != nil && len(records) > 0 {
-				if n := c.Count("host waits") - before; n != 1 {
-					t.Errorf("in step %d the host waits %d times, want once", len(records)+1, n)
+			if c != nil && n == 1 && s > 0 {
+				if waits := c.Count("host waits") - before; waits != 1 {
+					t.Errorf("in step %d the host waits %d times, want once", s+1, waits)
 				}
 			}
-			records = append(records, step)
+			if r.Rank == 0 {
+				records = append(records, step)
+			}
 		}
 		return trainer.Close()
 	})
+	if c != nil && c.Count("launches") == 0 {
+		t.Error("nothing ran on a simulated GPU")
+	}
 	if t.Failed() {
 		t.FailNow()
 	}
