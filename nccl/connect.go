@@ -6,6 +6,7 @@ package nccl
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -33,6 +34,7 @@ func Connect(dev device.Device, control comm.ControlGroup, o Options) (comm.Comm
 		control.Answer(j.answer)
 		if err := j.open(world); err != nil {
 			control.Abort(err)
+			err = errors.Join(err, world.destroy())
 			return nil, fmt.Errorf("nccl: rank %d of %d: %w", control.Rank(), control.Size(), err)
 		}
 		j.ended.Go(j.watch)
@@ -103,5 +105,5 @@ func (j *job) failure(call string, r api.NCCLResult) error {
 	if last := j.lib.GetLastError(0); last != "" {
 		text += ": " + last
 	}
-	return fmt.Errorf("%s", text)
+	return errors.New(text)
 }

@@ -167,6 +167,9 @@ func TestARankThatCannotConnectEndsTheOthers(t *testing.T) {
 			t.Errorf("rank %d: %v", r, err)
 		}
 	}
+	if left, _ := filepath.Glob(fmt.Sprintf("/dev/shm/octet-sim-nccl-%d-*", os.Getpid())); len(left) > 0 {
+		t.Errorf("the simulated NCCL was not let go of: there is %v", left)
+	}
 }
 
 // TestAnAbortThatHangsIsFatal: first Fatal is told, and where that does not end the
