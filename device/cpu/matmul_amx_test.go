@@ -3,7 +3,6 @@
 package cpu
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -127,7 +126,7 @@ func TestAMXRoundsSubnormals(t *testing.T) {
 			p.run(dev.NewStream("matmul").(*Stream))
 			for i, bits := range as[uint16](dst.Tensor)[:n] {
 				if want := uint16(dtype.ToBF16(float32(i%3) * v)); bits != want && !(v*float32(i%3) != v*float32(i%3) && dtype.BF16(bits).Float32() != dtype.BF16(bits).Float32()) {
-					t.Fatal(fmt.Sprintf("%v: %v · %v is %#04x, want %#04x", u, i%3, v, bits, want))
+					t.Fatalf("%v: %v · %v is %#04x, want %#04x", u, i%3, v, bits, want)
 				}
 			}
 		}
