@@ -156,9 +156,6 @@ func (k *kernels) castOver(l *launch, n int, always bool) {
 	k.over(l, n)
 }
 
-// keptShort is the longest row that the kernels for short rows read once.
-const keptShort = 2 * 256 * 8
-
 // DynamicCast scales src by its own amaxes and casts it; see device.Kernels.
 func (k *kernels) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
 	checkCast(dst, dstT, src)
@@ -168,11 +165,8 @@ func (k *kernels) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
 	fold, flags := foldOf(src)
 	g := to.Granularity()
 	if g == tensor.PerRow && dstT.Tensor == nil {
-		which := kCastRows
-		if cols > keptShort {
-			which = kCastLongRows
-		}
-		k.over(k.begin(which).dst(dst.Tensor).src(src.Tensor).src(fold).dst(to.Scale).dst(to.Inv).u64(rows).u64(cols).u32(flags).bool(pow2), rows)
+		l := k.begin(kCastRows).dst(dst.Tensor).src(src.Tensor).src(fold).dst(to.Scale).dst(to.Inv).u64(rows).u64(cols).u32(flags).bool(pow2)
+		k.over(l.held(cols, 1), rows)
 		return
 	}
 	// The amaxes stand where the scales will.

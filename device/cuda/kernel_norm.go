@@ -17,11 +17,8 @@ func (k *kernels) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float
 	} else {
 		must(sum != nil && isHP(sum, residual) && sameNumel(x, sum, residual), want, y, sum, rstd, x, residual, w)
 	}
-	which := kRMSNorm
-	if cols > keptShort {
-		which = kRMSNormLong
-	}
-	k.over(k.begin(which).dst(y).dst(sum).dst(rstd).src(x).src(residual).src(w).u64(rows).u64(cols).f32(eps), rows)
+	l := k.begin(kRMSNorm).dst(y).dst(sum).dst(rstd).src(x).src(residual).src(w).u64(rows).u64(cols).f32(eps)
+	k.over(l.held(cols, 1), rows)
 }
 
 // RMSNormGrad gives the gradients of s and w; see device.Kernels.
@@ -30,10 +27,10 @@ func (k *kernels) RMSNormGrad(dx, dw, dy, sum, rstd, w, add *tensor.Tensor) {
 	const want = "RMSNormGrad(dx, dw float32 [D], dy, s [T,D], rstd float32 [T], w [D], add [T,D] or none)"
 	must(isHP(dx, dy, sum, w) && sameNumel(sum, dx, dy) && w.Numel() == sum.Dim(-1) && isF32(dw, w.Numel()) && isF32(rstd, rows), want, dx, dw, dy, sum, rstd, w, add)
 	must(add == nil || isHP(add) && sameNumel(sum, add), want, dx, dw, dy, sum, rstd, w, add)
-	parts, partial, shared := k.normSums(rows, cols)
-	l := k.begin(kRMSNormGrad).dst(dx).dst(partial).src(dy).src(sum).src(rstd).src(w).src(add).u64(rows).u64(cols).bool(shared > 0)
-	l.shared = shared
-	k.blocks(l, parts)
+	parts := shares(rows)
+	partial := k.scratch(slotPartial, dtype.Float32, parts*cols)
+	l := k.begin(kRMSNormGrad).dst(dx).dst(partial).src(dy).src(sum).src(rstd).src(w).src(add).u64(rows).u64(cols)
+	k.blocks(l.held(cols, 3), parts)
 	k.sumColumns(dw, partial, parts)
 }
 
@@ -42,11 +39,8 @@ func (k *kernels) LayerNorm(y, mean, rstd, x, w, b *tensor.Tensor, eps float32) 
 	rows, cols := x.Matrix()
 	must(isHP(y, x, w, b) && sameNumel(x, y) && w.Numel() == x.Dim(-1) && sameNumel(w, b) && isF32(mean, rows) && isF32(rstd, rows),
 		"LayerNorm(y, mean, rstd float32 [T], x [T,D], w, b [D])", y, mean, rstd, x, w, b)
-	which := kLayerNorm
-	if cols > keptShort {
-		which = kLayerNormLong
-	}
-	k.over(k.begin(which).dst(y).dst(mean).dst(rstd).src(x).src(w).src(b).u64(rows).u64(cols).f32(eps), rows)
+	l := k.begin(kLayerNorm).dst(y).dst(mean).dst(rstd).src(x).src(w).src(b).u64(rows).u64(cols).f32(eps)
+	k.over(l.held(cols, 1), rows)
 }
 
 // LayerNormGrad gives the gradients of x and w; see device.Kernels.
@@ -55,10 +49,10 @@ func (k *kernels) LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add *tensor.Tensor
 	must(isHP(dx, dy, x, w) && sameNumel(x, dx, dy) && w.Numel() == x.Dim(-1) && isF32(dw, w.Numel()) && isF32(mean, rows) && isF32(rstd, rows) &&
 		(add == nil || isHP(add) && sameNumel(x, add)),
 		"LayerNormGrad(dx, dw float32 [D], dy, x [T,D], mean, rstd float32 [T], w [D], add [T,D] or none)", dx, dw, dy, x, mean, rstd, w, add)
-	parts, partial, shared := k.normSums(rows, cols)
-	l := k.begin(kLayerNormGrad).dst(dx).dst(partial).src(dy).src(x).src(mean).src(rstd).src(w).src(add).u64(rows).u64(cols).bool(shared > 0)
-	l.shared = shared
-	k.blocks(l, parts)
+	parts := shares(rows)
+	partial := k.scratch(slotPartial, dtype.Float32, parts*cols)
+	l := k.begin(kLayerNormGrad).dst(dx).dst(partial).src(dy).src(x).src(mean).src(rstd).src(w).src(add).u64(rows).u64(cols)
+	k.blocks(l.held(cols, 3), parts)
 	k.sumColumns(dw, partial, parts)
 }
 
@@ -66,12 +60,11 @@ func (k *kernels) LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add *tensor.Tensor
 // compute capability 8.9 and 12.x, less what kernels have beside.
 const mostShared = 96 << 10
 
-// normSums is where the blocks of a norm's gradient sum that of the weight: a row each of
-// partial, and shared memory for one where it fits.
-func (k *kernels) normSums(rows, cols int) (parts int, partial *tensor.Tensor, shared uint32) {
-	parts = shares(rows)
-	if 4*cols <= mostShared {
-		shared = uint32(4 * cols)
+// held says whether a block holds so many float32 of each column of a row in shared
+// memory, and gives it that: the row is then read once.
+func (l *launch) held(cols, each int) *launch {
+	if bytes := 4 * each * 8 * count(cols, 8); bytes <= mostShared {
+		l.shared = uint32(bytes)
 	}
-	return parts, k.scratch(slotPartial, dtype.Float32, parts*cols), shared
+	return l.bool(l.shared > 0)
 }

@@ -19,7 +19,6 @@ const (
 	kCast
 	kCastTransposed
 	kCastRows
-	kCastLongRows
 	kTranspose1
 	kTranspose2
 	kTranspose4
@@ -32,10 +31,8 @@ const (
 	kCastStats
 	kCastStatsSum
 	kRMSNorm
-	kRMSNormLong
 	kRMSNormGrad
 	kLayerNorm
-	kLayerNormLong
 	kLayerNormGrad
 	kColumnSum
 	kRowSums
@@ -84,7 +81,6 @@ var kernelTable = [numKernels]struct {
 	kCast:              {"cast", 256},
 	kCastTransposed:    {"cast_transposed", 256},
 	kCastRows:          {"cast_rows", 256},
-	kCastLongRows:      {"cast_long_rows", 256},
 	kTranspose1:        {"transpose1", 256},
 	kTranspose2:        {"transpose2", 256},
 	kTranspose4:        {"transpose4", 256},
@@ -97,10 +93,8 @@ var kernelTable = [numKernels]struct {
 	kCastStats:         {"cast_stats", 256},
 	kCastStatsSum:      {"cast_stats_sum", 32},
 	kRMSNorm:           {"rmsnorm", 256},
-	kRMSNormLong:       {"rmsnorm_long", 256},
 	kRMSNormGrad:       {"rmsnorm_grad", 512},
 	kLayerNorm:         {"layernorm", 256},
-	kLayerNormLong:     {"layernorm_long", 256},
 	kLayerNormGrad:     {"layernorm_grad", 512},
 	kColumnSum:         {"column_sum", 64},
 	kRowSums:           {"row_sums", 256},

@@ -28,8 +28,9 @@ KERNEL(256, amax_whole, dst out, src x, src fold, u64 cols, u32 flags) {
 	u32 most = 0;
 	for (u64 i = START(8); i < x.n(); i += STRIDE(8)) {
 		float v[8];
+		const u64 row = f.flags & BY_AXIS ? i / cols : 0;
 		get8(x, i, x.n(), v);
-		fold8(f, i, x.n(), cols, v);
+		fold8(f, row, i - row * cols, cols, x.n() - i, v);
 		most = magnitude8(most, v);
 	}
 	most = block_max<256>(most);
@@ -41,11 +42,10 @@ KERNEL(256, amax_rows, dst out, src x, src fold, u64 rows, u64 cols, u32 flags) 
 	const factors f = factors_of(fold, src{nullptr, 0}, flags);
 	for (u64 row = BLOCK; row < rows; row += BLOCKS) {
 		u32 most = 0;
-		const u64 end = (row + 1) * cols;
-		for (u64 i = row * cols + THREAD * 8; i < end; i += 256 * 8) {
+		for (u64 col = THREAD * 8; col < cols; col += 256 * 8) {
 			float v[8];
-			get8(x, i, end, v);
-			fold8(f, i, end, cols, v);
+			get8(x, row * cols + col, (row + 1) * cols, v);
+			fold8(f, row, col, cols, cols - col, v);
 			most = magnitude8(most, v);
 		}
 		most = block_max<256>(most);
@@ -59,16 +59,15 @@ KERNEL(256, amax_rows, dst out, src x, src fold, u64 rows, u64 cols, u32 flags) 
 KERNEL(256, amax_cols, dst out, src x, src fold, u64 rows, u64 cols, u32 flags) {
 	SHARED(u32, found, 8 * 256);
 	const factors f = factors_of(fold, src{nullptr, 0}, flags);
-	const u64 across = (cols + 255) / 256, down = (rows + BAND - 1) / BAND;
+	const u32 across = (u32)((cols + 255) / 256), down = (u32)((rows + BAND - 1) / BAND);
 	const u32 warp = THREAD / WARP, lane = THREAD % WARP;
-	for (u64 at = BLOCK; at < across * down; at += BLOCKS) {
-		const u64 col = at % across * 256 + lane * 8, row0 = at / across * BAND;
+	for (u32 at = BLOCK; at < across * down; at += BLOCKS) {
+		const u64 col0 = (u64)(at % across) * 256, col = col0 + lane * 8, row0 = (u64)(at / across) * BAND;
 		u32 most[8] = {0, 0, 0, 0, 0, 0, 0, 0};
 		for (u64 row = row0 + warp; row < min_of(rows, row0 + BAND) && col < cols; row += 8) {
 			float v[8];
-			const u64 i = row * cols + col, end = (row + 1) * cols;
-			get8(x, i, end, v);
-			fold8(f, i, end, cols, v);
+			get8(x, row * cols + col, (row + 1) * cols, v);
+			fold8(f, row, col, cols, cols - col, v);
 			UNROLL for (u32 k = 0; k < 8; k++) most[k] = max_of(most[k], magnitude(v[k]));
 		}
 		SYNC();
@@ -76,7 +75,7 @@ KERNEL(256, amax_cols, dst out, src x, src fold, u64 rows, u64 cols, u32 flags) 
 		SYNC();
 		u32 all = 0;
 		for (u32 w = 0; w < 8; w++) all = max_of(all, found[w * 256 + THREAD]);
-		if (at % across * 256 + THREAD < cols) raise(out, at % across * 256 + THREAD, all);
+		if (col0 + THREAD < cols) raise(out, col0 + THREAD, all);
 	}
 }
 

@@ -3,6 +3,7 @@
 // Casts between float8 and high precision, in one read of the source.
 
 #include "cast.h"
+#include "rows.h"
 
 // cast is y = x·fold·scale, rounded to y's type; x·fold is divided by fold instead where
 // the source was scaled. record, where there is one, is raised to the amax of x·fold by
@@ -12,11 +13,12 @@ KERNEL(256, cast, dst y, src x, src fold, src scale, u64 cols, u32 flags, dst re
 	const u64 n = x.n();
 	u32 most = 0;
 	for (u64 i = START(8); i < n; i += STRIDE(8)) {
+		const u64 row = f.flags & BY_AXIS ? i / cols : 0, col = i - row * cols;
 		float v[8];
 		get8_any(x, i, n, v);
-		fold8(f, i, n, cols, v);
+		fold8(f, row, col, cols, n - i, v);
 		if (!record.none()) most = magnitude8(most, v);
-		scale8(f, i, n, cols, v);
+		scale8(f, row, col, cols, n - i, v);
 		put8_any(y, i, n, v);
 	}
 	if (!record.none()) {
@@ -37,10 +39,10 @@ KERNEL(256, cast, dst y, src x, src fold, src scale, u64 cols, u32 flags, dst re
 KERNEL(256, cast_transposed, dst y, dst yt, src x, src fold, src scale, u64 rows, u64 cols, u32 flags, dst record, dst scale_out, dst inv_out, src inv) {
 	SHARED(u8, tile, TILE * PITCH);
 	const factors f = factors_of(fold, scale, flags);
-	const u64 down = (rows + TILE - 1) / TILE, across = (cols + TILE - 1) / TILE;
+	const u32 down = (u32)((rows + TILE - 1) / TILE), across = (u32)((cols + TILE - 1) / TILE);
 	u32 most = 0;
-	for (u64 at = BLOCK; at < down * across; at += BLOCKS) {
-		const u64 row0 = at / across * TILE, col0 = at % across * TILE;
+	for (u32 at = BLOCK; at < down * across; at += BLOCKS) {
+		const u64 row0 = (u64)(at / across) * TILE, col0 = (u64)(at % across) * TILE;
 		SYNC(); // the tile before is written
 		for (u32 j = THREAD; j < TILE * TILE / 8; j += THREADS) {
 			const u64 row = row0 + j / 8, col = col0 + j % 8 * 8;
@@ -48,9 +50,9 @@ KERNEL(256, cast_transposed, dst y, dst yt, src x, src fold, src scale, u64 rows
 			const u64 i = row * cols + col, end = (row + 1) * cols;
 			float v[8];
 			get8_any(x, i, end, v);
-			fold8(f, i, end, cols, v);
+			fold8(f, row, col, cols, end - i, v);
 			if (!record.none()) most = magnitude8(most, v);
-			scale8(f, i, end, cols, v);
+			scale8(f, row, col, cols, end - i, v);
 			if (!y.none()) put8_any(y, i, end, v);
 			const lanes8 codes = {{encode4(yt.type(), v), encode4(yt.type(), v + 4)}};
 			UNROLL for (u32 k = 0; k < 8; k++) tile[j / 8 * PITCH + j % 8 * 8 + k] = (u8)(codes.v[k / 4] >> k % 4 * 8);
@@ -78,28 +80,20 @@ KERNEL(256, cast_transposed, dst y, dst yt, src x, src fold, src scale, u64 rows
 	}
 }
 
-// cast_rows scales each row by its own amax. A row of up to KEPT·2048 elements is held in
-// registers between the amax and the cast; what is beyond is read again.
-template <u32 KEPT>
-DEV void by_rows(const dst &y, const src &x, const src &fold, const dst &scale, const dst &inv, u64 rows, u64 cols, u32 flags, u32 pow2) {
+// cast_rows scales each row by its own amax.
+KERNEL(256, cast_rows, dst y, src x, src fold, dst scale, dst inv, u64 rows, u64 cols, u32 flags, u32 pow2, u32 hold) {
+	DYNAMIC(float, held);
 	const factors f = factors_of(fold, src{nullptr, 0}, flags);
+	const u32 eights = eights_of(cols);
 	for (u64 row = BLOCK; row < rows; row += BLOCKS) {
 		const u64 begin = row * cols, end = begin + cols;
-		float v[KEPT][8], w[8];
+		float v[8];
 		u32 most = 0;
-		const auto read = [&](u64 i, float(&to)[8]) {
-			get8(x, i, end, to);
-			fold8(f, i, end, cols, to);
-		};
-		UNROLL for (u32 k = 0; k < KEPT; k++) {
-			const u64 i = begin + (k * 256 + THREAD) * 8;
-			if (i >= end) continue;
-			read(i, v[k]);
-			most = magnitude8(most, v[k]);
-		}
-		ROLL for (u64 i = begin + (KEPT * 256 + THREAD) * 8; i < end; i += 256 * 8) {
-			read(i, w);
-			most = magnitude8(most, w);
+		for (u32 j = THREAD; j < eights; j += 256) {
+			get8(x, begin + j * 8, end, v);
+			fold8(f, row, j * 8, cols, cols - j * 8, v);
+			most = magnitude8(most, v);
+			if (hold) hold8(held, eights, j, v);
 		}
 		most = block_max<256>(most);
 		const float s = scale_of(y.type(), as_float(most), pow2);
@@ -107,26 +101,17 @@ DEV void by_rows(const dst &y, const src &x, const src &fold, const dst &scale, 
 			store<float>(scale, row, s);
 			store<float>(inv, row, 1 / s);
 		}
-		const auto write = [&](u64 i, float(&from)[8]) {
-			UNROLL for (u32 e = 0; e < 8; e++) from[e] *= s;
-			put8_any(y, i, end, from);
-		};
-		UNROLL for (u32 k = 0; k < KEPT; k++) {
-			const u64 i = begin + (k * 256 + THREAD) * 8;
-			if (i < end) write(i, v[k]);
-		}
-		ROLL for (u64 i = begin + (KEPT * 256 + THREAD) * 8; i < end; i += 256 * 8) {
-			read(i, w);
-			write(i, w);
+		for (u32 j = THREAD; j < eights; j += 256) {
+			if (hold) {
+				held8(held, eights, j, v);
+			} else {
+				get8(x, begin + j * 8, end, v);
+				fold8(f, row, j * 8, cols, cols - j * 8, v);
+			}
+			UNROLL for (u32 e = 0; e < 8; e++) v[e] *= s;
+			put8_any(y, begin + j * 8, end, v);
 		}
 	}
-}
-
-KERNEL(256, cast_rows, dst y, src x, src fold, dst scale, dst inv, u64 rows, u64 cols, u32 flags, u32 pow2) {
-	by_rows<2>(y, x, fold, scale, inv, rows, cols, flags, pow2);
-}
-KERNEL(256, cast_long_rows, dst y, src x, src fold, dst scale, dst inv, u64 rows, u64 cols, u32 flags, u32 pow2) {
-	by_rows<8>(y, x, fold, scale, inv, rows, cols, flags, pow2);
 }
 
 // transposed moves elements of E bytes, eight bytes at a time where both sides lie so.
@@ -138,9 +123,9 @@ DEV void transposed(const dst &y, const src &x, u64 rows, u64 cols) {
 		lanes8 whole;
 		E part[8 / sizeof(E)];
 	} v;
-	const u64 down = (rows + TILE - 1) / TILE, across = (cols + TILE - 1) / TILE;
-	for (u64 at = BLOCK; at < down * across; at += BLOCKS) {
-		const u64 row0 = at / across * TILE, col0 = at % across * TILE;
+	const u32 down = (u32)((rows + TILE - 1) / TILE), across = (u32)((cols + TILE - 1) / TILE);
+	for (u32 at = BLOCK; at < down * across; at += BLOCKS) {
+		const u64 row0 = (u64)(at / across) * TILE, col0 = (u64)(at % across) * TILE;
 		SYNC();
 		for (u32 j = THREAD; j < TILE * lanes; j += THREADS) {
 			const u64 row = row0 + j / lanes, col = col0 + j % lanes * lane, i = row * cols + col;

@@ -10,6 +10,9 @@
 // row, or one a column; none is 1. A value that was scaled may be divided instead.
 enum factor_flags : u32 { FOLD_ROWS = 1, FOLD_COLS = 2, FOLD_DIVIDES = 4, SCALE_ROWS = 8, SCALE_COLS = 16 };
 
+// BY_AXIS are the flags of what depends on an element's place.
+#define BY_AXIS (FOLD_ROWS | FOLD_COLS | SCALE_ROWS | SCALE_COLS)
+
 // factors are those of a cast: fold of the source, scale of what it becomes. One number
 // for all is read once.
 struct factors {
@@ -33,26 +36,24 @@ DEV float scaled(const factors &f, float v, u64 row, u64 col) {
 	return v * (f.flags & (SCALE_ROWS | SCALE_COLS) ? load<float>(f.scale, f.flags & SCALE_ROWS ? row : col) : f.scale_all);
 }
 
-// fold8 and scale8 are those of elements i to i+7, before end, of a matrix with so many
-// columns.
-DEV void fold8(const factors &f, u64 i, u64 end, u64 cols, float (&v)[8]) {
+// fold8 and scale8 are those of eight elements from (row, col) on, of which n are there; a
+// row of the matrix has so many columns.
+DEV void fold8(const factors &f, u64 row, u64 col, u64 cols, u64 n, float (&v)[8]) {
 	if (!(f.flags & (FOLD_ROWS | FOLD_COLS))) {
 		UNROLL for (u32 k = 0; k < 8; k++) v[k] = folded(f, v[k], 0, 0);
 		return;
 	}
-	u64 row = i / cols, col = i % cols;
-	ROLL for (u32 k = 0; k < 8 && i + k < end; k++) {
+	ROLL for (u32 k = 0; k < 8 && k < n; k++) {
 		place(v, k, folded(f, pick(v, k), row, col));
 		if (++col == cols) col = 0, row++;
 	}
 }
-DEV void scale8(const factors &f, u64 i, u64 end, u64 cols, float (&v)[8]) {
+DEV void scale8(const factors &f, u64 row, u64 col, u64 cols, u64 n, float (&v)[8]) {
 	if (!(f.flags & (SCALE_ROWS | SCALE_COLS))) {
 		UNROLL for (u32 k = 0; k < 8; k++) v[k] = scaled(f, v[k], 0, 0);
 		return;
 	}
-	u64 row = i / cols, col = i % cols;
-	ROLL for (u32 k = 0; k < 8 && i + k < end; k++) {
+	ROLL for (u32 k = 0; k < 8 && k < n; k++) {
 		place(v, k, scaled(f, pick(v, k), row, col));
 		if (++col == cols) col = 0, row++;
 	}

@@ -8,14 +8,26 @@
 
 #define SIDE 64 // of a tile of c
 
-// scaled writes an element of c, rounded once.
-DEV void scaled(const dst &c, u64 at, float v, float ia, float ib, bool add) {
-	v *= ia * ib;
-	put(c, at, add ? get(c, at) + v : v);
-}
-
 // inverse is an operand's reciprocal for a lane.
 DEV float inverse(const src &inv, u64 lane, bool each) { return inv.none() ? 1 : load<float>(inv, each ? lane : 0); }
+
+// product is what a block writes: its tile, side by side in shared memory.
+struct product {
+	dst c;
+	src a_inv, b_inv;
+	u64 m, n;
+	u32 a_each, b_each, add;
+};
+#define TILE_ROW (SIDE + 1)
+
+DEV void write_tile(const product &p, Shared<float> tile, u64 row0, u64 col0) {
+	ROLL for (u32 j = THREAD; j < SIDE * SIDE; j += THREADS) {
+		const u64 row = row0 + j / SIDE, col = col0 + j % SIDE, at = row * p.n + col;
+		if (row >= p.m || col >= p.n) continue;
+		const float v = tile[j / SIDE * TILE_ROW + j % SIDE] * (inverse(p.a_inv, row, p.a_each) * inverse(p.b_inv, col, p.b_each));
+		put(p.c, at, p.add ? get(p.c, at) + v : v);
+	}
+}
 
 // matmul sums in float32, in order of k. A thread has 4 by 4 elements.
 #define DEPTH 16
@@ -32,10 +44,13 @@ DEV void read_tile(Shared<float> to, const src &x, u64 lane0, u64 k0, u64 lanes,
 KERNEL(256, matmul, dst c, src a, src b, src a_inv, src b_inv, u64 m, u64 n, u64 depth, u64 a_step, u64 a_k, u64 b_step, u64 b_k, u32 a_each, u32 b_each, u32 add) {
 	SHARED(float, as, DEPTH * ROW);
 	SHARED(float, bs, DEPTH * ROW);
-	const u64 down = (m + SIDE - 1) / SIDE, across = (n + SIDE - 1) / SIDE;
+	SHARED(float, tile, SIDE * TILE_ROW);
+	const product to = {c, a_inv, b_inv, m, n, a_each, b_each, add};
+	const u32 down = (u32)((m + SIDE - 1) / SIDE), across = (u32)((n + SIDE - 1) / SIDE);
 	const u32 y = THREAD / 16, x = THREAD % 16;
-	for (u64 at = BLOCK; at < down * across; at += BLOCKS) {
-		const u64 row0 = at / across * SIDE, col0 = at % across * SIDE;
+	for (u32 at = BLOCK; at < down * across; at += BLOCKS) {
+		const u64 row0 = (u64)(at / across) * SIDE, col0 = (u64)(at % across) * SIDE;
+		SYNC(); // the tile before is written
 		float acc[4][4];
 		UNROLL for (u32 i = 0; i < 4; i++)
 			UNROLL for (u32 j = 0; j < 4; j++) acc[i][j] = 0;
@@ -52,10 +67,9 @@ KERNEL(256, matmul, dst c, src a, src b, src a_inv, src b_inv, u64 m, u64 n, u64
 			}
 		}
 		UNROLL for (u32 i = 0; i < 4; i++)
-			UNROLL for (u32 j = 0; j < 4; j++) {
-				const u64 row = row0 + y * 4 + i, col = col0 + x * 4 + j;
-				if (row < m && col < n) scaled(c, row * n + col, acc[i][j], inverse(a_inv, row, a_each), inverse(b_inv, col, b_each), add);
-			}
+			UNROLL for (u32 j = 0; j < 4; j++) tile[(y * 4 + i) * TILE_ROW + x * 4 + j] = acc[i][j];
+		SYNC();
+		write_tile(to, tile, row0, col0);
 	}
 }
 
@@ -77,10 +91,13 @@ DEV void read_pairs(Shared<u32> to, const src &x, u64 lane0, u64 k0, u64 lanes, 
 KERNEL(128, matmul_narrow, dst c, src a, src b, src a_inv, src b_inv, u64 m, u64 n, u64 depth, u64 a_step, u64 a_k, u64 b_step, u64 b_k, u32 a_each, u32 b_each, u32 add) {
 	SHARED(u32, as, SIDE * PITCH);
 	SHARED(u32, bs, SIDE * PITCH);
-	const u64 down = (m + SIDE - 1) / SIDE, across = (n + SIDE - 1) / SIDE;
+	SHARED(float, tile, SIDE * TILE_ROW);
+	const product to = {c, a_inv, b_inv, m, n, a_each, b_each, add};
+	const u32 down = (u32)((m + SIDE - 1) / SIDE), across = (u32)((n + SIDE - 1) / SIDE);
 	const u32 warp = THREAD / WARP, g = THREAD % WARP / 4, t = THREAD % 4, y = warp / 2 * 32, x = warp % 2 * 32;
-	for (u64 at = BLOCK; at < down * across; at += BLOCKS) {
-		const u64 row0 = at / across * SIDE, col0 = at % across * SIDE;
+	for (u32 at = BLOCK; at < down * across; at += BLOCKS) {
+		const u64 row0 = (u64)(at / across) * SIDE, col0 = (u64)(at % across) * SIDE;
+		SYNC(); // the tile before is written
 		float acc[2][4][4];
 		UNROLL for (u32 i = 0; i < 2; i++)
 			UNROLL for (u32 j = 0; j < 4; j++)
@@ -102,10 +119,9 @@ KERNEL(128, matmul_narrow, dst c, src a, src b, src a_inv, src b_inv, u64 m, u64
 		}
 		UNROLL for (u32 i = 0; i < 2; i++)
 			UNROLL for (u32 j = 0; j < 4; j++)
-				UNROLL for (u32 e = 0; e < 4; e++) {
-					const u64 row = row0 + y + i * 16 + g + e / 2 * 8, col = col0 + x + j * 8 + t * 2 + e % 2;
-					if (row < m && col < n) scaled(c, row * n + col, acc[i][j][e], inverse(a_inv, row, a_each), inverse(b_inv, col, b_each), add);
-				}
+				UNROLL for (u32 e = 0; e < 4; e++) tile[(y + i * 16 + g + e / 2 * 8) * TILE_ROW + x + j * 8 + t * 2 + e % 2] = acc[i][j][e];
+		SYNC();
+		write_tile(to, tile, row0, col0);
 	}
 }
 

@@ -16,9 +16,9 @@ KERNEL(64, column_sum, dst out, src partial, u64 parts, u64 cols) {
 // row_sums adds rows of x up: row p of partial [parts,cols] is the sum of the p-th share of
 // them. A block has 2048 columns of a share.
 KERNEL(256, row_sums, dst partial, src x, u64 rows, u64 cols, u64 parts) {
-	const u64 across = (cols + 2047) / 2048;
-	for (u64 at = BLOCK; at < across * parts; at += BLOCKS) {
-		const u64 part = at / across, col = at % across * 2048 + THREAD * 8;
+	const u32 across = (u32)((cols + 2047) / 2048);
+	for (u32 at = BLOCK; at < across * parts; at += BLOCKS) {
+		const u64 part = at / across, col = (u64)(at % across) * 2048 + THREAD * 8;
 		if (col >= cols) continue;
 		float sum[8] = {0, 0, 0, 0, 0, 0, 0, 0}, v[8];
 		for (u64 row = rows * part / parts; row < rows * (part + 1) / parts; row++) {
