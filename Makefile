@@ -5,7 +5,7 @@ VENV          := .venv-peers
 VENDOR        := .cuda
 FUZZTIME      := 10m
 
-.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi sim-test
+.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi images images-check sim-test
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,14 @@ test-tokenizers: $(VENV)/tokenizers ## octet's tokenizer beside the Rust library
 abi: $(VENDOR)/installed ## what octet says of NVIDIA's libraries, beside their headers and themselves (620 MB of wheels; no GPU)
 	OCTET_CUDA_WHEELS=$(CURDIR)/$(VENDOR) go test -count 1 -v -run ABI ./device/cuda/api
 
+NVRTC := $(CURDIR)/$(VENDOR)/compiler/nvidia/cu13/lib/libnvrtc.so.13
+
+images: $(VENDOR)/nvrtc ## compile the GPU's kernels anew (a wheel of 90 MB; no GPU)
+	cd device/cuda/kernels && OCTET_NVRTC_LIB=$(NVRTC) go run ./gen
+
+images-check: $(VENDOR)/nvrtc ## compile them, and want the bytes that are checked in
+	OCTET_NVRTC_LIB=$(NVRTC) go test -count 1 -v -run Reproduced ./device/cuda/kernels/gen
+
 sim-test: ## the trainer on 1, 2 and 4 simulated GPUs in every recipe, and in 32 orders of everything (g++)
 	OCTET_HEAVY=1 go test -count 1 -timeout 20m -v -run Simulated ./test/multigpu
 
@@ -93,6 +101,10 @@ $(VENV)/installed-hf: $(VENV)/installed test/hf/requirements.txt
 
 $(VENDOR)/installed: device/cuda/requirements.txt
 	python3 -m pip install --quiet --no-deps --target $(VENDOR) --upgrade --requirement $<
+	touch $@
+
+$(VENDOR)/nvrtc: device/cuda/kernels/requirements.txt
+	python3 -m pip install --quiet --target $(VENDOR)/compiler --upgrade --no-deps --requirement $<
 	touch $@
 
 $(VENV)/tokenizers: test/tokenizers/requirements.txt

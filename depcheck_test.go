@@ -56,7 +56,7 @@ var rows = []row{
 	{folders: []string{"dtensor"}, reason: "layouts are pure functions of shapes and mesh; modules and features build on them"},
 	{folders: []string{"nccl"}, cgo: true, reason: "one implementation of comm, chosen by package backend"},
 	{folders: []string{"comm"}, modules: []string{"golang.org/x/sys"}, reason: "a collective moves tensors between ranks, whatever they mean"},
-	{folders: []string{"device/cpu", "device/cuda"}, modules: []string{"golang.org/x/sys"}, cgo: true,
+	{folders: []string{"device/cpu", "device/cuda"}, modules: []string{"golang.org/x/sys", "github.com/klauspost/compress"}, cgo: true,
 		reason: "implementations of device: whoever needs a device takes the interface, package backend opens it"},
 	{folders: []string{"data"}, modules: []string{"golang.org/x/sys"}, reason: "text becomes token ids without a peer; a device is known for the target that its kernels ignore"},
 	{folders: []string{"data/documents"}, modules: []string{"github.com/klauspost/compress", "github.com/parquet-go/parquet-go"}, reason: "texts out of files, whatever is done with them; gzip and zstd twice as fast as Go's, and the only Parquet for Go that is kept"},

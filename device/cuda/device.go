@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"octet/device"
 	"octet/device/cuda/api"
@@ -25,7 +24,7 @@ type Device struct {
 	info      Info
 	functions [numKernels]uintptr
 	wide      [numKernels]atomic.Bool // may have all the shared memory there is
-	module    uintptr
+	modules   []uintptr
 	least     int // priorities of streams: what computes, and what others wait for
 	greatest  int
 	sync      bool // after each call, to name the one that fails
@@ -87,38 +86,10 @@ func (d *Device) start(lib *api.CUDA, o Options) error {
 		return d.failure("cuCtxGetStreamPriorityRange", r)
 	}
 	d.least, d.greatest = int(least), int(greatest)
-	if err := d.load(); err != nil {
+	if err := d.load(o.search().Getenv); err != nil {
 		return err
 	}
 	return d.openProducts(lib, o.search())
-}
-
-// load loads every kernel.
-func (d *Device) load() error {
-	image, err := imageFor(d.info.Capability)
-	if err != nil {
-		return err
-	}
-	switch r := d.cuda.ModuleLoadDataEx(&d.module, unsafe.Pointer(&image[0]), 0, nil, nil); r {
-	case api.CUDA_SUCCESS:
-	case api.CUDA_ERROR_NO_BINARY_FOR_GPU:
-		return errNoImage(d.info.Capability)
-	case api.CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
-		return errNewPTX
-	default:
-		return d.failure("cuModuleLoadDataEx", r)
-	}
-	for k := range d.functions {
-		name := append([]byte(kernel(k).String()), 0)
-		if r := d.cuda.ModuleGetFunction(&d.functions[k], d.module, &name[0]); r != api.CUDA_SUCCESS {
-			return d.failure("cuModuleGetFunction "+kernel(k).String(), r)
-		}
-		var registers int32
-		if r := d.cuda.FuncGetAttribute(&registers, api.CU_FUNC_ATTRIBUTE_NUM_REGS, d.functions[k]); r != api.CUDA_SUCCESS {
-			return d.failure("cuFuncGetAttribute "+kernel(k).String(), r)
-		}
-	}
-	return nil
 }
 
 // Name is such as "cuda:0 (NVIDIA H200, compute capability 9.0)".
@@ -203,8 +174,8 @@ func (d *Device) Close() error {
 		errs = append(errs, d.products.Close())
 	}
 	d.events.close()
-	if d.module != 0 {
-		d.cuda.ModuleUnload(d.module)
+	for _, m := range d.modules {
+		d.cuda.ModuleUnload(m)
 	}
 	d.cuda.DevicePrimaryCtxRelease(d.ordinal)
 	return errors.Join(append(errs, d.trace.close())...)
