@@ -78,12 +78,13 @@ type Kernels interface {
 	// BiasGrad is db[c] = Σ_r dy[r,c]; db float32.
 	BiasGrad(db, dy *tensor.Tensor)
 
-	// Embedding is y[t,:] = table[ids[t],:]; y [T,D], table [V,D], ids int32 [T].
-	// An id outside [0,V) is an error of the stream, here and in the gradient.
-	Embedding(y, table, ids *tensor.Tensor)
-	// EmbeddingGrad overwrites dtable with the sum of dy[t,:] at row ids[t], in order
-	// of t; dtable float32 [V,D].
-	EmbeddingGrad(dtable, dy, ids *tensor.Tensor)
+	// Embedding is y[t,:] = table[ids[t]-offset,:]; y [T,D], table [V,D], ids int32 [T].
+	// The table has the ids from offset on of a vocabulary of vocab; the other ids give
+	// zeros. An id outside [0,vocab) is an error of the stream, here and in the gradient.
+	Embedding(y, table, ids *tensor.Tensor, offset, vocab int)
+	// EmbeddingGrad overwrites dtable with the sum of dy[t,:] at row ids[t]-offset, in
+	// order of t; dtable float32 [V,D].
+	EmbeddingGrad(dtable, dy, ids *tensor.Tensor, offset, vocab int)
 
 	// RMSNorm is y = s·rstd·w where s = x + residual (residual nil: s = x) and
 	// rstd = 1/sqrt(mean(s²)+eps). All but rstd (float32 [T]) and w [D] are

@@ -13,12 +13,12 @@ import (
 )
 
 // Attention is causal self-attention with rotary positions and grouped
-// queries: H query heads share KV key heads. With a Ctx.Cache it attends also to
-// what that has of positions before.
+// queries: H query heads share KV key heads, as many as the widths of what WQ and WK
+// return are times HeadDim. With a Ctx.Cache it attends also to what that has of
+// positions before.
 type Attention struct {
 	NoParams
 	WQ, WK, WV, WO Module
-	Heads, KVHeads int
 	HeadDim        int
 	RoPE           *RoPE
 }
@@ -35,9 +35,9 @@ func (a *Attention) Forward(c *Ctx, x *Var) *Var {
 	}
 	b, s := x.Shape()[0], x.Shape()[1]
 	q, k, v := a.WQ.Forward(c, x), a.WK.Forward(c, x), a.WV.Forward(c, x)
-	table := a.RoPE.On(c, s)
-	heads := func(t *tensor.Tensor, h int) *tensor.Tensor { return t.View(b, s, h, a.HeadDim) }
-	qh, kh, vh := heads(q.Keep(), a.Heads), heads(k.Keep(), a.KVHeads), heads(v.Keep(), a.KVHeads)
+	table, width := a.RoPE.On(c, s), q.Shape()[2]
+	heads := func(t *tensor.Tensor) *tensor.Tensor { return t.View(b, s, a.heads(t), a.HeadDim) }
+	qh, kh, vh := heads(q.Keep()), heads(k.Keep()), heads(v.Keep())
 	rotate := func(v *Var, h *tensor.Tensor) {
 		if !v.again {
 			c.Stream.RoPE(h, table, nil, false)
@@ -47,16 +47,16 @@ func (a *Attention) Forward(c *Ctx, x *Var) *Var {
 	rotate(k, kh)
 
 	keeps := c.kept.keeps(attention)
-	out, there := c.result(keeps, c.Act, b, s, a.Heads*a.HeadDim)
-	lse, _ := c.result(keeps, dtype.Float32, b, a.Heads, s)
+	out, there := c.result(keeps, c.Act, b, s, width)
+	lse, _ := c.result(keeps, dtype.Float32, b, width/a.HeadDim, s)
 	o := c.op(func(o *Var) {
-		dq, dk, dv := heads(q.newGrad(c), a.Heads), heads(k.newGrad(c), a.KVHeads), heads(v.newGrad(c), a.KVHeads)
-		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad().Tensor, a.Heads), qh, kh, vh, heads(o.Value.Tensor, a.Heads), lse, nil, nil)
+		dq, dk, dv := heads(q.newGrad(c)), heads(k.newGrad(c)), heads(v.newGrad(c))
+		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad().Tensor), qh, kh, vh, heads(o.Value.Tensor), lse, nil, nil)
 		c.Stream.RoPE(dq, table, nil, true)
 		c.Stream.RoPE(dk, table, nil, true)
 		c.Pool.Free(lse)
 	}, out)
-	if oh := heads(o.Keep(), a.Heads); !there {
+	if oh := heads(o.Keep()); !there {
 		c.Stream.Attention(oh, lse, qh, kh, vh, nil, nil)
 	}
 	c.saved(lse)
@@ -64,6 +64,14 @@ func (a *Attention) Forward(c *Ctx, x *Var) *Var {
 	k.Done(c)
 	v.Done(c)
 	return Last(c, a.WO, o)
+}
+
+// heads is how many heads a value [..., H·HeadDim] has.
+func (a *Attention) heads(t *tensor.Tensor) int {
+	if t.Dim(-1)%a.HeadDim != 0 {
+		panic(fmt.Sprintf("nn: attention over %v, which is not whole heads of %d", t, a.HeadDim))
+	}
+	return t.Dim(-1) / a.HeadDim
 }
 
 // RoPE is the table of rotary positions (arXiv 2104.09864), shared by all

@@ -57,17 +57,18 @@ func (k *KVCache) positions(c *Ctx) *tensor.Tensor {
 	return k.rows.Rows(k.n-k.add, k.n)
 }
 
-// put adds keys and values [S, KVHeads, HeadDim] of the pass, and returns all there are.
+// put adds keys and values [1, S, KVHeads, HeadDim] of the pass, and returns all there are.
 func (k *KVCache) put(c *Ctx, a *Attention, keys, values *tensor.Tensor) (allKeys, allValues *tensor.Tensor) {
 	l, ok := k.layers[a]
 	if !ok {
 		pool := c.Pool.Lasting()
-		l = keysAndValues{pool.New(keys.Type, k.max, a.KVHeads, a.HeadDim), pool.New(values.Type, k.max, a.KVHeads, a.HeadDim)}
+		l = keysAndValues{pool.New(keys.Type, k.max, keys.Dim(-2), a.HeadDim), pool.New(values.Type, k.max, values.Dim(-2), a.HeadDim)}
 		k.layers[a] = l
 	}
 	c.Stream.Copy(l.k.Rows(k.n-k.add, k.n), keys)
 	c.Stream.Copy(l.v.Rows(k.n-k.add, k.n), values)
-	return l.k.Rows(0, k.n), l.v.Rows(0, k.n)
+	there := func(t *tensor.Tensor) *tensor.Tensor { return t.Rows(0, k.n).View(1, k.n, t.Dim(1), t.Dim(2)) }
+	return there(l.k), there(l.v)
 }
 
 // forwardCached is Forward of positions that follow those of c.Cache.
@@ -78,14 +79,14 @@ func (a *Attention) forwardCached(c *Ctx, x *Var) *Var {
 	}
 	query, key, value := a.WQ.Forward(c, x), a.WK.Forward(c, x), a.WV.Forward(c, x)
 	table, at := a.RoPE.On(c, k.n), k.positions(c)
-	heads := func(t *tensor.Tensor, h int) *tensor.Tensor { return t.View(1, t.Numel()/(h*a.HeadDim), h, a.HeadDim) }
-	qh, kh := heads(query.Value.Tensor, a.Heads), heads(key.Value.Tensor, a.KVHeads)
+	heads := func(t *tensor.Tensor) *tensor.Tensor { return t.View(1, s, a.heads(t), a.HeadDim) }
+	qh, kh := heads(query.Value.Tensor), heads(key.Value.Tensor)
 	c.Stream.RoPE(qh, table, at, false)
 	c.Stream.RoPE(kh, table, at, false)
-	keys, values := k.put(c, a, kh, value.Value.Tensor)
-	o := c.Op(nil, 1, s, a.Heads*a.HeadDim)
-	lse := c.Pool.New(dtype.Float32, 1, a.Heads, s)
-	c.Stream.Attention(heads(o.Value.Tensor, a.Heads), lse, qh, heads(keys, a.KVHeads), heads(values, a.KVHeads), at, nil)
+	keys, values := k.put(c, a, kh, heads(value.Value.Tensor))
+	o := c.Op(nil, query.Shape()...)
+	lse := c.Pool.New(dtype.Float32, 1, qh.Dim(2), s)
+	c.Stream.Attention(heads(o.Value.Tensor), lse, qh, keys, values, at, nil)
 	c.Pool.Free(lse)
 	query.Done(c)
 	key.Done(c)

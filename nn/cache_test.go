@@ -20,7 +20,7 @@ func cached(t *testing.T) (*nn.Attention, *nn.Ctx) {
 	dev := ranks.Device(t, ranks.Options{})
 	c := &nn.Ctx{Stream: dev.NewStream("test"), Pool: device.NewPool(dev), Act: dtype.Float32, Mode: nn.Eval}
 	linear := func(in, out int) *nn.Linear { return nn.NewLinear(in, out, nn.LinearOptions{Init: nn.Normal(0.3)}) }
-	a := &nn.Attention{WQ: linear(12, 32), WK: linear(12, 16), WV: linear(12, 16), WO: linear(32, 12), Heads: 4, KVHeads: 2, HeadDim: 8,
+	a := &nn.Attention{WQ: linear(12, 32), WK: linear(12, 16), WV: linear(12, 16), WO: linear(32, 12), HeadDim: 8,
 		RoPE: &nn.RoPE{HeadDim: 8, MaxSeq: 16, Theta: 100}}
 	nn.AssignNames(a)
 	for name, p := range nn.Parameters(a) {

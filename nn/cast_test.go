@@ -67,7 +67,7 @@ func TestLinearsThatShareAnInputShareItsCast(t *testing.T) {
 	attention := func() nn.Module {
 		return &nn.Attention{
 			WQ: linear(8, 8), WK: linear(8, 4), WV: linear(8, 4), WO: linear(8, 8),
-			Heads: 4, KVHeads: 2, HeadDim: 2, RoPE: &nn.RoPE{HeadDim: 2, MaxSeq: 5, Theta: 100},
+			HeadDim: 2, RoPE: &nn.RoPE{HeadDim: 2, MaxSeq: 5, Theta: 100},
 		}
 	}
 	feedForward := func() nn.Module { return &nn.FeedForward{W1: linear(8, 6), W2: linear(6, 8), W3: linear(8, 6)} }

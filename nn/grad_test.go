@@ -24,7 +24,7 @@ func TestBackwardIsTheDerivativeOfForward(t *testing.T) {
 		const dim, head = 8, 2
 		return &nn.Attention{
 			WQ: linear(dim, heads*head, false), WK: linear(dim, kv*head, false), WV: linear(dim, kv*head, false), WO: linear(heads*head, dim, false),
-			Heads: heads, KVHeads: kv, HeadDim: head, RoPE: &nn.RoPE{HeadDim: head, MaxSeq: 6, Theta: 100},
+			HeadDim: head, RoPE: &nn.RoPE{HeadDim: head, MaxSeq: 6, Theta: 100},
 		}
 	}
 	shared := linear(5, 5, true)

@@ -14,6 +14,11 @@ import (
 type Embedding struct {
 	Leaf
 	Weight *Param
+	// Offset is the first id of the table, and Vocab how many ids there are, where the
+	// table is a part of one (package tp): ids outside it give zeros. Vocab 0: all.
+	Offset, Vocab int
+	// Reduce, where there is one, makes y whole of what each rank has, as Linear.Reduce.
+	Reduce func(c *Ctx, y *Var) *Var
 }
 
 // NewEmbedding describes a table of vocab rows of dim.
@@ -26,11 +31,19 @@ func (e *Embedding) Params() iter.Seq2[string, *Param] { return one("weight", e.
 
 // Forward takes ids, int32 [B,S], to [B,S,D].
 func (e *Embedding) Forward(c *Ctx, ids *Var) *Var {
-	tokens := ids.Value.Tensor
+	tokens, vocab := ids.Value.Tensor, e.Vocab
+	if vocab == 0 {
+		vocab = e.Weight.Shape[0]
+	}
 	y := c.Op(func(y *Var) {
-		e.Weight.addGrad(c, func(dtable *tensor.Tensor) { c.Stream.EmbeddingGrad(dtable, y.Grad().Tensor, tokens) })
+		e.Weight.addGrad(c, func(dtable *tensor.Tensor) {
+			c.Stream.EmbeddingGrad(dtable, y.Grad().Tensor, tokens, e.Offset, vocab)
+		})
 	}, append(slices.Clone(ids.Shape()), e.Weight.Shape[1])...)
-	c.Stream.Embedding(y.Value.Tensor, e.Weight.Value().Tensor, tokens)
+	c.Stream.Embedding(y.Value.Tensor, e.Weight.Value().Tensor, tokens, e.Offset, vocab)
+	if e.Reduce != nil {
+		y = e.Reduce(c, y)
+	}
 	return y
 }
 
@@ -72,6 +85,16 @@ func (n *RMSNorm) AddForward(c *Ctx, x, r *Var) (sum, y *Var) {
 	c.Stream.RMSNorm(y.Value.Tensor, sum.Keep(), rstd, x.Value.Tensor, r.Value.Tensor, n.Weight.Value().Tensor, n.Eps)
 	c.saved(rstd)
 	return sum, y
+}
+
+// AddNorm is sum = x + r and the norm of sum, in one pass where norm is an RMSNorm that
+// nothing decorates; to the same bits either way.
+func AddNorm(c *Ctx, norm Module, x, r *Var) (sum, y *Var) {
+	if n, ok := norm.(*RMSNorm); ok {
+		return n.AddForward(c, x, r)
+	}
+	sum = Add(c, x, r)
+	return sum, norm.Forward(c, sum)
 }
 
 // backward gives s, whose norm is y, its gradient.

@@ -47,7 +47,7 @@ func gradients(r *nntest.Rig, m nn.Module, shape ...int) (all [][]float32) {
 func TestRecomputationGivesTheSameBits(t *testing.T) {
 	linear := func() nn.Module { return nn.NewLinear(8, 8, nn.LinearOptions{Bias: true}) }
 	attention := func() nn.Module {
-		return &nn.Attention{WQ: linear(), WK: linear(), WV: linear(), WO: linear(), Heads: 4, KVHeads: 4, HeadDim: 2, RoPE: &nn.RoPE{HeadDim: 2, MaxSeq: 4, Theta: 100}}
+		return &nn.Attention{WQ: linear(), WK: linear(), WV: linear(), WO: linear(), HeadDim: 2, RoPE: &nn.RoPE{HeadDim: 2, MaxSeq: 4, Theta: 100}}
 	}
 	for name, build := range map[string]func(wrap func(nn.Module) nn.Module) nn.Module{
 		"a stack": func(wrap func(nn.Module) nn.Module) nn.Module {

@@ -158,7 +158,7 @@ func TestTheFirstValueThatIsNotFiniteIsNamed(t *testing.T) {
 		{"an output", on(1, "layers.0.attention.wk", func(b *bomb) { b.forward = inf }), "the output of layers.0.attention.wk has an infinity on rank 1", true},
 		{"an output of rank 0", on(0, "layers.1", func(b *bomb) { b.forward = nan }), "the output of layers.1 has a NaN on rank 0", true},
 		{"the logits", on(0, "output", func(b *bomb) { b.forward = nan }), "the output of output has a NaN on rank 0", true},
-		{"a norm that overflows", set("layers.1.ffn_norm.weight", 0, 3e38), "the input of layers.1.feed_forward has an infinity on rank 0", true},
+		{"a norm that overflows", set("layers.1.ffn_norm.weight", 0, 3e38), "the output of layers.1.ffn_norm has an infinity on rank 0", true},
 		{"a gradient", on(1, "layers.1.attention", func(b *bomb) { b.backward = nan }), "the gradient of the input of layers.1.attention.wo has a NaN on rank 1", true},
 		{"a gradient of the embedding", on(0, "tok_embeddings", func(b *bomb) { b.backward = inf }), "the gradient of tok_embeddings.weight has an infinity on rank 0", true},
 		{"an update", func(w *watchedRun) { w.lr = math.Inf(1) }, "after the update the weight tok_embeddings.weight has a", false},

@@ -110,8 +110,8 @@ func BenchmarkKernels(b *testing.B) {
 			measure("cross-entropy", 2*tokens*vocab*size, func() { s.CrossEntropy(loss, logits, targets, scale) })
 			measure("cross-entropy statistics", tokens*vocab*size, func() { s.CrossEntropyStats(top, sum, label, logits, targets, 0, vocab) })
 			measure("cross-entropy gradient", 2*tokens*vocab*size, func() { s.CrossEntropyGrad(loss, logits, top, sum, label, targets, 0, scale) })
-			measure("embedding", 2*tokens*dim*size, func() { s.Embedding(z, logits.View(8*vocab, dim), targets) })
-			measure("embedding gradient", tokens*dim*(size+8), func() { s.EmbeddingGrad(p[0].View(8*vocab*3/2, dim), x, targets) })
+			measure("embedding", 2*tokens*dim*size, func() { s.Embedding(z, logits.View(8*vocab, dim), targets, 0, 8*vocab) })
+			measure("embedding gradient", tokens*dim*(size+8), func() { s.EmbeddingGrad(p[0].View(8*vocab*3/2, dim), x, targets, 0, 8*vocab*3/2) })
 			measure("sum of squares", params*size, func() { s.SumSquares(loss, grad) })
 			updates := newTensor(b, dev, dtype.Int32, 1)
 			measure("adamw", params*(24+size), func() {

@@ -67,22 +67,21 @@ func faultOf(words []byte) error {
 	return nil
 }
 
-// Embedding is y[t,:] = table[ids[t],:]; see device.Kernels.
-func (k *kernels) Embedding(y, table, ids *tensor.Tensor) {
-	checkEmbedding("Embedding(y [T,D], table [V,D], ids int32 [T])", y, table, ids)
-	vocab, cols := table.Dim(0), table.Dim(1)
+// Embedding is y[t,:] = table[ids[t]-offset,:]; see device.Kernels.
+func (k *kernels) Embedding(y, table, ids *tensor.Tensor, offset, vocab int) {
+	checkEmbedding("Embedding(y [T,D], table [V,D], ids int32 [T], offset, vocab)", y, table, ids, offset, vocab)
 	k.checkIDs(checkEmbedded, ids, vocab, noneIgnored)
-	k.over(k.begin(kEmbedding).dst(y).src(table).src(ids).u64(vocab).u64(cols), ids.Numel())
+	k.over(k.begin(kEmbedding).dst(y).src(table).src(ids).u64(offset).u64(table.Dim(0)).u64(vocab).u64(table.Dim(1)), ids.Numel())
 }
 
 // sortRun is how many keys a block sorts; tokens.cu has the same.
 const sortRun = 256
 
 // EmbeddingGrad sums dy by id; see device.Kernels.
-func (k *kernels) EmbeddingGrad(dtable, dy, ids *tensor.Tensor) {
-	checkEmbedding("EmbeddingGrad(dtable float32 [V,D], dy [T,D], ids int32 [T])", dy, dtable, ids)
+func (k *kernels) EmbeddingGrad(dtable, dy, ids *tensor.Tensor, offset, vocab int) {
+	checkEmbedding("EmbeddingGrad(dtable float32 [V,D], dy [T,D], ids int32 [T], offset, vocab)", dy, dtable, ids, offset, vocab)
 	must(dtable.Type == dtype.Float32, "EmbeddingGrad(dtable float32 [V,D])", dtable)
-	n, vocab, cols := ids.Numel(), dtable.Dim(0), dtable.Dim(1)
+	n := ids.Numel()
 	k.checkIDs(checkEmbeddedGrad, ids, vocab, noneIgnored)
 	k.Zero(dtable)
 	keys, other := k.float64s(slotKeys, n), k.float64s(slotSorted, n)
@@ -91,12 +90,12 @@ func (k *kernels) EmbeddingGrad(dtable, dy, ids *tensor.Tensor) {
 		k.each(k.begin(kMergeRuns).dst(other).src(keys).u64(n).u64(run), n, 1)
 		keys, other = other, keys
 	}
-	k.over(k.begin(kEmbeddingGrad).dst(dtable).src(dy).src(keys).src(ids).u64(n).u64(vocab).u64(cols), n)
+	k.over(k.begin(kEmbeddingGrad).dst(dtable).src(dy).src(keys).src(ids).u64(n).u64(offset).u64(dtable.Dim(0)).u64(vocab).u64(dtable.Dim(1)), n)
 }
 
-func checkEmbedding(want string, y, table, ids *tensor.Tensor) {
+func checkEmbedding(want string, y, table, ids *tensor.Tensor, offset, vocab int) {
 	ok := isHP(y, table) && len(table.Shape) == 2 && ids.Type == dtype.Int32 && y.Dim(-1) == table.Dim(1) && y.Numel() == ids.Numel()*table.Dim(1)
-	must(ok && bits.Len(uint(table.Dim(0))) < 32, want, y, table, ids)
+	must(ok && bits.Len(uint(vocab)) < 32 && offset >= 0 && offset+table.Dim(0) <= vocab, want, y, table, ids)
 }
 
 // RoPE rotates pairs in place; see device.Kernels.

@@ -12,26 +12,35 @@ import (
 
 func embeddingCases() []kernelCase {
 	var all []kernelCase
-	for _, s := range [][3]int{{0, 4, 4}, {1, 1, 1}, {33, 7, 5}, {300, 50, 200}} {
-		tokens, vocab, d := s[0], s[1], s[2]
-		all = append(all, kernelCase{fmt.Sprintf("embedding/%dx%dx%d", tokens, vocab, d), func(h *harness) {
+	// Of a vocabulary the table has all, a part from an offset on, or nothing.
+	for _, s := range []struct{ tokens, vocab, d, offset, rows int }{
+		{0, 4, 4, 0, 4}, {1, 1, 1, 0, 1}, {33, 7, 5, 0, 7}, {300, 50, 200, 0, 50}, {33, 7, 5, 2, 3}, {40, 11, 8, 6, 5}, {300, 50, 200, 17, 20}, {9, 7, 5, 7, 0},
+	} {
+		tokens, vocab, d := s.tokens, s.vocab, s.d
+		all = append(all, kernelCase{fmt.Sprintf("embedding/%dx%dx%d/%d from %d", tokens, vocab, d, s.rows, s.offset), func(h *harness) {
 			ids := h.ints(vocab, tokens)
 			for _, from := range both {
 				for _, to := range both {
-					table, y, want := h.normal(from, vocab, d), h.out(to, tokens, d), []float64{}
+					table, y, want := h.normal(from, s.rows, d), h.out(to, tokens, d), []float64{}
 					for _, id := range ids.v {
-						want = append(want, table.v[int(id)*d:(int(id)+1)*d]...)
+						row := make([]float64, d)
+						if at := int(id) - s.offset; at >= 0 && at < s.rows {
+							row = table.v[at*d : (at+1)*d]
+						}
+						want = append(want, row...)
 					}
-					h.Embedding(y, table.Tensor, ids.Tensor)
+					h.Embedding(y, table.Tensor, ids.Tensor, s.offset, vocab)
 					h.want(fmt.Sprint(from, " to ", to), y, round(to, want), 0)
 				}
-				dy, dtable, grad := h.normal(from, tokens, d), h.out(dtype.Float32, vocab, d), make([]float64, vocab*d)
+				dy, dtable, grad := h.normal(from, tokens, d), h.out(dtype.Float32, s.rows, d), make([]float64, s.rows*d)
 				for t, id := range ids.v {
-					for c := range d {
-						grad[int(id)*d+c] += dy.v[t*d+c]
+					if at := int(id) - s.offset; at >= 0 && at < s.rows {
+						for c := range d {
+							grad[at*d+c] += dy.v[t*d+c]
+						}
 					}
 				}
-				h.EmbeddingGrad(dtable, dy.Tensor, ids.Tensor)
+				h.EmbeddingGrad(dtable, dy.Tensor, ids.Tensor, s.offset, vocab)
 				h.want(fmt.Sprint("gradient ", from), dtable, grad, tolerance(dtype.Float32))
 			}
 		}})

@@ -111,7 +111,7 @@ func runStream(t *testing.T, o Options) {
 	t.Run("ids outside the table are an error", func(t *testing.T) {
 		h, _ := setup(t)
 		ids := h.put(dtype.Int32, []float64{0, -1}, 2)
-		h.Embedding(h.out(f32, 2, 4), h.normal(f32, 3, 4).Tensor, ids.Tensor)
+		h.Embedding(h.out(f32, 2, 4), h.normal(f32, 3, 4).Tensor, ids.Tensor, 0, 3)
 		if err := h.Sync(); err == nil || !strings.Contains(err.Error(), "id -1") {
 			t.Errorf("Sync: %v; want the id", err)
 		}

@@ -35,8 +35,8 @@ func (stream) Transpose(*tensor.Tensor, *tensor.Tensor)                         
 func (stream) MatMul(_ *tensor.Tensor, _, _ tensor.Operand, _ device.MatMulOptions)          {}
 func (stream) AddBias(*tensor.Tensor, *tensor.Tensor)                                        {}
 func (stream) BiasGrad(*tensor.Tensor, *tensor.Tensor)                                       {}
-func (stream) Embedding(*tensor.Tensor, *tensor.Tensor, *tensor.Tensor)                      {}
-func (stream) EmbeddingGrad(*tensor.Tensor, *tensor.Tensor, *tensor.Tensor)                  {}
+func (stream) Embedding(_, _, _ *tensor.Tensor, _, _ int)                                    {}
+func (stream) EmbeddingGrad(_, _, _ *tensor.Tensor, _, _ int)                                {}
 func (stream) RMSNorm(_, _, _, _, _, _ *tensor.Tensor, _ float32)                            {}
 func (stream) RMSNormGrad(_, _, _, _, _, _, _ *tensor.Tensor)                                {}
 func (stream) LayerNorm(_, _, _, _, _, _ *tensor.Tensor, _ float32)                          {}

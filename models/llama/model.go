@@ -77,7 +77,8 @@ func (m *Model) Body(c *nn.Ctx, ids *nn.Var) *nn.Var {
 //	h   = x + attention(attention_norm(x))
 //	out = h + feed_forward(ffn_norm(h))
 type Block struct {
-	AttentionNorm, FFNNorm *nn.RMSNorm
+	nn.NoParams
+	AttentionNorm, FFNNorm nn.Module
 	Attention, FeedForward nn.Module
 }
 
@@ -91,29 +92,22 @@ func newBlock(a Args, layer int, rope *nn.RoPE) *Block {
 		FFNNorm:       nn.NewRMSNorm(a.Dim, float32(a.NormEps)),
 		Attention: &nn.Attention{
 			WQ: linear(a.Dim, q, in), WK: linear(a.Dim, kv, in), WV: linear(a.Dim, kv, in), WO: linear(q, a.Dim, out),
-			Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim(), RoPE: rope,
+			HeadDim: a.HeadDim(), RoPE: rope,
 		},
 		FeedForward: &nn.FeedForward{W1: linear(a.Dim, a.Hidden(), in), W2: linear(a.Hidden(), a.Dim, out), W3: linear(a.Dim, a.Hidden(), out)},
 	}
 }
 
-// Params yields the norms' weights: the norms are not modules of their own here
-// because the second is fused with the residual sum.
-func (b *Block) Params() iter.Seq2[string, *nn.Param] {
-	return func(yield func(string, *nn.Param) bool) {
-		_ = yield("attention_norm.weight", b.AttentionNorm.Weight) && yield("ffn_norm.weight", b.FFNNorm.Weight)
-	}
-}
-
-// Children yields attention and feed_forward.
+// Children yields attention_norm, ffn_norm, attention and feed_forward.
 func (b *Block) Children() iter.Seq2[string, *nn.Module] {
-	return nn.Slots(nn.Slot{Name: "attention", At: &b.Attention}, nn.Slot{Name: "feed_forward", At: &b.FeedForward})
+	return nn.Slots(nn.Slot{Name: "attention_norm", At: &b.AttentionNorm}, nn.Slot{Name: "ffn_norm", At: &b.FFNNorm},
+		nn.Slot{Name: "attention", At: &b.Attention}, nn.Slot{Name: "feed_forward", At: &b.FeedForward})
 }
 
 // Forward takes x [B,S,D] to [B,S,D].
 func (b *Block) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	attended := nn.Last(c, b.Attention, b.AttentionNorm.Forward(c, x))
-	h, normed := b.FFNNorm.AddForward(c, x, attended)
+	h, normed := nn.AddNorm(c, b.FFNNorm, x, attended)
 	attended.Done(c)
 	fed := nn.Last(c, b.FeedForward, normed)
 	out := nn.Add(c, h, fed)

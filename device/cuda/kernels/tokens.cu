@@ -22,16 +22,18 @@ KERNEL(1024, check_ids, dst fault, src ids, i32 kind, i32 limit, i32 ignored, u3
 	store<i32>(fault, 3, ascending && first > 0 ? load<i32>(ids, first - 1) : ascending ? 0 : limit);
 }
 
-KERNEL(256, embedding, dst y, src rows, src ids, u64 vocab, u64 cols) {
+// embedding looks up what of a vocabulary is in held rows from offset on; the rest is 0.
+KERNEL(256, embedding, dst y, src rows, src ids, u64 offset, u64 held, u64 vocab, u64 cols) {
 	for (u64 t = BLOCK; t < ids.n(); t += BLOCKS) {
 		const i32 id = load<i32>(ids, t);
 		const bool bad = id < 0 || (u64)id >= vocab;
+		const u64 row = (u64)id - offset;
 		for (u64 c = THREAD * 8; c < cols; c += 256 * 8) {
 			float v[8];
-			if (bad) {
-				UNROLL for (u32 k = 0; k < 8; k++) v[k] = nan32();
+			if (bad || row >= held) {
+				UNROLL for (u32 k = 0; k < 8; k++) v[k] = bad ? nan32() : 0;
 			} else {
-				get8(rows, id * cols + c, (id + 1) * cols, v);
+				get8(rows, row * cols + c, (row + 1) * cols, v);
 			}
 			put8(y, t * cols + c, (t + 1) * cols, v);
 		}
@@ -81,11 +83,12 @@ KERNEL(256, merge_runs, dst out, src keys, u64 n, u64 run) {
 }
 
 // embedding_grad sums the rows of dy of each id, in order of their places, from sorted
-// keys. The first key of an id has a block; rows of table without tokens are 0 before.
-KERNEL(256, embedding_grad, dst grad, src dy, src keys, src ids, u64 n, u64 vocab, u64 cols) {
+// keys, into held rows from offset on. The first key of an id has a block; rows of table
+// without tokens are 0 before.
+KERNEL(256, embedding_grad, dst grad, src dy, src keys, src ids, u64 n, u64 offset, u64 held, u64 vocab, u64 cols) {
 	for (u64 i = BLOCK; i < n; i += BLOCKS) {
-		const u64 id = load<u64>(keys, i) >> 32;
-		if (i > 0 && load<u64>(keys, i - 1) >> 32 == id) continue;
+		const u64 id = load<u64>(keys, i) >> 32, row = id - offset;
+		if (row >= held || (i > 0 && load<u64>(keys, i - 1) >> 32 == id)) continue;
 		for (u64 c = THREAD * 8; c < cols; c += 256 * 8) {
 			float sum[8] = {0, 0, 0, 0, 0, 0, 0, 0}, v[8];
 			for (u64 j = i; j < n; j++) {
@@ -95,7 +98,7 @@ KERNEL(256, embedding_grad, dst grad, src dy, src keys, src ids, u64 n, u64 voca
 				get8(dy, t * cols + c, (t + 1) * cols, v);
 				UNROLL for (u32 k = 0; k < 8; k++) sum[k] += is < 0 || (u64)is >= vocab ? nan32() : v[k];
 			}
-			put8(grad, id * cols + c, (id + 1) * cols, sum);
+			put8(grad, row * cols + c, (row + 1) * cols, sum);
 		}
 	}
 }
