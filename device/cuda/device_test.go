@@ -321,7 +321,7 @@ func TestAFaultGoesWithTheStreamsThatWaited(t *testing.T) {
 			r.Upload(ids, binary.LittleEndian.AppendUint32(nil, 9))
 			table, y := r.pool.New(dtype.Float32, 2, 4), r.pool.New(dtype.Float32, 1, 4)
 			r.Zero(table)
-			r.Embedding(y, table, ids)
+			r.Embedding(y, table, ids, 0, 2)
 			other.Wait(r.Record())
 			order := []*Stream{r.Stream, other}
 			if first != "its own" {
