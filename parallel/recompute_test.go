@@ -26,7 +26,7 @@ func TestWhichModulesAreRecomputed(t *testing.T) {
 		{parallel.Recompute{Modules: []string{"layers.*"}, Every: 1}, []string{"layers.0", "layers.1"}},
 		{parallel.Recompute{Modules: []string{"layers.*"}, Every: 2}, []string{"layers.1"}},
 		{parallel.Recompute{Modules: []string{"layers.*.attention", "norm+output"}}, []string{"layers.0.attention", "layers.1.attention", "norm+output"}},
-		{parallel.Recompute{Modules: []string{"layers.*.*"}, Every: 3}, []string{"layers.1.attention"}},
+		{parallel.Recompute{Modules: []string{"layers.*.*"}, Every: 3}, []string{"layers.0.attention", "layers.1.ffn_norm"}},
 	} {
 		root := model()
 		p := parallel.Plan{Recompute: &tt.recompute, Units: []string{"layers.*", "norm+output"}, FSDP: fsdp.Options{Param: dtype.Float32}}
