@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"octet/checkpoint/safetensors"
 	"octet/dtensor"
@@ -54,19 +55,30 @@ func writeRank(dir string, rank int, own []nn.DTensor, as export, read source, p
 	if err == nil {
 		err = r.writeFile(dir, fileName(rank), own, as, read, progress)
 	}
-	if err != nil {
-		// A full disk has room for the reason once the file is gone.
-		_ = os.Remove(filepath.Join(dir, fileName(rank)))
-		r = &report{Error: err.Error()}
-	}
-	text, err := json.Marshal(r)
 	if err == nil {
-		err = writeSynced(filepath.Join(dir, reportName(rank)), text)
+		err = r.put(dir, rank)
 	}
-	if err != nil && r.Error == "" {
-		r.Error = err.Error()
+	if err == nil {
+		return r
+	}
+	r = &report{Error: err.Error()}
+	// A full disk has room for the reason once the file is gone, or other ranks have found that it is full: without a report
+	// they would wait for this one.
+	_ = os.Remove(filepath.Join(dir, fileName(rank)))
+	for pause := 10 * time.Millisecond; r.put(dir, rank) != nil && pause < time.Second; pause *= 2 {
+		progress(0)
+		time.Sleep(pause)
 	}
 	return r
+}
+
+// put writes the report.
+func (r *report) put(dir string, rank int) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return writeSynced(filepath.Join(dir, reportName(rank)), text)
 }
 
 // writeFile writes a safetensors file.
@@ -165,10 +177,13 @@ func writeSynced(path string, text []byte) error {
 		return err
 	}
 	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(path+".part", path)
 	}
-	return os.Rename(path+".part", path)
+	if err != nil {
+		_ = os.Remove(path + ".part") // it takes room
+	}
+	return err
 }
 
 // syncFolder brings the names in a folder to the disk.

@@ -159,12 +159,6 @@ func pending(l dtensor.Layout) bool {
 // first, and then all is gathered, axis by axis.
 func throughWhole(l dtensor.Layout) (bytes int) {
 	n := 4 * l.Box(0).Numel()
-	var cuts []int
-	for d := range l.Shape() {
-		for _, axis := range l.Order(d) {
-			cuts = append(cuts, l.Mesh().Size(axis))
-		}
-	}
 	for _, a := range l.Mesh().Axes() {
 		if _, ok := l.Placement(a.Name).IsPartial(); ok {
 			bytes += 4 * ((2*(a.Size-1)*n/4 + a.Size - 1) / a.Size)

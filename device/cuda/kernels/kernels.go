@@ -171,7 +171,7 @@ func Images(target string) ([]Image, error) {
 	var mem []byte // what is left of the module's file
 	for _, e := range m.Images {
 		if e.Module != module {
-			if module = e.Module; mem != nil && len(mem) > 0 {
+			if module = e.Module; len(mem) > 0 {
 				return nil, fmt.Errorf("kernels: %d bytes behind the images of a module", len(mem))
 			}
 			if mem, err = unpack(module); err != nil {

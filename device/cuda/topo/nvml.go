@@ -61,7 +61,7 @@ func openNVML(lib nvml.Interface) (from *nvmlSource, done func(), err error) {
 	default:
 		return nil, nil, failed("Init", r)
 	}
-	return &nvmlSource{lib: lib, sys: os.DirFS("/sys")}, func() { lib.Shutdown() }, nil
+	return &nvmlSource{lib: lib, sys: os.DirFS("/sys")}, func() { _ = lib.Shutdown() }, nil
 }
 
 // nvmlSource is a Source over NVML, and over sysfs for what it does not know.
