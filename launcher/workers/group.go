@@ -207,9 +207,9 @@ func date(e *gang.Exit, written, killed time.Time) {
 	if written.IsZero() {
 		return
 	}
-	// A file system dates by a clock that may be a tick late; no cause may seem to
+	// A file system dates by a clock that may be late; no cause may seem to
 	// come before what it followed.
-	if at := written.Add(coarseTick()); at.Before(e.At) {
+	if at := written.Add(fileClockLag()); at.Before(e.At) {
 		e.At = at
 	}
 	if e.Killed && e.At.Before(killed) {

@@ -38,8 +38,8 @@ func waitForEnd(pid int) {
 	}
 }
 
-// coarseTick is more than the resolution of the clock that dates files.
-func coarseTick() time.Duration { return 10 * time.Millisecond }
+// fileClockLag is more than the clock that dates files may be late.
+func fileClockLag() time.Duration { return 10 * time.Millisecond }
 
 // processes lists all processes but the one that lists them; a process group
 // stands for a session, since each rank leads both.

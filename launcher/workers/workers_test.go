@@ -249,7 +249,7 @@ func (l lines) Write(p []byte) (int, error) {
 func TestExitIsDatedByItsErrorFile(t *testing.T) {
 	end := time.Unix(1700000000, 0)
 	killed := end.Add(-time.Second)
-	tick := coarseTick()
+	tick := fileClockLag()
 	for _, tt := range []struct {
 		name    string
 		written time.Time
