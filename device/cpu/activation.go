@@ -11,7 +11,7 @@ import (
 
 // Activate is y = f(x); see device.Kernels.
 func (s *Stream) Activate(y, x *tensor.Tensor, f device.Activation) {
-	must(isHP(y, x) && sameNumel(y, x) && f <= device.GELUTanh, "Activate(y, x) of equal numel, high precision", y, x)
+	must.Activate(y, x, f)
 	s.do(func() {
 		vy, vx := vecOf(y), vecOf(x)
 		s.pieces(vy.n, pieceLen, func(lo, hi int) { s.dev.table.activate(vy.part(lo, hi), vx.part(lo, hi), f) })
@@ -20,7 +20,7 @@ func (s *Stream) Activate(y, x *tensor.Tensor, f device.Activation) {
 
 // ActivateGrad is dx = dy·f'(x); see device.Kernels.
 func (s *Stream) ActivateGrad(dx, dy, x *tensor.Tensor, f device.Activation) {
-	must(isHP(dx, dy, x) && sameNumel(dx, dy, x) && f <= device.GELUTanh, "ActivateGrad(dx, dy, x) of equal numel, high precision", dx, dy, x)
+	must.ActivateGrad(dx, dy, x, f)
 	s.do(func() {
 		vdx, vdy, vx := vecOf(dx), vecOf(dy), vecOf(x)
 		s.pieces(vdx.n, pieceLen, func(lo, hi int) {

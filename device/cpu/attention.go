@@ -37,8 +37,8 @@ const (
 
 // Attention is causal attention; see device.Kernels.
 func (s *Stream) Attention(o, lse, q, k, v, qpos, kpos *tensor.Tensor) {
-	shape := checkAttention("Attention(o, lse float32 [B,H,Sq], q [B,Sq,H,hd], k, v [B,Sk,KV,hd], qpos int32 [Sq], kpos int32 [Sk])",
-		lse, qpos, kpos, []*tensor.Tensor{q, o}, []*tensor.Tensor{k, v})
+	must.Attention(o, lse, q, k, v, qpos, kpos)
+	shape := attnShapeOf(q, k)
 	s.Call("attention", func() error {
 		a := &attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse), seen: scratchOf[int32](s, slotSeen, shape.sq)}
 		if err := countSeen(a.seen, qpos, kpos, shape.sk); err != nil {
@@ -51,8 +51,8 @@ func (s *Stream) Attention(o, lse, q, k, v, qpos, kpos *tensor.Tensor) {
 
 // AttentionGrad is the gradient of Attention; see device.Kernels.
 func (s *Stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tensor.Tensor) {
-	shape := checkAttention("AttentionGrad(dq, dk, dv, do, q [B,Sq,H,hd], k, v [B,Sk,KV,hd], o, lse float32 [B,H,Sq], qpos int32 [Sq], kpos int32 [Sk])",
-		lse, qpos, kpos, []*tensor.Tensor{q, o, do, dq}, []*tensor.Tensor{k, v, dk, dv})
+	must.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos)
+	shape := attnShapeOf(q, k)
 	s.Call("attention gradient", func() error {
 		a := &attentionGrad{
 			attention: attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse), seen: scratchOf[int32](s, slotSeen, shape.sq)},
@@ -115,14 +115,9 @@ func (s *Stream) eachKeyHead(a attnShape, copies int, f func(b, kv int, mem []fl
 	})
 }
 
-func checkAttention(want string, lse, qpos, kpos *tensor.Tensor, qs, ks []*tensor.Tensor) attnShape {
-	q, k := qs[0], ks[0]
-	all := append(append([]*tensor.Tensor{lse}, qs...), ks...)
-	must(len(q.Shape) == 4 && len(k.Shape) == 4 && sameShape(q, qs...) && sameShape(k, ks...) && isHP(all...), want, all...)
-	a := attnShape{b: q.Dim(0), sq: q.Dim(1), sk: k.Dim(1), h: q.Dim(2), kv: k.Dim(2), hd: q.Dim(3)}
-	must(k.Dim(0) == a.b && k.Dim(3) == a.hd && a.kv > 0 && a.h%a.kv == 0 && isF32(lse, a.b*a.h*a.sq), want, all...)
-	must(isPos(qpos, a.sq) && isPos(kpos, a.sk), want, append(all, qpos, kpos)...)
-	return a
+// attnShapeOf is of an attention whose arguments keep the contract.
+func attnShapeOf(q, k *tensor.Tensor) attnShape {
+	return attnShape{b: q.Dim(0), sq: q.Dim(1), sk: k.Dim(1), h: q.Dim(2), kv: k.Dim(2), hd: q.Dim(3)}
 }
 
 // qRow and kRow are where the row of a token and head starts in q and in k.

@@ -5,6 +5,7 @@ package cpu
 import (
 	"math"
 
+	"octet/device/internal/contract"
 	"octet/dtype"
 	"octet/tensor"
 )
@@ -17,7 +18,7 @@ const (
 
 // Amax stores the largest |x| of each tensor; see device.Kernels.
 func (s *Stream) Amax(dst *tensor.Tensor, ts []*tensor.Tensor) {
-	must(isF32(dst, len(ts)) && isHP(ts...), "Amax(dst float32 [n], n tensors of high precision)", append([]*tensor.Tensor{dst}, ts...)...)
+	must.Amax(dst, ts)
 	list := piecesOf(ts)
 	s.do(func() {
 		s.amax(as[uint32](dst), list)
@@ -73,9 +74,7 @@ func amaxGo(x vec) uint32 {
 
 // Scales turns amaxes into scales and reciprocals; see device.Kernels.
 func (s *Stream) Scales(scale, inv, amax *tensor.Tensor, formats []dtype.Type, pow2 bool) {
-	n := amax.Numel()
-	must(isF32(scale, n) && isF32(inv, n) && isF32(amax, n) && (len(formats) == 1 || len(formats) == n),
-		"Scales(scale, inv, amax float32 [n], 1 or n formats)", scale, inv, amax)
+	must.Scales(scale, inv, amax, formats)
 	formats = append([]dtype.Type(nil), formats...)
 	s.do(func() {
 		to, reciprocal := f32s(scale), f32s(inv)
@@ -88,58 +87,11 @@ func (s *Stream) Scales(scale, inv, amax *tensor.Tensor, formats []dtype.Type, p
 
 // Cast is dst = encode(f32(src)·scale), in either layout; see device.Kernels.
 func (s *Stream) Cast(dst, dstT, src tensor.Operand) {
-	widens := dst.Tensor != nil && dstT.Tensor == nil && isHP(dst.Tensor) && dst.Scale == nil && src.Tensor != nil && src.Type.IsFloat8()
-	if widens {
-		must(sameNumel(dst.Tensor, src.Tensor) && !dst.Transposed && !src.Transposed, "a cast to high precision of equal numel, as it lies", dst.Tensor, src.Tensor)
-		src.Granularity() // panics if no scale has this shape
+	if must.Cast(dst, dstT, src) {
 		s.do(func() { s.widen(dst, src) })
 		return
 	}
-	checkCast(dst, dstT, src)
 	s.do(func() { s.cast(dst, dstT, src) })
-}
-
-// made is the first of a cast's two results that is not empty.
-func made(dst, dstT tensor.Operand) tensor.Operand {
-	if dst.Tensor == nil {
-		return dstT
-	}
-	return dst
-}
-
-func checkCast(dst, dstT, src tensor.Operand) {
-	to := made(dst, dstT)
-	ok := src.Tensor != nil && to.Tensor != nil && !src.Transposed && !dst.Transposed &&
-		(isHP(src.Tensor) && src.Scale == nil || src.Type.IsFloat8())
-	if ok && dst.Tensor != nil {
-		ok = dst.Type.IsFloat8() && sameNumel(dst.Tensor, src.Tensor)
-	}
-	if ok && dstT.Tensor != nil {
-		ok = dstT.Transposed && dstT.Type.IsFloat8() && sameValue(dstT, src)
-	}
-	if ok && dst.Tensor != nil && dstT.Tensor != nil {
-		ok = dst.Type == dstT.Type && same(dst.Scale, dstT.Scale) && same(dst.Inv, dstT.Inv)
-	}
-	must(ok, "a cast (dst float8 of equal numel, dstT its transpose with the same scale, src high precision with at most an Inv, or float8, as it lies)",
-		dst.Tensor, dst.Scale, dstT.Tensor, dstT.Scale, src.Tensor, src.Scale)
-	whole := src.Granularity() == tensor.PerTensor && to.Granularity() == tensor.PerTensor
-	must(whole || sameValue(to, src), "a cast with a scale a row or a column, of one matrix", to.Tensor, to.Scale, src.Tensor, src.Inv)
-	must(whole || isHP(src.Tensor), "a cast of float8 to float8 with scales for the whole tensor", to.Tensor, to.Scale, src.Tensor, src.Scale)
-}
-
-// sameValue reports whether two operands are matrices of one shape.
-func sameValue(a, b tensor.Operand) bool {
-	rows, cols := a.Value()
-	r, c := b.Value()
-	return r == rows && c == cols
-}
-
-// same reports whether a and b are one tensor, or both left out.
-func same(a, b *tensor.Tensor) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a.Buf == b.Buf && a.Off == b.Off && sameShape(a, b)
 }
 
 // castRows is the rows of src a piece of a transposing cast reads: one cache
@@ -147,7 +99,7 @@ func same(a, b *tensor.Tensor) bool {
 const castRows = 64
 
 func (s *Stream) cast(dst, dstT, src tensor.Operand) {
-	to, toT, from, by := vecOf(dst.Tensor), vecOf(dstT.Tensor), vecOf(src.Tensor), made(dst, dstT)
+	to, toT, from, by := vecOf(dst.Tensor), vecOf(dstT.Tensor), vecOf(src.Tensor), contract.Made(dst, dstT)
 	rows, cols := src.Matrix()
 	switch {
 	case src.Type.IsFloat8():
@@ -281,9 +233,7 @@ func widenGo(dst, src vec, values *[256]float32) {
 // Transpose is dst = srcᵀ; see device.Kernels.
 func (s *Stream) Transpose(dst, src *tensor.Tensor) {
 	rows, cols := src.Matrix()
-	r, c := dst.Matrix()
-	size := src.Type.Size()
-	must(dst.Type == src.Type && r == cols && c == rows && (size == 1 || size == 2 || size == 4), "Transpose(dst [C,R], src [R,C]) of one type of 1, 2 or 4 bytes", dst, src)
+	must.Transpose(dst, src)
 	s.do(func() {
 		to, from := vecOf(dst), vecOf(src)
 		s.pieces(rows, castRows, func(lo, hi int) { s.dev.table.transpose(to, from, rows, cols, lo, hi) })

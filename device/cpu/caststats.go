@@ -19,9 +19,7 @@ type castStats struct {
 // CastStats measures what a cast did to src; see device.Kernels. It is for diagnosis
 // and in Go alone.
 func (s *Stream) CastStats(maxima, sums *tensor.Tensor, src, q tensor.Operand) {
-	must(isF32(maxima, device.NumCastMaxima) && isF32(sums, device.NumCastSums) && src.Tensor != nil && q.Tensor != nil &&
-		isHP(src.Tensor) && !src.Transposed && src.Scale == nil && q.Type.IsFloat8() && (q.Scale == nil) == (q.Inv == nil) && sameValue(q, src),
-		"CastStats(maxima float32 [3], sums float32 [5], src [R,C] of high precision with at most an Inv, q its cast)", maxima, sums, src.Tensor, q.Tensor)
+	must.CastStats(maxima, sums, src, q)
 	rows, cols := src.Value()
 	s.do(func() {
 		c := readCast(src, q)

@@ -7,17 +7,14 @@ import (
 	"slices"
 
 	"octet/device"
-	"octet/dtype"
+	"octet/device/internal/contract"
 	"octet/tensor"
 )
 
 // RecordCast casts src by a given scale and records its amax; see device.Kernels.
 func (s *Stream) RecordCast(dst, dstT, src, given tensor.Operand, record *tensor.Tensor) {
-	checkCast(dst, dstT, src)
-	to := made(dst, dstT)
-	scalar := func(t *tensor.Tensor) bool { return t != nil && isF32(t, 1) }
-	must(isHP(src.Tensor) && src.Inv == nil && scalar(to.Scale) && scalar(to.Inv) && scalar(given.Scale) && scalar(given.Inv) && (record == nil || scalar(record)),
-		"RecordCast of high precision, with scales and reciprocals of one number to read and to write, and a record float32 [] or none", src.Tensor, to.Scale, to.Inv)
+	must.RecordCast(dst, dstT, src, given, record)
+	to := contract.Made(dst, dstT)
 	s.do(func() {
 		f32s(to.Scale)[0], f32s(to.Inv)[0] = f32s(given.Scale)[0], f32s(given.Inv)[0]
 		if record == nil {
@@ -35,7 +32,7 @@ func (s *Stream) RecordCast(dst, dstT, src, given tensor.Operand, record *tensor
 // castWithAmax casts piece by piece and takes the amax of each while it is in the
 // cache. Its bits are those of amax.
 func (s *Stream) castWithAmax(dst, dstT, src tensor.Operand) uint32 {
-	to, toT, from, by := vecOf(dst.Tensor), vecOf(dstT.Tensor), vecOf(src.Tensor), made(dst, dstT)
+	to, toT, from, by := vecOf(dst.Tensor), vecOf(dstT.Tensor), vecOf(src.Tensor), contract.Made(dst, dstT)
 	table, scale := s.dev.table, scaleOf(by)
 	rows, cols := src.Matrix()
 	n, size := from.n, pieceLen
@@ -65,10 +62,7 @@ func (s *Stream) castWithAmax(dst, dstT, src tensor.Operand) uint32 {
 
 // SyncHistories moves records to histories; see device.Kernels.
 func (s *Stream) SyncHistories(h device.AmaxHistories) {
-	n := h.Record.Numel()
-	must(isF32(h.Record, n) && isF32(h.Amax, n) && isF32(h.Scale, n) && isF32(h.Inv, n) && h.NotFinite.Type == dtype.Int32 && h.NotFinite.Numel() == n &&
-		len(h.History.Shape) == 2 && h.History.Shape[0] == n && h.History.Shape[1] > 0 && h.History.Type == dtype.Float32 && (len(h.Formats) == 1 || len(h.Formats) == n),
-		"SyncHistories(record, amax, scale, inv float32 [n], history float32 [n,H], count int32 [n], 1 or n formats)", h.Record, h.Amax, h.Scale, h.Inv, h.History, h.NotFinite)
+	must.SyncHistories(h)
 	length := h.History.Shape[1]
 	h.Formats = slices.Clone(h.Formats)
 	s.do(func() {

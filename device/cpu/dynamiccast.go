@@ -5,6 +5,7 @@ package cpu
 import (
 	"math"
 
+	"octet/device/internal/contract"
 	"octet/tensor"
 )
 
@@ -51,9 +52,8 @@ func (f factors) rows(lo, hi int) factors {
 
 // DynamicCast scales src by its own amaxes and casts it; see device.Kernels.
 func (s *Stream) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
-	checkCast(dst, dstT, src)
-	to := made(dst, dstT)
-	must(isHP(src.Tensor) && to.Scale != nil && to.Inv != nil, "DynamicCast of high precision, with a scale and a reciprocal to write", src.Tensor, to.Scale, to.Inv)
+	must.DynamicCast(dst, dstT, src)
+	to := contract.Made(dst, dstT)
 	s.do(func() {
 		// The amaxes stand where the scales will.
 		switch g := to.Granularity(); {
@@ -87,7 +87,7 @@ func scaleBy(o tensor.Operand, lo, hi int, pow2 bool) {
 // castByRows goes over memory once: what a piece has found the amaxes of is
 // still close when it is cast.
 func (s *Stream) castByRows(dst, dstT, src tensor.Operand, pow2 bool) {
-	to, toT, from, by := vecOf(dst.Tensor), vecOf(dstT.Tensor), vecOf(src.Tensor), made(dst, dstT)
+	to, toT, from, by := vecOf(dst.Tensor), vecOf(dstT.Tensor), vecOf(src.Tensor), contract.Made(dst, dstT)
 	rows, cols := src.Matrix()
 	amax, fold, scale := as[uint32](by.Scale), inverses(src), scales(by)
 	s.pieces(rows, castPiece(dstT, cols), func(lo, hi int) {

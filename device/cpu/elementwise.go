@@ -3,7 +3,6 @@
 package cpu
 
 import (
-	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -17,7 +16,7 @@ func (s *Stream) Zero(t *tensor.Tensor) {
 
 // Copy converts src to dst's type; see device.Kernels.
 func (s *Stream) Copy(dst, src *tensor.Tensor) {
-	must(sameNumel(dst, src) && (dst.Type == src.Type || isHP(dst, src)), "Copy(dst, src) of equal numel, equal types or high precision", dst, src)
+	must.Copy(dst, src)
 	s.do(func() {
 		if dst.Type == src.Type {
 			to, from := raw(dst), raw(src)
@@ -38,7 +37,7 @@ func convertGo(dst, src vec) {
 
 // Add is dst = a + b; see device.Kernels.
 func (s *Stream) Add(dst, a, b *tensor.Tensor) {
-	must(isHP(dst, a, b) && sameNumel(dst, a, b), "Add(dst, a, b) of equal numel, high precision", dst, a, b)
+	must.Add(dst, a, b)
 	s.do(func() {
 		d, x, y := vecOf(dst), vecOf(a), vecOf(b)
 		s.pieces(d.n, pieceLen, func(lo, hi int) { s.dev.table.add(d.part(lo, hi), x.part(lo, hi), y.part(lo, hi)) })
@@ -53,7 +52,7 @@ func addGo(dst, a, b vec) {
 
 // AddBias is y[r,c] += bias[c]; see device.Kernels.
 func (s *Stream) AddBias(y, bias *tensor.Tensor) {
-	must(isHP(y, bias) && len(bias.Shape) == 1 && y.Dim(-1) == bias.Dim(0), "AddBias(y [R,C], bias [C]), high precision", y, bias)
+	must.AddBias(y, bias)
 	rows, cols := y.Matrix()
 	s.do(func() {
 		v, b := vecOf(y), vecOf(bias)
@@ -69,7 +68,7 @@ func addBiasGo(y, bias vec) {
 
 // BiasGrad is db[c] = Σ_r dy[r,c]; see device.Kernels.
 func (s *Stream) BiasGrad(db, dy *tensor.Tensor) {
-	must(isHP(dy) && isF32(db, dy.Dim(-1)), "BiasGrad(db float32 [C], dy [R,C])", db, dy)
+	must.BiasGrad(db, dy)
 	rows, cols := dy.Matrix()
 	s.do(func() {
 		x := vecOf(dy)
@@ -112,6 +111,6 @@ func sumRowsGo(dst []float32, x vec) {
 
 // Reciprocal is 1/n; see device.Kernels.
 func (s *Stream) Reciprocal(dst, n *tensor.Tensor) {
-	must(isF32(dst, 1) && n.Type == dtype.Int32 && n.Numel() == 1, "Reciprocal(dst float32 [1], n int32 [1])", dst, n)
+	must.Reciprocal(dst, n)
 	s.do(func() { f32s(dst)[0] = float32(1 / float64(i32s(n)[0])) })
 }

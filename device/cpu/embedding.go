@@ -5,13 +5,12 @@ package cpu
 import (
 	"fmt"
 
-	"octet/dtype"
 	"octet/tensor"
 )
 
 // Embedding is y[t,:] = table[ids[t]-offset,:]; see device.Kernels.
 func (s *Stream) Embedding(y, table, ids *tensor.Tensor, offset, vocab int) {
-	checkEmbedding("Embedding(y [T,D], table [V,D], ids int32 [T], offset, vocab)", y, table, ids, offset, vocab)
+	must.Embedding(y, table, ids, offset, vocab)
 	s.Call("embedding", func() error {
 		d, to, from, id := table.Dim(1), vecOf(y), vecOf(table), i32s(ids)
 		if err := checkIDs(id, vocab); err != nil {
@@ -36,8 +35,7 @@ func (s *Stream) Embedding(y, table, ids *tensor.Tensor, offset, vocab int) {
 
 // EmbeddingGrad sums dy by id; see device.Kernels.
 func (s *Stream) EmbeddingGrad(dtable, dy, ids *tensor.Tensor, offset, vocab int) {
-	checkEmbedding("EmbeddingGrad(dtable float32 [V,D], dy [T,D], ids int32 [T], offset, vocab)", dy, dtable, ids, offset, vocab)
-	must(dtable.Type == dtype.Float32, "EmbeddingGrad(dtable float32 [V,D])", dtable)
+	must.EmbeddingGrad(dtable, dy, ids, offset, vocab)
 	s.Call("embedding gradient", func() error {
 		d, to, from, id := dtable.Dim(1), vecOf(dtable), vecOf(dy), i32s(ids)
 		if err := checkIDs(id, vocab); err != nil {
@@ -56,11 +54,6 @@ func (s *Stream) EmbeddingGrad(dtable, dy, ids *tensor.Tensor, offset, vocab int
 		})
 		return nil
 	})
-}
-
-func checkEmbedding(want string, y, table, ids *tensor.Tensor, offset, vocab int) {
-	ok := isHP(y, table) && len(table.Shape) == 2 && ids.Type == dtype.Int32 && y.Dim(-1) == table.Dim(1) && y.Numel() == ids.Numel()*table.Dim(1)
-	must(ok && offset >= 0 && offset+table.Dim(0) <= vocab, want, y, table, ids)
 }
 
 func checkIDs(ids []int32, vocab int) error {

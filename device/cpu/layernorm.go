@@ -11,8 +11,7 @@ import (
 // LayerNorm is y = (x - mean)·rstd·w + b; see device.Kernels.
 func (s *Stream) LayerNorm(y, mean, rstd, x, w, b *tensor.Tensor, eps float32) {
 	rows, cols := x.Matrix()
-	must(isHP(y, x, w, b) && sameNumel(x, y) && w.Numel() == x.Dim(-1) && sameNumel(w, b) && isF32(mean, rows) && isF32(rstd, rows),
-		"LayerNorm(y, mean, rstd float32 [T], x [T,D], w, b [D])", y, mean, rstd, x, w, b)
+	must.LayerNorm(y, mean, rstd, x, w, b)
 	s.do(func() {
 		vy, vx, vw, vb, m, r := vecOf(y), vecOf(x), vecOf(w), vecOf(b), f32s(mean), f32s(rstd)
 		s.pieces(rows, rowsPerPiece(cols), func(lo, hi int) {
@@ -44,9 +43,7 @@ func layerNormGo(y vec, mean, rstd []float32, x, w, b vec, eps float32) {
 // LayerNormGrad gives the gradients of x and w; see device.Kernels.
 func (s *Stream) LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add *tensor.Tensor) {
 	rows, cols := x.Matrix()
-	must(isHP(dx, dy, x, w) && sameNumel(x, dx, dy) && w.Numel() == x.Dim(-1) && isF32(dw, w.Numel()) && isF32(mean, rows) && isF32(rstd, rows) &&
-		(add == nil || isHP(add) && sameNumel(x, add)),
-		"LayerNormGrad(dx, dw float32 [D], dy, x [T,D], mean, rstd float32 [T], w [D], add [T,D] or none)", dx, dw, dy, x, mean, rstd, w, add)
+	must.LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add)
 	s.do(func() {
 		vdx, vdy, vx, vw, vadd, m, r := vecOf(dx), vecOf(dy), vecOf(x), vecOf(w), vecOf(add), f32s(mean), f32s(rstd)
 		s.sumChunks(f32s(dw), rows, func(partial []float32, lo, hi int) {

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"octet/device"
-	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -22,7 +21,7 @@ type lossRow struct {
 // CrossEntropy is both phases of a whole vocabulary, row by row: the second
 // reads from the cache what the first has read. See device.Kernels.
 func (s *Stream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor) {
-	rows, vocab := checkLoss("CrossEntropy(loss float32 [1] or nil, logits [T,V], targets int32 [T], scale float32 [1])", logits, targets, nil, loss, scale)
+	rows, vocab := must.CrossEntropy(loss, logits, targets, scale)
 	s.Call("cross-entropy", func() error {
 		x, target, by := vecOf(logits), i32s(targets), f32s(scale)[0]
 		if err := checkTargets(target, vocab); err != nil {
@@ -39,10 +38,7 @@ func (s *Stream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor) {
 
 // CrossEntropyStats is the first phase of a slice; see device.Kernels.
 func (s *Stream) CrossEntropyStats(most, sum, target, logits, targets *tensor.Tensor, offset, vocab int) {
-	rows, width := checkLoss("CrossEntropyStats(max, sum, target float32 [T], logits [T,V], targets int32 [T])", logits, targets, []*tensor.Tensor{most, sum, target})
-	if offset < 0 || offset+width > vocab {
-		panic(fmt.Sprintf("cpu: a slice of %d from %d is outside the vocabulary of %d", width, offset, vocab))
-	}
+	rows, width := must.CrossEntropyStats(most, sum, target, logits, targets, offset, vocab)
 	s.Call("cross-entropy", func() error {
 		x, labels := vecOf(logits), i32s(targets)
 		if err := checkTargets(labels, vocab); err != nil {
@@ -62,8 +58,7 @@ func (s *Stream) CrossEntropyStats(most, sum, target, logits, targets *tensor.Te
 // RescaleSum brings sums of exponentials to another maximum; see
 // device.Kernels.
 func (s *Stream) RescaleSum(sum, from, to *tensor.Tensor) {
-	n := sum.Numel()
-	must(isF32(sum, n) && isF32(from, n) && isF32(to, n), "RescaleSum(sum, from, to float32 [T])", sum, from, to)
+	must.RescaleSum(sum, from, to)
 	s.do(func() {
 		for t, m := range f32s(to) {
 			f32s(sum)[t] *= float32(math.Exp(float64(f32s(from)[t] - m)))
@@ -73,8 +68,7 @@ func (s *Stream) RescaleSum(sum, from, to *tensor.Tensor) {
 
 // CrossEntropyGrad is the second phase of a slice; see device.Kernels.
 func (s *Stream) CrossEntropyGrad(loss, logits, most, sum, target, targets *tensor.Tensor, offset int, scale *tensor.Tensor) {
-	rows, width := checkLoss("CrossEntropyGrad(loss float32 [1] or nil, logits [T,V], max, sum, target float32 [T], targets int32 [T], scale float32 [1])",
-		logits, targets, []*tensor.Tensor{most, sum, target}, loss, scale)
+	rows, width := must.CrossEntropyGrad(loss, logits, most, sum, target, targets, scale)
 	s.do(func() {
 		x, labels, by := vecOf(logits), i32s(targets), f32s(scale)[0]
 		all := scratchOf[lossRow](s, slotPieces, rows)
@@ -103,20 +97,6 @@ func addLoss(loss *tensor.Tensor, rows []lossRow, vocab int, scale float32) {
 		total += sum
 	}
 	f32s(loss)[0] += float32(total * float64(scale))
-}
-
-// checkLoss returns the rows of logits and their width.
-func checkLoss(want string, logits, targets *tensor.Tensor, stats []*tensor.Tensor, ones ...*tensor.Tensor) (rows, width int) {
-	rows, width = targets.Numel(), logits.Dim(-1)
-	ok := isHP(logits) && logits.Numel() == rows*width && targets.Type == dtype.Int32
-	for _, t := range stats {
-		ok = ok && isF32(t, rows)
-	}
-	for i, t := range ones {
-		ok = ok && (t == nil && i == 0 || isF32(t, 1))
-	}
-	must(ok, want, append(append([]*tensor.Tensor{logits, targets}, stats...), ones...)...)
-	return rows, width
 }
 
 func checkTargets(targets []int32, vocab int) error {

@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"octet/device"
+	"octet/device/internal/contract"
 	"octet/dtype"
 	"octet/tensor"
 )
@@ -76,25 +77,11 @@ type product struct {
 	accumulate bool
 }
 
-// newPanel is op(x), of which k is the first dimension (as of a transposed
-// left operand), or the last.
-func newPanel(x tensor.Operand, kFirst bool) panel {
-	rows, cols := x.Value()
-	_, ld := x.Matrix()
-	p := panel{data: ptr(x.Tensor), lanes: rows, k: cols, ld: ld, t: x.Type, kContiguous: kFirst == x.Transposed}
-	lanewise := tensor.PerRow
-	if kFirst {
-		p.lanes, p.k = cols, rows
-		lanewise = tensor.PerColumn
-	}
-	switch g := x.Granularity(); {
-	case x.Inv == nil && x.Scale != nil:
-		panic(fmt.Sprintf("cpu: MatMul: %v has scale %v, but not its reciprocal", x, x.Scale))
-	case x.Inv == nil:
-	case g == tensor.PerTensor || g == lanewise:
-		p.inv, p.invs = (*float32)(ptr(x.Inv)), g == lanewise
-	default:
-		panic(fmt.Sprintf("cpu: MatMul: %v has %v %v, along the dimension that is summed: [%d,%d] by lanes and k", x, g, x.Inv, p.lanes, p.k))
+// newPanel is an operand with what the contract says of it.
+func newPanel(x tensor.Operand, side contract.Side) panel {
+	p := panel{data: ptr(x.Tensor), t: x.Type, lanes: side.Lanes, k: side.K, ld: side.LD, kContiguous: side.KContiguous, invs: side.Each}
+	if side.Inv != nil {
+		p.inv = (*float32)(ptr(side.Inv))
 	}
 	return p
 }
@@ -111,21 +98,14 @@ func (s *Stream) MatMul(dst *tensor.Tensor, a, b tensor.Operand, o device.MatMul
 func (s *Stream) Float8TN() bool { return s.dev.float8TN }
 
 func newProduct(dev *Device, dst *tensor.Tensor, a, b tensor.Operand, o device.MatMulOptions) *product {
-	isOperand := func(t *tensor.Tensor) bool { return len(t.Shape) > 0 && (isHP(t) || t.Type.IsFloat8()) }
-	if !isOperand(a.Tensor) || !isOperand(b.Tensor) || !isHP(dst) || len(dst.Shape) == 0 {
-		panic(fmt.Sprintf("cpu: MatMul: want dst [M,N] of high precision, a and b of high precision or float8; got %v = %v · %v", dst, a, b))
-	}
+	x, y := must.MatMul(dst, a, b, o)
 	p := &product{
 		unit: unitFor(dev.isa, a.Type, b.Type, o.FastAccum),
-		a:    newPanel(a, o.TransA), b: newPanel(b, !o.TransB),
+		a:    newPanel(a, x), b: newPanel(b, y),
 		dst: ptr(dst), dstType: dst.Type,
 		accumulate: o.Accumulate,
 	}
 	p.m, p.n = dst.Matrix()
-	if p.a.k != p.b.k || p.a.lanes != p.m || p.b.lanes != p.n {
-		panic(fmt.Sprintf("cpu: MatMul: %v = op(%v) · op(%v) with TransA %t, TransB %t: op(a) is [%d,%d], op(b) [%d,%d]",
-			dst, a, b, o.TransA, o.TransB, p.a.lanes, p.a.k, p.b.k, p.b.lanes))
-	}
 	if dev.float8TN && !(p.a.readsTN() && p.b.readsTN()) {
 		panic(fmt.Sprintf("cpu: MatMul: %v · %v with TransA %t, TransB %t: this device reads float8 only where the summed dimension, here of %d, is contiguous",
 			a, b, o.TransA, o.TransB, p.a.k))

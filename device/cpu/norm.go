@@ -11,11 +11,7 @@ import (
 // RMSNorm is y = s·rstd·w, s = x + residual; see device.Kernels.
 func (s *Stream) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32) {
 	rows, cols := x.Matrix()
-	const want = "RMSNorm(y, sum, rstd float32 [T], x, residual [T,D], w [D])"
-	must(isHP(y, x, w) && sameNumel(x, y) && w.Numel() == x.Dim(-1) && isF32(rstd, rows), want, y, sum, rstd, x, residual, w)
-	if residual != nil {
-		must(sum != nil && isHP(sum, residual) && sameNumel(x, sum, residual), want, y, sum, rstd, x, residual, w)
-	}
+	must.RMSNorm(y, sum, rstd, x, residual, w)
 	s.do(func() {
 		vy, vsum, vx, vres, vw, r := vecOf(y), vec{}, vecOf(x), vecOf(residual), vecOf(w), f32s(rstd)
 		if residual != nil {
@@ -48,9 +44,7 @@ func rmsNormGo(y, sum vec, rstd []float32, x, residual, w vec, eps float32) {
 // RMSNormGrad gives the gradients of s and w; see device.Kernels.
 func (s *Stream) RMSNormGrad(dx, dw, dy, sum, rstd, w, add *tensor.Tensor) {
 	rows, cols := sum.Matrix()
-	const want = "RMSNormGrad(dx, dw float32 [D], dy, s [T,D], rstd float32 [T], w [D], add [T,D] or none)"
-	must(isHP(dx, dy, sum, w) && sameNumel(sum, dx, dy) && w.Numel() == sum.Dim(-1) && isF32(dw, w.Numel()) && isF32(rstd, rows), want, dx, dw, dy, sum, rstd, w, add)
-	must(add == nil || isHP(add) && sameNumel(sum, add), want, dx, dw, dy, sum, rstd, w, add)
+	must.RMSNormGrad(dx, dw, dy, sum, rstd, w, add)
 	s.do(func() {
 		vdx, vdy, vs, vw, vadd, r := vecOf(dx), vecOf(dy), vecOf(sum), vecOf(w), vecOf(add), f32s(rstd)
 		s.sumChunks(f32s(dw), rows, func(partial []float32, lo, hi int) {

@@ -3,17 +3,15 @@
 package cpu
 
 import (
-	"fmt"
 	"math"
 
 	"octet/device"
-	"octet/dtype"
 	"octet/tensor"
 )
 
 // SumSquares is Σ x² over all tensors; see device.Kernels.
 func (s *Stream) SumSquares(dst *tensor.Tensor, ts []*tensor.Tensor) {
-	must(isF32(dst, 1) && isHP(ts...), "SumSquares(dst float32 [1], tensors of high precision)", append([]*tensor.Tensor{dst}, ts...)...)
+	must.SumSquares(dst, ts)
 	list := piecesOf(ts)
 	s.do(func() {
 		sums := scratchOf[float64](s, slotPieces, len(list))
@@ -38,7 +36,7 @@ func sumSquaresGo(x vec) float64 {
 // ClipCoef is the factor that brings the global norm down to maxNorm; see
 // device.Kernels.
 func (s *Stream) ClipCoef(norm, coef, sumsq *tensor.Tensor, maxNorm float32) {
-	must(isF32(norm, 1) && isF32(coef, 1) && isF32(sumsq, 1), "ClipCoef(norm, coef, sumsq float32 [1])", norm, coef, sumsq)
+	must.ClipCoef(norm, coef, sumsq)
 	s.do(func() {
 		n := float32(math.Sqrt(float64(f32s(sumsq)[0])))
 		f32s(norm)[0] = n
@@ -86,15 +84,7 @@ func newAdamWCoef(h device.AdamWOptions, t int32) adamWCoef {
 
 // AdamW is one step of the optimizer; see device.Kernels.
 func (s *Stream) AdamW(p, g, m, v []*tensor.Tensor, steps, coef *tensor.Tensor, o device.AdamWOptions) {
-	if len(g) != len(p) || len(m) != len(p) || len(v) != len(p) {
-		panic(fmt.Sprintf("cpu: AdamW of %d parameters, %d gradients, %d and %d moments", len(p), len(g), len(m), len(v)))
-	}
-	must((coef == nil || isF32(coef, 1)) && steps.Type == dtype.Int32 && steps.Numel() == 1, "AdamW(steps int32 [1], coef float32 [1])", steps, coef)
-	for i := range p {
-		n := p[i].Numel()
-		must(isF32(p[i], n) && isHP(g[i]) && g[i].Numel() == n && isF32(m[i], n) && isF32(v[i], n),
-			"AdamW(p, m, v float32, g high precision, of equal numel)", p[i], g[i], m[i], v[i])
-	}
+	must.AdamW(p, g, m, v, steps, coef)
 	params, grads, ms, vs := piecesOf(p), piecesOf(g), piecesOf(m), piecesOf(v)
 	s.do(func() {
 		by := float32(1)

@@ -5,16 +5,13 @@ package cpu
 import (
 	"fmt"
 
-	"octet/dtype"
 	"octet/tensor"
 )
 
 // RoPE rotates pairs in place; see device.Kernels.
 func (s *Stream) RoPE(x, table, pos *tensor.Tensor, inverse bool) {
-	const want = "RoPE(x [B,S,H,hd], table float32 [N,hd/2,2], N >= S where pos is nil, pos int32 [S] or nil)"
-	must(isHP(x) && len(x.Shape) == 4 && len(table.Shape) == 3 && x.Dim(3)%2 == 0, want, x, table, pos)
+	must.RoPE(x, table, pos)
 	seq, heads, hd := x.Dim(1), x.Dim(2), x.Dim(3)
-	must(isF32(table, table.Dim(0)*hd) && table.Dim(2) == 2 && (pos != nil || table.Dim(0) >= seq) && isPos(pos, seq), want, x, table, pos)
 	s.Call("rope", func() error {
 		v, rows := vecOf(x), scratchOf[int32](s, slotPieces, seq)
 		for t := range rows {
@@ -29,11 +26,6 @@ func (s *Stream) RoPE(x, table, pos *tensor.Tensor, inverse bool) {
 		})
 		return nil
 	})
-}
-
-// isPos reports whether pos can be the positions of n tokens.
-func isPos(pos *tensor.Tensor, n int) bool {
-	return pos == nil || pos.Type == dtype.Int32 && pos.Numel() == n
 }
 
 // posAt is the position of token t.

@@ -7,8 +7,7 @@ import "octet/tensor"
 // SquaredError adds to the loss and overwrites y with its gradient; see
 // device.Kernels.
 func (s *Stream) SquaredError(loss, y, target, scale *tensor.Tensor) {
-	must(isHP(y, target) && sameNumel(y, target) && isF32(loss, 1) && isF32(scale, 1),
-		"SquaredError(loss float32 [1], y, target of equal numel, high precision, scale float32 [1])", loss, y, target, scale)
+	must.SquaredError(loss, y, target, scale)
 	s.do(func() {
 		vy, vt, by := vecOf(y), vecOf(target), f32s(scale)[0]
 		sums := scratchOf[float64](s, slotPieces, count(vy.n, pieceLen))

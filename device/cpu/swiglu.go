@@ -10,7 +10,7 @@ import (
 
 // SwiGLU is h = silu(gate)·up; see device.Kernels.
 func (s *Stream) SwiGLU(h, gate, up *tensor.Tensor) {
-	must(isHP(h, gate, up) && sameNumel(h, gate, up), "SwiGLU(h, gate, up) of equal numel, high precision", h, gate, up)
+	must.SwiGLU(h, gate, up)
 	s.do(func() {
 		vh, vg, vu := vecOf(h), vecOf(gate), vecOf(up)
 		s.pieces(vh.n, pieceLen, func(lo, hi int) { s.dev.table.swiGLU(vh.part(lo, hi), vg.part(lo, hi), vu.part(lo, hi)) })
@@ -28,8 +28,7 @@ func swiGLUGo(h, gate, up vec) {
 
 // SwiGLUGrad is the gradient of SwiGLU; see device.Kernels.
 func (s *Stream) SwiGLUGrad(dgate, dup, dh, gate, up *tensor.Tensor) {
-	must(isHP(dgate, dup, dh, gate, up) && sameNumel(dh, dgate, dup, gate, up),
-		"SwiGLUGrad(dgate, dup, dh, gate, up) of equal numel, high precision", dgate, dup, dh, gate, up)
+	must.SwiGLUGrad(dgate, dup, dh, gate, up)
 	s.do(func() {
 		vdg, vdu, vdh, vg, vu := vecOf(dgate), vecOf(dup), vecOf(dh), vecOf(gate), vecOf(up)
 		s.pieces(vdh.n, pieceLen, func(lo, hi int) {

@@ -3,8 +3,6 @@
 package cpu
 
 import (
-	"fmt"
-	"strings"
 	"unsafe"
 
 	"octet/dtype"
@@ -84,51 +82,4 @@ func scratchOf[T any](s *Stream, in slot, n int) []T {
 	var v T
 	mem := s.scratch.get(in, max(1, n)*int(unsafe.Sizeof(v))).mem
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), n)
-}
-
-// must panics with the shapes of ts if a caller broke the contract; want says
-// what the kernel takes.
-func must(ok bool, want string, ts ...*tensor.Tensor) {
-	if ok {
-		return
-	}
-	var got []string
-	for _, t := range ts {
-		got = append(got, t.String())
-	}
-	panic(fmt.Sprintf("cpu: want %s; got %s", want, strings.Join(got, ", ")))
-}
-
-func isHP(ts ...*tensor.Tensor) bool {
-	for _, t := range ts {
-		if t.Type != dtype.Float32 && t.Type != dtype.BFloat16 {
-			return false
-		}
-	}
-	return true
-}
-
-func isF32(t *tensor.Tensor, n int) bool { return t.Type == dtype.Float32 && t.Numel() == n }
-
-func sameShape(a *tensor.Tensor, ts ...*tensor.Tensor) bool {
-	for _, t := range ts {
-		if len(t.Shape) != len(a.Shape) {
-			return false
-		}
-		for i, d := range a.Shape {
-			if t.Shape[i] != d {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func sameNumel(a *tensor.Tensor, ts ...*tensor.Tensor) bool {
-	for _, t := range ts {
-		if t.Numel() != a.Numel() {
-			return false
-		}
-	}
-	return true
 }

@@ -72,7 +72,7 @@ func TestWhatCublasLtCanDoIsAskedOfIt(t *testing.T) {
 			if o.TransB {
 				b.Tensor = pool.New(ty, n, k)
 			}
-			x, y := checkMatMul(dst, a, b, o)
+			x, y := must.MatMul(dst, a, b, o)
 			if how := d.products.Choose(problemOf(dst, a, b, x, y, o)); how.Kind != gemm.Direct || how.Aside {
 				t.Errorf("%+v of %v: %v", o, ty, how.Route)
 			}

@@ -6,10 +6,7 @@
 package cuda
 
 import (
-	"fmt"
 	"math"
-	"slices"
-	"strings"
 
 	"octet/device"
 	"octet/dtype"
@@ -160,26 +157,3 @@ func (k *kernels) scratch(in slot, t dtype.Type, n int) *tensor.Tensor {
 
 // count is the number of pieces of size that cover n.
 func count(n, size int) int { return (n + size - 1) / size }
-
-// must panics with the shapes of ts if a caller broke the contract; want says
-// what the kernel takes.
-func must(ok bool, want string, ts ...*tensor.Tensor) {
-	if ok {
-		return
-	}
-	var got []string
-	for _, t := range ts {
-		got = append(got, t.String())
-	}
-	panic(fmt.Sprintf("cuda: want %s; got %s", want, strings.Join(got, ", ")))
-}
-
-func isHP(ts ...*tensor.Tensor) bool {
-	return !slices.ContainsFunc(ts, func(t *tensor.Tensor) bool { return t.Type != dtype.Float32 && t.Type != dtype.BFloat16 })
-}
-
-func isF32(t *tensor.Tensor, n int) bool { return t.Type == dtype.Float32 && t.Numel() == n }
-
-func sameNumel(a *tensor.Tensor, ts ...*tensor.Tensor) bool {
-	return !slices.ContainsFunc(ts, func(t *tensor.Tensor) bool { return t.Numel() != a.Numel() })
-}

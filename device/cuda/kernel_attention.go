@@ -15,16 +15,16 @@ const rowsABlock = 4
 
 // Attention is causal attention; see device.Kernels.
 func (k *kernels) Attention(o, lse, q, key, v, qpos, kpos *tensor.Tensor) {
-	checkAttention("Attention(o, lse float32 [B,H,Sq], q [B,Sq,H,hd], k, v [B,Sk,KV,hd], qpos int32 [Sq], kpos int32 [Sk])",
-		lse, qpos, kpos, []*tensor.Tensor{q, o}, []*tensor.Tensor{key, v})
+	must.Attention(o, lse, q, key, v, qpos, kpos)
+	mustFit(q)
 	seen := k.seen(q, key, qpos, kpos)
 	k.over(k.begin(kAttention).dst(o).dst(lse).src(q).src(key).src(v).src(seen).heads(q, key), count(lse.Numel(), rowsABlock))
 }
 
 // AttentionGrad is the gradient of Attention; see device.Kernels.
 func (k *kernels) AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, qpos, kpos *tensor.Tensor) {
-	checkAttention("AttentionGrad(dq, dk, dv, do, q [B,Sq,H,hd], k, v [B,Sk,KV,hd], o, lse float32 [B,H,Sq], qpos int32 [Sq], kpos int32 [Sk])",
-		lse, qpos, kpos, []*tensor.Tensor{q, o, do, dq}, []*tensor.Tensor{key, v, dk, dv})
+	must.AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, qpos, kpos)
+	mustFit(q)
 	seen := k.seen(q, key, qpos, kpos)
 	delta := k.scratch(slotRows, dtype.Float32, lse.Numel())
 	rows := count(lse.Numel(), rowsABlock)
@@ -52,11 +52,7 @@ func (k *kernels) seen(q, key, qpos, kpos *tensor.Tensor) *tensor.Tensor {
 	return seen
 }
 
-func checkAttention(want string, lse, qpos, kpos *tensor.Tensor, qs, ks []*tensor.Tensor) {
-	q, key := qs[0], ks[0]
-	all := append(append([]*tensor.Tensor{lse}, qs...), ks...)
-	ok := len(q.Shape) == 4 && len(key.Shape) == 4 && q.Dim(0) == key.Dim(0) && q.Dim(3) == key.Dim(3) && key.Dim(2) > 0 && q.Dim(2)%key.Dim(2) == 0 && q.Dim(3) <= mostHead
-	ok = ok && isHP(qs...) && isHP(ks...) && sameNumel(q, qs...) && sameNumel(key, ks...)
-	ok = ok && isF32(lse, q.Dim(0)*q.Dim(2)*q.Dim(1)) && isPos(qpos, q.Dim(1)) && isPos(kpos, key.Dim(1))
-	must(ok, want, append(all, qpos, kpos)...)
+// mustFit refuses heads that no kernel takes.
+func mustFit(q *tensor.Tensor) {
+	must.Hold(q.Dim(3) <= mostHead, "heads of at most 256", q)
 }

@@ -15,7 +15,7 @@ func (k *kernels) Zero(t *tensor.Tensor) {
 
 // Copy converts src to dst's type; see device.Kernels.
 func (k *kernels) Copy(dst, src *tensor.Tensor) {
-	must(sameNumel(dst, src) && (dst.Type == src.Type || isHP(dst, src)), "Copy(dst, src) of equal numel, equal types or high precision", dst, src)
+	must.Copy(dst, src)
 	if dst.Type == src.Type {
 		k.each(k.begin(kMove).dst(dst).src(src), dst.Bytes(), 16)
 		return
@@ -25,51 +25,50 @@ func (k *kernels) Copy(dst, src *tensor.Tensor) {
 
 // Add is dst = a + b; see device.Kernels.
 func (k *kernels) Add(dst, a, b *tensor.Tensor) {
-	must(isHP(dst, a, b) && sameNumel(dst, a, b), "Add(dst, a, b) of equal numel, high precision", dst, a, b)
+	must.Add(dst, a, b)
 	k.each(k.begin(kAdd).dst(dst).src(a).src(b), dst.Numel(), 8)
 }
 
 // SwiGLU is h = silu(gate)·up; see device.Kernels.
 func (k *kernels) SwiGLU(h, gate, up *tensor.Tensor) {
-	must(isHP(h, gate, up) && sameNumel(h, gate, up), "SwiGLU(h, gate, up) of equal numel, high precision", h, gate, up)
+	must.SwiGLU(h, gate, up)
 	k.each(k.begin(kSwiGLU).dst(h).src(gate).src(up), h.Numel(), 8)
 }
 
 // SwiGLUGrad is the gradient of SwiGLU; see device.Kernels.
 func (k *kernels) SwiGLUGrad(dgate, dup, dh, gate, up *tensor.Tensor) {
-	must(isHP(dgate, dup, dh, gate, up) && sameNumel(dh, dgate, dup, gate, up),
-		"SwiGLUGrad(dgate, dup, dh, gate, up) of equal numel, high precision", dgate, dup, dh, gate, up)
+	must.SwiGLUGrad(dgate, dup, dh, gate, up)
 	k.each(k.begin(kSwiGLUGrad).dst(dgate).dst(dup).src(dh).src(gate).src(up), dh.Numel(), 8)
 }
 
 // Activate is y = f(x); see device.Kernels.
 func (k *kernels) Activate(y, x *tensor.Tensor, f device.Activation) {
-	must(isHP(y, x) && sameNumel(y, x) && f <= device.GELUTanh, "Activate(y, x) of equal numel, high precision", y, x)
+	must.Activate(y, x, f)
 	k.each(k.begin(kActivate).dst(y).src(x).u32(int(f)), y.Numel(), 8)
 }
 
 // ActivateGrad is dx = dy·f'(x); see device.Kernels.
 func (k *kernels) ActivateGrad(dx, dy, x *tensor.Tensor, f device.Activation) {
-	must(isHP(dx, dy, x) && sameNumel(dx, dy, x) && f <= device.GELUTanh, "ActivateGrad(dx, dy, x) of equal numel, high precision", dx, dy, x)
+	must.ActivateGrad(dx, dy, x, f)
 	k.each(k.begin(kActivateGrad).dst(dx).src(dy).src(x).u32(int(f)), dx.Numel(), 8)
 }
 
 // Reciprocal is 1/n; see device.Kernels.
 func (k *kernels) Reciprocal(dst, n *tensor.Tensor) {
-	must(isF32(dst, 1) && n.Type == dtype.Int32 && n.Numel() == 1, "Reciprocal(dst float32 [1], n int32 [1])", dst, n)
+	must.Reciprocal(dst, n)
 	k.once(k.begin(kReciprocal).dst(dst).src(n))
 }
 
 // AddBias is y[r,c] += bias[c]; see device.Kernels.
 func (k *kernels) AddBias(y, bias *tensor.Tensor) {
-	must(isHP(y, bias) && len(bias.Shape) == 1 && y.Dim(-1) == bias.Dim(0), "AddBias(y [R,C], bias [C]), high precision", y, bias)
+	must.AddBias(y, bias)
 	rows, cols := y.Matrix()
 	k.each(k.begin(kAddBias).dst(y).src(bias).u64(rows).u64(cols), rows*count(cols, 8), 1)
 }
 
 // BiasGrad is db[c] = Σ_r dy[r,c]; see device.Kernels.
 func (k *kernels) BiasGrad(db, dy *tensor.Tensor) {
-	must(isHP(dy) && isF32(db, dy.Dim(-1)), "BiasGrad(db float32 [C], dy [R,C])", db, dy)
+	must.BiasGrad(db, dy)
 	rows, cols := dy.Matrix()
 	parts := shares(rows)
 	partial := k.scratch(slotPartial, dtype.Float32, parts*cols)

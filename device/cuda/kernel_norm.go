@@ -10,12 +10,9 @@ import (
 // RMSNorm is y = s·rstd·w, s = x + residual; see device.Kernels.
 func (k *kernels) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32) {
 	rows, cols := x.Matrix()
-	const want = "RMSNorm(y, sum, rstd float32 [T], x, residual [T,D], w [D])"
-	must(isHP(y, x, w) && sameNumel(x, y) && w.Numel() == x.Dim(-1) && isF32(rstd, rows), want, y, sum, rstd, x, residual, w)
+	must.RMSNorm(y, sum, rstd, x, residual, w)
 	if residual == nil {
 		sum = nil
-	} else {
-		must(sum != nil && isHP(sum, residual) && sameNumel(x, sum, residual), want, y, sum, rstd, x, residual, w)
 	}
 	l := k.begin(kRMSNorm).dst(y).dst(sum).dst(rstd).src(x).src(residual).src(w).u64(rows).u64(cols).f32(eps)
 	k.over(l.held(cols, 1), rows)
@@ -24,9 +21,7 @@ func (k *kernels) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float
 // RMSNormGrad gives the gradients of s and w; see device.Kernels.
 func (k *kernels) RMSNormGrad(dx, dw, dy, sum, rstd, w, add *tensor.Tensor) {
 	rows, cols := sum.Matrix()
-	const want = "RMSNormGrad(dx, dw float32 [D], dy, s [T,D], rstd float32 [T], w [D], add [T,D] or none)"
-	must(isHP(dx, dy, sum, w) && sameNumel(sum, dx, dy) && w.Numel() == sum.Dim(-1) && isF32(dw, w.Numel()) && isF32(rstd, rows), want, dx, dw, dy, sum, rstd, w, add)
-	must(add == nil || isHP(add) && sameNumel(sum, add), want, dx, dw, dy, sum, rstd, w, add)
+	must.RMSNormGrad(dx, dw, dy, sum, rstd, w, add)
 	parts := shares(rows)
 	partial := k.scratch(slotPartial, dtype.Float32, parts*cols)
 	l := k.begin(kRMSNormGrad).dst(dx).dst(partial).src(dy).src(sum).src(rstd).src(w).src(add).u64(rows).u64(cols)
@@ -37,8 +32,7 @@ func (k *kernels) RMSNormGrad(dx, dw, dy, sum, rstd, w, add *tensor.Tensor) {
 // LayerNorm is y = (x - mean)·rstd·w + b; see device.Kernels.
 func (k *kernels) LayerNorm(y, mean, rstd, x, w, b *tensor.Tensor, eps float32) {
 	rows, cols := x.Matrix()
-	must(isHP(y, x, w, b) && sameNumel(x, y) && w.Numel() == x.Dim(-1) && sameNumel(w, b) && isF32(mean, rows) && isF32(rstd, rows),
-		"LayerNorm(y, mean, rstd float32 [T], x [T,D], w, b [D])", y, mean, rstd, x, w, b)
+	must.LayerNorm(y, mean, rstd, x, w, b)
 	l := k.begin(kLayerNorm).dst(y).dst(mean).dst(rstd).src(x).src(w).src(b).u64(rows).u64(cols).f32(eps)
 	k.over(l.held(cols, 1), rows)
 }
@@ -46,9 +40,7 @@ func (k *kernels) LayerNorm(y, mean, rstd, x, w, b *tensor.Tensor, eps float32) 
 // LayerNormGrad gives the gradients of x and w; see device.Kernels.
 func (k *kernels) LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add *tensor.Tensor) {
 	rows, cols := x.Matrix()
-	must(isHP(dx, dy, x, w) && sameNumel(x, dx, dy) && w.Numel() == x.Dim(-1) && isF32(dw, w.Numel()) && isF32(mean, rows) && isF32(rstd, rows) &&
-		(add == nil || isHP(add) && sameNumel(x, add)),
-		"LayerNormGrad(dx, dw float32 [D], dy, x [T,D], mean, rstd float32 [T], w [D], add [T,D] or none)", dx, dw, dy, x, mean, rstd, w, add)
+	must.LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add)
 	parts := shares(rows)
 	partial := k.scratch(slotPartial, dtype.Float32, parts*cols)
 	l := k.begin(kLayerNormGrad).dst(dx).dst(partial).src(dy).src(x).src(mean).src(rstd).src(w).src(add).u64(rows).u64(cols)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/bits"
 
-	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -69,7 +68,8 @@ func faultOf(words []byte) error {
 
 // Embedding is y[t,:] = table[ids[t]-offset,:]; see device.Kernels.
 func (k *kernels) Embedding(y, table, ids *tensor.Tensor, offset, vocab int) {
-	checkEmbedding("Embedding(y [T,D], table [V,D], ids int32 [T], offset, vocab)", y, table, ids, offset, vocab)
+	must.Embedding(y, table, ids, offset, vocab)
+	mustSort(table, vocab)
 	k.checkIDs(checkEmbedded, ids, vocab, noneIgnored)
 	k.over(k.begin(kEmbedding).dst(y).src(table).src(ids).u64(offset).u64(table.Dim(0)).u64(vocab).u64(table.Dim(1)), ids.Numel())
 }
@@ -79,8 +79,8 @@ const sortRun = 256
 
 // EmbeddingGrad sums dy by id; see device.Kernels.
 func (k *kernels) EmbeddingGrad(dtable, dy, ids *tensor.Tensor, offset, vocab int) {
-	checkEmbedding("EmbeddingGrad(dtable float32 [V,D], dy [T,D], ids int32 [T], offset, vocab)", dy, dtable, ids, offset, vocab)
-	must(dtable.Type == dtype.Float32, "EmbeddingGrad(dtable float32 [V,D])", dtable)
+	must.EmbeddingGrad(dtable, dy, ids, offset, vocab)
+	mustSort(dtable, vocab)
 	n := ids.Numel()
 	k.checkIDs(checkEmbeddedGrad, ids, vocab, noneIgnored)
 	k.Zero(dtable)
@@ -93,24 +93,17 @@ func (k *kernels) EmbeddingGrad(dtable, dy, ids *tensor.Tensor, offset, vocab in
 	k.over(k.begin(kEmbeddingGrad).dst(dtable).src(dy).src(keys).src(ids).u64(n).u64(offset).u64(dtable.Dim(0)).u64(vocab).u64(dtable.Dim(1)), n)
 }
 
-func checkEmbedding(want string, y, table, ids *tensor.Tensor, offset, vocab int) {
-	ok := isHP(y, table) && len(table.Shape) == 2 && ids.Type == dtype.Int32 && y.Dim(-1) == table.Dim(1) && y.Numel() == ids.Numel()*table.Dim(1)
-	must(ok && bits.Len(uint(vocab)) < 32 && offset >= 0 && offset+table.Dim(0) <= vocab, want, y, table, ids)
+// mustSort refuses a vocabulary whose ids do not fit in the keys that are sorted.
+func mustSort(table *tensor.Tensor, vocab int) {
+	must.Hold(bits.Len(uint(vocab)) < 32, "a vocabulary below 2^31", table)
 }
 
 // RoPE rotates pairs in place; see device.Kernels.
 func (k *kernels) RoPE(x, table, pos *tensor.Tensor, inverse bool) {
-	const want = "RoPE(x [B,S,H,hd], table float32 [N,hd/2,2], N >= S where pos is nil, pos int32 [S] or nil)"
-	must(isHP(x) && len(x.Shape) == 4 && len(table.Shape) == 3 && x.Dim(3)%2 == 0, want, x, table, pos)
+	must.RoPE(x, table, pos)
 	seq, heads, hd := x.Dim(1), x.Dim(2), x.Dim(3)
-	must(isF32(table, table.Dim(0)*hd) && table.Dim(2) == 2 && (pos != nil || table.Dim(0) >= seq) && isPos(pos, seq), want, x, table, pos)
 	if pos != nil {
 		k.checkIDs(checkAngles, pos, table.Dim(0), noneIgnored)
 	}
 	k.each(k.begin(kRoPE).dst(x).src(table).src(pos).u64(seq).u32(heads).u32(hd).bool(inverse), x.Numel(), 8)
-}
-
-// isPos reports whether pos can be the positions of n tokens.
-func isPos(pos *tensor.Tensor, n int) bool {
-	return pos == nil || pos.Type == dtype.Int32 && pos.Numel() == n
 }

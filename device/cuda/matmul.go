@@ -10,6 +10,7 @@ import (
 	"octet/device"
 	"octet/device/cuda/api"
 	"octet/device/cuda/gemm"
+	"octet/device/internal/contract"
 	"octet/dtype"
 	"octet/tensor"
 )
@@ -47,7 +48,7 @@ func (d *Device) Warning() string { return d.warning }
 // MatMul is dst = op(a)·op(b), or dst += op(a)·op(b), through cuBLASLt where that can; see
 // device.Kernels.
 func (s *Stream) MatMul(dst *tensor.Tensor, a, b tensor.Operand, o device.MatMulOptions) {
-	x, y := checkMatMul(dst, a, b, o)
+	x, y := must.MatMul(dst, a, b, o)
 	if s.dev.products == nil {
 		s.ownMatMul(dst, a, b, x, y, o.Accumulate)
 		return
@@ -64,7 +65,7 @@ func (s *Stream) MatMul(dst *tensor.Tensor, a, b tensor.Operand, o device.MatMul
 		args.D = addressOf(aside)
 	}
 	if how.Kind == gemm.Direct {
-		args.AInv, args.BInv = addressOrZero(x.inv), addressOrZero(y.inv)
+		args.AInv, args.BInv = addressOrZero(x.Inv), addressOrZero(y.Inv)
 	}
 	var ok bool
 	if args.Workspace, ok = s.workspace(); !ok {
@@ -77,27 +78,27 @@ func (s *Stream) MatMul(dst *tensor.Tensor, a, b tensor.Operand, o device.MatMul
 	}
 	switch {
 	case how.Kind == gemm.Unscaled:
-		l := s.begin(kScaleProduct).dst(dst).src(aside).src(x.inv).src(y.inv).u64(y.n)
-		s.each(l.bool(x.each).bool(y.each).bool(o.Accumulate), dst.Numel(), 8)
+		l := s.begin(kScaleProduct).dst(dst).src(aside).src(x.Inv).src(y.Inv).u64(y.Lanes)
+		s.each(l.bool(x.Each).bool(y.Each).bool(o.Accumulate), dst.Numel(), 8)
 	case how.Aside:
 		s.Add(dst, dst, aside)
 	}
 }
 
 // problemOf is a product as gemm asks cuBLASLt for it.
-func problemOf(dst *tensor.Tensor, a, b tensor.Operand, x, y lanes, o device.MatMulOptions) gemm.Problem {
+func problemOf(dst *tensor.Tensor, a, b tensor.Operand, x, y contract.Side, o device.MatMulOptions) gemm.Problem {
 	return gemm.Problem{
-		M: x.n, N: y.n, K: x.k, A: sideOf(a, x), B: sideOf(b, y),
-		D: dst.Type, DAlign: gemm.Alignment(addressOf(dst), y.n*dst.Type.Size()), Accumulate: o.Accumulate, FastAccum: o.FastAccum,
+		M: x.Lanes, N: y.Lanes, K: x.K, A: sideOf(a, x), B: sideOf(b, y),
+		D: dst.Type, DAlign: gemm.Alignment(addressOf(dst), y.Lanes*dst.Type.Size()), Accumulate: o.Accumulate, FastAccum: o.FastAccum,
 	}
 }
 
-func sideOf(t tensor.Operand, l lanes) gemm.Side {
-	side := gemm.Side{Type: t.Type, KContiguous: l.kStep == 1, LD: max(l.step, l.kStep)}
+func sideOf(t tensor.Operand, l contract.Side) gemm.Side {
+	side := gemm.Side{Type: t.Type, KContiguous: l.KContiguous, LD: l.LD}
 	switch {
-	case l.each:
+	case l.Each:
 		side.Scales = gemm.Each
-	case l.inv != nil:
+	case l.Inv != nil:
 		side.Scales = gemm.One
 	}
 	side.Align = gemm.Alignment(addressOf(t.Tensor), side.LD*t.Type.Size())
