@@ -41,7 +41,7 @@ func TestProductsConformThroughCublasLt(t *testing.T) {
 		{"89", "bf16, fp8 tensorwise TN"}, {"90", "bf16, fp8 tensorwise TN, rowwise TN"}, {"100", "bf16, fp8 tensorwise TN NN NT TT"},
 	} {
 		t.Run(tt.capability, func(t *testing.T) {
-			c := simulate(t, "SIM_MODE", "late", "SIM_CC", tt.capability, "OCTET_CUBLASLT_LIB", build(t, sim.CublasLt()))
+			c := simulate(t, "SIM_MODE", "late", "SIM_CC", tt.capability, "OCTET_CUBLASLT_LIB", sim.Path(t, sim.CublasLt()))
 			d := openSimulated(t, Options{})
 			if !strings.HasSuffix(d.Products(), tt.products) {
 				t.Errorf("products %q, want %q", d.Products(), tt.products)
@@ -57,7 +57,7 @@ func TestProductsConformThroughCublasLt(t *testing.T) {
 // TestWhatCublasLtCanDoIsAskedOfIt: products of any transposition, which octet's own kernel would
 // make too, and slowly.
 func TestWhatCublasLtCanDoIsAskedOfIt(t *testing.T) {
-	simulate(t, "OCTET_CUBLASLT_LIB", build(t, sim.CublasLt()))
+	simulate(t, "OCTET_CUBLASLT_LIB", sim.Path(t, sim.CublasLt()))
 	d := openSimulated(t, Options{})
 	pool := device.NewPool(d)
 	const m, n, k = 32, 48, 80

@@ -5,7 +5,6 @@
 package cuda
 
 import (
-	"errors"
 	"testing"
 	"unsafe"
 
@@ -18,14 +17,7 @@ import (
 // openKernels opens the kernels as they are compiled for this processor.
 func openKernels(t testing.TB) *registry.Registry {
 	t.Helper()
-	path, err := sim.Build(sim.Kernels())
-	if errors.Is(err, sim.ErrNoCompiler) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := registry.Open(path)
+	r, err := registry.Open(sim.Path(t, sim.Kernels()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@
 package cuda
 
 import (
-	"errors"
 	"testing"
 
 	"octet/device"
@@ -18,37 +17,14 @@ import (
 // fails it for whatever was found wrong with what ran on them.
 func simulate(t *testing.T, environ ...string) *control.Driver {
 	t.Helper()
-	driver := build(t, sim.Driver())
+	driver := sim.Path(t, sim.Driver())
 	t.Setenv("OCTET_CUDA_LIB", driver)
 	t.Setenv("OCTET_CUBLASLT_LIB", "/none/libcublasLt.so.13") // octet's own kernel makes products
-	t.Setenv("SIM_KERNELS", build(t, sim.Kernels()))
+	t.Setenv("SIM_KERNELS", sim.Path(t, sim.Kernels()))
 	for i := 0; i < len(environ); i += 2 {
 		t.Setenv(environ[i], environ[i+1])
 	}
-	c, err := control.Open(driver)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Reset()
-	t.Cleanup(func() {
-		for _, f := range c.Findings() {
-			t.Errorf("found: %s", f)
-		}
-	})
-	return c
-}
-
-// build is the path of a library of the simulator.
-func build(t *testing.T, l sim.Library) string {
-	t.Helper()
-	path, err := sim.Build(l)
-	if errors.Is(err, sim.ErrNoCompiler) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return control.Watch(t, driver)
 }
 
 // openSimulated opens a simulated GPU that the test's end closes.

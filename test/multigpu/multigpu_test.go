@@ -113,33 +113,8 @@ func (i integration) goroutines(t *testing.T, n int) (records []metrics.Record) 
 
 func (i integration) together(t *testing.T, n int) []metrics.Record {
 	t.Helper()
-	cfg, err := config.Load(i.flags(t, n, t.TempDir()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	run, err := preflight.Check(cfg, n, n, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	byRank := make([][]metrics.Record, n)
 	logs := make([]record.Log, n)
-	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
-		trainer, err := train.New(train.Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop(), Record: &logs[r.Rank]})
-		if err != nil {
-			return err
-		}
-		for range steps {
-			step, err := trainer.Step()
-			if err != nil {
-				return errors.Join(err, trainer.Close())
-			}
-			byRank[r.Rank] = append(byRank[r.Rank], step)
-		}
-		return trainer.Close()
-	})
-	if t.Failed() {
-		t.FailNow()
-	}
+	byRank := i.train(t, n, steps, logs, (*train.Trainer).Step)
 	for rank, records := range byRank {
 		for s, r := range records {
 			if first := byRank[0][s]; r.Loss != first.Loss || r.GradNorm != first.GradNorm {
@@ -155,6 +130,43 @@ func (i integration) together(t *testing.T, n int) []metrics.Record {
 		}
 	}
 	return byRank[0]
+}
+
+// train has n ranks of this process train for so many steps, each by step, and returns what
+// each rank reported. Their collectives are written to logs, if there are any.
+func (i integration) train(t *testing.T, n, steps int, logs []record.Log, step func(tr *train.Trainer) (metrics.Record, error)) (byRank [][]metrics.Record) {
+	t.Helper()
+	cfg, err := config.Load(i.flags(t, n, t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := preflight.Check(cfg, n, n, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byRank = make([][]metrics.Record, n)
+	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
+		job := train.Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()}
+		if logs != nil {
+			job.Record = &logs[r.Rank]
+		}
+		trainer, err := train.New(job)
+		if err != nil {
+			return err
+		}
+		for range steps {
+			done, err := step(trainer)
+			if err != nil {
+				return errors.Join(err, trainer.Close())
+			}
+			byRank[r.Rank] = append(byRank[r.Rank], done)
+		}
+		return trainer.Close()
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	return byRank
 }
 
 // processes trains on n processes that octet run starts, and returns what rank 0

@@ -8,14 +8,10 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/zap"
-
-	"octet/config"
 	"octet/metrics"
 	"octet/test/ranks"
 	"octet/test/sim/control"
 	"octet/train"
-	"octet/train/preflight"
 )
 
 // recipes are the ways to train that the simulated GPUs are held to. near is how far a loss
@@ -101,48 +97,24 @@ func TestSimulatedGPUsTrainAlikeInAnyOrder(t *testing.T) {
 
 // beside trains on n ranks. The host of a simulated GPU waits once a step, after the first,
 // which makes what all need.
-func (i integration) beside(t *testing.T, n int, c *control.Driver) (records []metrics.Record) {
+func (i integration) beside(t *testing.T, n int, c *control.Driver) []metrics.Record {
 	t.Helper()
-	cfg, err := config.Load(i.flags(t, n, t.TempDir()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	run, err := preflight.Check(cfg, n, n, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
-		trainer, err := train.New(train.Job{Run: run, Device: r.Device, World: r.World, Log: zap.NewNop()})
-		if err != nil {
-			return err
+	step := (*train.Trainer).Step
+	if c != nil && n == 1 {
+		step = func(tr *train.Trainer) (metrics.Record, error) {
+			before := c.Count("host waits")
+			r, err := tr.Step()
+			if waits := c.Count("host waits") - before; err == nil && r.Step > 1 && waits != 1 {
+				t.Errorf("in step %d the host waits %d times, want once", r.Step, waits)
+			}
+			return r, err
 		}
-		for s := range i.steps {
-			before := 0
-			if c != nil {
-				before = c.Count("host waits")
-			}
-			step, err := trainer.Step()
-			if err != nil {
-				return err
-			}
-			if c != nil && n == 1 && s > 0 {
-				if waits := c.Count("host waits") - before; waits != 1 {
-					t.Errorf("in step %d the host waits %d times, want once", s+1, waits)
-				}
-			}
-			if r.Rank == 0 {
-				records = append(records, step)
-			}
-		}
-		return trainer.Close()
-	})
+	}
+	byRank := i.train(t, n, i.steps, nil, step)
 	if c != nil && c.Count("launches") == 0 {
-		t.Error("nothing ran on a simulated GPU")
+		t.Fatal("nothing ran on a simulated GPU")
 	}
-	if t.Failed() {
-		t.FailNow()
-	}
-	return records
+	return byRank[0]
 }
 
 // TestTwoSimulatedGPUsTrainAsTwoRanksOnTheCPU: sharded, with weights that travel in float8, in

@@ -20,30 +20,12 @@ const Sim = "sim"
 // Without g++ the test is skipped.
 func Simulated(t testing.TB) *control.Driver {
 	t.Helper()
-	var driver string
 	for variable, l := range map[string]sim.Library{
 		"OCTET_CUDA_LIB": sim.Driver(), "OCTET_CUBLASLT_LIB": sim.CublasLt(), "OCTET_NCCL_LIB": sim.NCCL(), "SIM_KERNELS": sim.Kernels(),
 	} {
-		path, err := sim.Build(l)
-		if err != nil {
-			t.Skip(err)
-		}
-		if err := os.Setenv(variable, path); err != nil { // for as long as the process: a driver cannot be closed
+		if err := os.Setenv(variable, sim.Path(t, l)); err != nil { // for as long as the process: a driver cannot be closed
 			t.Fatal(err)
 		}
-		if variable == "OCTET_CUDA_LIB" {
-			driver = path
-		}
 	}
-	c, err := control.Open(driver)
-	if err != nil {
-		t.Skip(err)
-	}
-	c.Reset()
-	t.Cleanup(func() {
-		for _, f := range c.Findings() {
-			t.Errorf("found: %s", f)
-		}
-	})
-	return c
+	return control.Watch(t, os.Getenv("OCTET_CUDA_LIB"))
 }

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 )
 
 // Library is a shared library of the simulator.
@@ -82,6 +83,19 @@ func Build(l Library) (string, error) {
 		return "", err
 	}
 	return path, build(compiler, flags, compiled, path)
+}
+
+// Path is what Build makes, for a test, which is skipped where there is no compiler.
+func Path(t testing.TB, l Library) string {
+	t.Helper()
+	path, err := Build(l)
+	if errors.Is(err, ErrNoCompiler) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // flagsOf are a processor's: kernels contract products and sums, as a GPU does.

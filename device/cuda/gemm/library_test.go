@@ -6,7 +6,6 @@ package gemm
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -27,27 +26,17 @@ type gpu struct {
 	cuda   *api.CUDA
 	lib    *Library
 	stream uintptr
-	found  *control.Driver
 	told   []string
 }
 
 func open(t *testing.T) *gpu {
 	t.Helper()
 	for variable, l := range map[string]sim.Library{"OCTET_CUDA_LIB": sim.Driver(), "SIM_KERNELS": sim.Kernels(), "OCTET_CUBLASLT_LIB": sim.CublasLt()} {
-		path, err := sim.Build(l)
-		if errors.Is(err, sim.ErrNoCompiler) {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Setenv(variable, path)
+		t.Setenv(variable, sim.Path(t, l))
 	}
+	control.Watch(t, os.Getenv("OCTET_CUDA_LIB"))
 	g := &gpu{}
 	var err error
-	if g.found, err = control.Open(os.Getenv("OCTET_CUDA_LIB")); err != nil {
-		t.Fatal(err)
-	}
 	if g.cuda, err = api.OpenCUDA(api.System()); err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +64,6 @@ func open(t *testing.T) *gpu {
 		}
 		ok(t, g.cuda.StreamDestroy(g.stream))
 		ok(t, g.cuda.DevicePrimaryCtxRelease(int(device)))
-		for _, f := range g.found.Findings() {
-			t.Error(f)
-		}
 	})
 	return g
 }

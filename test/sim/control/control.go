@@ -5,11 +5,9 @@
 // Package control asks the simulated driver what a test wants to know of it and a real one
 // could not say: races and other findings, and how often things happened.
 //
-//	path, err := sim.Build(sim.Driver())
-//	c, err := control.Open(path)
-//	c.Reset()
+//	c := control.Watch(t, sim.Path(t, sim.Driver()))
 //	… work on devices of that library …
-//	for _, f := range c.Findings() { t.Error(f) }
+//	c.Count("host waits")
 package control
 
 /*
@@ -45,6 +43,7 @@ import "C"
 import (
 	"errors"
 	"strings"
+	"testing"
 	"unsafe"
 )
 
@@ -61,6 +60,23 @@ func Open(path string) (*Driver, error) {
 		return nil, errors.New("control: " + C.GoString(why))
 	}
 	return d, nil
+}
+
+// Watch is Open for a test: the driver forgets what was before, and the test fails for
+// what is found wrong until its end.
+func Watch(t testing.TB, path string) *Driver {
+	t.Helper()
+	d, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Reset()
+	t.Cleanup(func() {
+		for _, f := range d.Findings() {
+			t.Errorf("found: %s", f)
+		}
+	})
+	return d
 }
 
 // Findings are what was found wrong since the last Reset.

@@ -7,7 +7,6 @@ package control_test
 import (
 	"debug/elf"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -30,24 +29,11 @@ type machine struct {
 	ordinal int
 }
 
-// library builds the simulated driver.
-func library(t *testing.T) string {
-	t.Helper()
-	path, err := sim.Build(sim.Driver())
-	if errors.Is(err, sim.ErrNoCompiler) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // start opens device 0 with an environment of the simulator; the test's end closes it, and fails
 // on what was found wrong and not asked for.
 func start(t *testing.T, environ ...string) *machine {
 	t.Helper()
-	path := library(t)
+	path := sim.Path(t, sim.Driver())
 	for i := 0; i < len(environ); i += 2 {
 		t.Setenv(environ[i], environ[i+1])
 	}
@@ -150,7 +136,7 @@ func (m *machine) read(address uint64, s uintptr) uint32 {
 var modes = []string{"late", "lazy", "random", "eager"}
 
 func TestTheDriverExportsTheTable(t *testing.T) {
-	f, err := elf.Open(library(t))
+	f, err := elf.Open(sim.Path(t, sim.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

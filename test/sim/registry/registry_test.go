@@ -5,7 +5,6 @@
 package registry_test
 
 import (
-	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -23,14 +22,7 @@ func open(t *testing.T) *registry.Registry {
 	l := sim.Kernels()
 	l.Name = "libfaulty.so"
 	l.Sources = []string{"test/sim/emu/*.cc", "test/sim/emu/*.h", "device/cuda/kernels/*.h", "test/sim/registry/testdata/*.cu"}
-	path, err := sim.Build(l)
-	if errors.Is(err, sim.ErrNoCompiler) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := registry.Open(path)
+	r, err := registry.Open(sim.Path(t, l))
 	if err != nil {
 		t.Fatal(err)
 	}
