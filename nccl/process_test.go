@@ -5,13 +5,11 @@
 package nccl_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,28 +110,8 @@ func rankMain() int {
 	return 0
 }
 
-// rank is a process.
-type rank struct {
-	*exec.Cmd
-	out     bytes.Buffer
-	working chan struct{} // closed when the rank first says so
-}
-
-// Write takes the process's output.
-func (r *rank) Write(b []byte) (int, error) {
-	r.out.Write(b)
-	if bytes.Contains(b, []byte("working")) {
-		select {
-		case <-r.working:
-		default:
-			close(r.working)
-		}
-	}
-	return len(b), nil
-}
-
 // start runs a scenario.
-func start(t *testing.T, scenario string) []*rank {
+func start(t *testing.T, scenario string) []*commtest.Process {
 	t.Helper()
 	simulate(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -142,16 +120,9 @@ func start(t *testing.T, scenario string) []*rank {
 	}
 	server := store.Serve(ln, storeID)
 	t.Cleanup(func() { server.Close() })
-	ranks := make([]*rank, processes)
+	ranks := make([]*commtest.Process, processes)
 	for i := range ranks {
-		r := &rank{Cmd: exec.Command(os.Args[0]), working: make(chan struct{})}
-		r.Stdout, r.Stderr = r, r
-		r.Env = append(os.Environ(), envScenario+"="+scenario, envRank+"="+strconv.Itoa(i), envStore+"="+ln.Addr().String())
-		if err := r.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { r.Process.Kill() })
-		ranks[i] = r
+		ranks[i] = commtest.Start(t, envScenario+"="+scenario, envRank+"="+strconv.Itoa(i), envStore+"="+ln.Addr().String())
 	}
 	return ranks
 }
@@ -159,7 +130,7 @@ func start(t *testing.T, scenario string) []*rank {
 func TestProcesses(t *testing.T) {
 	for i, r := range start(t, "conformance") {
 		if err := r.Wait(); err != nil {
-			t.Errorf("rank %d: %v: %s", i, err, r.out.String())
+			t.Errorf("rank %d: %v: %s", i, err, r.Output())
 		}
 	}
 }
@@ -177,7 +148,7 @@ func TestALostRankIsNamed(t *testing.T) {
 		t.Run(tt.signal.String(), func(t *testing.T) {
 			ranks := start(t, "work")
 			for _, r := range ranks {
-				<-r.working
+				<-r.Working
 			}
 			if err := ranks[1].Process.Signal(tt.signal); err != nil {
 				t.Fatal(err)
@@ -185,7 +156,7 @@ func TestALostRankIsNamed(t *testing.T) {
 			want := strings.ReplaceAll(tt.want, "%d", strconv.Itoa(ranks[1].Process.Pid))
 			for _, i := range []int{0, 2} {
 				ranks[i].Wait()
-				if text := ranks[i].out.String(); !strings.Contains(text, want) {
+				if text := ranks[i].Output(); !strings.Contains(text, want) {
 					t.Errorf("rank %d: %s, want %q", i, text[max(0, len(text)-500):], want)
 				}
 			}

@@ -3,18 +3,15 @@
 package host_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -109,42 +106,11 @@ func rankMain() int {
 	return 0
 }
 
-// rank is a process.
-type rank struct {
-	*exec.Cmd
-	mu      sync.Mutex
-	out     bytes.Buffer
-	working chan struct{} // closed when the rank first says so
-}
-
-// Write takes the process's output.
-func (r *rank) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.out.Write(b)
-	if bytes.Contains(b, []byte("working")) {
-		select {
-		case <-r.working:
-		default:
-			close(r.working)
-		}
-	}
-	return len(b), nil
-}
-
-// failure is what the rank said when it ended.
-func (r *rank) failure() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, text, _ := strings.Cut(r.out.String(), "error: ")
-	return strings.TrimSpace(text)
-}
-
 // start runs a scenario in world processes.
-func start(t *testing.T, scenario string, world int, hostOf func(int) string) []*rank {
+func start(t *testing.T, scenario string, world int, hostOf func(int) string) []*commtest.Process {
 	t.Helper()
 	addr := serve(t)
-	ranks := make([]*rank, world)
+	ranks := make([]*commtest.Process, world)
 	for i := range ranks {
 		ranks[i] = spawn(t, scenario, addr, i, world, hostOf(i))
 	}
@@ -153,7 +119,7 @@ func start(t *testing.T, scenario string, world int, hostOf func(int) string) []
 
 // startBeside runs a scenario in a process that is rank 1 and connects this
 // one as rank 0.
-func startBeside(b *testing.B, benchmark string, hostOf func(int) string) (comm.Comm, *rank) {
+func startBeside(b *testing.B, benchmark string, hostOf func(int) string) (comm.Comm, *commtest.Process) {
 	b.Helper()
 	addr := serve(b)
 	other := spawn(b, "bench "+benchmark, addr, 1, 2, hostOf(1))
@@ -177,17 +143,10 @@ func serve(t testing.TB) (addr string) {
 }
 
 // spawn starts one rank.
-func spawn(t testing.TB, scenario, addr string, i, world int, hostID string) *rank {
+func spawn(t testing.TB, scenario, addr string, i, world int, hostID string) *commtest.Process {
 	t.Helper()
-	r := &rank{Cmd: exec.Command(os.Args[0]), working: make(chan struct{})}
-	r.Stdout, r.Stderr = r, r
-	r.Env = append(os.Environ(), envScenario+"="+scenario, envRank+"="+strconv.Itoa(i),
+	return commtest.Start(t, envScenario+"="+scenario, envRank+"="+strconv.Itoa(i),
 		envWorld+"="+strconv.Itoa(world), envStore+"="+addr, envHost+"="+hostID)
-	if err := r.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Process.Kill() })
-	return r
 }
 
 // storeID is who the ranks are to the store.
@@ -220,7 +179,7 @@ func TestProcesses(t *testing.T) {
 		t.Run(l.name, func(t *testing.T) {
 			for i, r := range start(t, "conformance", l.world, l.hostOf) {
 				if err := r.Wait(); err != nil {
-					t.Errorf("rank %d: %v: %s", i, err, r.out.String())
+					t.Errorf("rank %d: %v: %s", i, err, r.Output())
 				}
 			}
 		})
@@ -229,14 +188,14 @@ func TestProcesses(t *testing.T) {
 
 // signaled starts the ranks of every layout, sends each rank 1 a signal in the
 // middle of its work and returns the ranks when the others have ended.
-func signaled(t *testing.T, sig syscall.Signal) (byLayout [][]*rank) {
+func signaled(t *testing.T, sig syscall.Signal) (byLayout [][]*commtest.Process) {
 	t.Helper()
 	for _, l := range layouts {
 		byLayout = append(byLayout, start(t, "work", l.world, l.hostOf))
 	}
 	for _, ranks := range byLayout {
 		for _, r := range ranks {
-			<-r.working
+			<-r.Working
 		}
 		if err := ranks[1].Process.Signal(sig); err != nil {
 			t.Fatal(err)
@@ -259,7 +218,7 @@ func TestKilledRank(t *testing.T) {
 	for l, ranks := range signaled(t, syscall.SIGKILL) {
 		want := fmt.Sprintf("rank 1 (pid %d", ranks[1].Process.Pid)
 		for i, r := range ranks {
-			if text := r.failure(); i != 1 && (!strings.Contains(text, want) || !strings.HasSuffix(text, "is gone")) {
+			if text := r.Failure(); i != 1 && (!strings.Contains(text, want) || !strings.HasSuffix(text, "is gone")) {
 				t.Errorf("%s: rank %d: %q, want it to name %q as gone", layouts[l].name, i, text, want)
 			}
 		}
@@ -274,7 +233,7 @@ func TestStoppedRank(t *testing.T) {
 	for l, ranks := range signaled(t, syscall.SIGSTOP) {
 		const want = ": rank 1 has "
 		for i, r := range ranks {
-			if text := r.failure(); i != 1 && (!strings.Contains(text, want) || !strings.Contains(text, "after 2s; arrived: ")) {
+			if text := r.Failure(); i != 1 && (!strings.Contains(text, want) || !strings.Contains(text, "after 2s; arrived: ")) {
 				t.Errorf("%s: rank %d: %q, want it to name rank 1 after 2s", layouts[l].name, i, text)
 			}
 		}
@@ -291,7 +250,7 @@ func TestAbortAcrossProcesses(t *testing.T) {
 				if i == 1 {
 					want = "aborted by myself"
 				}
-				if text := r.failure(); !strings.Contains(text, want) {
+				if text := r.Failure(); !strings.Contains(text, want) {
 					t.Errorf("rank %d: %q, want %q", i, text, want)
 				}
 			}
