@@ -43,10 +43,6 @@ func adviceOn(r api.Result) string {
 // errNewPTX is the error of a driver that is older than the compiler of the kernels.
 var errNewPTX = errors.New("the embedded PTX is newer than this driver understands; update the driver to ≥ 580")
 
-func errNoImage(capability int) error {
-	return fmt.Errorf("no kernel image for compute capability %s; octet supports 8.0 and newer", capabilityText(capability))
-}
-
 // openDriver opens the driver and starts it.
 func openDriver(s api.Search) (*api.CUDA, error) {
 	lib, err := api.OpenCUDA(s)
@@ -66,7 +62,7 @@ func openDriver(s api.Search) (*api.CUDA, error) {
 	case api.CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE:
 		return nil, errors.New("forward-compatibility package not supported on this GPU (804)")
 	case api.CUDA_ERROR_STUB_LIBRARY:
-		return nil, fmt.Errorf("the toolkit's stub libcuda was opened (%s), not the driver's; take it off LD_LIBRARY_PATH", lib.Path)
+		return nil, lib.Stub()
 	}
 	return nil, fmt.Errorf("cuInit: %s", resultText(lib, r))
 }

@@ -41,7 +41,7 @@ func (d *Device) load(getenv func(string) string) error {
 		switch r := d.cuda.ModuleLoadDataEx(&module, unsafe.Pointer(&i.Data[0]), 0, nil, nil); r {
 		case api.CUDA_SUCCESS:
 		case api.CUDA_ERROR_NO_BINARY_FOR_GPU:
-			return errNoImage(d.info.Capability)
+			return code.NoImage(d.info.Capability)
 		case api.CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
 			return errNewPTX
 		default:

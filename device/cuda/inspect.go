@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"octet/device/cuda/api"
+	code "octet/device/cuda/kernels"
 )
 
 // Inspect looks for NVIDIA's libraries and for GPUs, and uses neither.
@@ -114,13 +115,14 @@ func Check(s api.Search, ranks int) ([]Info, error) {
 	if len(all) < ranks {
 		return nil, errFewer(len(all), len(all), s.Getenv("CUDA_VISIBLE_DEVICES"))
 	}
+	m, err := code.ReadManifest()
+	if err != nil {
+		return nil, err
+	}
 	for _, info := range all[:ranks] {
-		if info.Capability < oldestCapability {
-			return nil, errNoImage(info.Capability)
+		if _, err := m.Target(info.Capability); err != nil {
+			return nil, err
 		}
 	}
 	return all[:ranks], nil
 }
-
-// oldestCapability is that of the GPUs from which on the kernels are compiled.
-const oldestCapability = 80

@@ -113,11 +113,16 @@ func OpenCUDA(s Search) (*CUDA, error) {
 	if l.Has("cuDriverGetVersion") {
 		var v int32
 		if r := l.DriverGetVersion(&v); r == CUDA_ERROR_STUB_LIBRARY {
-			return nil, &Unfit{l.Name, l.Path, fmt.Sprintf("the toolkit's stub libcuda was opened (%s), not the driver's; take it off LD_LIBRARY_PATH", l.Path), l.Attempts}
+			return nil, l.Stub()
 		}
 		l.Version = int(v)
 	}
 	return l, l.fit()
+}
+
+// Stub is the error of a driver that says of itself that it is the toolkit's stub.
+func (l *CUDA) Stub() error {
+	return &Unfit{l.Name, l.Path, fmt.Sprintf("the toolkit's stub libcuda was opened (%s), not the driver's; take it off LD_LIBRARY_PATH", l.Path), l.Attempts}
 }
 
 // OpenCublasLt opens libcublasLt beside a driver.

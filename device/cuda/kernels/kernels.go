@@ -155,9 +155,14 @@ func (m Manifest) PTX(capability int) (string, error) {
 		}
 	}
 	if best == "" {
-		return "", fmt.Errorf("no kernel image for compute capability %d.%d; octet supports 8.0 and newer", capability/10, capability%10)
+		return "", NoImage(capability)
 	}
 	return best, nil
+}
+
+// NoImage is the error of a GPU that there is no image for.
+func NoImage(capability int) error {
+	return fmt.Errorf("no kernel image for compute capability %d.%d; octet supports 8.0 and newer", capability/10, capability%10)
 }
 
 // Images unpacks all modules of a target.

@@ -9,7 +9,7 @@
 //	gpus, err := host.Visible(os.LookupEnv) // those that CUDA shows a process, in its order
 //	fmt.Print(host.Matrix())            // as nvidia-smi topo -m
 //
-// A GPU is known by its UUID: CUDA and NVML number them apart, and
+// A GPU is known by its UUID or its PCI address: CUDA and NVML number them apart, and
 // CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER change CUDA's numbers.
 package topo
 

@@ -188,14 +188,6 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-func TestByUUID(t *testing.T) {
-	host := Host{GPUs: []GPU{{Index: 0, UUID: "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f"}, {Index: 1, UUID: "GPU-f0010203-0405-0607-0809-0a0b0c0d0e0f"}}}
-	g, ok := host.ByUUID([16]byte{0xf0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
-	if !ok || g.Index != 1 {
-		t.Errorf("GPU %d, %v; want GPU 1", g.Index, ok)
-	}
-}
-
 func TestCPULists(t *testing.T) {
 	for _, list := range []string{"0", "0-3", "0-3,8", "1,3,5-6,120-127"} {
 		cpus, err := ParseCPUList(list)

@@ -82,9 +82,3 @@ func (h *Host) alike() bool {
 	}
 	return true
 }
-
-// ByUUID is the GPU with that UUID, as the driver has it: 16 bytes.
-func (h *Host) ByUUID(uuid [16]byte) (GPU, bool) {
-	text := fmt.Sprintf("GPU-%x-%x-%x-%x-%x", uuid[:4], uuid[4:6], uuid[6:8], uuid[8:10], uuid[10:])
-	return h.find(text)
-}
