@@ -5,6 +5,19 @@
 #include "cast.h"
 #include "rows.h"
 
+// hand_on is the end of a cast: a block's amax raises the record, and the scale and its
+// reciprocal, where they are given, come to where the result has its own.
+DEV void hand_on(const factors &f, u32 most, const dst &record, const dst &scale_out, const dst &inv_out, const src &inv) {
+	if (!record.none()) {
+		most = block_max<256>(most);
+		if (THREAD == 0) raise_signed(record, 0, (i32)most);
+	}
+	if (!scale_out.none() && BLOCK == 0 && THREAD == 0) {
+		store<float>(scale_out, 0, f.scale_all);
+		store<float>(inv_out, 0, load<float>(inv, 0));
+	}
+}
+
 // cast is y = x·fold·scale, rounded to y's type; x·fold is divided by fold instead where
 // the source was scaled. record, where there is one, is raised to the amax of x·fold by
 // its bits as an int32; given is copied to its two places.
@@ -21,14 +34,7 @@ KERNEL(256, cast, dst y, src x, src fold, src scale, u64 cols, u32 flags, dst re
 		scale8(f, row, col, cols, n - i, v);
 		put8_any(y, i, n, v);
 	}
-	if (!record.none()) {
-		most = block_max<256>(most);
-		if (THREAD == 0) raise_signed(record, 0, (i32)most);
-	}
-	if (!scale_out.none() && BLOCK == 0 && THREAD == 0) {
-		store<float>(scale_out, 0, f.scale_all);
-		store<float>(inv_out, 0, load<float>(inv, 0));
-	}
+	hand_on(f, most, record, scale_out, inv_out, inv);
 }
 
 // TILE rows and columns are transposed in shared memory, where a row has PITCH bytes.
@@ -70,14 +76,7 @@ KERNEL(256, cast_transposed, dst y, dst yt, src x, src fold, src scale, u64 rows
 				for (u32 k = 0; k < 8 && row + k < rows; k++) store<u8>(yt, i + k, (u8)(codes.v[k / 4] >> k % 4 * 8));
 		}
 	}
-	if (!record.none()) {
-		most = block_max<256>(most);
-		if (THREAD == 0) raise_signed(record, 0, (i32)most);
-	}
-	if (!scale_out.none() && BLOCK == 0 && THREAD == 0) {
-		store<float>(scale_out, 0, f.scale_all);
-		store<float>(inv_out, 0, load<float>(inv, 0));
-	}
+	hand_on(f, most, record, scale_out, inv_out, inv);
 }
 
 // cast_rows scales each row by its own amax.
