@@ -61,7 +61,7 @@ func (r *recomputed) Forward(c *Ctx, x *Var) *Var {
 		return x
 	}
 	x.Keep()
-	y := &Var{Value: first.Value, shape: first.shape, given: first.given || k.holds(first.Value.Tensor), Slice: first.Slice}
+	y := &Var{Value: first.Value, shape: first.shape, given: first.given || k.holds(first.Value.Tensor)}
 	c.Tape.Defer(func() {
 		r.backward(c, x, y, k)
 		if !y.given { // who is given memory by what was kept leaves it to the second pass

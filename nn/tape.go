@@ -117,19 +117,6 @@ func (c *Ctx) op(back func(y *Var), t *tensor.Tensor) *Var {
 	return y
 }
 
-// Alias is x's value, seen in another shape, as a Var of its own: what a module gets whose
-// gradient back takes to x. It is x's memory, which x keeps until then.
-func (c *Ctx) Alias(x *Var, back func(y *Var), shape ...int) *Var {
-	y := &Var{Value: tensor.Operand{Tensor: x.Keep().View(shape...)}, shape: shape, given: true, input: x.input}
-	if c.Mode.Defers() && !x.input {
-		c.Tape.Defer(func() {
-			back(y)
-			y.FreeGrad(c)
-		})
-	}
-	return y
-}
-
 // saved is for memory that only a backward reads: without one it is free at once.
 func (c *Ctx) saved(t *tensor.Tensor) {
 	if !c.Mode.Defers() {

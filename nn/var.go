@@ -5,7 +5,6 @@ package nn
 import (
 	"fmt"
 
-	"octet/comm"
 	"octet/tensor"
 )
 
@@ -19,10 +18,6 @@ type Var struct {
 	// Value is high precision, or float8 with its scale. It has no memory after
 	// Done or backward.
 	Value tensor.Operand
-	// Pending: the gradient of each rank is one term of it, which whoever made the Var adds
-	// up. Slice says that Value is a part of its last dimension. Both are package tp's.
-	Pending bool
-	Slice   *Slice
 
 	shape []int
 	given bool // the memory is the caller's
@@ -52,17 +47,6 @@ func Input(t *tensor.Tensor) *Var {
 func Watch(t *tensor.Tensor) *Var {
 	return &Var{Value: tensor.Operand{Tensor: t}, shape: t.Shape, given: true}
 }
-
-// Slice is the part of a last dimension of size Of that a rank has, from Offset on, where
-// the ranks of Group have all of it together.
-type Slice struct {
-	Offset, Of int
-	Group      comm.Comm
-}
-
-// Again reports whether Value is what a first pass kept, after all that was done to it in
-// place.
-func (v *Var) Again() bool { return v.again }
 
 // Shape is the value's, also after Done.
 func (v *Var) Shape() []int { return v.shape }
