@@ -31,7 +31,7 @@ func Start(t testing.TB, environ ...string) *Process {
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.Process.Kill() })
+	t.Cleanup(func() { _ = p.Process.Kill() }) // it may have ended
 	return p
 }
 
