@@ -31,7 +31,7 @@ func BenchmarkLoad(b *testing.B) {
 		tensors = append(tensors, t)
 	}
 	folder := b.TempDir()
-	saver := NewSaver(dev, Options{Folder: folder, World: 1, Patience: time.Minute})
+	saver := NewSaver(dev, Options{Folder: folder, Ranks: Ranks{World: 1, Patience: time.Minute}})
 	step := 0
 	save := func() {
 		step++

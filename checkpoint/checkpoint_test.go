@@ -101,7 +101,7 @@ func holds(s device.Stream, tensors []nn.DTensor) error {
 
 // options are those of a test's rank.
 func options(r *ranks.Rank, folder string) Options {
-	return Options{Folder: folder, Job: "test/0", Rank: r.Rank, World: r.WorldSize, Patience: 10 * time.Second}
+	return Options{Folder: folder, Job: "test/0", Ranks: Ranks{Rank: r.Rank, World: r.WorldSize, Patience: 10 * time.Second}}
 }
 
 // save saves step 1 of the tensors on a×b ranks, and returns the checkpoint's folder.

@@ -69,7 +69,7 @@ func ExampleSaver() {
 	w := nn.DTensor{Name: "w", Layout: dtensor.Alone(2, 3), Local: pool.New(dtype.Float32, 2, 3)}
 	s.Upload(w.Local, device.Float32Bytes([]float32{1, 2, 3, 4, 5, 6}))
 
-	saver := checkpoint.NewSaver(dev, checkpoint.Options{Folder: folder, World: 1, Async: true})
+	saver := checkpoint.NewSaver(dev, checkpoint.Options{Folder: folder, Ranks: checkpoint.Ranks{World: 1}, Async: true})
 	copied, err := saver.Save(s, checkpoint.State{Tensors: []nn.DTensor{w}}, checkpoint.Run{Step: 10, Model: []byte(`{}`)})
 	if err != nil {
 		panic(err)

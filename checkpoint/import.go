@@ -38,7 +38,7 @@ func (w *Weights) Save(folder string, run Run, progress func(bytes int)) (dir st
 		progress(rows.Bytes())
 		return device.Float32Bytes(values), err
 	}
-	s := &Saver{o: Options{Folder: folder, World: 1, Job: fmt.Sprint(os.Getpid()), Alive: func() {}}}
+	s := &Saver{o: Options{Folder: folder, Ranks: Ranks{World: 1}, Job: fmt.Sprint(os.Getpid())}}
 	o := s.write(primary(all), "", read, run)
 	return o.Dir, o.Err
 }

@@ -3,7 +3,6 @@
 package checkpoint
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -18,17 +17,13 @@ import (
 
 // Options of a Saver, alike on all ranks but for Rank.
 type Options struct {
-	Folder      string // that all ranks see, and that this job alone writes to
-	Job         string // the job and the attempt: in the names of what is not done yet
-	Rank, World int
-	Async       bool // write beside the steps that follow
-	Keep        int  // so many of the newest checkpoints stay; 0: all
-	// Patience is how long ranks wait for one another while no file grows.
-	Patience time.Duration
+	Ranks
+	Folder string // that all ranks see, and that this job alone writes to
+	Job    string // the job and the attempt: in the names of what is not done yet
+	Async  bool   // write beside the steps that follow
+	Keep   int    // so many of the newest checkpoints stay; 0: all
 	// Done, where there is one, gets what became of a save, in Poll, Wait or Save.
 	Done func(Outcome)
-	// Alive, where there is one, is called now and then while a save goes on, by its goroutine.
-	Alive func()
 }
 
 // Outcome is what became of a save.
@@ -67,9 +62,6 @@ type Saver struct {
 
 // NewSaver makes no file; see Prepare.
 func NewSaver(dev device.Device, o Options) *Saver {
-	if o.Alive == nil {
-		o.Alive = func() {}
-	}
 	if o.Done == nil {
 		o.Done = func(Outcome) {}
 	}
@@ -161,23 +153,27 @@ func (s *Saver) download(_ int, rows *tensor.Tensor) ([]byte, error) {
 func (s *Saver) write(own []nn.DTensor, as export, read source, run Run) Outcome {
 	start := time.Now()
 	final := filepath.Join(s.o.Folder, StepName(run.Step))
-	tmp := fmt.Sprintf("%s.tmp-%s", final, regexp.MustCompile(`[^A-Za-z0-9_-]+`).ReplaceAllString(s.o.Job, "."))
+	tmp := s.Making(run.Step)
 	o := Outcome{Step: run.Step, Dir: final}
-	r := writeRank(tmp, s.o.Rank, own, as, read, func(n int) {
+	r := s.o.writeRank(tmp, own, as, read, func(n int) {
 		o.Bytes += int64(n)
-		s.o.Alive()
+		s.o.alive()
 	})
 	if s.o.Rank == 0 {
 		o.Err = s.commit(tmp, final, r, run, own)
 	} else {
-		if r.Error != "" {
-			o.Err = errors.New(r.Error)
-		}
+		o.Err = r.failure()
 		// What comes of it rank 0 tells; until it has, the next save must not begin.
-		_ = s.await(tmp, func() (bool, error) { return exists(filepath.Join(final, IndexName)), nil })
+		_ = s.o.AwaitEnd(tmp, filepath.Join(final, IndexName))
 	}
 	o.Took = time.Since(start)
 	return o
+}
+
+// Making is the folder in which that of a step is made. What is left of it the next start removes.
+func (s *Saver) Making(step int) string {
+	job := regexp.MustCompile(`[^A-Za-z0-9_-]+`).ReplaceAllString(s.o.Job, ".")
+	return filepath.Join(s.o.Folder, fmt.Sprintf("%s.tmp-%s", StepName(step), job))
 }
 
 // Poll tells what became of a save that has ended meanwhile.

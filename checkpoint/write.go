@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"octet/checkpoint/safetensors"
 	"octet/dtensor"
@@ -26,8 +25,7 @@ type report struct {
 	Tensors map[string]Tensor `json:"tensors"`
 }
 
-func fileName(rank int) string   { return fmt.Sprintf("rank-%05d.safetensors", rank) }
-func reportName(rank int) string { return fmt.Sprintf("rank-%05d.json", rank) }
+func fileName(rank int) string { return fmt.Sprintf("rank-%05d.safetensors", rank) }
 
 // partBytes is about the most that a part has: what one sum is of, and what is read at once.
 const partBytes = 4 << 20
@@ -49,36 +47,37 @@ func (e export) stored(t *tensor.Tensor) safetensors.DType {
 
 // writeRank writes local tensors to the rank's file in dir and, when that is on the disk, its report beside
 // it. progress is called with the bytes of each part.
-func writeRank(dir string, rank int, own []nn.DTensor, as export, read source, progress func(bytes int)) *report {
-	r := &report{Files: map[string]File{}, Tensors: map[string]Tensor{}}
+func (r Ranks) writeRank(dir string, own []nn.DTensor, as export, read source, progress func(bytes int)) *report {
+	said := &report{Files: map[string]File{}, Tensors: map[string]Tensor{}}
 	err := os.MkdirAll(dir, 0o777)
 	if err == nil {
-		err = r.writeFile(dir, fileName(rank), own, as, read, progress)
+		err = said.writeFile(dir, fileName(r.Rank), own, as, read, progress)
 	}
 	if err == nil {
-		err = r.put(dir, rank)
+		err = r.Report(dir, said.text())
 	}
-	if err == nil {
-		return r
+	if err != nil {
+		said = &report{Error: err.Error()}
+		_ = os.Remove(filepath.Join(dir, fileName(r.Rank))) // it takes room that the reason may need
+		r.Fail(dir, said.text())
 	}
-	r = &report{Error: err.Error()}
-	// A full disk has room for the reason once the file is gone, or other ranks have found that it is full: without a report
-	// they would wait for this one.
-	_ = os.Remove(filepath.Join(dir, fileName(rank)))
-	for pause := 10 * time.Millisecond; r.put(dir, rank) != nil && pause < time.Second; pause *= 2 {
-		progress(0)
-		time.Sleep(pause)
-	}
-	return r
+	return said
 }
 
-// put writes the report.
-func (r *report) put(dir string, rank int) error {
+// failure is why there is no file, nil if there is one.
+func (r *report) failure() error {
+	if r.Error == "" {
+		return nil
+	}
+	return errors.New(r.Error)
+}
+
+func (r *report) text() []byte {
 	text, err := json.Marshal(r)
 	if err != nil {
-		return err
+		panic(err) // names and numbers
 	}
-	return writeSynced(filepath.Join(dir, reportName(rank)), text)
+	return text
 }
 
 // writeFile writes a safetensors file.

@@ -22,16 +22,22 @@ func (t *Trainer) openSaver(j Job) error {
 		return nil
 	}
 	t.saver = checkpoint.NewSaver(j.Device, checkpoint.Options{
-		Folder: resume.Folder(t.cfg), Job: j.ID, Rank: t.comm.Rank(), World: t.comm.Size(),
-		Async: c.AsyncMode != "disabled", Keep: c.KeepLatestK,
-		Patience: time.Duration(t.cfg.Comm.TrainTimeoutSeconds) * time.Second,
-		Done:     t.saved, Alive: t.alive,
+		Ranks: t.ranks(), Folder: resume.Folder(t.cfg), Job: j.ID,
+		Async: c.AsyncMode != "disabled", Keep: c.KeepLatestK, Done: t.saved,
 	})
 	torn, err := t.saver.Prepare(t.exchange(j))
 	for _, dir := range torn {
 		t.log.Warn(fmt.Sprintf("checkpoint: %s has no index: its save did not end, and it is left out", dir))
 	}
 	return err
+}
+
+// ranks are those that write a checkpoint together.
+func (t *Trainer) ranks() checkpoint.Ranks {
+	return checkpoint.Ranks{
+		Rank: t.comm.Rank(), World: t.comm.Size(),
+		Patience: time.Duration(t.cfg.Comm.TrainTimeoutSeconds) * time.Second, Alive: t.alive,
+	}
 }
 
 // exchange is how the ranks tell each other what they found.

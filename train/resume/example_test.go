@@ -39,7 +39,7 @@ func ExampleFind() {
 		panic(err)
 	}
 	defer dev.Close()
-	saver := checkpoint.NewSaver(dev, checkpoint.Options{Folder: resume.Folder(cfg), World: 1})
+	saver := checkpoint.NewSaver(dev, checkpoint.Options{Folder: resume.Folder(cfg), Ranks: checkpoint.Ranks{World: 1}})
 	if _, err := saver.Save(dev.NewStream("main"), checkpoint.State{}, checkpoint.Run{Step: 5, Model: resume.Sizes(run)}); err != nil {
 		panic(err)
 	}
