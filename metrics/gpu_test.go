@@ -30,7 +30,7 @@ func TestARecordKeepsWhatAGPUDid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const object = `{"step":3,"loss":0,"grad_norm":0,"lr":0,"tokens":0,"step_ms":0,"data_ms":0,"tokens_per_s":0,"rss_mb":0,"comm_bytes":0,"gpu_memory_mb":1.5,"gpu_utilization":97,"gpu_clock_mhz":1980}`
+	const object = `{"step":3,"loss":0,"max_loss":0,"grad_norm":0,"lr":0,"tokens":0,"tokens_seen":0,"step_ms":0,"data_ms":0,"tokens_per_s":0,"rss_mb":0,"comm_bytes":0,"gpu_memory_mb":1.5,"gpu_utilization":97,"gpu_clock_mhz":1980}`
 	if string(text) != object {
 		t.Errorf("%s, want %s", text, object)
 	}

@@ -111,7 +111,7 @@ func TestFLOPsPerToken(t *testing.T) {
 func TestJSONLGivesBackEveryBit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), FileName)
 	records := []Record{
-		{Step: 1, Loss: 0.1, GradNorm: 1.0 / 3, LR: 1e-300, Tokens: 1 << 60, StepMS: 12.5, TokensPerS: 1e21, RSSMB: 40, CommBytes: 7},
+		{Step: 1, Loss: 0.1, MaxLoss: 0.125, GradNorm: 1.0 / 3, LR: 1e-300, Tokens: 1 << 60, TokensSeen: 1 << 61, StepMS: 12.5, TokensPerS: 1e21, RSSMB: 40, CommBytes: 7},
 		{Step: 2, Loss: math.NaN(), GradNorm: math.Inf(1), LR: math.Inf(-1)},
 	}
 	file, err := os.Create(path)
@@ -139,8 +139,8 @@ func TestJSONLGivesBackEveryBit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"step":1,"loss":0.1,"grad_norm":0.3333333333333333,"lr":1e-300,"tokens":1152921504606846976,"step_ms":12.5,"data_ms":0,"tokens_per_s":1e+21,"rss_mb":40,"comm_bytes":7}
-{"step":2,"loss":"NaN","grad_norm":"Inf","lr":"-Inf","tokens":0,"step_ms":0,"data_ms":0,"tokens_per_s":0,"rss_mb":0,"comm_bytes":0}
+	const want = `{"step":1,"loss":0.1,"max_loss":0.125,"grad_norm":0.3333333333333333,"lr":1e-300,"tokens":1152921504606846976,"tokens_seen":2305843009213693952,"step_ms":12.5,"data_ms":0,"tokens_per_s":1e+21,"rss_mb":40,"comm_bytes":7}
+{"step":2,"loss":"NaN","max_loss":0,"grad_norm":"Inf","lr":"-Inf","tokens":0,"tokens_seen":0,"step_ms":0,"data_ms":0,"tokens_per_s":0,"rss_mb":0,"comm_bytes":0}
 `
 	if d := cmp.Diff(want, string(text)); d != "" {
 		t.Error(d)
@@ -234,7 +234,7 @@ func TestJSONLGoesOnAfterAFullDisk(t *testing.T) {
 }
 
 func TestJSONLSaysWhatIsLost(t *testing.T) {
-	j := NewJSONL(&disk{room: 250}, func(string) {})
+	j := NewJSONL(&disk{room: 330}, func(string) {})
 	for step := range 4 {
 		j.Step(Record{Step: step + 1})
 	}

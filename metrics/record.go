@@ -13,9 +13,11 @@ import (
 type Record struct {
 	Step       int     // from 1
 	Loss       float64 // mean over the tokens of all ranks, nats per token
+	MaxLoss    float64 // the largest mean over the tokens of one rank
 	GradNorm   float64 // global L2 norm before clipping
 	LR         float64 // learning rate that this step used
 	Tokens     int64   // tokens of this step on all ranks
+	TokensSeen int64   // of all steps, since the first weights
 	StepMS     float64 // wall time of the step, milliseconds
 	DataMS     float64 // reading the step's batches, milliseconds; but for the first step while the device works on the step before
 	TokensPerS float64 // tokens per second of this rank
@@ -61,7 +63,7 @@ func (r *Record) memory(machine int64) (mb, totalMB float64) {
 
 func (r *Record) columns() []column {
 	return []column{
-		{"step", &r.Step}, {"loss", &r.Loss}, {"grad_norm", &r.GradNorm}, {"lr", &r.LR}, {"tokens", &r.Tokens},
+		{"step", &r.Step}, {"loss", &r.Loss}, {"max_loss", &r.MaxLoss}, {"grad_norm", &r.GradNorm}, {"lr", &r.LR}, {"tokens", &r.Tokens}, {"tokens_seen", &r.TokensSeen},
 		{"step_ms", &r.StepMS}, {"data_ms", &r.DataMS}, {"tokens_per_s", &r.TokensPerS}, {"rss_mb", &r.RSSMB}, {"comm_bytes", &r.CommBytes},
 	}
 }

@@ -55,7 +55,7 @@ func TestAValidationIsInTheStepsObject(t *testing.T) {
 		}
 	}
 	var r Record
-	err := json.Unmarshal([]byte(`{"step":1,"loss":1,"grad_norm":1,"lr":1,"tokens":1,"step_ms":1,"data_ms":0,"tokens_per_s":1,"rss_mb":1,"comm_bytes":1,"validation_loss":1}`), &r)
+	err := json.Unmarshal([]byte(`{"step":1,"loss":1,"max_loss":1,"grad_norm":1,"lr":1,"tokens":1,"tokens_seen":1,"step_ms":1,"data_ms":0,"tokens_per_s":1,"rss_mb":1,"comm_bytes":1,"validation_loss":1}`), &r)
 	if err == nil || !strings.Contains(err.Error(), `key "validation_bits_per_byte" is missing`) {
 		t.Errorf("error %v, want one that names the missing key", err)
 	}

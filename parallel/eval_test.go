@@ -74,3 +74,49 @@ func TestAnEvaluationMeasuresWhatAStepDoes(t *testing.T) {
 		}
 	}
 }
+
+// TestTheLargestLossOfARank is the mean over that rank's own terms, however few, in a step and in an evaluation; a rank without terms has none.
+func TestTheLargestLossOfARank(t *testing.T) {
+	terms := []int{3, 1, 0} // of each rank
+	measure := func(world int, first int) (step, eval parallel.Result) {
+		ranks.Run(t, world, ranks.Options{}, func(r *ranks.Rank) error {
+			u := &user{T: t, rank: r, plan: parallel.Plan{FSDP: fsdp.Options{Param: dtype.Float32}}, root: nn.NewLinear(4, 5, nn.LinearOptions{Init: nn.Normal(1)})}
+			u.init()
+			rig := nntest.New(t, r.Device, dtype.Float32)
+			at := first + r.Rank
+			x, targets := rig.Normal((at+1)*4*4, 1)[at*4*4:], []int32{-100, -100, -100, -100}
+			for i := range terms[at] {
+				targets[i] = int32(at + i)
+			}
+			in, of := rig.Put(x, 4, 4), rig.IDs(targets, 4)
+			if err := rig.Ctx.Stream.Sync(); err != nil {
+				return err
+			}
+			pass := func(c *nn.Ctx, _ int) { nn.CrossEntropy(c, u.m.Forward(c, nn.Input(in)), of) }
+			e, err := u.m.Eval(1, func(c *nn.Ctx, i int) (int, error) { pass(c, i); return terms[at], nil })
+			if err != nil {
+				return err
+			}
+			s, err := u.m.Step(parallel.StepOptions{Optimizer: u.adam, LR: 1e-2, Count: terms[at]}, pass).Wait()
+			if r.Rank == 0 {
+				step, eval = s, e
+			}
+			return err
+		})
+		return step, eval
+	}
+	most, sum := 0.0, 0.0
+	for rank := range 2 {
+		step, eval := measure(1, rank)
+		if step.MaxLoss != step.Loss || math.Abs(eval.MaxLoss-step.Loss) > 1e-6*step.Loss {
+			t.Errorf("alone: step %+v, evaluation %+v", step, eval)
+		}
+		most, sum = max(most, step.Loss), sum+step.Loss*float64(terms[rank])
+	}
+	step, eval := measure(3, 0)
+	for _, r := range []parallel.Result{step, eval} {
+		if math.Abs(r.MaxLoss-most) > 1e-6*most || math.Abs(r.Loss-sum/4) > 1e-6*sum || r.MaxLoss < 1.05*r.Loss {
+			t.Errorf("%+v, want a loss of %v, at most %v", r, sum/4, most)
+		}
+	}
+}

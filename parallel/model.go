@@ -36,6 +36,8 @@ type Model struct {
 	checks  *anomalies     // nil: none
 
 	count      *tensor.Tensor // int32 [1]: what losses are the mean over, of all ranks
+	losses     *tensor.Tensor // float32, by rank, of which nn.Ctx.Loss is this one's
+	counts     *tensor.Tensor // int32, by rank: terms
 	votes      *tensor.Tensor // int32 [1]: the sum of StepOptions.Vote; nil before there was one
 	scale, one *tensor.Tensor // float32 [1]: 1/count; 1, of sums
 	running    string         // the method that runs a function of the caller's
@@ -135,7 +137,9 @@ func (m *Model) allocate() error {
 	c, pool := m.ctx, m.ctx.Pool.Lasting()
 	m.clip = optim.NewClipper(pool, m.Params())
 	m.count = pool.New(dtype.Int32, 1)
-	c.Loss, m.scale, m.one = pool.New(dtype.Float32, 1), pool.New(dtype.Float32, 1), pool.New(dtype.Float32, 1)
+	m.losses, m.counts = pool.New(dtype.Float32, m.world.Size()), pool.New(dtype.Int32, m.world.Size())
+	c.Loss = m.losses.Rows(m.world.Rank(), m.world.Rank()+1)
+	m.scale, m.one = pool.New(dtype.Float32, 1), pool.New(dtype.Float32, 1)
 	c.Stream.Upload(m.one, device.Float32Bytes([]float32{1}))
 	m.scales.Allocate(c, m.world)
 	return nil

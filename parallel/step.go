@@ -40,6 +40,7 @@ type StepOptions struct {
 // Result is what a step or an evaluation measured, alike on all ranks.
 type Result struct {
 	Loss     float64 // the mean
+	MaxLoss  float64 // the largest mean over the terms of one rank
 	GradNorm float64 // before clipping; 0 of an evaluation
 	Count    int     // of terms, on all ranks
 	// NotFinite are the delayed casts, as "layers.0.attention.wq (input)", that met a value
@@ -54,13 +55,14 @@ var ErrNoTerms = errors.New("parallel: the losses of all ranks have no terms: St
 
 // Pending is a step that the device works on.
 type Pending struct {
-	model      *Model
-	done       device.Event
-	loss, norm [1]float32
-	count      [1]int32
-	notFinite  func() []string // nil of an evaluation
-	anomalies  *report
-	votes      [1]int32
+	model     *Model
+	done      device.Event
+	norm      [1]float32
+	losses    []float32       // by rank: its terms' part of the mean, or in an evaluation their sum
+	counts    []int32         // by rank: how many terms it has
+	notFinite func() []string // nil of an evaluation
+	anomalies *report
+	votes     [1]int32
 }
 
 // Step trains once. For each microbatch it calls the function, which runs Forward and
@@ -85,8 +87,8 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	if m.sharded.Open() || !c.Tape.Empty() {
 		panic("parallel: a Step before this one ended within its function, by a panic; what it left is half a step: make a new model")
 	}
-	p := &Pending{model: m, count: [1]int32{int32(o.Count)}}
-	s.Upload(m.count, device.Int32Bytes(p.count[:]))
+	p := &Pending{model: m}
+	s.Upload(m.count, device.Int32Bytes([]int32{int32(o.Count)}))
 	summed := comm.T(m.count)
 	if o.Vote != nil {
 		if m.votes == nil {
@@ -112,10 +114,8 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	m.scales.SyncFloat8AmaxAndScaleHistory(c)
 	p.notFinite = m.scales.NotFinite(s)
 	m.clip.Measure(s, m.world, o.MaxNorm)
-	m.world.AllReduce(s, comm.T(c.Loss), comm.Sum)
-	s.Download(device.Float32Bytes(p.loss[:]), c.Loss)
+	p.gather(o.Count)
 	s.Download(device.Float32Bytes(p.norm[:]), m.clip.Norm)
-	s.Download(device.Int32Bytes(p.count[:]), m.count)
 	if o.Vote != nil {
 		s.Download(device.Int32Bytes(p.votes[:]), m.votes)
 	}
@@ -134,6 +134,33 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	return p
 }
 
+// gather has every rank know the loss of each, and how many terms it is of.
+func (p *Pending) gather(count int) {
+	m, s := p.model, p.model.ctx.Stream
+	p.losses, p.counts = make([]float32, m.world.Size()), make([]int32, m.world.Size())
+	p.counts[m.world.Rank()] = int32(count) // for a device that computes nothing
+	own := m.counts.Rows(m.world.Rank(), m.world.Rank()+1)
+	s.Upload(own, device.Int32Bytes([]int32{int32(count)}))
+	m.world.AllGather(s, comm.T(m.losses, m.counts), comm.T(m.ctx.Loss, own))
+	s.Download(device.Float32Bytes(p.losses), m.losses)
+	s.Download(device.Int32Bytes(p.counts), m.counts)
+}
+
+// loss is the sum of all ranks' losses, in float32 and in their order as collectives make sums; the largest that a rank's would be if all
+// terms were as its own are on average; and how many there are.
+func (p *Pending) loss() (sum, most float64, count int) {
+	all, most := float32(0), math.Inf(-1)
+	for rank, loss := range p.losses {
+		all += loss
+		n := int(p.counts[rank])
+		count += n
+		if mean := float64(loss) / float64(n); n > 0 && !(mean <= most) { // NaN too
+			most = mean
+		}
+	}
+	return float64(all), most * float64(count), count
+}
+
 // gradient is the rank's part, if there is one.
 func gradient(p *nn.Param) *tensor.Tensor {
 	if p.Frozen() {
@@ -148,7 +175,8 @@ func (p *Pending) Wait() (Result, error) {
 	if err := p.done.Sync(); err != nil {
 		return Result{}, cmp.Or(p.model.Sync(), err)
 	}
-	r := Result{Loss: float64(p.loss[0]), GradNorm: float64(p.norm[0]), Count: int(p.count[0]), Votes: int(p.votes[0]), Stale: p.model.scales.Stale()}
+	r := Result{GradNorm: float64(p.norm[0]), Votes: int(p.votes[0]), Stale: p.model.scales.Stale()}
+	r.Loss, r.MaxLoss, r.Count = p.loss()
 	if p.notFinite != nil {
 		r.NotFinite = p.notFinite()
 	}
@@ -175,7 +203,7 @@ func (m *Model) Eval(batches int, batch func(c *nn.Ctx, i int) (count int, err e
 	c, s := m.ctx, m.ctx.Stream
 	c.Mode, c.Scale = nn.Eval, m.one
 	defer func() { c.Mode = nn.Train }()
-	p := &Pending{model: m}
+	p, terms := &Pending{model: m}, 0
 	s.Zero(c.Loss)
 	for i := range batches {
 		m.sharded.Begin(c)
@@ -183,16 +211,12 @@ func (m *Model) Eval(batches int, batch func(c *nn.Ctx, i int) (count int, err e
 		if err != nil {
 			return Result{}, err
 		}
-		p.count[0] += int32(n)
+		terms += n
 	}
-	s.Upload(m.count, device.Int32Bytes(p.count[:]))
-	m.world.AllReduce(s, comm.T(m.count), comm.Sum)
-	m.world.AllReduce(s, comm.T(c.Loss), comm.Sum)
-	s.Download(device.Float32Bytes(p.loss[:]), c.Loss)
-	s.Download(device.Int32Bytes(p.count[:]), m.count)
+	p.gather(terms)
 	p.done = s.Record()
 	r, err := p.Wait()
-	r.Loss /= float64(r.Count)
+	r.Loss, r.MaxLoss = r.Loss/float64(r.Count), r.MaxLoss/float64(r.Count)
 	return r, err
 }
 

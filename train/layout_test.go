@@ -110,8 +110,8 @@ func TestTheGlobalBatchDecidesTheLosses(t *testing.T) {
 			records := runRanks(t, tt.ranks, small(append(steps, fmt.Sprint("--training.local_batch_size=", tt.local))...))
 			within(t, records, want, 1e-5)
 			for _, r := range records {
-				if r.Tokens != 12*16 {
-					t.Errorf("step %d: %d tokens, want %d", r.Step, r.Tokens, 12*16)
+				if r.Tokens != 12*16 || r.TokensSeen != int64(r.Step)*r.Tokens {
+					t.Errorf("step %d: %d tokens, want %d; %d seen so far", r.Step, r.Tokens, 12*16, r.TokensSeen)
 				}
 			}
 		})

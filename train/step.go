@@ -64,8 +64,9 @@ func (t *Trainer) Step() (metrics.Record, error) {
 	tokens := int64(len(t.micro)) * int64(t.micro[0].ids.Numel())
 	t.tokens += tokens * int64(t.comm.Size())
 	return metrics.Record{
-		Step: t.step, Loss: r.Loss, GradNorm: r.GradNorm, LR: lr,
+		Step: t.step, Loss: r.Loss, MaxLoss: r.MaxLoss, GradNorm: r.GradNorm, LR: lr,
 		Tokens:     tokens * int64(t.comm.Size()),
+		TokensSeen: t.tokens,
 		StepMS:     elapsed.Seconds() * 1e3,
 		DataMS:     t.next.taken.Seconds() * 1e3,
 		TokensPerS: float64(tokens) / elapsed.Seconds(),

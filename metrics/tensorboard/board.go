@@ -100,6 +100,8 @@ func (b *Board) training(r metrics.Record, span metrics.Span) []scalar {
 	o := &b.options
 	all := []scalar{
 		{"loss_metrics/global_avg_loss", r.Loss},
+		{"loss_metrics/global_max_loss", r.MaxLoss},
+		{"n_tokens_seen", float64(r.TokensSeen)},
 		{"grad_norm", r.GradNorm},
 		{"lr", r.LR},
 		{"throughput(tps)", span.TokensPerS},

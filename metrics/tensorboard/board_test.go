@@ -28,10 +28,10 @@ import (
 // records are three steps, the second with a validation.
 func records() []metrics.Record {
 	return []metrics.Record{
-		{Step: 1, Loss: 5.5, GradNorm: 2, LR: 0.5, StepMS: 1000, DataMS: 250, TokensPerS: 100, RSSMB: 512, CommBytes: 3 << 20},
+		{Step: 1, Loss: 5.5, MaxLoss: 6, TokensSeen: 4096, GradNorm: 2, LR: 0.5, StepMS: 1000, DataMS: 250, TokensPerS: 100, RSSMB: 512, CommBytes: 3 << 20},
 		{Step: 2, Loss: 4.5, GradNorm: 3, LR: 0.25, StepMS: 500, DataMS: 125, TokensPerS: 300, RSSMB: 1024, CommBytes: 3 << 20,
 			Validation: &metrics.Validation{Loss: 4.75, BitsPerByte: 6.5, TokensPerS: 77}},
-		{Step: 3, Loss: math.Inf(1), GradNorm: math.NaN(), LR: 0.125, StepMS: 500, DataMS: 125, TokensPerS: 300, RSSMB: 768},
+		{Step: 3, Loss: math.Inf(1), MaxLoss: math.NaN(), TokensSeen: 1 << 40, GradNorm: math.NaN(), LR: 0.125, StepMS: 500, DataMS: 125, TokensPerS: 300, RSSMB: 768},
 	}
 }
 
@@ -63,11 +63,11 @@ func TestAFileHasTorchtitansTags(t *testing.T) {
 	want := []string{
 		"step 0: brain.Event:2",
 		"step 1: START",
-		"step 1: loss_metrics/global_avg_loss=5.5 grad_norm=2 lr=0.5 throughput(tps)=100 time_metrics/end_to_end(s)=1 time_metrics/data_loading(s)=0.25 time_metrics/data_loading(%)=25 " +
+		"step 1: loss_metrics/global_avg_loss=5.5 loss_metrics/global_max_loss=6 n_tokens_seen=4096 grad_norm=2 lr=0.5 throughput(tps)=100 time_metrics/end_to_end(s)=1 time_metrics/data_loading(s)=0.25 time_metrics/data_loading(%)=25 " +
 			"memory/resident(GiB)=0.5 comm/sent(MiB)=3 tflops=1 mfu(%)=25 memory/resident(%)=25",
 		"step 2: validation_metrics/global_avg_loss=4.75 validation_metrics/throughput(tps)=77 validation_metrics/bits_per_byte=6.5",
 		// Of the span: 300 tokens a second, half a second a step, at most 1024 MiB.
-		"step 3: loss_metrics/global_avg_loss=+Inf grad_norm=NaN lr=0.125 throughput(tps)=300 time_metrics/end_to_end(s)=0.5 time_metrics/data_loading(s)=0.125 time_metrics/data_loading(%)=25 " +
+		"step 3: loss_metrics/global_avg_loss=+Inf loss_metrics/global_max_loss=NaN n_tokens_seen=1.099511627776e+12 grad_norm=NaN lr=0.125 throughput(tps)=300 time_metrics/end_to_end(s)=0.5 time_metrics/data_loading(s)=0.125 time_metrics/data_loading(%)=25 " +
 			"memory/resident(GiB)=1 comm/sent(MiB)=0 tflops=3 mfu(%)=75 memory/resident(%)=50",
 	}
 	if d := cmp.Diff(want, read(t, file)); d != "" {
