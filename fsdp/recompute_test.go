@@ -59,7 +59,9 @@ func evaluate(w *worker, step int) {
 
 // ofUnits are the calls that move weights and gradients.
 func ofUnits(calls []record.Call) []record.Call {
-	return slices.DeleteFunc(slices.Clone(calls), func(c record.Call) bool { return c.Kind != comm.AllGather && c.Kind != comm.ReduceScatter })
+	return slices.DeleteFunc(slices.Clone(calls), func(c record.Call) bool {
+		return c.Kind != comm.AllGather && c.Kind != comm.ReduceScatter || ofLosses(c)
+	})
 }
 
 // sameBuffers fails unless two runs have the same state of delayed scales.

@@ -108,7 +108,7 @@ func TestMetricsFile(t *testing.T) {
 			}
 		}
 		slices.Sort(keys)
-		if want := strings.Fields("comm_bytes data_ms grad_norm loss lr rss_mb step step_ms tokens tokens_per_s"); !slices.Equal(keys, want) {
+		if want := strings.Fields("comm_bytes data_ms grad_norm loss lr max_loss rss_mb step step_ms tokens tokens_per_s tokens_seen"); !slices.Equal(keys, want) {
 			t.Errorf("keys %q, want %q", keys, want)
 		}
 		r := kept.records[i]
