@@ -33,29 +33,64 @@ func savingJob(t *testing.T, folder string, more ...string) *process {
 	return p
 }
 
-// outcomeOf is what a run has come to: every line of its metrics but for times, and the sums of all that its last checkpoint
-// has.
-func outcomeOf(t *testing.T, folder string) (curve []string, state map[string]checkpoint.CRC) {
+// ending is what a run has come to: every line of its metrics but for times, and the sums of all that its last checkpoint has.
+type ending struct {
+	curve []string
+	state map[string]checkpoint.CRC
+}
+
+func endingOf(t *testing.T, folder string) ending {
 	t.Helper()
 	records, err := metrics.Read(filepath.Join(folder, metrics.FileName))
 	if err != nil {
 		t.Fatal(err)
 	}
+	o := ending{state: map[string]checkpoint.CRC{}}
 	for _, r := range records {
-		curve = append(curve, fmt.Sprint(r.Step, r.Loss, r.GradNorm, r.LR, r.Tokens))
+		o.curve = append(o.curve, fmt.Sprint(r.Step, r.Loss, r.GradNorm, r.LR, r.TokensSeen))
 	}
 	c, err := checkpoint.Open(filepath.Join(folder, "checkpoint", "step-10"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	state = map[string]checkpoint.CRC{}
 	for name, x := range c.Index.Tensors {
 		for _, part := range x.Parts {
-			state[fmt.Sprint(name, part.Box)] = part.CRC32C
+			o.state[fmt.Sprint(name, part.Box)] = part.CRC32C
 		}
 	}
-	return curve, state
+	return o
+}
+
+// undisturbed is what a run comes to that nobody stops, and how long it takes.
+func undisturbed(t *testing.T, more ...string) (ending, time.Duration) {
+	t.Helper()
+	folder, start := t.TempDir(), time.Now()
+	savingJob(t, folder, more...).succeeds(t)
+	return endingOf(t, folder), time.Since(start)
+}
+
+// succeeds runs the process to its end.
+func (p *process) succeeds(t *testing.T) {
+	t.Helper()
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.exitCode(); code != 0 {
+		t.Fatalf("code %d\n%s", code, p.stderr.String())
+	}
+}
+
+// is fails unless what the folder's run has come to is this one, to the last bit.
+func (o ending) is(t *testing.T, folder, after string) {
+	t.Helper()
+	got := endingOf(t, folder)
+	if !slices.Equal(got.curve, o.curve) {
+		t.Fatalf("after %s:\n%s\nundisturbed:\n%s", after, strings.Join(got.curve, "\n"), strings.Join(o.curve, "\n"))
+	}
+	if !maps.Equal(got.state, o.state) || len(o.state) < 20 {
+		t.Fatalf("after %s the last checkpoint has other values than that of the undisturbed run", after)
+	}
 }
 
 // rankPIDs are those of the ranks that the process has now.
@@ -83,29 +118,13 @@ func TestKilledTrainingGoesOn(t *testing.T) {
 	for _, mode := range []string{"async", "disabled"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			undisturbed := t.TempDir()
-			p := savingJob(t, undisturbed, "--checkpoint.interval=1", "--checkpoint.keep_latest_k=0", "--checkpoint.async_mode="+mode)
-			start := time.Now()
-			if err := p.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if code := p.exitCode(); code != 0 {
-				t.Fatalf("code %d\n%s", code, p.stderr.String())
-			}
-			took := time.Since(start)
-			curve, state := outcomeOf(t, undisturbed)
+			want, took := undisturbed(t, "--checkpoint.interval=1", "--checkpoint.keep_latest_k=0", "--checkpoint.async_mode="+mode)
 			random := rand.New(rand.NewPCG(5, uint64(len(mode))))
 			kills, most := 0, often(12, 100)
 			for kills < most {
 				folder := t.TempDir()
 				kills += killUntilDone(t, folder, mode, random, took, most-kills)
-				gotCurve, gotState := outcomeOf(t, folder)
-				if !slices.Equal(gotCurve, curve) {
-					t.Fatalf("after kills:\n%s\nundisturbed:\n%s", strings.Join(gotCurve, "\n"), strings.Join(curve, "\n"))
-				}
-				if !maps.Equal(gotState, state) || len(state) < 20 {
-					t.Fatal("after kills the last checkpoint has other values than that of the undisturbed run")
-				}
+				want.is(t, folder, "kills")
 			}
 			t.Logf("%d kills", kills)
 		})
@@ -179,17 +198,7 @@ func (p *process) nothingLeftRunning(t *testing.T) {
 // TestASignalSavesAndTheNextRunGoesOn, at whatever moment: the launcher exits with the signal's code, its ranks have saved the last step
 // that they did, and the next run ends as an undisturbed one.
 func TestASignalSavesAndTheNextRunGoesOn(t *testing.T) {
-	undisturbed := t.TempDir()
-	p := savingJob(t, undisturbed, "--checkpoint.interval=500")
-	start := time.Now()
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if code := p.exitCode(); code != 0 {
-		t.Fatalf("code %d\n%s", code, p.stderr.String())
-	}
-	took := time.Since(start)
-	curve, state := outcomeOf(t, undisturbed)
+	want, took := undisturbed(t, "--checkpoint.interval=500")
 	for i := range often(3, 20) {
 		random := rand.New(rand.NewPCG(6, uint64(i)))
 		folder := t.TempDir()
@@ -218,17 +227,8 @@ func TestASignalSavesAndTheNextRunGoesOn(t *testing.T) {
 		if code != 128+int(signal) || err != nil && !strings.Contains(said, "stopped by a signal after step ") {
 			t.Fatalf("%v: code %d, the last step's checkpoint: %v\n%s", signal, code, err, said)
 		}
-		again := savingJob(t, folder, "--checkpoint.interval=500")
-		if err := again.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if code := again.exitCode(); code != 0 {
-			t.Fatalf("code %d\n%s", code, again.stderr.String())
-		}
-		gotCurve, gotState := outcomeOf(t, folder)
-		if !slices.Equal(gotCurve, curve) || !maps.Equal(gotState, state) {
-			t.Fatalf("after a signal:\n%s\nundisturbed:\n%s", strings.Join(gotCurve, "\n"), strings.Join(curve, "\n"))
-		}
+		savingJob(t, folder, "--checkpoint.interval=500").succeeds(t)
+		want.is(t, folder, "a signal")
 	}
 }
 

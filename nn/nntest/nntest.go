@@ -192,3 +192,16 @@ func (r *Rig) Backward(m nn.Module, y *nn.Var, dy []float32) {
 	y.SetGrad(g)
 	r.Ctx.Tape.Backward()
 }
+
+// Distance is |got - want| / |want|, as vectors; infinite where they are of unequal length.
+func Distance(got, want []float32) float64 {
+	if len(got) != len(want) {
+		return math.Inf(1)
+	}
+	var d, n float64
+	for i := range want {
+		d += (float64(got[i]) - float64(want[i])) * (float64(got[i]) - float64(want[i]))
+		n += float64(want[i]) * float64(want[i])
+	}
+	return math.Sqrt(d / n)
+}

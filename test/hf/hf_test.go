@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"octet/models/llama"
 	"octet/models/llama/hf"
 	"octet/models/llama/inference"
+	"octet/nn/nntest"
 	"octet/test/ranks"
 )
 
@@ -154,7 +154,7 @@ func TestTransformersComputesWhatOctetDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range want {
-		d := distance(want[i].Logits, got[i].Logits)
+		d := nntest.Distance(want[i].Logits, got[i].Logits)
 		t.Logf("folder %d: logits differ by %.2g of their norm", i, d)
 		if !(d < 1e-5) {
 			t.Errorf("folder %d: logits differ by %.2g of their norm, want less than 1e-5", i, d)
@@ -163,19 +163,6 @@ func TestTransformersComputesWhatOctetDoes(t *testing.T) {
 			t.Errorf("folder %d: transformers generates %v, octet %v", i, got[i].Greedy, want[i].Greedy)
 		}
 	}
-}
-
-// distance is |a - b| / |b|.
-func distance(a, b []float32) float64 {
-	if len(a) != len(b) {
-		return math.Inf(1)
-	}
-	var d, n float64
-	for i := range b {
-		d += (float64(a[i]) - float64(b[i])) * (float64(a[i]) - float64(b[i]))
-		n += float64(b[i]) * float64(b[i])
-	}
-	return math.Sqrt(d / n)
 }
 
 // TestTheFolderOfTestdataIsMadeByItsScript: transformers still writes what testdata/hf has.

@@ -19,6 +19,7 @@ import (
 	"octet/models/llama"
 	"octet/models/llama/hf"
 	"octet/nn"
+	"octet/nn/nntest"
 	"octet/parallel"
 	"octet/test/ranks"
 )
@@ -91,16 +92,6 @@ func logits(t *testing.T, m *Model, ids []int32) (all []float32) {
 	return all
 }
 
-// distance is |a - b| / |b|.
-func distance(a, b []float32) float64 {
-	var d, n float64
-	for i := range b {
-		d += (float64(a[i]) - float64(b[i])) * (float64(a[i]) - float64(b[i]))
-		n += float64(b[i]) * float64(b[i])
-	}
-	return math.Sqrt(d / n)
-}
-
 // TestLogitsAreTransformers: of models that transformers made, in float32.
 func TestLogitsAreTransformers(t *testing.T) {
 	for _, name := range []string{"llama3", "tied", "half"} {
@@ -128,7 +119,7 @@ func TestLogitsAreTransformers(t *testing.T) {
 		m := open(t, args, from, Options{MaxSeq: 64})
 		n := info.Shape[1]
 		got := append(logits(t, m, ids[:n]), logits(t, m, ids[n:])...)
-		if d := distance(got, want); !(d < 1e-5) {
+		if d := nntest.Distance(got, want); !(d < 1e-5) {
 			t.Errorf("%s: logits differ by %.2g of their norm", name, d)
 		}
 	}
@@ -290,7 +281,7 @@ func TestGreedyIsWhatRecomputingAllGives(t *testing.T) {
 			want = want[(len(all)-1)*args.Vocab:]
 			if i == 0 {
 				cached, err := m.NewSequence(len(all)).Add(all)
-				if d := distance(cached, want); err != nil || !(d < 1e-5) {
+				if d := nntest.Distance(cached, want); err != nil || !(d < 1e-5) {
 					t.Errorf("prompt of %d: logits differ by %.2g of their norm (%v)", n, d, err)
 				}
 			}
