@@ -60,6 +60,18 @@ func Whole(folder string) ([]Listed, error) {
 	return slices.DeleteFunc(list, func(l Listed) bool { return l.Torn }), err
 }
 
+// At are the checkpoints that a path names: it is one, or the folder of them, by step. There may be none.
+func At(path string) (dirs []string) {
+	if exists(filepath.Join(path, IndexName)) {
+		return []string{path}
+	}
+	list, _ := Whole(path)
+	for _, l := range list {
+		dirs = append(dirs, l.Dir)
+	}
+	return dirs
+}
+
 // retain removes all checkpoints of a folder but the newest ones.
 func retain(folder string, newest int) error {
 	list, err := Whole(folder)

@@ -32,8 +32,8 @@ type inspection struct {
 func inspections() []inspection {
 	return []inspection{
 		{"ls", "FOLDER", "the checkpoints in a folder, torn ones too", listCheckpoints},
-		{"show", "[--config] CHECKPOINT", "step, layout, files and tensors of a checkpoint", showCheckpoint},
-		{"verify", "CHECKPOINT…", "read every byte, and report all that is not as it was written", verifyCheckpoints},
+		{"show", "[--config] CHECKPOINT", "step, layout, files and tensors of a checkpoint, or of a folder's newest", showCheckpoint},
+		{"verify", "CHECKPOINT…", "read every byte, of all checkpoints of a folder too, and report all that is not as it was written", verifyCheckpoints},
 		{"diff", "ONE OTHER", "which tensors differ, and by how much: of checkpoints, safetensors or Hugging Face's folders; exit code 1 if any", diffCheckpoints},
 		{"convert", "--to hf|octet [flags] FROM TO", "a saved model in another format; --help has the flags", runConvert},
 	}
@@ -121,7 +121,8 @@ func showCheckpoint(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	c, err := checkpoint.Open(args[0])
+	dirs := namedBy(args)
+	c, err := checkpoint.Open(dirs[len(dirs)-1])
 	if err != nil {
 		return err
 	}
@@ -155,12 +156,24 @@ func showCheckpoint(_ context.Context, args []string) error {
 	})
 }
 
+// namedBy are the checkpoints at paths, and the paths that have none, whose opening says what they lack.
+func namedBy(paths []string) (dirs []string) {
+	for _, path := range paths {
+		at := checkpoint.At(path)
+		if len(at) == 0 {
+			at = []string{path}
+		}
+		dirs = append(dirs, at...)
+	}
+	return dirs
+}
+
 func verifyCheckpoints(_ context.Context, args []string) error {
 	args, err := only(args, 1, 0)
 	if err != nil {
 		return err
 	}
-	for _, dir := range args {
+	for _, dir := range namedBy(args) {
 		c, err := checkpoint.Open(dir)
 		if err != nil {
 			return err

@@ -40,14 +40,13 @@ func openSaved(path, configFile string) (*saved, error) {
 		_, err := os.Stat(filepath.Join(path, name))
 		return err == nil
 	}
-	whole, err := checkpoint.Whole(path)
+	at := checkpoint.At(path)
+	var err error
 	switch {
 	case exists(hf.ConfigName):
 		err = m.openHF()
-	case exists(checkpoint.IndexName):
-		err = m.openCheckpoint()
-	case err == nil && len(whole) > 0:
-		m.path = whole[len(whole)-1].Dir
+	case len(at) > 0:
+		m.path = at[len(at)-1]
 		err = m.openCheckpoint()
 	case configFile != "":
 		err = m.openWeights(configFile)
