@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"octet/internal/problems"
 )
 
 // unknown is the error text for a name that is not known, with the nearest known one where one is near.
@@ -14,7 +16,7 @@ func unknown(what, name string, known []string) error {
 	slices.Sort(known) // of equally near names, the first
 	for _, k := range known {
 		// A right key in a wrong section (training.lr for optimizer.lr) is as near as one wrong letter.
-		d := min(editDistance(name, k), 1+editDistance(leaf(name), leaf(k)))
+		d := min(problems.Distance(name, k), 1+problems.Distance(leaf(name), leaf(k)))
 		if best == "" || d < distance {
 			best, distance = k, d
 		}
@@ -27,24 +29,3 @@ func unknown(what, name string, known []string) error {
 }
 
 func leaf(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
-
-// editDistance is Levenshtein's: the least number of bytes to insert, remove or replace.
-func editDistance(a, b string) int {
-	row := []int{0} // row[j]: distance between the bytes of a read so far and b[:j]
-	for j := range len(b) {
-		row = append(row, j+1)
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}

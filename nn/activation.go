@@ -29,7 +29,7 @@ func NewGELUTanh() *Activation { return &Activation{Function: device.GELUTanh} }
 func (a *Activation) Forward(c *Ctx, x *Var) *Var {
 	kept := x
 	y := c.Op(func(y *Var) {
-		x.addGrad(c, func(dx *tensor.Tensor) {
+		x.Receive(c, func(dx *tensor.Tensor) {
 			c.Stream.ActivateGrad(dx, y.Grad().Tensor, kept.Value.Tensor, a.Function)
 		})
 	}, x.Shape()...)

@@ -57,9 +57,9 @@ func (v *Var) sumTarget(c *Ctx) (dst, add *tensor.Tensor) {
 	return dst, add
 }
 
-// addGrad adds what f overwrites its argument with to v's gradient, if anybody
+// Receive adds what f overwrites its argument with to v's gradient, if anybody
 // wants it.
-func (v *Var) addGrad(c *Ctx, f func(dst *tensor.Tensor)) {
+func (v *Var) Receive(c *Ctx, f func(dst *tensor.Tensor)) {
 	if !v.NeedsGrad() {
 		return
 	}

@@ -14,6 +14,9 @@ import (
 type Embedding struct {
 	Leaf
 	Weight *Param
+	// Offset is the first id of the table, and Vocab how many ids there are, where the
+	// table is a part of one (package tp): ids outside it give zeros. Vocab 0: all.
+	Offset, Vocab int
 }
 
 // NewEmbedding describes a table of vocab rows of dim.
@@ -26,11 +29,14 @@ func (e *Embedding) Params() iter.Seq2[string, *Param] { return one("weight", e.
 
 // Forward takes ids, int32 [B,S], to [B,S,D].
 func (e *Embedding) Forward(c *Ctx, ids *Var) *Var {
-	tokens, vocab := ids.Value.Tensor, e.Weight.Shape[0]
+	tokens, vocab := ids.Value.Tensor, e.Vocab
+	if vocab == 0 {
+		vocab = e.Weight.Shape[0]
+	}
 	y := c.Op(func(y *Var) {
-		e.Weight.addGrad(c, func(dtable *tensor.Tensor) { c.Stream.EmbeddingGrad(dtable, y.Grad().Tensor, tokens, 0, vocab) })
+		e.Weight.addGrad(c, func(dtable *tensor.Tensor) { c.Stream.EmbeddingGrad(dtable, y.Grad().Tensor, tokens, e.Offset, vocab) })
 	}, append(slices.Clone(ids.Shape()), e.Weight.Shape[1])...)
-	c.Stream.Embedding(y.Value.Tensor, e.Weight.Value().Tensor, tokens, 0, vocab)
+	c.Stream.Embedding(y.Value.Tensor, e.Weight.Value().Tensor, tokens, e.Offset, vocab)
 	return y
 }
 

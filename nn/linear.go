@@ -17,6 +17,10 @@ type Linear struct {
 	Weight *Param // [N,K]
 	Bias   *Param // [N], or nil
 	Caster Caster
+	// Reduce, where there is one, makes y whole before the bias is added: where ranks have
+	// parts of K, x·Wᵀ is one term of it on each (package tp). What it returns takes y's
+	// place.
+	Reduce func(c *Ctx, y *Var) *Var
 }
 
 // LinearOptions are how a Linear starts.
@@ -61,26 +65,40 @@ func (l *Linear) Forward(c *Ctx, x *Var) *Var {
 	last := len(x.Shape()) - 1
 	out, there := c.result(c.kept.keeps(linear), c.Act, append(slices.Clone(x.Shape()[:last]), l.Weight.Shape[0])...)
 	y := c.op(func(y *Var) { l.backward(c, x, y, forGW) }, out)
-	if y.again = there; there {
-		return y
+	if y.again = there; !there {
+		weight := l.Weight.Value()
+		w, _ := l.Caster.Cast(c, weight, Weight, NoRole)
+		c.Stream.MatMul(y.Value.Tensor, in, w, device.MatMulOptions{TransB: true, FastAccum: l.Caster.FastAccum(Output)})
+		c.release(w, weight)
 	}
-	weight := l.Weight.Value()
-	w, _ := l.Caster.Cast(c, weight, Weight, NoRole)
-	c.Stream.MatMul(y.Value.Tensor, in, w, device.MatMulOptions{TransB: true, FastAccum: l.Caster.FastAccum(Output)})
-	c.release(w, weight)
+	if l.Reduce != nil {
+		whole := l.Reduce(c, y)
+		y.Done(c)
+		y = whole
+	}
 	if l.Bias != nil {
-		c.Stream.AddBias(y.Value.Tensor, l.Bias.Value().Tensor)
+		l.Bias.addTo(c, y)
 	}
 	return y
 }
 
-// backward takes y's gradient to those of x, the weight and the bias, where they are
-// wanted.
+// addTo adds a bias [N] to y [..., N], in place.
+func (p *Param) addTo(c *Ctx, y *Var) {
+	if !y.again {
+		c.Stream.AddBias(y.Value.Tensor, p.Value().Tensor)
+	}
+	if c.Mode.Defers() {
+		c.Tape.Defer(func() {
+			if y.grad != nil { // or the operation that made y says so
+				p.addGrad(c, func(db *tensor.Tensor) { c.Stream.BiasGrad(db, y.Grad().Tensor) })
+			}
+		})
+	}
+}
+
+// backward takes y's gradient to those of x and the weight, where they are wanted.
 func (l *Linear) backward(c *Ctx, x, y *Var, in tensor.Operand) {
 	dy, later := y.Grad(), GradOutForGW
-	if l.Bias != nil {
-		l.Bias.addGrad(c, func(db *tensor.Tensor) { c.Stream.BiasGrad(db, dy.Tensor) })
-	}
 	if l.Weight.Frozen() {
 		if later = NoRole; !x.NeedsGrad() {
 			return

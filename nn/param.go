@@ -87,6 +87,17 @@ func (p *Param) Place(l dtensor.Layout, rank int) {
 	p.layout, p.rank, p.box = l, rank, l.Box(rank)
 }
 
+// Split says that the modules of this rank compute with a part of the parameter, the box of rank
+// under a layout of the whole, and makes Shape the part's: for who cuts the computation with it
+// (package tp), before the parameter is sharded.
+func (p *Param) Split(l dtensor.Layout, rank int) {
+	if !slices.Equal(l.Shape(), p.Shape) {
+		panic(fmt.Sprintf("nn: %s %v is split by the layout of a tensor %v", p.Name, p.Shape, l.Shape()))
+	}
+	p.layout, p.rank, p.box = l, rank, l.Box(rank)
+	p.Shape = p.box.Shape()
+}
+
 // Box is the rank's part of the whole.
 func (p *Param) Box() dtensor.Box { return p.box }
 

@@ -61,8 +61,10 @@ func (r *recomputed) Forward(c *Ctx, x *Var) *Var {
 		return x
 	}
 	x.Keep()
-	y := &Var{Value: first.Value, shape: first.shape, given: first.given || k.holds(first.Value.Tensor)}
+	y := &Var{Value: first.Value, shape: first.shape, given: first.given || k.holds(first.Value.Tensor), Slice: first.Slice}
+	tokens := c.Tokens
 	c.Tape.Defer(func() {
+		c.Tokens = tokens
 		r.backward(c, x, y, k)
 		if !y.given { // who is given memory by what was kept leaves it to the second pass
 			y.free(c)

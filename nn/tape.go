@@ -79,6 +79,10 @@ type Ctx struct {
 	// CrossEntropy and MeanSquaredError need them.
 	Loss, Scale *tensor.Tensor
 
+	// Tokens is the shape of what an activation [T,D] has for its rows, such as [B,S], where a rank has
+	// some of them only: whoever makes them whole again needs it (package tp).
+	Tokens []int
+
 	// Cache, where there is one, has what attention saw of a sequence so far; Eval only.
 	Cache *KVCache
 
@@ -112,6 +116,19 @@ func (c *Ctx) op(back func(y *Var), t *tensor.Tensor) *Var {
 			}
 			back(y)
 			y.free(c)
+		})
+	}
+	return y
+}
+
+// Alias is x's value as a Var of its own: what a module gets whose gradient back takes to x,
+// for example the sum of those of all ranks. The memory is x's.
+func (c *Ctx) Alias(x *Var, back func(y *Var)) *Var {
+	y := &Var{Value: x.Value, Slice: x.Slice, shape: x.shape, of: x, given: true, input: x.input}
+	if c.Mode.Defers() && !x.input {
+		c.Tape.Defer(func() {
+			back(y)
+			y.FreeGrad(c)
 		})
 	}
 	return y

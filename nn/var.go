@@ -5,6 +5,7 @@ package nn
 import (
 	"fmt"
 
+	"octet/comm"
 	"octet/tensor"
 )
 
@@ -18,8 +19,13 @@ type Var struct {
 	// Value is high precision, or float8 with its scale. It has no memory after
 	// Done or backward.
 	Value tensor.Operand
+	// Pending: each rank's gradient is one term of it, which whoever made the Var adds up.
+	// Slice says that Value is a part of its last dimension. Both are package tp's.
+	Pending bool
+	Slice   *Slice
 
 	shape []int
+	of    *Var // whose memory it is, of an Alias
 	given bool // the memory is the caller's
 	again bool // the value is what a first pass kept, after all that was done to it in place
 	input bool // nobody wants the gradient
@@ -48,6 +54,13 @@ func Watch(t *tensor.Tensor) *Var {
 	return &Var{Value: tensor.Operand{Tensor: t}, shape: t.Shape, given: true}
 }
 
+// Slice is the part of a last dimension of size Of that a rank has, from Offset on, where
+// the ranks of Group have all of it together.
+type Slice struct {
+	Offset, Of int
+	Group      comm.Comm
+}
+
 // Shape is the value's, also after Done.
 func (v *Var) Shape() []int { return v.shape }
 
@@ -63,6 +76,9 @@ func (v *Var) Rows() int {
 // Keep says that a backward will read Value, and returns it.
 func (v *Var) Keep() *tensor.Tensor {
 	v.keeps++
+	if v.of != nil {
+		v.of.Keep()
+	}
 	return v.Value.Tensor
 }
 
@@ -106,7 +122,7 @@ func (v *Var) Cast(c *Ctx, by Caster, now, later Role) (a, b tensor.Operand) {
 	}
 	a, b = by.Cast(c, v.Value, now, later)
 	if b.Tensor == v.Value.Tensor {
-		v.keeps++
+		v.Keep()
 	}
 	if a.Tensor == v.Value.Tensor && (later == NoRole || b.Tensor == a.Tensor) {
 		return a, b

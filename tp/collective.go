@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tp
+
+import (
+	"fmt"
+	"slices"
+
+	"octet/comm"
+	"octet/nn"
+	"octet/tensor"
+)
+
+// group is the ranks of the axis, with what moves activations among them. A value [..., D] is
+// rows: all dimensions but the last are one.
+type group struct{ comm.Comm }
+
+// rows is how many rows of n each rank has.
+func (g group) rows(n int) int {
+	if n%g.Size() != 0 {
+		panic(fmt.Sprintf("tp: %d tokens do not divide among %d ranks", n, g.Size()))
+	}
+	return n / g.Size()
+}
+
+// enter is x, which all ranks have alike, where the gradients of each are a term of its own:
+// the sum goes back.
+func (g group) enter(c *nn.Ctx, x *nn.Var) *nn.Var {
+	y := c.Alias(x, func(y *nn.Var) {
+		dx, _ := y.GradTarget(c)
+		g.AllReduce(c.Stream, comm.T(dx), comm.Sum)
+		x.AddGrad(c, y)
+	})
+	y.Pending = true
+	return y
+}
+
+// gather is all of x, of which each rank has some rows. The gradients of y are terms: each rank
+// gets the sum of its rows.
+func (g group) gather(c *nn.Ctx, x *nn.Var) *nn.Var {
+	y := g.gathered(c, x, func(y *nn.Var) {
+		x.Receive(c, func(dx *tensor.Tensor) {
+			g.ReduceScatter(c.Stream, comm.T(dx), comm.T(y.Grad().Tensor), comm.Sum)
+		})
+	})
+	y.Pending = true
+	return y
+}
+
+// leave is all of x, of which each rank has some rows, for modules that all ranks compute alike, gradients too.
+func (g group) leave(c *nn.Ctx, x *nn.Var) *nn.Var {
+	return g.gathered(c, x, func(y *nn.Var) {
+		x.Receive(c, func(dx *tensor.Tensor) { c.Stream.Copy(dx, g.ownRows(y.Grad().Tensor, dx.Shape)) })
+	})
+}
+
+func (g group) gathered(c *nn.Ctx, x *nn.Var, back func(y *nn.Var)) *nn.Var {
+	width := x.Shape()[len(x.Shape())-1]
+	shape := append(slices.Clone(c.Tokens), width)
+	if rows := x.Rows() * g.Size(); product(c.Tokens) != rows {
+		shape = []int{rows, width}
+	}
+	y := c.Op(back, shape...)
+	g.AllGather(c.Stream, comm.T(y.Value.Tensor), comm.T(x.Value.Tensor))
+	return y
+}
+
+// scatter is the rank's rows of x, which all ranks have alike.
+func (g group) scatter(c *nn.Ctx, x *nn.Var) *nn.Var {
+	y := g.scattered(c, x)
+	c.Stream.Copy(y.Value.Tensor, g.ownRows(x.Value.Tensor, y.Shape()))
+	return y
+}
+
+// scatterSum is the rank's rows of the sum of x over ranks.
+func (g group) scatterSum(c *nn.Ctx, x *nn.Var) *nn.Var {
+	y := g.scattered(c, x)
+	g.ReduceScatter(c.Stream, comm.T(y.Value.Tensor), comm.T(x.Value.Tensor), comm.Sum)
+	return y
+}
+
+func (g group) scattered(c *nn.Ctx, x *nn.Var) *nn.Var {
+	last := len(x.Shape()) - 1
+	c.Tokens = x.Shape()[:last]
+	return c.Op(func(y *nn.Var) {
+		x.Receive(c, func(dx *tensor.Tensor) { g.AllGather(c.Stream, comm.T(dx), comm.T(y.Grad().Tensor)) })
+	}, g.rows(x.Rows()), x.Shape()[last])
+}
+
+// sum is the sum of x over ranks, on each.
+func (g group) sum(c *nn.Ctx, x *nn.Var) *nn.Var {
+	y := c.Op(func(y *nn.Var) { x.AddGrad(c, y) }, x.Shape()...)
+	c.Stream.Copy(y.Value.Tensor, x.Value.Tensor)
+	g.AllReduce(c.Stream, comm.T(y.Value.Tensor), comm.Sum)
+	return y
+}
+
+// ownRows are the rank's rows of x, in a shape that has so many elements.
+func (g group) ownRows(x *tensor.Tensor, shape []int) *tensor.Tensor {
+	n := product(shape)
+	return x.View(x.Numel()).Rows(g.Rank()*n, (g.Rank()+1)*n).View(shape...)
+}
+
+func product(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
