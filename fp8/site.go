@@ -3,6 +3,7 @@
 package fp8
 
 import (
+	"octet/comm"
 	"octet/dtype"
 	"octet/nn"
 	"octet/tensor"
@@ -16,6 +17,9 @@ type site struct {
 	weight *nn.Param
 
 	watch *watched // nil: nobody looks
+
+	// The ranks that have the other parts of input, weight and grad_output; nil: there are none.
+	spread [len(kinds)]comm.Comm
 
 	// Of a weight that travels as float8 with a dynamic scale: the place of it.
 	scales *scales
@@ -152,7 +156,7 @@ func (k *site) layouts(c *nn.Ctx, x tensor.Operand, role nn.Role, asItLies, tran
 	case cast && how.Type == Delayed:
 		k.delayedCast(c, plain, turned, x, role)
 	case cast:
-		c.Stream.DynamicCast(plain, turned, x, k.recipe.Config.RoundScalesToPowerOf2)
+		k.dynamicCast(c, plain, turned, x, role)
 	case transposed:
 		c.Stream.Transpose(turned.Tensor, x.Tensor.View(turned.Value()))
 	}
@@ -177,7 +181,7 @@ func (k *site) layouts(c *nn.Ctx, x tensor.Operand, role nn.Role, asItLies, tran
 func (k *site) Serves(by nn.Caster, made, want nn.Role) bool {
 	other, ok := by.(*site)
 	return ok && made == want && (other.recipe == k.recipe || *other.recipe == *k.recipe) &&
-		(k.recipe.Cast[want].Type != Delayed || k.sharesScale(other, want))
+		k.spread[forward(want)] == other.spread[forward(want)] && (k.recipe.Cast[want].Type != Delayed || k.sharesScale(other, want))
 }
 
 func (k *site) FastAccum(m nn.MatMul) bool { return k.recipe.FastAccum[m] }

@@ -2,7 +2,10 @@
 
 package nn
 
-import "octet/tensor"
+import (
+	"octet/comm"
+	"octet/tensor"
+)
 
 // Role is the place of an operand in a Linear's three matmuls (torchao's
 // GemmInputRole, and its overrides cast_config_*_for_grad_*).
@@ -61,6 +64,20 @@ type Sharer interface {
 	// Took is told that a cast which by made of a common input, as now and later, serves
 	// this one too, which is not asked for a cast of its own.
 	Took(c *Ctx, by Caster, now, later Role)
+}
+
+// Spreader is a Caster whose scales are those of a whole tensor, of which each rank may have
+// a part (package tp).
+type Spreader interface {
+	Caster
+	// Spread says that what the roles read, and the later ones of these, is a part of what the ranks of
+	// g have together. Collectives of g are for the stream that casts.
+	Spread(g comm.Comm, roles ...Role)
+	// Ship casts some rows of a tensor, of which the ranks of g have the others, as a role and its later
+	// one read all of them, so that they can be gathered as they are: the scale is
+	// that of all. The memory, of data, scale and reciprocal, is the caller's. false: there is no such
+	// cast, and the rows travel in high precision.
+	Ship(c *Ctx, x tensor.Operand, role Role, g comm.Comm) (tensor.Operand, bool)
 }
 
 // HighPrecision is the Caster that returns its input.

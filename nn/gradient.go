@@ -90,11 +90,14 @@ func (v *Var) AddGrad(c *Ctx, y *Var) {
 
 // SetGrad starts a backward at v: g, in v's shape, becomes its gradient. Its
 // memory is from c.Pool and is now v's.
-func (v *Var) SetGrad(g *tensor.Tensor) {
+func (v *Var) SetGrad(g *tensor.Tensor) { v.SetScaledGrad(tensor.Operand{Tensor: g}) }
+
+// SetScaledGrad is SetGrad of a gradient with a scale, which is v's only one.
+func (v *Var) SetScaledGrad(g tensor.Operand) {
 	if v.grad != nil {
 		panic(fmt.Sprintf("nn: %v already has a gradient", v.shape))
 	}
-	v.grad = &gradient{tensor.Operand{Tensor: g}, 1}
+	v.grad = &gradient{g, 1}
 }
 
 // FreeGrad gives the gradient back, unless others have still to read it.
@@ -105,6 +108,7 @@ func (v *Var) FreeGrad(c *Ctx) {
 	if v.grad.readers--; v.grad.readers == 0 {
 		c.Pool.Free(v.grad.Tensor)
 		c.Pool.Free(v.grad.Scale)
+		c.Pool.Free(v.grad.Inv)
 	}
 	v.grad = nil
 }

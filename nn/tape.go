@@ -108,7 +108,13 @@ func (c *Ctx) Op(back func(y *Var), shape ...int) *Var { return c.op(back, c.New
 
 // op is Op whose output is t.
 func (c *Ctx) op(back func(y *Var), t *tensor.Tensor) *Var {
-	y := &Var{Value: tensor.Operand{Tensor: t}, shape: t.Shape}
+	return c.OpTo(back, tensor.Operand{Tensor: t})
+}
+
+// OpTo is Op whose output is in memory that it is given, of c.Pool, and that is the output's
+// from here on: of a scaled value that of the scale and its reciprocal too.
+func (c *Ctx) OpTo(back func(y *Var), value tensor.Operand) *Var {
+	y := &Var{Value: value, shape: value.Shape}
 	if c.Mode.Defers() {
 		c.Tape.Defer(func() {
 			if y.grad == nil {

@@ -94,8 +94,15 @@ func (v *Var) Done(c *Ctx) {
 		v.freeCasts(c, 0)
 	}
 	if !v.given && (v.keeps == 0 || !c.Mode.Defers()) {
-		c.drop(v.takeValue())
+		v.freeValue(c)
 	}
+}
+
+// freeValue gives back the memory of the value.
+func (v *Var) freeValue(c *Ctx) {
+	c.Pool.Free(v.Value.Scale)
+	c.Pool.Free(v.Value.Inv)
+	c.drop(v.takeValue())
 }
 
 // takeValue moves the memory out of v.
@@ -139,7 +146,7 @@ func (v *Var) Cast(c *Ctx, by Caster, now, later Role) (a, b tensor.Operand) {
 // free gives back all of v's memory, at the end of its operation's backward.
 func (v *Var) free(c *Ctx) {
 	v.freeCasts(c, 0)
-	c.Pool.Free(v.takeValue())
+	v.freeValue(c)
 	v.FreeGrad(c)
 }
 

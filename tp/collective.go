@@ -35,10 +35,10 @@ func (g group) enter(c *nn.Ctx, x *nn.Var) *nn.Var {
 	return y
 }
 
-// gather is all of x, of which each rank has some rows. The gradients of y are terms: each rank
-// gets the sum of its rows.
-func (g group) gather(c *nn.Ctx, x *nn.Var) *nn.Var {
-	y := g.gathered(c, x, func(y *nn.Var) {
+// gather is all of x, of which each rank has some rows, for the layers that read it: in float8
+// where they are of one mind. The gradients of y are terms: each rank gets the sum of its rows.
+func (g group) gather(c *nn.Ctx, x *nn.Var, readers []*nn.Linear) *nn.Var {
+	y := g.gathered(c, x, g.shipIn(c, x, readers), func(y *nn.Var) {
 		x.Receive(c, func(dx *tensor.Tensor) {
 			g.ReduceScatter(c.Stream, comm.T(dx), comm.T(y.Grad().Tensor), comm.Sum)
 		})
@@ -49,40 +49,88 @@ func (g group) gather(c *nn.Ctx, x *nn.Var) *nn.Var {
 
 // leave is all of x, of which each rank has some rows, for modules that all ranks compute alike, gradients too.
 func (g group) leave(c *nn.Ctx, x *nn.Var) *nn.Var {
-	return g.gathered(c, x, func(y *nn.Var) {
+	return g.gathered(c, x, x.Value, func(y *nn.Var) {
 		x.Receive(c, func(dx *tensor.Tensor) { c.Stream.Copy(dx, g.ownRows(y.Grad().Tensor, dx.Shape)) })
 	})
 }
 
-func (g group) gathered(c *nn.Ctx, x *nn.Var, back func(y *nn.Var)) *nn.Var {
+// gathered is the rows that all ranks send of x, each its own cast of them.
+func (g group) gathered(c *nn.Ctx, x *nn.Var, sent tensor.Operand, back func(y *nn.Var)) *nn.Var {
 	width := x.Shape()[len(x.Shape())-1]
 	shape := append(slices.Clone(c.Tokens), width)
 	if rows := x.Rows() * g.Size(); product(c.Tokens) != rows {
 		shape = []int{rows, width}
 	}
-	y := c.Op(back, shape...)
-	g.AllGather(c.Stream, comm.T(y.Value.Tensor), comm.T(x.Value.Tensor))
-	return y
+	return c.OpTo(back, g.all(c, sent, x.Value, shape))
+}
+
+// all gathers the rows that each rank sends, which are kept or have their own memory, and their scale.
+func (g group) all(c *nn.Ctx, sent, kept tensor.Operand, shape []int) tensor.Operand {
+	whole := sent
+	whole.Tensor = c.Pool.New(sent.Type, shape...)
+	g.AllGather(c.Stream, comm.T(whole.Tensor), comm.T(sent.Tensor))
+	if sent.Tensor != kept.Tensor {
+		c.Pool.Free(sent.Tensor)
+	}
+	return whole
+}
+
+// shipIn is how x travels to layers that read it whole.
+func (g group) shipIn(c *nn.Ctx, x *nn.Var, readers []*nn.Linear) tensor.Operand {
+	var by nn.Spreader
+	for i, l := range readers {
+		other, ok := l.Caster.(nn.Spreader)
+		switch {
+		case !ok:
+			return x.Value
+		case i == 0:
+			by = other
+		case !other.Serves(by, nn.In, nn.In) || !other.Serves(by, nn.InForGW, nn.InForGW):
+			return x.Value
+		}
+	}
+	if by == nil {
+		return x.Value
+	}
+	sent, ok := by.Ship(c, x.Value, nn.In, g)
+	if !ok {
+		return x.Value
+	}
+	for _, l := range readers[1:] {
+		if s, ok := l.Caster.(nn.Sharer); ok {
+			s.Took(c, by, nn.In, nn.InForGW)
+		}
+	}
+	return sent
 }
 
 // scatter is the rank's rows of x, which all ranks have alike.
 func (g group) scatter(c *nn.Ctx, x *nn.Var) *nn.Var {
-	y := g.scattered(c, x)
+	y := g.scattered(c, x, nil)
 	c.Stream.Copy(y.Value.Tensor, g.ownRows(x.Value.Tensor, y.Shape()))
 	return y
 }
 
-// scatterSum is the rank's rows of the sum of x over ranks.
-func (g group) scatterSum(c *nn.Ctx, x *nn.Var) *nn.Var {
-	y := g.scattered(c, x)
+// scatterSum is the rank's rows of the sum of x over ranks. Where x is what a Linear has computed, the
+// gradient travels as that one reads it.
+func (g group) scatterSum(c *nn.Ctx, x *nn.Var, of *nn.Linear) *nn.Var {
+	y := g.scattered(c, x, of)
 	g.ReduceScatter(c.Stream, comm.T(y.Value.Tensor), comm.T(x.Value.Tensor), comm.Sum)
 	return y
 }
 
-func (g group) scattered(c *nn.Ctx, x *nn.Var) *nn.Var {
+func (g group) scattered(c *nn.Ctx, x *nn.Var, of *nn.Linear) *nn.Var {
 	last := len(x.Shape()) - 1
 	c.Tokens = x.Shape()[:last]
 	return c.Op(func(y *nn.Var) {
+		if of != nil {
+			if by, ok := of.Caster.(nn.Spreader); ok {
+				if sent, ok := by.Ship(c, y.Grad(), nn.GradOut, g); ok {
+					x.SetScaledGrad(g.all(c, sent, y.Grad(), x.Shape()))
+					return
+				}
+			}
+		}
 		x.Receive(c, func(dx *tensor.Tensor) { g.AllGather(c.Stream, comm.T(dx), comm.T(y.Grad().Tensor)) })
 	}, g.rows(x.Rows()), x.Shape()[last])
 }

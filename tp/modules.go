@@ -3,6 +3,9 @@
 package tp
 
 import (
+	"slices"
+
+	"octet/comm"
 	"octet/dtensor"
 	"octet/nn"
 )
@@ -16,7 +19,8 @@ func (a *application) linear(s Style, m nn.Module, l *nn.Linear) (nn.Module, err
 	}
 	d := &decorated{inner: m}
 	if s.kind == rowwise {
-		l.Reduce = a.reduced(s.out)
+		spread(l, a, nn.In, nn.Weight)
+		l.Reduce = a.reduced(s.out, l)
 		if l.Bias != nil && s.out == dtensor.Shard(0) {
 			a.add(l.Bias)
 		}
@@ -31,7 +35,11 @@ func (a *application) linear(s Style, m nn.Module, l *nn.Linear) (nn.Module, err
 			return m, err
 		}
 	}
-	d.in, d.out = a.entered(s.in), a.columnsOut(s.out, whole[0])
+	spread(l, a, nn.Weight, nn.GradOut)
+	if s.in == dtensor.Replicate() {
+		a.readers = append(a.readers, l)
+	}
+	d.in, d.out = a.entered(s.in, []*nn.Linear{l}), a.columnsOut(s.out, whole[0])
 	return d, nil
 }
 
@@ -46,29 +54,46 @@ func (a *application) embedding(s Style, m nn.Module, e *nn.Embedding) (nn.Modul
 		return &decorated{inner: m, out: a.columnsOut(s.out, whole[1])}, nil
 	}
 	e.Offset, e.Vocab = e.Weight.Box().Lo[0], whole[0]
-	return &decorated{inner: m, out: a.reduced(s.out)}, nil
+	return &decorated{inner: m, out: a.reduced(s.out, nil)}, nil
 }
 
-// reduced makes a sum of terms that each rank has one of.
-func (a *application) reduced(to dtensor.Placement) func(c *nn.Ctx, x *nn.Var) *nn.Var {
-	reduce := a.sum
-	if to == dtensor.Shard(0) {
-		reduce = a.scatterSum
+// spread says to a caster what of its Linear is a part.
+func spread(l *nn.Linear, g comm.Comm, roles ...nn.Role) {
+	if by, ok := l.Caster.(nn.Spreader); ok {
+		by.Spread(g, roles...)
 	}
-	return reduce
 }
 
-// entered makes the input of a layer whose outputs are cut, unless what is around has.
-func (a *application) entered(from dtensor.Placement) func(c *nn.Ctx, x *nn.Var) *nn.Var {
+// reduced makes a sum of the terms that each rank has, of a Linear or of a table.
+func (a *application) reduced(to dtensor.Placement, of *nn.Linear) func(c *nn.Ctx, x *nn.Var) *nn.Var {
+	if to == dtensor.Replicate() {
+		return a.sum
+	}
+	return func(c *nn.Ctx, x *nn.Var) *nn.Var { return a.scatterSum(c, x, of) }
+}
+
+// entered makes the input of layers whose outputs are cut, unless what is around has.
+func (a *application) entered(from dtensor.Placement, readers []*nn.Linear) func(c *nn.Ctx, x *nn.Var) *nn.Var {
 	return func(c *nn.Ctx, x *nn.Var) *nn.Var {
 		switch {
 		case x.Pending:
 			return x
 		case from == dtensor.Shard(0):
-			return a.gather(c, x)
+			return a.gather(c, x, readers)
 		}
 		return a.enter(c, x)
 	}
+}
+
+// below are the layers in m that read what is prepared for it.
+func (a *application) below(m nn.Module) (readers []*nn.Linear) {
+	_ = nn.Walk(&m, func(_ string, m nn.Module) (nn.Module, error) {
+		if l, ok := nn.Base(m).(*nn.Linear); ok && slices.Contains(a.readers, l) {
+			readers = append(readers, l)
+		}
+		return m, nil
+	})
+	return readers
 }
 
 // columnsOut is the output of a layer whose outputs are cut, of n altogether.

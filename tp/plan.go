@@ -108,6 +108,7 @@ type application struct {
 	rank    int
 	cut     map[*nn.Param]cut
 	partial Partial
+	readers []*nn.Linear // whose outputs are cut, of an input that all ranks have
 }
 
 // cut is how a parameter was cut, and the shape it had.
@@ -141,7 +142,7 @@ func (a *application) apply(s Style, m nn.Module) (nn.Module, error) {
 		}
 		return m, nil
 	case prepareInput:
-		return &decorated{inner: m, in: a.entered(s.in)}, nil
+		return &decorated{inner: m, in: a.entered(s.in, a.below(m))}, nil
 	case prepareOutput:
 		return &decorated{inner: m, out: a.changed(s)}, nil
 	}

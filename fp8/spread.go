@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fp8
+
+import (
+	"octet/comm"
+	"octet/dtype"
+	"octet/nn"
+	"octet/tensor"
+)
+
+var _ nn.Spreader = (*site)(nil)
+
+// Spread has a dynamic scale of a whole tensor be that of all parts, by an all-reduce of
+// one word a cast. Scales of rows or columns are those of the part: the products of parts, each
+// scaled by its own, add up all the same. Delayed scales are alike on all ranks anyway.
+func (k *site) Spread(g comm.Comm, roles ...nn.Role) {
+	for _, role := range roles {
+		k.spread[forward(role)] = g
+	}
+}
+
+// Ship casts rows of an input or a grad_output where one scale serves both of its matmuls.
+func (k *site) Ship(c *nn.Ctx, x tensor.Operand, role nn.Role, g comm.Comm) (tensor.Operand, bool) {
+	how := k.recipe.Cast[role]
+	if how.Type == Disabled || how.Granularity == Axiswise || k.recipe.Cast[forGradWeight(role)] != how {
+		return tensor.Operand{}, false
+	}
+	if how.Type == Delayed && c.Mode == nn.Eval && !k.slot(role).ready { // ranks would scale alone
+		return tensor.Operand{}, false
+	}
+	q := tensor.Operand{Tensor: c.Pool.New(how.Format, x.Shape...), Scale: c.Pool.New(dtype.Float32), Inv: c.Pool.New(dtype.Float32)}
+	if how.Type == Delayed {
+		k.delayedCast(c, q, tensor.Operand{}, x, role)
+	} else {
+		k.agreedCast(c, g, q, tensor.Operand{}, x, how.Format)
+	}
+	k.watch.measure(c.Stream, role, x, q, tensor.Operand{})
+	return q, true
+}
+
+// forGradWeight is the later role of an input or a grad_output.
+func forGradWeight(role nn.Role) nn.Role {
+	if role == nn.GradOut {
+		return nn.GradOutForGW
+	}
+	return nn.InForGW
+}
+
+// dynamicCast casts x by scales of its own, or of all parts where ranks have others.
+func (k *site) dynamicCast(c *nn.Ctx, dst, dstT, x tensor.Operand, role nn.Role) {
+	if g := k.spread[forward(role)]; g != nil && k.recipe.Cast[role].Granularity != Axiswise {
+		k.agreedCast(c, g, dst, dstT, x, k.recipe.Cast[role].Format)
+		return
+	}
+	c.Stream.DynamicCast(dst, dstT, x, k.recipe.Config.RoundScalesToPowerOf2)
+}
+
+// agreedCast casts x by one scale that the ranks of g agree on.
+func (k *site) agreedCast(c *nn.Ctx, g comm.Comm, dst, dstT, x tensor.Operand, format dtype.Type) {
+	to := dst
+	if to.Tensor == nil {
+		to = dstT
+	}
+	agree(c.Stream, c.Pool, g, to, []*tensor.Tensor{x.Tensor}, []dtype.Type{format}, k.recipe.Config.RoundScalesToPowerOf2)
+	c.Stream.Cast(dst, dstT, x)
+}
