@@ -33,6 +33,9 @@ func (a *Attention) Forward(c *Ctx, x *Var) *Var {
 	if c.Cache != nil {
 		return a.forwardCached(c, x)
 	}
+	if len(x.Shape()) != 3 {
+		panic(fmt.Sprintf("nn: attention to a value %v; want [B,S,D], all tokens of each sequence", x.Shape()))
+	}
 	b, s := x.Shape()[0], x.Shape()[1]
 	q, k, v := a.WQ.Forward(c, x), a.WK.Forward(c, x), a.WV.Forward(c, x)
 	table, width := a.RoPE.On(c, s), q.Shape()[2]

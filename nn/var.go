@@ -4,6 +4,7 @@ package nn
 
 import (
 	"fmt"
+	"slices"
 
 	"octet/comm"
 	"octet/tensor"
@@ -98,10 +99,13 @@ func (v *Var) Done(c *Ctx) {
 	}
 }
 
-// freeValue gives back the memory of the value.
+// freeValue gives back the memory of the value; its scale goes with a cast that has the same.
 func (v *Var) freeValue(c *Ctx) {
-	c.Pool.Free(v.Value.Scale)
-	c.Pool.Free(v.Value.Inv)
+	scaled := v.Value.Scale
+	if !slices.ContainsFunc(v.casts, func(k cast) bool { return scaled != nil && (k.a.Scale == scaled || k.b.Scale == scaled) }) {
+		c.Pool.Free(scaled)
+		c.Pool.Free(v.Value.Inv)
+	}
 	c.drop(v.takeValue())
 }
 

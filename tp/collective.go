@@ -32,6 +32,7 @@ func (g group) enter(c *nn.Ctx, x *nn.Var) *nn.Var {
 		x.AddGrad(c, y)
 	})
 	y.Pending = true
+	g.note(y.Value.Tensor, replicate, Value{At: replicate, Pending: true})
 	return y
 }
 
@@ -44,6 +45,7 @@ func (g group) gather(c *nn.Ctx, x *nn.Var, readers []*nn.Linear) *nn.Var {
 		})
 	})
 	y.Pending = true
+	g.note(y.Value.Tensor, replicate, Value{At: replicate, Pending: true})
 	return y
 }
 
@@ -107,7 +109,9 @@ func (g group) shipIn(c *nn.Ctx, x *nn.Var, readers []*nn.Linear) tensor.Operand
 // scatter is the rank's rows of x, which all ranks have alike.
 func (g group) scatter(c *nn.Ctx, x *nn.Var) *nn.Var {
 	y := g.scattered(c, x, nil)
+	g.note(x.Value.Tensor, replicate, Value{})
 	c.Stream.Copy(y.Value.Tensor, g.ownRows(x.Value.Tensor, y.Shape()))
+	g.note(y.Value.Tensor, replicate, Value{At: byRows})
 	return y
 }
 

@@ -36,6 +36,7 @@ func (k columns) whole(c *nn.Ctx, x *nn.Var) *nn.Var {
 	y := c.Op(func(y *nn.Var) {
 		x.Receive(c, func(dx *tensor.Tensor) { k.cut(c, dx, y.Grad().Tensor) })
 	}, widthOf(x, k.n)...)
+	k.note(x.Value.Tensor, byColumns, Value{At: byColumns})
 	k.join(c, y.Value.Tensor, x.Value.Tensor)
 	return y
 }
@@ -47,7 +48,9 @@ func (k columns) own(c *nn.Ctx, x *nn.Var) *nn.Var {
 		x.Receive(c, func(dx *tensor.Tensor) { k.join(c, dx, y.Grad().Tensor) })
 	}, widthOf(x, n)...)
 	y.Slice = &nn.Slice{Offset: lo, Of: k.n, Group: k.Comm}
+	k.note(x.Value.Tensor, replicate, Value{})
 	k.cut(c, y.Value.Tensor, x.Value.Tensor)
+	k.note(y.Value.Tensor, replicate, Value{At: byColumns})
 	return y
 }
 

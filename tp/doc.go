@@ -6,12 +6,13 @@
 // of torch.distributed.tensor.parallel:
 //
 //	plan := tp.Plan{
-//		{"attention", tp.PrepareModuleInput(dtensor.Shard(0), dtensor.Replicate())},
-//		{"attention.w[qkv]", tp.ColwiseParallel()},
-//		{"attention.wo", tp.RowwiseParallel(tp.OutputLayouts(dtensor.Shard(0)))},
-//		{"norm", tp.SequenceParallel()},
+//		tp.For("attention", tp.PrepareModuleInput(dtensor.Shard(0), dtensor.Replicate())),
+//		tp.For("attention.w[qkv]", tp.ColwiseParallel()),
+//		tp.For("attention.wo", tp.RowwiseParallel(tp.OutputLayouts(dtensor.Shard(0)))),
+//		tp.For("norm", tp.SequenceParallel()),
 //	}
 //	fmt.Print(plan)
+//	err := plan.Check(another, mesh, ids)    // before any rank starts, of a model like it
 //	partial, err := plan.Apply(&model, grid) // on every rank, before the model is sharded by fsdp
 //
 // Layouts of activations are dtensor's: Replicate; Shard(-1), a part of the last dimension, such as

@@ -18,8 +18,8 @@ func Example() {
 		nn.NewLinear(64, 250, nn.LinearOptions{Bias: true}), nn.NewGELU(), nn.NewLinear(250, 64, nn.LinearOptions{Bias: true})}}
 	nn.AssignNames(model)
 	plan := tp.Plan{
-		{"up", tp.ColwiseParallel()},
-		{"down", tp.RowwiseParallel(tp.OutputLayouts(dtensor.Shard(0)))},
+		tp.For("up", tp.ColwiseParallel()),
+		tp.For("down", tp.RowwiseParallel(tp.OutputLayouts(dtensor.Shard(0)))),
 	}
 	fmt.Print(plan)
 

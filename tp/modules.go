@@ -3,6 +3,7 @@
 package tp
 
 import (
+	"fmt"
 	"slices"
 
 	"octet/comm"
@@ -17,7 +18,7 @@ func (a *application) linear(s Style, m nn.Module, l *nn.Linear) (nn.Module, err
 	if err != nil {
 		return m, err
 	}
-	d := &decorated{inner: m}
+	d := &decorated{group: a.group, inner: m}
 	if s.kind == rowwise {
 		spread(l, a, nn.In, nn.Weight)
 		l.Reduce = a.reduced(s.out, l)
@@ -51,10 +52,10 @@ func (a *application) embedding(s Style, m nn.Module, e *nn.Embedding) (nn.Modul
 		return m, err
 	}
 	if s.kind == colwise {
-		return &decorated{inner: m, out: a.columnsOut(s.out, whole[1])}, nil
+		return &decorated{group: a.group, inner: m, out: a.columnsOut(s.out, whole[1])}, nil
 	}
 	e.Offset, e.Vocab = e.Weight.Box().Lo[0], whole[0]
-	return &decorated{inner: m, out: a.reduced(s.out, nil)}, nil
+	return &decorated{group: a.group, inner: m, out: a.reduced(s.out, nil)}, nil
 }
 
 // spread says to a caster what of its Linear is a part.
@@ -119,8 +120,10 @@ func (a *application) changed(s Style) func(c *nn.Ctx, x *nn.Var) *nn.Var {
 	}
 	return func(c *nn.Ctx, x *nn.Var) *nn.Var {
 		if s.out == dtensor.Replicate() {
-			k := columns{a.group, x.Slice.Of}
-			return k.whole(c, x)
+			if x.Slice == nil {
+				panic(fmt.Sprintf("tp: PrepareModuleOutput makes a value %v whole that is not one of ColwiseParallel", x.Shape()))
+			}
+			return columns{a.group, x.Slice.Of}.whole(c, x)
 		}
 		return columns{a.group, x.Shape()[len(x.Shape())-1]}.own(c, x)
 	}

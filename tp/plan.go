@@ -27,6 +27,9 @@ type Rule struct {
 	Style   Style
 }
 
+// For is the rule that has modules computed in a style.
+func For(modules string, s Style) Rule { return Rule{modules, s} }
+
 // Plan is a table of rules, in any order. A module that none matches is computed by all ranks alike.
 type Plan []Rule
 
@@ -142,9 +145,9 @@ func (a *application) apply(s Style, m nn.Module) (nn.Module, error) {
 		}
 		return m, nil
 	case prepareInput:
-		return &decorated{inner: m, in: a.entered(s.in, a.below(m))}, nil
+		return &decorated{group: a.group, inner: m, in: a.entered(s.in, a.below(m))}, nil
 	case prepareOutput:
-		return &decorated{inner: m, out: a.changed(s)}, nil
+		return &decorated{group: a.group, inner: m, out: a.changed(s)}, nil
 	}
 	switch base := nn.Base(m).(type) {
 	case *nn.Linear:

@@ -128,6 +128,7 @@ type decorated struct {
 	nn.NoParams
 	inner   nn.Module
 	in, out func(c *nn.Ctx, x *nn.Var) *nn.Var // nil: as it is
+	group
 }
 
 var _ nn.Decorator = (*decorated)(nil)
@@ -142,6 +143,9 @@ func (d *decorated) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 		x = d.in(c, x)
 	}
 	y := d.inner.Forward(c, x)
+	if x.Pending && !given.Pending {
+		d.note(x.Value.Tensor, replicate, Value{})
+	}
 	if x != given && x != y { // the module may pass its input on
 		x.Done(c)
 	}
