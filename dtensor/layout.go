@@ -64,6 +64,9 @@ func (l Layout) Place(axis string, p Placement) Layout {
 	return placed
 }
 
+// Placed says whether l is a layout, and not the zero value.
+func (l Layout) Placed() bool { return len(l.mesh.axes) > 0 }
+
 // Mesh is the mesh that the tensor lies on.
 func (l Layout) Mesh() Mesh { return l.mesh }
 

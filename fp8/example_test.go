@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"octet/backend"
+	"octet/comm/grid"
 	"octet/device"
 	"octet/dtype"
 	"octet/fp8"
@@ -97,7 +98,7 @@ func delayedByHand(r *backend.Rank) (losses []float32, err error) {
 		return nil, err
 	}
 	scales := fp8.ScalesOf(model)
-	f, err := fsdp.Shard(&model, r.World, fsdp.Options{Param: dtype.BFloat16}, func(string, nn.Module) bool { return false })
+	f, err := fsdp.Shard(&model, grid.Line(r.World, fsdp.Axis), fsdp.Options{Param: dtype.BFloat16}, func(string, nn.Module) bool { return false })
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func delayedByHand(r *backend.Rank) (losses []float32, err error) {
 	c.Stream.Upload(c.Scale, device.Float32Bytes([]float32{1.0 / (2 * rows * dim)})) // of both ranks
 	for range 30 {
 		c.Stream.Zero(c.Loss)
-		f.Begin(c)
+		f.Begin(c, true)
 		nn.MeanSquaredError(c, model.Forward(c, nn.Input(x)), wide)
 		c.Tape.Backward()
 		f.Finish(c)

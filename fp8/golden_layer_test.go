@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"octet/comm/grid"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -225,7 +226,7 @@ func layerOn(t *testing.T, rank *ranks.Rank, how way, steps []layerHashes, put f
 	saw := &spy{Caster: l.Caster, rig: r}
 	l.Caster = saw
 	var root nn.Module = l
-	f, err := fsdp.Shard(&root, rank.World, fsdp.Options{Param: dtype.BFloat16}, func(string, nn.Module) bool { return false })
+	f, err := fsdp.Shard(&root, grid.Line(rank.World, fsdp.Axis), fsdp.Options{Param: dtype.BFloat16}, func(string, nn.Module) bool { return false })
 	if err != nil {
 		return err
 	}
@@ -245,7 +246,7 @@ func layerOn(t *testing.T, rank *ranks.Rank, how way, steps []layerHashes, put f
 		}
 		saw.bytes, saw.scales = map[nn.Role]string{}, map[nn.Role][]float32{}
 		v := nn.Watch(r.As(dtype.BFloat16, x, m, k))
-		f.Begin(r.Ctx)
+		f.Begin(r.Ctx, true)
 		y := root.Forward(r.Ctx, v)
 		if how.isa != "avx512fp16" || how.emulate { // which may sum the output in less than float32
 			equal("Y", hash(r.Bytes(y.Value.Tensor)), want.y)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"octet/comm/grid"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -34,7 +35,7 @@ func passOf(t *testing.T, isa string, act dtype.Type, m nn.Module, values map[st
 	ranks.Run(t, 1, ranks.Options{ISA: isa}, func(rank *ranks.Rank) error {
 		r := nntest.New(t, rank.Device, act)
 		scales := fp8.ScalesOf(m)
-		f, err := fsdp.Shard(&m, rank.World, fsdp.Options{Param: act}, func(string, nn.Module) bool { return false })
+		f, err := fsdp.Shard(&m, grid.Line(rank.World, fsdp.Axis), fsdp.Options{Param: act}, func(string, nn.Module) bool { return false })
 		if err == nil {
 			err = f.Allocate(r.Device)
 		}
@@ -47,7 +48,7 @@ func passOf(t *testing.T, isa string, act dtype.Type, m nn.Module, values map[st
 		scales.Allocate(r.Ctx, rank.World)
 		for _, batch := range append(before, [2][]float32{x, dy}) {
 			v := nn.Watch(r.As(act, batch[0], len(x)/k, k))
-			f.Begin(r.Ctx)
+			f.Begin(r.Ctx, true)
 			y := m.Forward(r.Ctx, v)
 			p.y = r.Get(y.Value.Tensor)
 			grad := r.Ctx.New(y.Shape()...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"octet/backend"
+	"octet/comm/grid"
 	"octet/device"
 	"octet/dtype"
 	"octet/fsdp"
@@ -19,7 +20,7 @@ func Example() {
 	rows := make([][]float32, 2)
 	err := backend.Run(context.Background(), 2, backend.Options{}, func(r *backend.Rank) error {
 		var model nn.Module = nn.NewLinear(2, 4, nn.LinearOptions{Init: nn.Normal(1)})
-		f, err := fsdp.Shard(&model, r.World, fsdp.Options{Param: dtype.Float32}, func(string, nn.Module) bool { return false })
+		f, err := fsdp.Shard(&model, grid.Line(r.World, fsdp.Axis), fsdp.Options{Param: dtype.Float32}, func(string, nn.Module) bool { return false })
 		if err != nil {
 			return err
 		}
@@ -33,7 +34,7 @@ func Example() {
 		c.Stream.Upload(x, device.Float32Bytes([]float32{1, float32(10 * r.World.Rank())}))
 		c.Stream.Upload(dy, device.Float32Bytes([]float32{1, 2, 3, 4}))
 
-		f.Begin(c)
+		f.Begin(c, true)
 		model.Forward(c, nn.Input(x)).SetGrad(dy)
 		c.Tape.Backward()
 		f.Finish(c)

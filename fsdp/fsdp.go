@@ -4,20 +4,22 @@
 // mesh axis (fully sharded data parallel, as PyTorch's FSDP2): each unit
 // gathers its parameters before it runs, frees them after, and in backward
 // gathers again, reduce-scatters the gradients and frees. A group of one rank
-// runs the same code.
+// runs the same code. Over an axis of replicas (HSDP; with one shard each, DDP) the
+// reduced gradients are all-reduced, once a step.
 //
-//	f, err := fsdp.Shard(&model, comm, fsdp.Options{Param: dtype.BFloat16}, isUnit)
+//	g := grid.Line(comm, fsdp.Axis)             // or any mesh with that axis
+//	f, err := fsdp.Shard(&model, g, fsdp.Options{Param: dtype.BFloat16}, isUnit)
 //	err = f.Allocate(dev)                       // memory for shards and gradients
 //	… p.Draw(s, seed) for every p of f.Params() …
-//	f.Begin(c)                                  // a microbatch; c: *nn.Ctx of the step
+//	f.Begin(c, true)                            // a microbatch, the step's last; c: *nn.Ctx
 //	y := model.Forward(c, x); …; c.Tape.Backward()
 //	f.Finish(c)                                 // c's stream now sees all gradients
 //	… p.Local(), p.LocalGrad() …
 //
 // parallel.Model makes these calls in their order, with what comes before and after.
 //
-// Streams: C computes (the Ctx's), AG packs and gathers, RS reduces. While C
-// runs unit i, AG gathers unit i+1, and in backward RS reduces unit i+1. Buffers
+// Streams: C computes (the Ctx's), AG packs and gathers, RS reduces, and AR sums over
+// replicas. While C runs unit i, AG gathers unit i+1, and in backward RS reduces unit i+1. Buffers
 // belong to the stream that wrote them and go back to its pool once that stream
 // waits for their last use; so at most two gathered units exist, however far
 // the host runs ahead.
@@ -29,11 +31,20 @@ import (
 	"slices"
 
 	"octet/comm"
+	"octet/comm/grid"
 	"octet/device"
 	"octet/dtensor"
 	"octet/dtype"
 	"octet/nn"
 	"octet/tensor"
+)
+
+// The axes of a mesh that fsdp knows: of shards, and of replicas of them, which there need not be. Scales of weights are
+// agreed on along TensorAxis too, where weights are cut before they are sharded.
+const (
+	Axis        = "fsdp"
+	ReplicaAxis = "dp_replicate"
+	TensorAxis  = "tp"
 )
 
 // Reshard says when gathered parameters are freed after forward.
@@ -56,12 +67,14 @@ type Options struct {
 
 // FSDP is what the units of one model on one rank share.
 type FSDP struct {
-	opts   Options
-	gather comm.Comm // of all-gathers, on AG
-	reduce comm.Comm // of reduce-scatters, on RS: separate, so that they may overlap
-	scales comm.Comm // of scales a Wire must agree on while packing, on AG
+	opts     Options
+	grid     *grid.Grid
+	gather   comm.Comm // of all-gathers, on AG
+	reduce   comm.Comm // of reduce-scatters, on RS: separate, so that they may overlap
+	replicas comm.Comm // of all-reduces between replicas, on AR; nil: there is one
+	scales   comm.Comm // of scales a Wire must agree on while packing, on AG
 
-	ag, rs         device.Stream
+	ag, rs, ar     device.Stream
 	agPool, rsPool *device.Pool
 	grads          *device.Pool // of compute's stream: whole gradients
 
@@ -70,6 +83,7 @@ type FSDP struct {
 	order   []*unit   // of the last forward; the model's order before the first
 	pass    *pass     // the forward that runs
 	begun   bool      // between Begin and Finish
+	last    bool      // no microbatch of the step comes after this one
 	writes  uint64    // to all parameters, when the step began
 	pending reduction // the last one; none is the zero value
 }
@@ -89,8 +103,8 @@ type reduction struct {
 // Shard makes a unit (what fully_shard is called on) of every module below root that isUnit
 // names, and of root itself for the parameters that are in none. A unit holds the
 // parameters below it that no unit further down took; parameters get their names.
-// It splits g, so every rank must call it.
-func Shard(root *nn.Module, g comm.Comm, o Options, isUnit func(path string, m nn.Module) bool) (*FSDP, error) {
+// It makes groups of g, so every rank must call it.
+func Shard(root *nn.Module, g *grid.Grid, o Options, isUnit func(path string, m nn.Module) bool) (*FSDP, error) {
 	if o.Param != dtype.Float32 && o.Param != dtype.BFloat16 {
 		return nil, fmt.Errorf("fsdp: Options.Param is %v; want dtype.Float32 or dtype.BFloat16", o.Param)
 	}
@@ -104,15 +118,10 @@ func Shard(root *nn.Module, g comm.Comm, o Options, isUnit func(path string, m n
 	if o.Reduce == nil {
 		o.Reduce = comm.SumReduction{}
 	}
-	reduce, err := split(g, "fsdp.reduce")
-	if err != nil {
+	f := &FSDP{opts: o, grid: g, pass: &pass{}}
+	if err := f.connect(); err != nil {
 		return nil, err
 	}
-	scales, err := split(g, "fsdp.scales")
-	if err != nil {
-		return nil, err
-	}
-	f := &FSDP{opts: o, gather: g, reduce: reduce, scales: scales, pass: &pass{}}
 	f.wrap(root, isUnit)
 	return f, nil
 }
@@ -136,16 +145,30 @@ func named(path string) string {
 	return path
 }
 
-// split makes another group of the same ranks, which errors call by name.
-func split(g comm.Comm, name string) (comm.Comm, error) {
-	c, err := g.Split(0, g.Rank())
-	if err != nil {
-		return nil, fmt.Errorf("fsdp: %w", err)
+// connect makes a group for what each stream does.
+func (f *FSDP) connect() error {
+	type group struct {
+		to   *comm.Comm
+		name string
+		axes []string
 	}
-	if c, ok := c.(comm.Control); ok {
-		c.SetName(name)
+	groups := []group{{&f.gather, Axis, []string{Axis}}, {&f.reduce, "fsdp.reduce", []string{Axis}}, {&f.scales, "fsdp.scales", f.along(Axis, TensorAxis)}}
+	if f.grid.Has(ReplicaAxis) {
+		groups = append(groups, group{&f.replicas, "fsdp.replicas", []string{ReplicaAxis}})
 	}
-	return c, nil
+	for _, g := range groups {
+		c, err := f.grid.Fresh(g.name, g.axes...)
+		if err != nil {
+			return fmt.Errorf("fsdp: %w", err)
+		}
+		*g.to = c
+	}
+	return nil
+}
+
+// along are those of some axes that the mesh has.
+func (f *FSDP) along(axes ...string) []string {
+	return slices.DeleteFunc(axes, func(a string) bool { return !f.grid.Has(a) })
 }
 
 func (f *FSDP) wrap(root *nn.Module, isUnit func(path string, m nn.Module) bool) {
@@ -216,15 +239,14 @@ func (f *FSDP) Allocate(dev device.Device) error {
 	}
 	f.ag, f.rs = dev.NewStream("all-gather"), dev.NewStream("reduce-scatter")
 	f.agPool, f.rsPool, f.grads = device.NewPool(dev), device.NewPool(dev), device.NewPool(dev)
-	size, rank := f.gather.Size(), f.gather.Rank()
-	mesh, err := dtensor.NewMesh(size, dtensor.Axis{Name: "fsdp", Size: size})
-	if err != nil {
-		return err
+	if f.replicas != nil {
+		f.ar = dev.NewStream("all-reduce")
 	}
+	rank := f.grid.World.Rank()
 	for _, p := range f.params {
-		layout := dtensor.NewLayout(mesh, p.Shape, dtensor.Shard(0))
+		layout := f.layout(p)
 		p.Place(layout, rank)
-		shape := layout.PaddedLocal(rank, "fsdp")
+		shape := layout.PaddedLocal(rank, Axis)
 		for _, t := range []**tensor.Tensor{&p.Shard, &p.Grad} {
 			if t == &p.Grad && p.Frozen() {
 				continue
@@ -238,19 +260,29 @@ func (f *FSDP) Allocate(dev device.Device) error {
 		}
 	}
 	for _, u := range f.units {
-		u.layout(size)
+		u.layout(f.gather.Size())
 	}
 	return f.ag.Sync()
 }
 
+// layout is how a parameter lies once it is sharded.
+func (f *FSDP) layout(p *nn.Param) dtensor.Layout {
+	l := p.Layout(f.grid.Mesh)
+	if l.Placement(Axis).IsReplicate() {
+		l = l.Place(Axis, dtensor.Shard(0))
+	}
+	return l
+}
+
 // Begin starts a microbatch, or a batch of evaluation: gathers wait for what c's
-// stream has been given so far, the optimizer's update among it.
-func (f *FSDP) Begin(c *nn.Ctx) {
+// stream has been given so far, the optimizer's update among it. After the last
+// microbatch of a step no other adds to its gradients: they go to the replicas while backward goes on.
+func (f *FSDP) Begin(c *nn.Ctx, last bool) {
 	if f.ag == nil {
 		panic("fsdp: Begin of a model without memory: call FSDP.Allocate first")
 	}
 	f.checkWrites()
-	f.begun = true
+	f.begun, f.last = true, last
 	f.ag.Wait(c.Stream.Record())
 	if len(f.pass.units) > 0 {
 		f.order = f.pass.units
@@ -302,8 +334,13 @@ func (f *FSDP) Finish(c *nn.Ctx) {
 					c.Stream.Zero(p.Grad)
 				}
 			}
+		} else if !u.shared { // by a microbatch before the last one
+			u.share()
 		}
-		u.reduced = false
+		u.reduced, u.shared = false, false
+	}
+	if f.ar != nil {
+		c.Stream.Wait(f.ar.Record())
 	}
 	f.begun = false
 }
@@ -311,13 +348,17 @@ func (f *FSDP) Finish(c *nn.Ctx) {
 // FullTensor is the whole of a parameter, float32 as the shards are, on every rank
 // (DTensor.full_tensor). It waits.
 func (f *FSDP) FullTensor(c *nn.Ctx, p *nn.Param) ([]float32, error) {
-	whole := f.agPool.New(dtype.Float32, wholeShape(p.Shard.Shape, f.gather.Size())...)
-	defer f.agPool.Free(whole)
-	values := make([]float32, p.Numel())
-	f.ag.Wait(c.Stream.Record())
-	f.gather.AllGather(f.ag, comm.T(whole), comm.T(p.Shard))
-	f.ag.Download(device.Float32Bytes(values), whole.Rows(0, p.Shape[0]))
-	return values, f.Sync()
+	part := grid.Tensor{Layout: p.Layout(f.grid.Mesh), Local: p.Local()}
+	whole, err := f.grid.FullTensor(c.Stream, c.Pool, part)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]float32, whole.Local.Numel())
+	c.Stream.Download(device.Float32Bytes(values), whole.Local)
+	if whole.Local != part.Local {
+		c.Pool.Free(whole.Local)
+	}
+	return values, c.Stream.Sync()
 }
 
 // release frees the inputs of the last reduction once it is done.
@@ -346,5 +387,9 @@ func (f *FSDP) Sync() error {
 	if f.ag == nil {
 		return nil
 	}
-	return cmp.Or(f.ag.Sync(), f.rs.Sync())
+	err := cmp.Or(f.ag.Sync(), f.rs.Sync())
+	if f.ar != nil {
+		err = cmp.Or(err, f.ar.Sync())
+	}
+	return err
 }

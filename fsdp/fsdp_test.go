@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"octet/comm"
+	"octet/comm/grid"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -245,7 +246,7 @@ func TestAUnitThatNobodyRanHasNoGradient(t *testing.T) {
 		part := func() nn.Module { return nn.NewLinear(4, 4, nn.LinearOptions{Init: nn.Normal(1)}) }
 		model := &nn.Sequential{Names: []string{"first", "second"}, Modules: []nn.Module{part(), part()}}
 		var root nn.Module = model
-		f, err := fsdp.Shard(&root, rank.World, f32, func(path string, _ nn.Module) bool { return path != "" })
+		f, err := fsdp.Shard(&root, grid.Line(rank.World, fsdp.Axis), f32, func(path string, _ nn.Module) bool { return path != "" })
 		if err != nil {
 			return err
 		}
@@ -260,7 +261,7 @@ func TestAUnitThatNobodyRanHasNoGradient(t *testing.T) {
 			module nn.Module
 			moves  []bool // first, second
 		}{{root, []bool{true, true}}, {model.Modules[0], []bool{true, false}}} {
-			f.Begin(r.Ctx)
+			f.Begin(r.Ctx, true)
 			y := step.module.Forward(r.Ctx, nn.Input(x))
 			dy := r.Ctx.New(1, 4)
 			r.Ctx.Stream.Copy(dy, x)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"octet/comm"
+	"octet/comm/grid"
 	"octet/device"
 	"octet/dtype"
 	"octet/fp8"
@@ -59,7 +60,7 @@ func gatherWhole(t *testing.T, rank *ranks.Rank, rows, k int, values []float32, 
 	if err != nil {
 		return err
 	}
-	f, err := fsdp.Shard(&root, rank.World, fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever}, func(string, nn.Module) bool { return false })
+	f, err := fsdp.Shard(&root, grid.Line(rank.World, fsdp.Axis), fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever}, func(string, nn.Module) bool { return false })
 	if err == nil {
 		err = f.Allocate(rank.Device)
 	}
@@ -71,7 +72,7 @@ func gatherWhole(t *testing.T, rank *ranks.Rank, rows, k int, values []float32, 
 	if precompute {
 		f.BeforeGathers(r.Ctx, fp8.ScalesOf(root).PrecomputeFloat8DynamicScaleForFSDP)
 	}
-	f.Begin(r.Ctx)
+	f.Begin(r.Ctx, true)
 	root.Forward(r.Ctx, nn.Input(r.As(dtype.BFloat16, make([]float32, k), 1, k)))
 	var per []int
 	if cfg.CastConfigWeight.ScalingGranularity == fp8.Axiswise {
@@ -161,7 +162,7 @@ func TestWhatWasGatheredAheadIsOfItsPass(t *testing.T) {
 			var root nn.Module = model
 			second := &packs{Wire: fsdp.CastWire{To: dtype.Float32}}
 			model.Modules[1].(*nn.Linear).Weight.Wire = second
-			f, err := fsdp.Shard(&root, rank.World, fsdp.Options{Param: dtype.Float32, Reshard: fsdp.ReshardNever}, func(path string, _ nn.Module) bool { return path != "" })
+			f, err := fsdp.Shard(&root, grid.Line(rank.World, fsdp.Axis), fsdp.Options{Param: dtype.Float32, Reshard: fsdp.ReshardNever}, func(path string, _ nn.Module) bool { return path != "" })
 			if err == nil {
 				err = f.Allocate(rank.Device)
 			}
@@ -176,7 +177,7 @@ func TestWhatWasGatheredAheadIsOfItsPass(t *testing.T) {
 			x := r.Put(r.Normal(width, 1), 1, width)
 			pass := func(mode nn.Mode, m nn.Module) []float32 {
 				r.Ctx.Mode = mode
-				f.Begin(r.Ctx)
+				f.Begin(r.Ctx, true)
 				if mode == nn.Eval {
 					return r.Get(nn.Scoped(r.Ctx, m, nn.Input(x)).Value.Tensor)
 				}

@@ -19,6 +19,7 @@ type Traffic struct {
 	Gathers, Reductions int
 	AllGather           map[dtype.Type]int
 	ReduceScatter       int
+	AllReduce           int // between replicas, in the last microbatch of a step
 }
 
 // Traffic counts it from the layout, without running anything.
@@ -41,7 +42,11 @@ func (f *FSDP) Traffic() Traffic {
 				t.AllGather[spec.Type] += times * spec.Bytes()
 			}
 			if !p.Frozen() {
-				t.ReduceScatter += size * shard[0] * p.RowSize() * dtype.Float32.Size()
+				bytes := shard[0] * p.RowSize() * dtype.Float32.Size()
+				t.ReduceScatter += size * bytes
+				if f.replicas != nil {
+					t.AllReduce += bytes
+				}
 			}
 		}
 	}
@@ -60,7 +65,6 @@ func travels(p *nn.Param) string {
 // Plan is a table of what is sharded how and what a microbatch sends.
 func (f *FSDP) Plan() string {
 	var b strings.Builder
-	size, rank := f.gather.Size(), f.gather.Rank()
 	for _, u := range f.units {
 		after := "kept after forward"
 		if u.reshardsAfterForward() {
@@ -72,9 +76,7 @@ func (f *FSDP) Plan() string {
 			if p.Frozen() {
 				frozen = ", frozen"
 			}
-			start, rows := dtensor.Chunk(p.Shape[0], size, rank)
-			fmt.Fprintf(&b, "  %-34s %-13s Shard(0) over %d ranks, rank %d: rows %d:%d of %d, travels as %s%s\n",
-				p.Name, fmt.Sprint(p.Shape), size, rank, start, start+rows, p.Shape[0], travels(p), frozen)
+			fmt.Fprintf(&b, "  %-34s %-13s %s, travels as %s%s\n", p.Name, fmt.Sprint(p.WholeShape()), f.where(p), travels(p), frozen)
 		}
 	}
 	t := f.Traffic()
@@ -88,5 +90,19 @@ func (f *FSDP) Plan() string {
 		fmt.Fprintf(&b, ", %d bytes of %v", t.AllGather[k], k)
 	}
 	fmt.Fprintf(&b, "; %d reduce-scatters, %d bytes of %v\n", t.Reductions, t.ReduceScatter, dtype.Float32)
+	if f.replicas != nil {
+		fmt.Fprintf(&b, "and once a step: %d all-reduces between replicas, %d bytes of %v\n", t.Reductions, t.AllReduce, dtype.Float32)
+	}
 	return b.String()
+}
+
+// where says what part of a parameter this rank has.
+func (f *FSDP) where(p *nn.Param) string {
+	rank := f.grid.World.Rank()
+	if axes := f.grid.Mesh.Axes(); len(axes) == 1 {
+		start, rows := dtensor.Chunk(p.Shape[0], axes[0].Size, rank)
+		return fmt.Sprintf("Shard(0) over %d ranks, rank %d: rows %d:%d of %d", axes[0].Size, rank, start, start+rows, p.Shape[0])
+	}
+	layout := f.layout(p)
+	return fmt.Sprintf("%v, rank %d: %v", layout, rank, layout.Box(rank))
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"octet/comm"
+	"octet/comm/grid"
 	"octet/comm/record"
 	"octet/device"
 	"octet/dtype"
@@ -65,7 +66,7 @@ func TestAMicrobatchKeepsItsOrder(t *testing.T) {
 		ranks.Run(t, 1, ranks.Options{}, func(rank *ranks.Rank) error {
 			r := nntest.New(t, rank.Device, dtype.Float32)
 			var model nn.Module = llama.New(sixteens, seqLen)
-			f, err := fsdp.Shard(&model, record.New(rank.World, log), f32, func(path string, _ nn.Module) bool {
+			f, err := fsdp.Shard(&model, grid.Line(record.New(rank.World, log), fsdp.Axis), f32, func(path string, _ nn.Module) bool {
 				return slices.Contains([]string{"tok_embeddings", "layers.0", "layers.1", "norm+output"}, path)
 			})
 			if err != nil {
@@ -80,10 +81,10 @@ func TestAMicrobatchKeepsItsOrder(t *testing.T) {
 			ids := r.IDs([]int32{3, 1, 4, 1, 5, 9, 2, 6}, 1, seqLen)
 			r.Loss(1)
 			for step := range 2 { // the second knows the order of the units
-				f.Begin(r.Ctx)
+				f.Begin(r.Ctx, true)
 				logits := model.Forward(r.Ctx, nn.Input(ids))
 				if begin && step == 1 {
-					f.Begin(r.Ctx)
+					f.Begin(r.Ctx, true)
 				}
 				log.Take()
 				nn.CrossEntropy(r.Ctx, logits, ids)

@@ -29,6 +29,8 @@ type unit struct {
 	writes  uint64        // to params, when the parcels were packed
 	ready   device.Event  // on AG: the parcels are complete
 	reduced bool          // a backward of this step has run: Grad holds the gradient
+	running int           // forwards whose backward is to come
+	shared  bool          // the gradient is that of all replicas, or about to be
 
 	travels  [][]tensor.Spec  // what of each parameter is gathered: the whole shapes
 	grads    [][]int          // the shape of each whole gradient, with padding
@@ -76,6 +78,7 @@ func (u *unit) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 		}
 		return y
 	}
+	u.running++
 	c.Tape.Defer(func() {
 		u.reduce(c)
 		u.reshard(c)
@@ -231,8 +234,13 @@ func (u *unit) reduce(c *nn.Ctx) {
 		}
 		sums, dst = append(sums, p.Grad), append(dst, out)
 	}
-	if len(src) == 0 { // all are frozen
+	defer func() {
 		u.reduced = true
+		if u.running--; f.last && u.running == 0 {
+			u.share()
+		}
+	}()
+	if len(src) == 0 { // all are frozen
 		return
 	}
 	f.rs.Wait(c.Stream.Record())
@@ -249,5 +257,22 @@ func (u *unit) reduce(c *nn.Ctx) {
 	if f.reduce.Size() > 1 || u.reduced {
 		f.pending.grads = src
 	}
-	u.reduced = true
+}
+
+// share adds up, over the replicas, the gradients that the step's microbatches gave.
+func (u *unit) share() {
+	f := u.fsdp
+	if u.shared = true; f.replicas == nil {
+		return
+	}
+	var sums []*tensor.Tensor
+	for _, p := range u.params {
+		if !p.Frozen() {
+			sums = append(sums, p.Grad)
+		}
+	}
+	if len(sums) > 0 {
+		f.ar.Wait(f.rs.Record())
+		f.replicas.AllReduce(f.ar, sums, comm.Sum)
+	}
 }

@@ -81,8 +81,8 @@ func (p *Param) RowSize() int { return p.Numel() / max(1, p.Shape[0]) }
 // Place says how the parameter lies on its mesh, in which this is the given rank:
 // whoever shards it does, before it has memory.
 func (p *Param) Place(l dtensor.Layout, rank int) {
-	if !slices.Equal(l.Shape(), p.Shape) {
-		panic(fmt.Sprintf("nn: %s %v is placed by the layout of a tensor %v", p.Name, p.Shape, l.Shape()))
+	if whole := p.WholeShape(); !slices.Equal(l.Shape(), whole) {
+		panic(fmt.Sprintf("nn: %s %v is placed by the layout of a tensor %v", p.Name, whole, l.Shape()))
 	}
 	p.layout, p.rank, p.box = l, rank, l.Box(rank)
 }
@@ -97,6 +97,25 @@ func (p *Param) Split(l dtensor.Layout, rank int) {
 	p.layout, p.rank, p.box = l, rank, l.Box(rank)
 	p.Shape = p.box.Shape()
 }
+
+// WholeShape is the shape of the whole, of which modules may compute with a part (Split).
+func (p *Param) WholeShape() []int {
+	if p.layout.Placed() {
+		return p.layout.Shape()
+	}
+	return p.Shape
+}
+
+// Layout is how p lies on a mesh: as who cut the computation with it says, or else with all of it on each rank.
+func (p *Param) Layout(mesh dtensor.Mesh) dtensor.Layout {
+	if p.layout.Placed() {
+		return p.layout
+	}
+	return dtensor.NewLayout(mesh, p.Shape)
+}
+
+// Primary says whether the rank speaks for its part, where others have the same.
+func (p *Param) Primary() bool { return !p.layout.Placed() || p.layout.Primary(p.rank) }
 
 // Box is the rank's part of the whole.
 func (p *Param) Box() dtensor.Box { return p.box }
@@ -187,7 +206,7 @@ func (p *Param) Draw(s device.Stream, seed uint64) {
 	if p.Name == "" {
 		panic(fmt.Sprintf("nn: a parameter %v is drawn before it has a name; call AssignNames on the model", p.Shape))
 	}
-	whole := dtensor.Whole(p.Shape)
+	whole := dtensor.Whole(p.WholeShape())
 	_ = p.SetBox(s, func(values []float32, box dtensor.Box) error {
 		box.Overlap(whole, func(at, offset, n int) { p.Init.Fill(values[at:at+n], seed, p.Name, offset) })
 		return nil

@@ -118,11 +118,13 @@ type Clipper struct {
 	grads      []*tensor.Tensor
 }
 
-// NewClipper prepares for the gradients of params, which the frozen ones have not.
+// NewClipper prepares for the gradients of params, which the frozen ones have not. A part that several ranks have counts on one.
 func NewClipper(pool *device.Pool, params []*nn.Param) *Clipper {
 	c := &Clipper{}
 	for _, p := range trainable(params) {
-		c.grads = append(c.grads, p.LocalGrad())
+		if p.Primary() {
+			c.grads = append(c.grads, p.LocalGrad())
+		}
 	}
 	for _, t := range []**tensor.Tensor{&c.Norm, &c.Coef, &c.sumsq} {
 		*t = pool.New(dtype.Float32, 1)

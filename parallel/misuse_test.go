@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"octet/backend"
+	"octet/comm/grid"
 	"octet/device"
 	"octet/dtype"
 	"octet/fp8"
@@ -298,10 +299,10 @@ func TestShardingAloneNamesWhatIsMissing(t *testing.T) {
 		run  func(f *fsdp.FSDP, c *nn.Ctx, root nn.Module, dev device.Device)
 		want string
 	}{
-		{"begun before there is memory", func(f *fsdp.FSDP, c *nn.Ctx, _ nn.Module, _ device.Device) { f.Begin(c) }, "Begin of a model without memory: call FSDP.Allocate first"},
+		{"begun before there is memory", func(f *fsdp.FSDP, c *nn.Ctx, _ nn.Module, _ device.Device) { f.Begin(c, true) }, "Begin of a model without memory: call FSDP.Allocate first"},
 		{"begun before there are values", func(f *fsdp.FSDP, c *nn.Ctx, _ nn.Module, dev device.Device) {
 			_ = f.Allocate(dev)
-			f.Begin(c)
+			f.Begin(c, true)
 		}, "Begin before weight has values: draw it (nn.Param.Draw) or load it (SetBox)"},
 		{"not begun", func(f *fsdp.FSDP, c *nn.Ctx, root nn.Module, dev device.Device) {
 			drawn(f, c, dev)
@@ -309,21 +310,21 @@ func TestShardingAloneNamesWhatIsMissing(t *testing.T) {
 		}, "Forward of unit (root) outside a microbatch: call FSDP.Begin first"},
 		{"not finished", func(f *fsdp.FSDP, c *nn.Ctx, root nn.Module, dev device.Device) {
 			drawn(f, c, dev)
-			f.Begin(c)
+			f.Begin(c, true)
 			pass(c, root)
 			c.Tape.Backward()
 			f.Params()[0].Written() // as an optimizer does
-			f.Begin(c)
+			f.Begin(c, true)
 		}, "parameters were written to since its first: call FSDP.Finish before the optimizer's Step"},
 		{"finished before the backward", func(f *fsdp.FSDP, c *nn.Ctx, root nn.Module, dev device.Device) {
 			drawn(f, c, dev)
-			f.Begin(c)
+			f.Begin(c, true)
 			pass(c, root)
 			f.Finish(c)
 		}, "Finish before the backward of a microbatch: call Begin, Forward and Tape.Backward first"},
 		{"finished twice", func(f *fsdp.FSDP, c *nn.Ctx, root nn.Module, dev device.Device) {
 			drawn(f, c, dev)
-			f.Begin(c)
+			f.Begin(c, true)
 			pass(c, root)
 			c.Tape.Backward()
 			f.Finish(c)
@@ -333,7 +334,7 @@ func TestShardingAloneNamesWhatIsMissing(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := ranks.Open(t, 1, ranks.Options{})[0]
 			var root nn.Module = nn.NewLinear(4, 4, nn.LinearOptions{Init: nn.Normal(1)})
-			f, err := fsdp.Shard(&root, r.World, fsdp.Options{Param: dtype.Float32}, func(string, nn.Module) bool { return false })
+			f, err := fsdp.Shard(&root, grid.Line(r.World, fsdp.Axis), fsdp.Options{Param: dtype.Float32}, func(string, nn.Module) bool { return false })
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,8 +7,8 @@ import (
 	"fmt"
 
 	"octet/comm"
+	"octet/comm/grid"
 	"octet/device"
-	"octet/dtensor"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -25,15 +25,17 @@ import (
 // A call out of order, or a step that leaves something out, is a panic or an error
 // that names what is missing. All ranks make the same calls.
 type Model struct {
-	plan    Plan
-	root    nn.Module
-	world   comm.Comm // for work on the compute stream
-	dev     device.Device
-	sharded *fsdp.FSDP
-	scales  fp8.Scales // that last longer than a cast
-	ctx     *nn.Ctx
-	clip    *optim.Clipper // nil before there is memory
-	checks  *anomalies     // nil: none
+	plan       Plan
+	root       nn.Module
+	world      comm.Comm // for work on the compute stream
+	data       comm.Comm // of world, those that have other data
+	tensorRank int       // among those that have the same
+	dev        device.Device
+	sharded    *fsdp.FSDP
+	scales     fp8.Scales // that last longer than a cast
+	ctx        *nn.Ctx
+	clip       *optim.Clipper // nil before there is memory
+	checks     *anomalies     // nil: none
 
 	count      *tensor.Tensor // int32 [1]: what losses are the mean over, of all ranks
 	losses     *tensor.Tensor // float32, by rank, of which nn.Ctx.Loss is this one's
@@ -50,25 +52,27 @@ func (p Plan) Shard(root nn.Module, world comm.Comm, dev device.Device) (*Model,
 	if err := p.checkConverted(root); err != nil {
 		return nil, err
 	}
-	mesh, err := dtensor.NewMesh(world.Size(), dtensor.Axis{Name: "fsdp", Size: world.Size()})
+	mesh, err := p.Degrees.Mesh(world.Size())
 	if err != nil {
 		return nil, err
 	}
-	_, color, key := mesh.Group(world.Rank(), "fsdp")
-	group, err := world.Split(color, key)
+	g, err := grid.New(mesh, world)
 	if err != nil {
 		return nil, err
-	}
-	if named, ok := group.(comm.Control); ok {
-		named.SetName("fsdp")
 	}
 	m := &Model{plan: p, root: root, world: world, dev: dev}
+	if g.Has(fsdp.TensorAxis) {
+		m.tensorRank = g.Axis(fsdp.TensorAxis).Rank()
+	}
+	if m.data, err = dataGroup(g); err != nil {
+		return nil, err
+	}
 	if p.DetectAnomaly {
 		m.checks = &anomalies{}
 		m.checks.watch(&m.root)
 	}
 	p.Recompute.apply(&m.root)
-	if m.sharded, err = fsdp.Shard(&m.root, group, p.FSDP, func(at string, _ nn.Module) bool {
+	if m.sharded, err = fsdp.Shard(&m.root, g, p.FSDP, func(at string, _ nn.Module) bool {
 		_, ok := match(p.Units, at)
 		return ok
 	}); err != nil {
@@ -137,8 +141,8 @@ func (m *Model) allocate() error {
 	c, pool := m.ctx, m.ctx.Pool.Lasting()
 	m.clip = optim.NewClipper(pool, m.Params())
 	m.count = pool.New(dtype.Int32, 1)
-	m.losses, m.counts = pool.New(dtype.Float32, m.world.Size()), pool.New(dtype.Int32, m.world.Size())
-	c.Loss = m.losses.Rows(m.world.Rank(), m.world.Rank()+1)
+	m.losses, m.counts = pool.New(dtype.Float32, m.data.Size()), pool.New(dtype.Int32, m.data.Size())
+	c.Loss = m.losses.Rows(m.data.Rank(), m.data.Rank()+1)
 	m.scale, m.one = pool.New(dtype.Float32, 1), pool.New(dtype.Float32, 1)
 	c.Stream.Upload(m.one, device.Float32Bytes([]float32{1}))
 	m.scales.Allocate(c, m.world)

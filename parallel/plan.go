@@ -32,6 +32,7 @@ import (
 
 // Plan is a model's parallelism.
 type Plan struct {
+	Degrees   Degrees    // the zero value: all ranks shard
 	Float8    *Float8    // nil: none
 	Recompute *Recompute // nil: all activations are kept
 	// DetectAnomaly has each step name the first tensor that has a value which is not
@@ -212,6 +213,9 @@ func match(patterns []string, at string) (string, bool) {
 // String is the table, in the order in which it is applied.
 func (p Plan) String() string {
 	var b strings.Builder
+	if d := p.Degrees.String(); d != "" {
+		fmt.Fprintf(&b, "ranks   %s\n", d)
+	}
 	if p.Float8 != nil {
 		fmt.Fprintf(&b, "float8  %v\n", p.Float8)
 	}

@@ -88,7 +88,7 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 		panic("parallel: a Step before this one ended within its function, by a panic; what it left is half a step: make a new model")
 	}
 	p := &Pending{model: m}
-	s.Upload(m.count, device.Int32Bytes([]int32{int32(o.Count)}))
+	s.Upload(m.count, device.Int32Bytes([]int32{m.counted(o.Count)}))
 	summed := comm.T(m.count)
 	if o.Vote != nil {
 		if m.votes == nil {
@@ -105,7 +105,7 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	m.checks.params(c, "the weight ", m.Params(), (*nn.Param).Local)
 	for i, n := 0, max(1, o.Microbatches); i < n; i++ {
 		m.checks.microbatch(i, n)
-		m.sharded.Begin(c)
+		m.sharded.Begin(c, i == n-1)
 		microbatch(c, i)
 		c.Tape.Backward()
 	}
@@ -134,14 +134,22 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	return p
 }
 
+// counted is what the rank adds to a number of terms: of those that share modules and have the same data one counts it.
+func (m *Model) counted(terms int) int32 {
+	if m.tensorRank > 0 {
+		return 0
+	}
+	return int32(terms)
+}
+
 // gather has every rank know the loss of each, and how many terms it is of.
 func (p *Pending) gather(count int) {
 	m, s := p.model, p.model.ctx.Stream
-	p.losses, p.counts = make([]float32, m.world.Size()), make([]int32, m.world.Size())
-	p.counts[m.world.Rank()] = int32(count) // for a device that computes nothing
-	own := m.counts.Rows(m.world.Rank(), m.world.Rank()+1)
+	p.losses, p.counts = make([]float32, m.data.Size()), make([]int32, m.data.Size())
+	p.counts[m.data.Rank()] = int32(count) // for a device that computes nothing
+	own := m.counts.Rows(m.data.Rank(), m.data.Rank()+1)
 	s.Upload(own, device.Int32Bytes([]int32{int32(count)}))
-	m.world.AllGather(s, comm.T(m.losses, m.counts), comm.T(m.ctx.Loss, own))
+	m.data.AllGather(s, comm.T(m.losses, m.counts), comm.T(m.ctx.Loss, own))
 	s.Download(device.Float32Bytes(p.losses), m.losses)
 	s.Download(device.Int32Bytes(p.counts), m.counts)
 }
@@ -206,7 +214,7 @@ func (m *Model) Eval(batches int, batch func(c *nn.Ctx, i int) (count int, err e
 	p, terms := &Pending{model: m}, 0
 	s.Zero(c.Loss)
 	for i := range batches {
-		m.sharded.Begin(c)
+		m.sharded.Begin(c, false)
 		n, err := batch(c, i)
 		if err != nil {
 			return Result{}, err

@@ -59,6 +59,15 @@ func New(mesh dtensor.Mesh, world comm.Comm) (*Grid, error) {
 	return g, nil
 }
 
+// Line is the grid of all ranks along one axis.
+func Line(world comm.Comm, axis string) *Grid {
+	mesh, err := dtensor.NewMesh(world.Size(), dtensor.Axis{Name: axis, Size: world.Size()})
+	if err != nil {
+		panic(fmt.Sprintf("grid: %v", err)) // of a name that is none
+	}
+	return &Grid{Mesh: mesh, World: world, axes: map[string]comm.Comm{axis: world}}
+}
+
 func everyone(n int) []int {
 	ranks := make([]int, n)
 	for r := range ranks {
@@ -75,6 +84,12 @@ func (g *Grid) Axis(name string) comm.Comm {
 		panic(fmt.Sprintf("grid: no axis %q in mesh %v", name, g.Mesh))
 	}
 	return c
+}
+
+// Has says whether the mesh has an axis of that name.
+func (g *Grid) Has(name string) bool {
+	_, ok := g.axes[name]
+	return ok
 }
 
 // alone makes groups where no other rank exists (comm/null).
