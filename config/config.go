@@ -133,7 +133,7 @@ type Training struct {
 
 // Parallelism is the [parallelism] section.
 type Parallelism struct {
-	DataParallelReplicateDegree int    `toml:"data_parallel_replicate_degree" default:"1" later:"replication of shard groups (HSDP, DDP)" help:"copies of the sharded model"`
+	DataParallelReplicateDegree int    `toml:"data_parallel_replicate_degree" default:"1" in:"[1,1048576]" help:"copies of the sharded model (HSDP; with a shard degree of 1, DDP)"`
 	DataParallelShardDegree     int    `toml:"data_parallel_shard_degree" default:"-1" in:"[1,1048576]" or:"-1" help:"ranks that share one copy (FSDP); -1: the ranks left over by the other degrees"`
 	FSDPReshardAfterForward     string `toml:"fsdp_reshard_after_forward" default:"default" enum:"default,always,never" help:"free gathered weights after forward; default: all but the last unit"`
 	TensorParallelDegree        int    `toml:"tensor_parallel_degree" default:"1" later:"tensor parallelism" help:"ranks that share each matmul"`

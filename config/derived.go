@@ -30,6 +30,9 @@ func (c *Config) DataRanks(world int) int {
 	return c.Parallelism.DataParallelReplicateDegree * c.ShardDegree(world)
 }
 
+// DataRank is which of the DataRanks a rank is: ranks that share its modules read the same data.
+func (c *Config) DataRank(rank int) int { return rank / c.Parallelism.TensorParallelDegree }
+
 // GlobalBatchSize is the number of sequences per step on all ranks.
 func (c *Config) GlobalBatchSize(world int) int {
 	if c.Training.GlobalBatchSize != -1 {

@@ -48,12 +48,6 @@ func (d Degrees) Mesh(world int) (dtensor.Mesh, error) {
 	return dtensor.NewMesh(world, axes...)
 }
 
-// Data is which of the parts of a batch is a rank's, and how many there are: ranks that share modules have the same.
-func (d Degrees) Data(rank, world int) (part, parts int, err error) {
-	d, err = d.Resolve(world)
-	return rank / max(1, d.Tensor), world / max(1, d.Tensor), err
-}
-
 // String is such as "replicate 2 × shard 4 × tensor 2", without those that are 1.
 func (d Degrees) String() string {
 	text := ""

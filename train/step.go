@@ -62,14 +62,15 @@ func (t *Trainer) Step() (metrics.Record, error) {
 	t.stopping = r.Votes > 0
 	elapsed := time.Since(start)
 	tokens := int64(len(t.micro)) * int64(t.micro[0].ids.Numel())
-	t.tokens += tokens * int64(t.comm.Size())
+	ofAll := tokens * int64(t.cfg.DataRanks(t.comm.Size()))
+	t.tokens += ofAll
 	return metrics.Record{
 		Step: t.step, Loss: r.Loss, MaxLoss: r.MaxLoss, GradNorm: r.GradNorm, LR: lr,
-		Tokens:     tokens * int64(t.comm.Size()),
+		Tokens:     ofAll,
 		TokensSeen: t.tokens,
 		StepMS:     elapsed.Seconds() * 1e3,
 		DataMS:     t.next.taken.Seconds() * 1e3,
-		TokensPerS: float64(tokens) / elapsed.Seconds(),
+		TokensPerS: float64(tokens) / float64(t.cfg.Parallelism.TensorParallelDegree) / elapsed.Seconds(),
 		RSSMB:      float64(metrics.RSS()) / (1 << 20),
 		CommBytes:  t.sent.Bytes() - sent,
 		GPU:        t.usage(),

@@ -153,7 +153,7 @@ func proofs(t *testing.T) []proof {
 		{key: "training.max_norm", value: "0.01", by: trained},
 		{key: "training.mixed_precision_param", value: "bfloat16", by: trained},
 
-		{key: "parallelism.data_parallel_replicate_degree", value: "2", by: refusal},
+		{key: "parallelism.data_parallel_replicate_degree", value: "2", by: trained, ranks: 2},
 		{key: "parallelism.data_parallel_shard_degree", value: "2", by: refusal},
 		{key: "parallelism.fsdp_reshard_after_forward", value: "always", by: trained, ranks: 2},
 		{key: "parallelism.fsdp_reshard_after_forward", value: "never", by: trained, ranks: 2},

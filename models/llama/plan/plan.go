@@ -77,6 +77,7 @@ func table(cfg *config.Config) (parallel.Plan, error) {
 		return parallel.Plan{}, fmt.Errorf("training.mixed_precision_param: %w", err)
 	}
 	p := parallel.Plan{
+		Degrees:       degrees(cfg.Parallelism),
 		Recompute:     recompute(cfg.ActivationCheckpoint),
 		DetectAnomaly: cfg.Debug.DetectAnomaly,
 		Units:         []string{"tok_embeddings", "layers.*", "norm+output"},
@@ -91,6 +92,11 @@ func table(cfg *config.Config) (parallel.Plan, error) {
 }
 
 // autoFilter in filter_fqns skips what is too small to gain by float8, as torchtitan has it.
+// degrees are those of the keys.
+func degrees(p config.Parallelism) parallel.Degrees {
+	return parallel.Degrees{Replicate: p.DataParallelReplicateDegree, Shard: max(0, p.DataParallelShardDegree), Tensor: p.TensorParallelDegree}
+}
+
 const autoFilter = "auto_filter_small_kn"
 
 // float8 is what section f asks for.

@@ -116,6 +116,6 @@ func (r *Run) Data(s data.Section) data.Config {
 // OpenData opens a rank's part of the data of a section.
 func (r *Run) OpenData(s data.Section, rank int) (*data.Loader, error) {
 	c := r.Data(s)
-	c.Rank, c.Ranks = rank, r.Config.DataRanks(r.Ranks)
+	c.Rank, c.Ranks = r.Config.DataRank(rank), r.Config.DataRanks(r.Ranks)
 	return data.Open(c)
 }
