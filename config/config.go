@@ -24,7 +24,7 @@ package config
 //	or       one more legal number, outside the interval
 //	later    the feature that a value other than the default asks for, and that octet does not have yet
 //	host     set where hosts of a job may differ: paths
-//	when     the bool key without which this one has no effect, or key=value
+//	when     the bool key without which this one has no effect, or key=value, or key>number
 //	now      the values besides the default that `later` does not cover
 //
 // A pointer field is optional: nil means that it was not set.
@@ -136,7 +136,10 @@ type Parallelism struct {
 	DataParallelReplicateDegree int    `toml:"data_parallel_replicate_degree" default:"1" in:"[1,1048576]" help:"copies of the sharded model (HSDP; with a shard degree of 1, DDP)"`
 	DataParallelShardDegree     int    `toml:"data_parallel_shard_degree" default:"-1" in:"[1,1048576]" or:"-1" help:"ranks that share one copy (FSDP); -1: the ranks left over by the other degrees"`
 	FSDPReshardAfterForward     string `toml:"fsdp_reshard_after_forward" default:"default" enum:"default,always,never" help:"free gathered weights after forward; default: all but the last unit"`
-	TensorParallelDegree        int    `toml:"tensor_parallel_degree" default:"1" later:"tensor parallelism" help:"ranks that share each matmul"`
+	TensorParallelDegree        int    `toml:"tensor_parallel_degree" default:"1" in:"[1,1048576]" help:"ranks that share each layer and the same data (TP)"`
+	EnableSequenceParallel      bool   `toml:"enable_sequence_parallel" when:"parallelism.tensor_parallel_degree>1" default:"true" help:"between the layers that ranks share each has some of the tokens, not all (SP)"`
+	DisableLossParallel         bool   `toml:"disable_loss_parallel" when:"parallelism.tensor_parallel_degree>1" help:"gather the logits for the loss, which otherwise each rank takes of its part of the vocabulary"`
+	EnableAsyncTensorParallel   bool   `toml:"enable_async_tensor_parallel" later:"asynchronous tensor parallelism" help:"send pieces of activations while others are multiplied"`
 	PipelineParallelDegree      int    `toml:"pipeline_parallel_degree" default:"1" later:"pipeline parallelism" help:"stages of the pipeline"`
 	ContextParallelDegree       int    `toml:"context_parallel_degree" default:"1" later:"context parallelism" help:"ranks that share each sequence"`
 }

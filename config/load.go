@@ -70,6 +70,8 @@ func (c *Config) tellIdle() {
 				state, key := "is false", f.tag.Get("when")
 				if k, want, ok := strings.Cut(key, "="); ok {
 					key, state = k, "is not "+want
+				} else if k, least, ok := strings.Cut(key, ">"); ok {
+					key, state = k, "is "+least
 				}
 				c.tell(place, fmt.Sprintf("%s = %s has no effect while %s %s", f.name, f.quoted(), key, state))
 			}

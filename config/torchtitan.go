@@ -67,8 +67,6 @@ func foreignKeys() []foreign {
 		{"training.gc_debug", "false", told, collection},
 		{"training.dataloader", "", told, loading},
 
-		{"parallelism.disable_loss_parallel", "false", told, tensor},
-		{"parallelism.enable_async_tensor_parallel", "false", told, tensor},
 		{"parallelism.enable_compiled_autograd", "false", told, compiler},
 		{"parallelism.pipeline_parallel_schedule", "1F1B", told, pipeline},
 		{"parallelism.pipeline_parallel_schedule_csv", "", told, pipeline},

@@ -293,6 +293,10 @@ func (f field) idle(all map[string]field) bool {
 	if when == "" {
 		return false
 	}
+	if key, least, ok := strings.Cut(when, ">"); ok {
+		n, _ := strconv.ParseFloat(least, 64)
+		return all[key].number() <= n
+	}
 	key, want, ok := strings.Cut(when, "=")
 	if !ok {
 		want = "true"

@@ -48,7 +48,9 @@ func TestValidateErrors(t *testing.T) {
 		{"--training.dataset=c4", 1, `training.dataset = "c4": must be one of gosource, text, jsonl, parquet, tokens`},
 		{"--device.name=tpu", 1, `device.name = "tpu": must be one of cpu, cuda`},
 
-		{"--parallelism.tensor_parallel_degree=2", 2, "parallelism.tensor_parallel_degree = 2: tensor parallelism is not in octet yet; use 1"},
+		{"--parallelism.tensor_parallel_degree=2", 2, ""},
+		{"--parallelism.tensor_parallel_degree=2", 3, "world size 3 does not divide by 2, the product of the degrees beside parallelism.data_parallel_shard_degree"},
+		{"--parallelism.enable_async_tensor_parallel", 2, "asynchronous tensor parallelism is not in octet yet; use false"},
 		{"--parallelism.pipeline_parallel_degree=2", 2, "pipeline parallelism is not in octet yet; use 1"},
 		{"--parallelism.context_parallel_degree=2", 2, "context parallelism is not in octet yet; use 1"},
 		{"--parallelism.data_parallel_replicate_degree=2", 2, ""},

@@ -11,9 +11,9 @@ import (
 	"octet/nn"
 )
 
-// alignment is what float8 matmuls of the hardware want of all sizes. The CPU's
+// Alignment is what float8 matmuls of the hardware want of all sizes. The CPU's
 // kernels take any, but a configuration proven on a laptop must run on a GPU.
-const alignment = 16
+const Alignment = 16
 
 // ConvertToFloat8Training makes every nn.Linear below m that passes the filter
 // compute in float8, and returns m. Weights keep their names and first values. It comes
@@ -105,9 +105,9 @@ func (l NamedLinear) check() error {
 		return fmt.Errorf("fp8: the weight of %s travels otherwise already: convert before sharding (parallel.Plan.Convert before Shard)", l.FQN)
 	}
 	for i, side := range []string{"out_features", "in_features"} {
-		if n := l.Linear.Weight.Shape[i]; n%alignment != 0 {
+		if n := l.Linear.Weight.Shape[i]; n%Alignment != 0 {
 			return fmt.Errorf("%s: %s %d is not a multiple of %d (float8 matmul); add %q to FilterFQNs or change the model's sizes",
-				l.FQN, side, n, alignment, shortName(l.FQN))
+				l.FQN, side, n, Alignment, shortName(l.FQN))
 		}
 	}
 	return nil

@@ -82,13 +82,13 @@ func (k *site) Cast(c *nn.Ctx, x tensor.Operand, now, later nn.Role) (a, b tenso
 // on a device that reads operands of one layout, whose float8 matmuls take sums over
 // multiples of 16 only. Others take any, and zeros would not change their sums.
 func (k *site) pads(c *nn.Ctx, role nn.Role, rows int) bool {
-	return k.recipe.Config.PadInnerDim && c.Stream.Float8TN() && k.recipe.Cast[role].Type != Disabled && !k.recipe.Config.Emulate && rows%alignment != 0
+	return k.recipe.Config.PadInnerDim && c.Stream.Float8TN() && k.recipe.Cast[role].Type != Disabled && !k.recipe.Config.Emulate && rows%Alignment != 0
 }
 
 // padRows is x [R,C] with rows of zeros up to a multiple of 16, which change no amax.
 func padRows(c *nn.Ctx, x tensor.Operand) tensor.Operand {
 	rows, cols := x.Value()
-	padded := c.Pool.New(x.Type, (rows+alignment-1)/alignment*alignment, cols)
+	padded := c.Pool.New(x.Type, (rows+Alignment-1)/Alignment*Alignment, cols)
 	c.Stream.Copy(padded.Rows(0, rows), x.Tensor.View(rows, cols))
 	c.Stream.Zero(padded.Rows(rows, padded.Shape[0]))
 	return tensor.Operand{Tensor: padded}

@@ -15,6 +15,7 @@ import (
 	"octet/nn"
 	"octet/optim"
 	"octet/tensor"
+	"octet/tp"
 )
 
 // Model is a module whose parameters are spread over ranks, as one of them has it,
@@ -25,17 +26,18 @@ import (
 // A call out of order, or a step that leaves something out, is a panic or an error
 // that names what is missing. All ranks make the same calls.
 type Model struct {
-	plan       Plan
-	root       nn.Module
-	world      comm.Comm // for work on the compute stream
-	data       comm.Comm // of world, those that have other data
-	tensorRank int       // among those that have the same
-	dev        device.Device
-	sharded    *fsdp.FSDP
-	scales     fp8.Scales // that last longer than a cast
-	ctx        *nn.Ctx
-	clip       *optim.Clipper // nil before there is memory
-	checks     *anomalies     // nil: none
+	plan    Plan
+	root    nn.Module
+	world   comm.Comm // for work on the compute stream
+	data    comm.Comm // of world, those that have other data
+	dev     device.Device
+	sharded *fsdp.FSDP
+	scales  fp8.Scales // that last longer than a cast
+	ctx     *nn.Ctx
+	partial tp.Partial     // parameters whose gradients are terms on the ranks of tensor
+	tensor  comm.Comm      // those that have the same data; nil: none does
+	clip    *optim.Clipper // nil before there is memory
+	checks  *anomalies     // nil: none
 
 	count      *tensor.Tensor // int32 [1]: what losses are the mean over, of all ranks
 	losses     *tensor.Tensor // float32, by rank, of which nn.Ctx.Loss is this one's
@@ -61,15 +63,21 @@ func (p Plan) Shard(root nn.Module, world comm.Comm, dev device.Device) (*Model,
 		return nil, err
 	}
 	m := &Model{plan: p, root: root, world: world, dev: dev}
-	if g.Has(fsdp.TensorAxis) {
-		m.tensorRank = g.Axis(fsdp.TensorAxis).Rank()
-	}
 	if m.data, err = dataGroup(g); err != nil {
 		return nil, err
 	}
 	if p.DetectAnomaly {
 		m.checks = &anomalies{}
 		m.checks.watch(&m.root)
+	}
+	if g.Has(tp.Axis) {
+		nn.AssignNames(m.root)
+		if m.tensor = g.Axis(tp.Axis); len(p.Tensor) == 0 {
+			return nil, fmt.Errorf("parallel: Degrees.Tensor is %d, but the plan has no rules of how ranks share modules: set Plan.Tensor", m.tensor.Size())
+		}
+		if m.partial, err = p.Tensor.Apply(&m.root, g); err != nil {
+			return nil, err
+		}
 	}
 	p.Recompute.apply(&m.root)
 	if m.sharded, err = fsdp.Shard(&m.root, g, p.FSDP, func(at string, _ nn.Module) bool {

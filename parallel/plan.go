@@ -2,8 +2,8 @@
 
 // Package parallel says how a model is spread over ranks, as a table (Plan), and
 // applies the table in the one order that is right: float8 first, because it
-// chooses how weights travel, then what backward computes again, then sharding, which
-// gathers once for both passes. What comes of it on a rank is a Model, which trains.
+// chooses how weights travel, then what ranks compute together, then what backward computes
+// again, then sharding, which gathers once for both passes. What comes of it on a rank is a Model, which trains.
 //
 //	p := parallel.Plan{
 //		Float8:    &parallel.Float8{Config: fp8.DefaultConfig(), Skip: []string{"output"}},
@@ -28,12 +28,14 @@ import (
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/nn"
+	"octet/tp"
 )
 
 // Plan is a model's parallelism.
 type Plan struct {
 	Degrees   Degrees    // the zero value: all ranks shard
 	Float8    *Float8    // nil: none
+	Tensor    tp.Plan    // how the Degrees.Tensor ranks that have the same data share modules
 	Recompute *Recompute // nil: all activations are kept
 	// DetectAnomaly has each step name the first tensor that has a value which is not
 	// finite: input, output or gradient of the input of a module, weight, or its gradient
@@ -218,6 +220,11 @@ func (p Plan) String() string {
 	}
 	if p.Float8 != nil {
 		fmt.Fprintf(&b, "float8  %v\n", p.Float8)
+	}
+	if p.Degrees.Tensor > 1 {
+		for line := range strings.Lines(p.Tensor.String()) {
+			b.WriteString("tp      " + line)
+		}
 	}
 	if p.Recompute != nil {
 		fmt.Fprintf(&b, "ac      %v\n", p.Recompute)

@@ -110,6 +110,9 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 		c.Tape.Backward()
 	}
 	m.sharded.Finish(c)
+	if m.tensor != nil {
+		m.partial.Reduce(c, m.tensor)
+	}
 	m.checks.params(c, "the gradient of ", m.Params(), gradient)
 	m.scales.SyncFloat8AmaxAndScaleHistory(c)
 	p.notFinite = m.scales.NotFinite(s)
@@ -136,7 +139,7 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 
 // counted is what the rank adds to a number of terms: of those that share modules and have the same data one counts it.
 func (m *Model) counted(terms int) int32 {
-	if m.tensorRank > 0 {
+	if m.tensor != nil && m.tensor.Rank() > 0 {
 		return 0
 	}
 	return int32(terms)

@@ -157,7 +157,10 @@ func proofs(t *testing.T) []proof {
 		{key: "parallelism.data_parallel_shard_degree", value: "2", by: refusal},
 		{key: "parallelism.fsdp_reshard_after_forward", value: "always", by: trained, ranks: 2},
 		{key: "parallelism.fsdp_reshard_after_forward", value: "never", by: trained, ranks: 2},
-		{key: "parallelism.tensor_parallel_degree", value: "2", by: refusal},
+		{key: "parallelism.tensor_parallel_degree", value: "2", by: trained, ranks: 2},
+		{key: "parallelism.enable_sequence_parallel", value: "false", by: trained, ranks: 2, args: "--parallelism.tensor_parallel_degree=2"},
+		{key: "parallelism.disable_loss_parallel", value: "true", by: trained, ranks: 2, args: "--parallelism.tensor_parallel_degree=2"},
+		{key: "parallelism.enable_async_tensor_parallel", value: "true", by: refusal},
 		{key: "parallelism.pipeline_parallel_degree", value: "2", by: refusal},
 		{key: "parallelism.context_parallel_degree", value: "2", by: refusal},
 

@@ -54,6 +54,9 @@ func Resolve(cfg *config.Config, ranks int) (*Run, error) {
 	if err := problems.Lines(inKeys(err), r.checkTied()); err != nil {
 		return nil, err
 	}
+	if err := inKeys(r.checkTensor()); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"octet/device"
+	"octet/dtype"
+	"octet/fsdp"
+	"octet/models/llama"
+	"octet/nn"
+	"octet/optim"
+	"octet/parallel"
+	"octet/test/ranks"
+)
+
+// small is a model none of whose sizes divides what it need not.
+func small(heads, kv int) llama.Args {
+	return llama.Args{Dim: 8 * heads, Layers: 2, Heads: heads, KVHeads: kv, Vocab: 257, FFNHiddenDim: 50, NormEps: 1e-5, RopeTheta: 1e4, MaxSeqLen: 12}
+}
+
+// trained is ten steps of a model over some ranks: what each measured.
+func trained(t *testing.T, args llama.Args, p parallel.Plan, n int) []parallel.Result {
+	t.Helper()
+	const batch, seq, steps = 4, 12, 10
+	byRank := make([][]parallel.Result, n)
+	ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error {
+		m, err := p.Shard(llama.New(args, seq), r.World, r.Device)
+		if err != nil {
+			return err
+		}
+		if err := m.Init(3); err != nil {
+			return err
+		}
+		adam, err := optim.NewAdam(r.Device, m.Ctx().Stream, m.Params(), optim.AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1})
+		if err != nil {
+			return err
+		}
+		data := n / max(1, p.Degrees.Tensor)
+		own := batch / data
+		first := r.Rank / max(1, p.Degrees.Tensor) * own
+		ids, targets := make([]int32, own*seq), make([]int32, own*seq)
+		pool := m.Ctx().Pool.Lasting()
+		in, out := pool.New(dtype.Int32, own, seq), pool.New(dtype.Int32, own, seq)
+		for step := range steps {
+			count := 0
+			for i := range ids {
+				at := step*batch*seq + first*seq + i
+				ids[i], targets[i] = int32(at*at%args.Vocab), int32((at*at+3*at+1)%args.Vocab)
+				if at%7 == 0 {
+					targets[i] = device.Ignored
+				} else {
+					count++
+				}
+			}
+			m.Ctx().Stream.Upload(in, device.Int32Bytes(ids))
+			m.Ctx().Stream.Upload(out, device.Int32Bytes(targets))
+			got, err := m.Step(parallel.StepOptions{Optimizer: adam, LR: 1e-2, MaxNorm: 1, Count: count}, func(c *nn.Ctx, _ int) {
+				nn.CrossEntropy(c, m.Forward(c, nn.Input(in)), out)
+			}).Wait()
+			if err != nil {
+				return fmt.Errorf("step %d: %w", step+1, err)
+			}
+			byRank[r.Rank] = append(byRank[r.Rank], got)
+		}
+		return nil
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	for rank, results := range byRank {
+		for s, got := range results {
+			if want := byRank[0][s]; got.Loss != want.Loss || got.GradNorm != want.GradNorm || got.Count != want.Count {
+				t.Errorf("step %d: rank %d has %+v, rank 0 %+v", s+1, rank, got, want)
+			}
+		}
+	}
+	return byRank[0]
+}
+
+// TestEveryLayoutTrainsAlike: ten steps in float32 have the losses and gradient norms of one rank.
+func TestEveryLayoutTrainsAlike(t *testing.T) {
+	type sizes struct{ heads, kv int }
+	four, three := sizes{4, 4}, sizes{3, 3}
+	base := func(d parallel.Degrees, o TensorOptions) parallel.Plan {
+		return parallel.Plan{Degrees: d, Tensor: Tensor(o), Units: []string{"tok_embeddings", "layers.*", "norm+output"}, FSDP: fsdp.Options{Param: dtype.Float32}}
+	}
+	all := TensorOptions{Sequence: true, Loss: true}
+	recomputed := func(p parallel.Plan, keep nn.Keep) parallel.Plan {
+		p.Recompute = &parallel.Recompute{Modules: []string{"layers.*"}, Keep: keep}
+		return p
+	}
+	one := map[sizes][]parallel.Result{}
+	for _, tt := range []struct {
+		name string
+		plan parallel.Plan
+		n    int
+		of   sizes
+	}{
+		{"tensor 2", base(parallel.Degrees{Tensor: 2}, all), 2, sizes{4, 2}},
+		{"tensor 2, without sequence parallelism", base(parallel.Degrees{Tensor: 2}, TensorOptions{Loss: true}), 2, four},
+		{"tensor 2, without loss parallelism", base(parallel.Degrees{Tensor: 2}, TensorOptions{Sequence: true}), 2, four},
+		{"tensor 2, without both", base(parallel.Degrees{Tensor: 2}, TensorOptions{}), 2, four},
+		{"tensor 3", base(parallel.Degrees{Tensor: 3}, all), 3, three},
+		{"tensor 3, without both", base(parallel.Degrees{Tensor: 3}, TensorOptions{}), 3, three},
+		{"tensor 4", base(parallel.Degrees{Tensor: 4}, all), 4, four},
+		{"shard 2, tensor 2", base(parallel.Degrees{Tensor: 2}, all), 4, four},
+		{"shard 2, tensor 2, without both", base(parallel.Degrees{Tensor: 2}, TensorOptions{}), 4, four},
+		{"replicate 2, tensor 2", base(parallel.Degrees{Replicate: 2, Tensor: 2}, all), 4, four},
+		{"shard 2, replicate 2, tensor 2", base(parallel.Degrees{Replicate: 2, Tensor: 2}, all), 8, four},
+		{"shard 2, tensor 2, run again", recomputed(base(parallel.Degrees{Tensor: 2}, all), nn.KeepInput), 4, four},
+		{"shard 2, tensor 2, costly results kept", recomputed(base(parallel.Degrees{Tensor: 2}, all), nn.KeepCostly), 4, four},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := small(tt.of.heads, tt.of.kv)
+			if one[tt.of] == nil {
+				one[tt.of] = trained(t, args, base(parallel.Degrees{}, TensorOptions{}), 1)
+			}
+			want := one[tt.of]
+			if !(want[9].Loss < 0.99*want[0].Loss) {
+				t.Errorf("one rank learns nothing: %v, then %v", want[0].Loss, want[9].Loss)
+			}
+			for s, got := range trained(t, args, tt.plan, tt.n) {
+				near := 1e-5 * math.Pow(10, float64(s)/9)
+				if off := math.Abs(got.Loss-want[s].Loss) / want[s].Loss; !(off <= near) {
+					t.Errorf("step %d: loss %v, want %v: off by %.2g", s+1, got.Loss, want[s].Loss, off)
+				}
+				if off := math.Abs(got.GradNorm-want[s].GradNorm) / want[s].GradNorm; !(off <= near) {
+					t.Errorf("step %d: norm %v, want %v: off by %.2g", s+1, got.GradNorm, want[s].GradNorm, off)
+				}
+				if got.Count != want[s].Count {
+					t.Errorf("step %d: the loss is of %d terms, want %d", s+1, got.Count, want[s].Count)
+				}
+			}
+		})
+	}
+}
