@@ -293,3 +293,47 @@ func (e example) compare(t *testing.T, n, rank int, got, want pass) {
 		near("the gradient of "+name, got.grads[name], g)
 	}
 }
+
+// TestARunAgainHasItsOwnTokens: of two batches of unlike shapes, forward of both comes before backward of
+// either.
+func TestARunAgainHasItsOwnTokens(t *testing.T) {
+	ranks.Run(t, 2, ranks.Options{}, func(r *ranks.Rank) error {
+		rig := nntest.New(t, r.Device, dtype.Float32)
+		m := named(attention(4, 2))
+		mesh, err := dtensor.NewMesh(2, dtensor.Axis{Name: Axis, Size: 2})
+		if err != nil {
+			return err
+		}
+		g, err := grid.New(mesh, r.World)
+		if err != nil {
+			return err
+		}
+		plan := Plan{{"m", PrepareModuleInput(rows, whole)}, {"m.w[qkv]", ColwiseParallel()}, {"m.wo", RowwiseParallel(OutputLayouts(rows))}}
+		if _, err := plan.Apply(&m, g); err != nil {
+			return err
+		}
+		rig.Load(m, drawn)
+		m = nn.Recompute(m, nn.KeepInput)
+		gradient := func(shapes ...[]int) []float32 {
+			var ys, xs []*nn.Var
+			for _, shape := range shapes {
+				rig.Ctx.Tokens = shape
+				x := cutOf(random(4, []int{12, 6}), []int{12, 6}, rows, 2, r.Rank)
+				xs = append(xs, nn.Watch(rig.Put(x, 6, 6)))
+				ys = append(ys, m.Forward(rig.Ctx, xs[len(xs)-1]))
+			}
+			for _, y := range ys {
+				dy := rig.Ctx.New(y.Shape()...)
+				rig.Ctx.Stream.Copy(dy, y.Value.Tensor)
+				y.SetGrad(dy)
+			}
+			rig.Ctx.Tape.Backward()
+			return rig.Get(xs[0].Grad().Tensor)
+		}
+		want := gradient([]int{3, 4})
+		if got := gradient([]int{3, 4}, []int{2, 6}); nntest.Off(got, want) != 0 {
+			return fmt.Errorf("the gradient of the first is off by %.2g", nntest.Off(got, want))
+		}
+		return nil
+	})
+}
