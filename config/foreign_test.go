@@ -129,7 +129,6 @@ func TestPresetsOfTorchtitan(t *testing.T) {
 			[]string{
 				"profiling.enable_profiling = true", "model.hf_assets_path",
 				`training.dataset = "c4": must be one of`,
-				"parallelism.tensor_parallel_degree = 8: tensor parallelism is not in octet yet; use 1",
 			},
 			[]string{"profiling.save_traces_folder", "profiling.profile_freq",
 				"validation.dataset", "validation.freq", "validation.steps"},
@@ -140,7 +139,7 @@ func TestPresetsOfTorchtitan(t *testing.T) {
 			c, err := Load([]string{"--config", path})
 			told := "" // with the error, or to be logged
 			if err == nil {
-				err, told = c.Validate(2), strings.Join(c.Notes, "\n")
+				err, told = c.Validate(8), strings.Join(c.Notes, "\n")
 			}
 			if err == nil {
 				t.Fatal("no error")
@@ -163,7 +162,7 @@ func TestPresetsOfTorchtitan(t *testing.T) {
 			}
 			c, err = loadText(t, strings.Join(lines, "\n"))
 			if err == nil {
-				err = c.Validate(2)
+				err = c.Validate(8)
 			}
 			if err != nil {
 				t.Fatalf("with that left out: %v", err)
