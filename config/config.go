@@ -229,6 +229,7 @@ type Comm struct {
 type Debug struct {
 	Seed      int  `toml:"seed" default:"0" in:"[0,9223372036854775807]" help:"seed of weights and data order; torchtitan draws one when unset"`
 	PrintPlan bool `toml:"print_plan" help:"log what is sharded how, the bytes that each step sends, and those that a rank has in memory"`
+	DryRun    bool `toml:"dry_run" help:"train nothing: build the model as each kind of rank of a job of as many ranks as the degrees multiply to, on no device; print the memory that a rank takes and what it sends in a step, and end"`
 
 	Float8Stats   bool `toml:"float8_stats" help:"write to float8_stats.jsonl, at step 1 and every metrics.log_freq steps, what casts to float8 did to each operand of each layer: amax, scales, parts saturated and underflowed, SQNR; on the CPU such a step takes about twice as long, others no longer"`
 	DetectAnomaly bool `toml:"detect_anomaly" help:"name the first tensor of a step with a NaN or an infinity: a module's input or output, a weight, a gradient; reads each once more"`

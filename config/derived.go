@@ -25,6 +25,11 @@ func (c *Config) ShardDegree(world int) int {
 	return world / c.otherDegrees()
 }
 
+// LeastRanks is the number of ranks that the degrees multiply to, where what is left for the shard degree is 1.
+func (c *Config) LeastRanks() int {
+	return max(1, c.Parallelism.DataParallelShardDegree) * c.otherDegrees()
+}
+
 // DataRanks is the number of ranks that read different data.
 func (c *Config) DataRanks(world int) int {
 	return c.Parallelism.DataParallelReplicateDegree * c.ShardDegree(world)

@@ -61,9 +61,11 @@ func (m Mesh) Size(axis string) int { return m.axes[m.mustIndex(axis)].Size }
 
 // Coordinate is the place of a rank, one number an axis; false where the mesh does not hold the rank.
 func (m Mesh) Coordinate(rank int) ([]int, bool) {
-	at := slices.Index(m.ranks, rank)
-	if at < 0 {
-		return nil, false
+	at := rank // where they are in their order
+	if at < 0 || at >= len(m.ranks) || m.ranks[at] != rank {
+		if at = slices.Index(m.ranks, rank); at < 0 {
+			return nil, false
+		}
 	}
 	c := make([]int, len(m.axes))
 	for i := len(m.axes) - 1; i >= 0; i-- {

@@ -34,6 +34,9 @@ func prepareTrain(args []string, world, local int) (prepared, error) {
 	if err != nil {
 		return prepared{}, err
 	}
+	if cfg.Debug.DryRun {
+		return prepared{}, errDryRun
+	}
 	memory, err := deviceMemory(cfg, world, local)
 	if err != nil {
 		return prepared{}, err

@@ -36,6 +36,12 @@ func runTrain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Debug.DryRun {
+		if place.WorldSize > 1 || prepared {
+			return errDryRun
+		}
+		return dryRun(os.Stdout, cfg)
+	}
 	memory, err := deviceMemory(cfg, place.WorldSize, place.LocalWorldSize)
 	if err != nil {
 		return err

@@ -107,11 +107,10 @@ func (g *Grid) Fresh(label string, axes ...string) (comm.Comm, error) {
 		return nil, fmt.Errorf("grid: %w", err)
 	}
 	ranks, color, key := flat.Group(g.World.Rank(), one)
+	var c comm.Comm
 	if w, ok := g.World.(alone); ok {
-		return w.Of(key, len(ranks)), nil
-	}
-	c, err := g.World.Split(color, key)
-	if err != nil {
+		c = w.Of(key, len(ranks))
+	} else if c, err = g.World.Split(color, key); err != nil {
 		return nil, fmt.Errorf("grid: %s: %w", strings.Join(axes, ", "), err)
 	}
 	if named, ok := c.(comm.Control); ok {

@@ -25,20 +25,38 @@ var (
 )
 
 // New records what c is asked to do, and what the groups split from it are, in
-// log. The result implements comm.Control if c does; otherwise its methods do
-// nothing and the group is called "group".
+// log. The result implements comm.Control if c does; otherwise only its names mean
+// something, the first of which is "group". Where c makes groups without other ranks
+// (comm/null), so does the result.
 func New(c comm.Comm, log *Log) comm.Comm {
 	control, ok := c.(comm.Control)
 	if !ok {
-		control = uncontrolled{}
+		control = &uncontrolled{"group"}
 	}
-	return &recorder{Comm: c, Control: control, log: log}
+	r := &recorder{Comm: c, Control: control, log: log}
+	if _, ok := c.(alone); ok {
+		return aloneRecorder{r}
+	}
+	return r
+}
+
+// alone makes groups where no other rank exists.
+type alone interface {
+	Of(rank, size int) comm.Comm
+}
+
+// aloneRecorder records one.
+type aloneRecorder struct{ *recorder }
+
+// Of is a group like that of the communicator that it records.
+func (r aloneRecorder) Of(rank, size int) comm.Comm {
+	return New(r.Comm.(alone).Of(rank, size), r.log)
 }
 
 func (r *recorder) add(call Call, ts []*tensor.Tensor) {
 	r.seq++
-	call.Group, call.Seq = r.Name(), r.seq
-	r.log.add(call, r.Size(), ts)
+	call.Group, call.Ranks, call.Seq = r.Name(), r.Size(), r.seq
+	r.log.add(call, ts)
 }
 
 func (r *recorder) AllGather(s device.Stream, dst, src []*tensor.Tensor) {
@@ -99,9 +117,9 @@ func (r *recorder) Split(color, key int) (comm.Comm, error) {
 }
 
 // uncontrolled is the Control of a communicator that has none.
-type uncontrolled struct{}
+type uncontrolled struct{ name string }
 
-func (uncontrolled) Name() string             { return "group" }
-func (uncontrolled) SetName(string)           {}
-func (uncontrolled) SetTimeout(time.Duration) {}
-func (uncontrolled) Close() error             { return nil }
+func (u *uncontrolled) Name() string           { return u.name }
+func (u *uncontrolled) SetName(name string)    { u.name = name }
+func (*uncontrolled) SetTimeout(time.Duration) {}
+func (*uncontrolled) Close() error             { return nil }

@@ -65,6 +65,7 @@ type Log struct {
 // Call is one call of one rank.
 type Call struct {
 	Group string
+	Ranks int // of the group
 	Seq   int // 1 for the first call of the group
 	Kind  comm.Kind
 	Op    comm.Op // where Kind.Reduces
@@ -153,9 +154,9 @@ func (l *Log) Take() []Call {
 	return calls
 }
 
-// add enters a call of a group of so many ranks with tensors ts. call is its
+// add enters a call with tensors ts. call is its
 // description but for Parts.
-func (l *Log) add(call Call, ranks int, ts []*tensor.Tensor) {
+func (l *Log) add(call Call, ts []*tensor.Tensor) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.copied[call.Kind] += call.Copied
@@ -167,7 +168,7 @@ func (l *Log) add(call Call, ranks int, ts []*tensor.Tensor) {
 			c.Calls++
 		}
 		c.Bytes += int64(t.Bytes())
-		if ranks > 1 {
+		if call.Ranks > 1 {
 			l.bytes += int64(t.Bytes())
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"octet/train"
 )
 
-// TestMemoryIsCounted: a run takes of its device what was said before it started, to the
-// byte, in each of the ways to compute.
+// TestMemoryIsCounted: a run takes of its device, and sends in a step, what was said before
+// it started, to the byte, in each of the ways to compute.
 func TestMemoryIsCounted(t *testing.T) {
 	const float8 = " --model.converters=quantize.linear.float8 --quantize.linear.float8.enable_fsdp_float8_all_gather"
 	type layout struct {
@@ -57,15 +57,23 @@ func TestMemoryIsCounted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			dry, err := run.DryRun()
+			if err != nil || len(dry.Classes) != 1 {
+				t.Fatal(len(dry.Classes), err)
+			}
 			ranks.Run(t, l.ranks, ranks.Options{}, func(r *ranks.Rank) error {
 				counting := &nntest.Counting{Device: r.Device}
 				tr, err := train.New(train.Job{Run: run, Device: counting, World: r.World, Log: zap.NewNop()})
 				if err != nil {
 					return err
 				}
-				for range 2 {
-					if _, err := tr.Step(); err != nil {
+				for step := range 2 {
+					record, err := tr.Step()
+					if err != nil {
 						return err
+					}
+					if want := dry.Classes[0].Bytes(); step == 1 && record.CommBytes != want {
+						t.Errorf("rank %d sends %d bytes a step, want %d: %v", r.Rank, record.CommBytes, want, dry.Classes[0].Sent)
 					}
 				}
 				if cfg.Validation.Enable {

@@ -6,16 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	comms "octet/comm/null"
 	"octet/config"
-	"octet/device"
-	"octet/device/null"
-	"octet/dtype"
-	"octet/fp8"
-	"octet/nn"
-	"octet/optim"
-	"octet/parallel"
-	"octet/tensor"
 )
 
 // Memory is what a rank takes of its device at most, in bytes.
@@ -26,67 +17,16 @@ type Memory struct {
 	Total       int // all of it, with batches, scales and the like
 }
 
+// String is its parts, such as print_plan shows them.
+func (m Memory) String() string {
+	return fmt.Sprintf("%d bytes of weights, gradients and moments, %d of what units gather and reduce, %d of activations", m.State, m.Units, m.Activations)
+}
+
 // Memory is that of rank 0, of which the others have no more. It is counted, not
-// estimated: a step, and a batch of validation, run on a device that computes nothing.
+// estimated: see dry.
 func (r *Run) Memory() (Memory, error) {
-	dev := null.Open(null.Options{})
-	root, err := r.Build()
-	if err != nil {
-		return Memory{}, err
-	}
-	m, err := r.Plan.Shard(root, comms.New(0, r.Ranks), dev)
-	if err != nil {
-		return Memory{}, err
-	}
-	if err := m.Load(func(_ device.Stream, params []*nn.Param) error {
-		for _, p := range params {
-			p.Written()
-		}
-		return nil
-	}); err != nil {
-		return Memory{}, err
-	}
-	c, t, v := m.Ctx(), r.Config.Training, r.Config.Validation
-	c.Dry = true
-	adam, err := optim.NewAdam(dev, c.Stream, m.Params(), optim.AdamOptions{})
-	if err != nil {
-		return Memory{}, err
-	}
-	memory := Memory{State: dev.Allocated()}
-	if r.Config.Debug.Float8Stats {
-		fp8.NewWatch(m.Root()).Begin(c)
-	}
-	batch := func(size, seqLen int) (ids, targets *tensor.Tensor) {
-		pool := c.Pool.Lasting()
-		return pool.New(dtype.Int32, size, seqLen), pool.New(dtype.Int32, size, seqLen)
-	}
-	loss := func(c *nn.Ctx, ids, targets *tensor.Tensor) {
-		nn.CrossEntropy(c, m.Forward(c, nn.Input(ids)), targets)
-	}
-	ids, targets := batch(t.LocalBatchSize, t.SeqLen)
-	microbatches := r.Config.Microbatches(r.Ranks)
-	for range microbatches - 1 {
-		batch(t.LocalBatchSize, t.SeqLen)
-	}
-	// Of more than three microbatches those between the first and the last are alike, as
-	// steps are.
-	if _, err := m.Step(parallel.StepOptions{Optimizer: adam, Count: 1, Microbatches: min(3, microbatches)}, func(c *nn.Ctx, _ int) {
-		loss(c, ids, targets)
-	}).Wait(); err != nil {
-		return Memory{}, err
-	}
-	if v.Enable {
-		ids, targets := batch(v.LocalBatchSize, v.SeqLen)
-		if _, err := m.Eval(1, func(c *nn.Ctx, _ int) (int, error) {
-			loss(c, ids, targets)
-			return 1, nil
-		}); err != nil {
-			return Memory{}, err
-		}
-	}
-	memory.Activations, memory.Units = m.Peak()
-	memory.Total = dev.Allocated()
-	return memory, nil
+	_, memory, _, err := r.dry(0)
+	return memory, err
 }
 
 // MemoryPlan says what a rank's memory goes to, and what activations would take in each
@@ -97,8 +37,7 @@ func (r *Run) MemoryPlan() (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "memory  of each rank at most: %d bytes of weights, gradients and moments, %d of what units gather and reduce, %d of activations\n",
-		own.State, own.Units, own.Activations)
+	fmt.Fprintf(&b, "memory  of each rank at most: %v\n", own)
 	b.WriteString("memory  activations by mode:")
 	for i, mode := range []config.ActivationCheckpoint{{Mode: "none"}, {Mode: "selective", SelectiveACOption: "2"}, {Mode: "selective", SelectiveACOption: "op"}, {Mode: "full"}} {
 		other := *r

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"octet/comm"
+	comms "octet/comm/null"
+	"octet/comm/record"
+	"octet/device"
+	"octet/device/null"
+	"octet/dtensor"
+	"octet/dtype"
+	"octet/fp8"
+	"octet/fsdp"
+	"octet/nn"
+	"octet/optim"
+	"octet/parallel"
+	"octet/tensor"
+)
+
+// dry runs a step, and a batch of validation, as the given rank of a job on a device that
+// computes nothing, in a group where nobody else is. What the step asks of its
+// communicators is in sent.
+func (r *Run) dry(rank int) (m *parallel.Model, memory Memory, sent sent, err error) {
+	dev, log := null.Open(null.Options{}), &record.Log{Keep: true}
+	root, err := r.Build()
+	if err != nil {
+		return nil, memory, sent, err
+	}
+	world := record.New(comms.New(rank, r.Ranks), log)
+	world.(comm.Control).SetName("world")
+	if m, err = r.Plan.Shard(root, world, dev); err != nil {
+		return nil, memory, sent, err
+	}
+	if err := m.Load(func(_ device.Stream, params []*nn.Param) error {
+		for _, p := range params {
+			p.Written()
+		}
+		return nil
+	}); err != nil {
+		return nil, memory, sent, err
+	}
+	c, t, v := m.Ctx(), r.Config.Training, r.Config.Validation
+	c.Dry = true
+	adam, err := optim.NewAdam(dev, c.Stream, m.Params(), optim.AdamOptions{})
+	if err != nil {
+		return nil, memory, sent, err
+	}
+	memory.State = dev.Allocated()
+	if r.Config.Debug.Float8Stats {
+		fp8.NewWatch(m.Root()).Begin(c)
+	}
+	batch := func(size, seqLen int) (ids, targets *tensor.Tensor) {
+		pool := c.Pool.Lasting()
+		return pool.New(dtype.Int32, size, seqLen), pool.New(dtype.Int32, size, seqLen)
+	}
+	loss := func(c *nn.Ctx, ids, targets *tensor.Tensor) {
+		nn.CrossEntropy(c, m.Forward(c, nn.Input(ids)), targets)
+	}
+	ids, targets := batch(t.LocalBatchSize, t.SeqLen)
+	microbatches := r.Config.Microbatches(r.Ranks)
+	for range microbatches - 1 {
+		batch(t.LocalBatchSize, t.SeqLen)
+	}
+	log.Take() // what the first values asked for
+	took := func(times int) { sent.add(log.Take(), times) }
+	// Of more than three microbatches those between the first and the last are alike, as
+	// steps are.
+	if _, err := m.Step(parallel.StepOptions{Optimizer: adam, Count: 1, Microbatches: min(3, microbatches)}, func(c *nn.Ctx, i int) {
+		switch i { // of the microbatch before
+		case 1:
+			took(1)
+		case 2:
+			took(microbatches - 2)
+		}
+		loss(c, ids, targets)
+	}).Wait(); err != nil {
+		return nil, memory, sent, err
+	}
+	took(1)
+	if v.Enable {
+		ids, targets := batch(v.LocalBatchSize, v.SeqLen)
+		if _, err := m.Eval(1, func(c *nn.Ctx, _ int) (int, error) {
+			loss(c, ids, targets)
+			return 1, nil
+		}); err != nil {
+			return nil, memory, sent, err
+		}
+	}
+	memory.Activations, memory.Units = m.Peak()
+	memory.Total = dev.Allocated()
+	return m, memory, sent, nil
+}
+
+// Sent is what a rank asks of one group in a step.
+type Sent struct {
+	Group string // by name: the axes of the mesh, or what it is for
+	Ranks int
+	Kind  comm.Kind
+	Calls int
+	Bytes map[dtype.Type]int64 // of the rank's contribution, as record counts them
+}
+
+// sent are those of a step, in the order in which groups were first called.
+type sent []Sent
+
+// add counts calls that are made so many times.
+func (s *sent) add(calls []record.Call, times int) {
+	for _, c := range calls {
+		if c.Ranks == 1 {
+			continue // alone there is nobody to send to
+		}
+		at := slices.IndexFunc(*s, func(o Sent) bool { return o.Group == c.Group && o.Ranks == c.Ranks && o.Kind == c.Kind })
+		if at < 0 {
+			at = len(*s)
+			*s = append(*s, Sent{Group: c.Group, Ranks: c.Ranks, Kind: c.Kind, Bytes: map[dtype.Type]int64{}})
+		}
+		one := &(*s)[at]
+		one.Calls += times
+		for _, p := range c.Parts {
+			one.Bytes[p.Type] += int64(times) * int64(p.Elems) * int64(p.Type.Size())
+		}
+	}
+}
+
+// String is a line such as "all-gather in groups of 8 (fsdp): 12 calls, 4096 bytes of bfloat16".
+func (s Sent) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v in groups of %d (%s): %d calls", s.Kind, s.Ranks, s.Group, s.Calls)
+	var types []dtype.Type
+	for t := range s.Bytes {
+		types = append(types, t)
+	}
+	slices.Sort(types)
+	for _, t := range types {
+		fmt.Fprintf(&b, ", %d bytes of %v", s.Bytes[t], t)
+	}
+	return b.String()
+}
+
+// Class is the ranks of a job that have parts of equal sizes, so that they take and send alike.
+type Class struct {
+	Ranks  int // how many
+	First  int // the first of them
+	Memory Memory
+	Sent   []Sent
+}
+
+// Bytes is all that a rank sends in a step.
+func (c Class) Bytes() (total int64) {
+	for _, s := range c.Sent {
+		for _, n := range s.Bytes {
+			total += n
+		}
+	}
+	return total
+}
+
+// Dry is what a job would take and send, without a device or a peer.
+type Dry struct {
+	Mesh    dtensor.Mesh
+	Plan    string // the whole table, as the first rank has it
+	Classes []Class
+}
+
+// DryRun builds the model as one rank of each class, and runs a step of it that computes nothing.
+func (r *Run) DryRun() (Dry, error) {
+	m, memory, sent, err := r.dry(0)
+	if err != nil {
+		return Dry{}, err
+	}
+	mesh, err := r.Plan.Degrees.Mesh(r.Ranks)
+	if err != nil {
+		return Dry{}, err
+	}
+	d := Dry{Mesh: mesh, Plan: m.Plan(), Classes: classes(mesh, m.Params())}
+	for i := range d.Classes {
+		c := &d.Classes[i]
+		if c.First > 0 {
+			if _, memory, sent, err = r.dry(c.First); err != nil {
+				return Dry{}, fmt.Errorf("rank %d: %w", c.First, err)
+			}
+		}
+		c.Memory, c.Sent = memory, sent
+	}
+	return d, nil
+}
+
+// classes sorts the ranks by what they have of each parameter, with the rows that fill a shard up:
+// so much of it each of them stores, gathers and reduces.
+func classes(mesh dtensor.Mesh, params []*nn.Param) (all []Class) {
+	var layouts []dtensor.Layout
+	for _, p := range params { // most layers are alike
+		if l := p.Layout(mesh); !slices.ContainsFunc(layouts, l.Equal) {
+			layouts = append(layouts, l)
+		}
+	}
+	found := map[string]int{}
+	for rank := range len(mesh.Ranks()) {
+		var key []byte
+		for _, l := range layouts {
+			key = fmt.Append(key, l.PaddedLocal(rank, fsdp.Axis))
+		}
+		at, ok := found[string(key)]
+		if !ok {
+			at = len(all)
+			found[string(key)] = at
+			all = append(all, Class{First: rank})
+		}
+		all[at].Ranks++
+	}
+	return all
+}
+
+// String has a paragraph for each class.
+func (d Dry) String() string {
+	var b strings.Builder
+	for _, c := range d.Classes {
+		like := "each of them"
+		if len(d.Classes) > 1 {
+			like = fmt.Sprintf("%d like rank %d", c.Ranks, c.First)
+		}
+		fmt.Fprintf(&b, "ranks   %d, %v, %s\n", len(d.Mesh.Ranks()), d.Mesh, like)
+		fmt.Fprintf(&b, "memory  %d bytes at most (%.1f GiB): %v\n", c.Memory.Total, float64(c.Memory.Total)/(1<<30), c.Memory)
+		for _, s := range c.Sent {
+			fmt.Fprintf(&b, "sends   %v\n", s)
+		}
+		fmt.Fprintf(&b, "sends   %d bytes a step\n", c.Bytes())
+	}
+	return b.String()
+}
