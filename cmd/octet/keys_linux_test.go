@@ -227,6 +227,8 @@ func proofs(t *testing.T) []proof {
 		{key: "debug.seed", value: "1", by: trained, args: loaded + " --training.dataset=text --training.dataset_path=" + prose}, // of the order of data
 		{key: "debug.float8_stats", value: "true", by: written, args: float8},
 		{key: "debug.print_plan", value: "true", by: printed},
+		{key: "debug.dry_run", value: "true", by: written},
+		{key: "debug.dry_run", value: "true", by: refusal, ranks: 2},
 		{key: "debug.detect_anomaly", value: "true", by: printed, args: "--debug.print_plan"},
 	}
 }

@@ -19,6 +19,7 @@ import (
 // it started, to the byte, in each of the ways to compute.
 func TestMemoryIsCounted(t *testing.T) {
 	const float8 = " --model.converters=quantize.linear.float8 --quantize.linear.float8.enable_fsdp_float8_all_gather"
+	const replicated = "--parallelism.data_parallel_replicate_degree="
 	type layout struct {
 		args  string
 		ranks int
@@ -31,6 +32,10 @@ func TestMemoryIsCounted(t *testing.T) {
 		{float8 + " --training.global_batch_size=20", 2},
 		{"--parallelism.fsdp_reshard_after_forward=always --activation_checkpoint.mode=full", 3},
 		{float8 + " --debug.float8_stats --debug.detect_anomaly", 1},
+		{replicated + "2", 2},
+		{float8 + " --training.global_batch_size=40 --model.args.vocab_size=514 " + replicated + "2", 4},
+		{float8 + " --quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp " + replicated + "2", 6},
+		{float8 + " --quantize.linear.float8.recipe_name=delayed --training.global_batch_size=24 " + replicated + "3", 6},
 		{"--validation.enable --validation.seq_len=256 --validation.local_batch_size=5 --validation.steps=2 --validation.dataset=tokens --validation.dataset_path=" + golden + "llama_tokens.u16", 1},
 	}
 	for _, mode := range []string{"none", "full", "selective", "selective --activation_checkpoint.selective_ac_option=op"} {

@@ -22,8 +22,8 @@ import (
 	"octet/tensor"
 )
 
-// dry runs a step, and a batch of validation, as the given rank of a job on a device that
-// computes nothing, in a group where nobody else is. What the step asks of its
+// dry runs two steps, and a batch of validation, as the given rank of a job on a device that
+// computes nothing, in a group where nobody else is. What the second step asks of its
 // communicators is in sent.
 func (r *Run) dry(rank int) (m *parallel.Model, memory Memory, sent sent, err error) {
 	dev, log := null.Open(null.Options{}), &record.Log{Keep: true}
@@ -66,22 +66,25 @@ func (r *Run) dry(rank int) (m *parallel.Model, memory Memory, sent sent, err er
 	for range microbatches - 1 {
 		batch(t.LocalBatchSize, t.SeqLen)
 	}
-	log.Take() // what the first values asked for
-	took := func(times int) { sent.add(log.Take(), times) }
-	// Of more than three microbatches those between the first and the last are alike, as
-	// steps are.
-	if _, err := m.Step(parallel.StepOptions{Optimizer: adam, Count: 1, Microbatches: min(3, microbatches)}, func(c *nn.Ctx, i int) {
-		switch i { // of the microbatch before
-		case 1:
-			took(1)
-		case 2:
-			took(microbatches - 2)
+	for range 2 { // the first step makes delayed scales, too
+		log.Take()
+		sent = nil
+		took := func(times int) { sent.add(log.Take(), times) }
+		// Of more than three microbatches those between the first and the last are alike, as
+		// steps are.
+		if _, err := m.Step(parallel.StepOptions{Optimizer: adam, Count: 1, Microbatches: min(3, microbatches)}, func(c *nn.Ctx, i int) {
+			switch i { // of the microbatch before
+			case 1:
+				took(1)
+			case 2:
+				took(microbatches - 2)
+			}
+			loss(c, ids, targets)
+		}).Wait(); err != nil {
+			return nil, memory, sent, err
 		}
-		loss(c, ids, targets)
-	}).Wait(); err != nil {
-		return nil, memory, sent, err
+		took(1)
 	}
-	took(1)
 	if v.Enable {
 		ids, targets := batch(v.LocalBatchSize, v.SeqLen)
 		if _, err := m.Eval(1, func(c *nn.Ctx, _ int) (int, error) {

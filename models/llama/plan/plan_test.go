@@ -20,6 +20,7 @@ import (
 //
 //	check ranks=2          what Resolve says of it: "ok" or the error
 //	plan ranks=3 rank=2    the plan as rank 2 prints it
+//	dry ranks=16384        what DryRun says
 func TestPlans(t *testing.T) {
 	datadriven.Run(t, "testdata/*.txt", func(t *testing.T, c *datadriven.Case) string {
 		cfg, err := config.Load(strings.Fields(c.Input))
@@ -33,6 +34,13 @@ func TestPlans(t *testing.T) {
 		}
 		if c.Cmd == "check" {
 			return "ok\n"
+		}
+		if c.Cmd == "dry" {
+			dry, err := run.DryRun()
+			if err != nil {
+				return err.Error() + "\n"
+			}
+			return dry.String()
 		}
 		return printed(t, run, c.Int(t, "rank", 0))
 	})
