@@ -261,10 +261,10 @@ func (v *validator) inDumpFolder(key, name string, folder bool) {
 	}
 }
 
-// exists reports a path that is not there.
+// exists reports a path that is not there, which a dry run may do without: it opens only what model.flavor says.
 func (v *validator) exists(name, path string) (fs.FileInfo, bool) {
 	info, err := os.Stat(path)
-	if err != nil {
+	if err != nil && !(v.config.Debug.DryRun && errors.Is(err, fs.ErrNotExist)) {
 		v.problem(name, "%v", reason(err))
 	}
 	return info, err == nil
