@@ -62,11 +62,31 @@ type Config struct {
 	// the operator wants it. Empty, or a name: the way to them decides.
 	Source string
 	// ChunkBytes is the size of a message of the pipeline; all ranks must have
-	// the same. 0 is 256 KiB; a group holds four in memory per rank.
+	// the same. 0 is what fits the link of each group: 256 KiB between hosts, and up to
+	// 2 MiB within one. A group holds four in memory per rank of a host.
 	ChunkBytes int
 }
 
-const defaultChunk = 256 << 10
+// Messages of a pipeline. Over TCP small ones stay in the cache, from where the kernel
+// copies them. In shared memory each is a wait of the ranks for one another, so they are
+// as large as the second cache, and smaller where many ranks would fill the memory.
+const (
+	wireChunk  = 256 << 10
+	sharedMost = 2 << 20
+	sharedRoom = 32 << 20 // of all messages of a group
+)
+
+// chunkFor is the size of a message in a group of members, of whom here are on this host.
+// It is the same on all of them.
+func (c *Config) chunkFor(members, here int) int {
+	switch {
+	case c.ChunkBytes > 0:
+		return c.ChunkBytes
+	case here < members:
+		return wireChunk
+	}
+	return max(wireChunk, min(sharedMost, sharedRoom/group.Depth/here/group.Align*group.Align))
+}
 
 func (c *Config) check() error {
 	switch {
@@ -106,9 +126,6 @@ func Control(ctx context.Context, cfg Config) (comm.ControlGroup, error) {
 
 // connect meets the other ranks and has open make what a rank is given.
 func connect[T any](ctx context.Context, cfg Config, open func(context.Context, *node, *group.Control) (T, error)) (world T, err error) {
-	if cfg.ChunkBytes == 0 {
-		cfg.ChunkBytes = defaultChunk
-	}
 	if err := cfg.check(); err != nil {
 		return world, fmt.Errorf("comm: connect: %w", err)
 	}

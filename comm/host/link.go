@@ -18,6 +18,7 @@ type link struct {
 	node    *node
 	members []int // ranks of the world
 	me      int
+	chunk   int     // bytes of a message
 	shm     *shm    // nil without other members on this host
 	ranks   []int   // of the group, by seat in shm
 	seats   []int   // in shm by rank; -1 on other hosts
@@ -50,12 +51,13 @@ func (n *node) Link(ctx context.Context, name string, members []int) (group.Link
 		}
 	}
 	l.apart = len(hosts) == len(members)
+	l.chunk = n.cfg.chunkFor(len(members), len(here))
 	if len(here) > 1 {
-		mem, err := n.segment(ctx, name, here, len(here)*seatBytes(n.cfg.ChunkBytes))
+		mem, err := n.segment(ctx, name, here, len(here)*seatBytes(l.chunk))
 		if err != nil {
 			return nil, err
 		}
-		l.shm = newShm(mem, len(here), l.seats[l.me], n.cfg.ChunkBytes)
+		l.shm = newShm(mem, len(here), l.seats[l.me], l.chunk)
 		l.stop = n.job.AfterAbort(l.shm.wake)
 	}
 	for q, r := range members {
@@ -64,7 +66,7 @@ func (n *node) Link(ctx context.Context, name string, members []int) (group.Link
 			if err != nil {
 				return nil, errors.Join(err, l.Close())
 			}
-			l.wires[q] = newWire(n, r, conn)
+			l.wires[q] = newWire(n, r, conn, l.chunk)
 		}
 	}
 	return l, nil
@@ -74,7 +76,7 @@ func (l *link) Rank() int { return l.me }
 func (l *link) Size() int { return len(l.members) }
 
 func (l *link) Window(addressed bool) int {
-	n := l.node.cfg.ChunkBytes
+	n := l.chunk
 	if addressed {
 		n = max(n/len(l.members)/group.Align, 1) * group.Align
 	}
@@ -85,15 +87,15 @@ func (l *link) Window(addressed bool) int {
 // all ranks of a machine should stay in its cache, where the kernel copies it from.
 const cacheSlice = 128 << 10
 
+// Slice is small in shared memory, too: blocks overlap there, and larger ones took longer.
 func (l *link) Slice(part int) int {
-	chunk := l.node.cfg.ChunkBytes
 	switch {
 	case !l.apart:
-		return l.Window(true)
-	case part <= chunk:
-		return chunk
+		return min(l.Window(true), max(wireChunk/len(l.members)/group.Align, 1)*group.Align)
+	case part <= l.chunk:
+		return l.chunk
 	}
-	return segments(min(chunk, cacheSlice))
+	return segments(min(l.chunk, cacheSlice))
 }
 
 // segments is n, but for room for heads if it is of 64 KiB or more: a message of whole

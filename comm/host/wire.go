@@ -39,6 +39,7 @@ const (
 type wire struct {
 	node    *node
 	rank    int // of the world
+	chunk   int // bytes of a message at most
 	conn    net.Conn
 	stop    func() bool
 	backlog *backlog
@@ -62,8 +63,8 @@ const frameHead = 17
 // makes sooner, before it copies the rest of a frame to the backlog.
 const briefly = 100 * time.Microsecond
 
-func newWire(n *node, rank int, conn net.Conn) *wire {
-	w := &wire{node: n, rank: rank, conn: conn, ahead: 1}
+func newWire(n *node, rank int, conn net.Conn, chunk int) *wire {
+	w := &wire{node: n, rank: rank, chunk: chunk, conn: conn, ahead: 1}
 	w.backlog = newBacklog(func(frame *net.Buffers) error { return w.write(frame, n.job.Timeout()) }, n.ended.Go)
 	w.stop = n.job.AfterAbort(func() { conn.SetDeadline(time.Unix(1, 0)) })
 	return w
@@ -146,8 +147,8 @@ func (w *wire) await(n uint32, into *group.Message, check func() error) (v group
 		return v, fmt.Errorf("%s is in round %d of the group, this rank in %d", w.node.describe(w.rank), w.seen-1, n)
 	}
 	size := int(binary.LittleEndian.Uint32(w.in[4:]))
-	if size > w.node.cfg.ChunkBytes {
-		return v, fmt.Errorf("%s sends %d bytes in a message, which has at most %d", w.node.describe(w.rank), size, w.node.cfg.ChunkBytes)
+	if size > w.chunk {
+		return v, fmt.Errorf("%s sends %d bytes in a message, which has at most %d", w.node.describe(w.rank), size, w.chunk)
 	}
 	v.Lo = int(binary.LittleEndian.Uint64(w.in[8:]))
 	if w.in[16] != 0 {

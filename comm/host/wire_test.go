@@ -35,10 +35,10 @@ func wires(t *testing.T, timeout time.Duration) [2]*wire {
 	for r, conn := range []net.Conn{dialed, accepted} {
 		conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 		conn.(*net.TCPConn).SetWriteBuffer(64 << 10)
-		n := newNode(Config{Rank: r, ChunkBytes: defaultChunk, Timeout: timeout})
+		n := newNode(Config{Rank: r, Timeout: timeout})
 		n.peers = []peer{{Host: "0", control: newControl(n, 0, nil)}, {Host: "1", control: newControl(n, 1, nil)}}
 		n.job.Tell = nil // there is nobody on the control connections
-		ws[r] = newWire(n, 1-r, conn)
+		ws[r] = newWire(n, 1-r, conn, wireChunk)
 		t.Cleanup(func() {
 			n.job.Abort(r, errors.New("the test ends"))
 			ws[r].close()
@@ -74,7 +74,7 @@ func noCheck() error { return nil }
 // Two ranks that are as far ahead as they may be, and have not read a byte, do not
 // wait for each other.
 func TestPostsWaitForNoReader(t *testing.T) {
-	const size = defaultChunk
+	const size = wireChunk
 	ws := wires(t, time.Minute)
 	for n := range uint32(underWay + 2) {
 		for _, w := range ws {
@@ -256,9 +256,9 @@ func TestFramesOfAnotherKindAreRefused(t *testing.T) {
 // Large messages take, with their heads, no segment more than they have 64 KiB.
 func TestMessagesFitIntoSegments(t *testing.T) {
 	const segment = 65483 // bytes of data in the largest on loopback
-	l := link{node: newNode(Config{ChunkBytes: defaultChunk}), members: make([]int, 2), apart: true}
+	l := link{chunk: wireChunk, members: make([]int, 2), apart: true}
 	for _, tt := range []struct{ of, got int }{
-		{defaultChunk, l.Window(false)}, {defaultChunk / 2, l.Window(true)}, {cacheSlice, l.Slice(1 << 30)}, {1 << 20, segments(1 << 20)},
+		{wireChunk, l.Window(false)}, {wireChunk / 2, l.Window(true)}, {cacheSlice, l.Slice(1 << 30)}, {1 << 20, segments(1 << 20)},
 	} {
 		if tt.got%group.Align != 0 || tt.got < tt.of-tt.of/100 {
 			t.Errorf("of %d bytes: %d", tt.of, tt.got)
@@ -267,8 +267,37 @@ func TestMessagesFitIntoSegments(t *testing.T) {
 			t.Errorf("of %d bytes: %d with the heads, more than %d segments", tt.of, whole, tt.of/(64<<10))
 		}
 	}
-	l.node.cfg.ChunkBytes = 4096
+	l.chunk = 4096
 	if got := l.Window(false); got != 4096 {
 		t.Errorf("of 4096 bytes: %d", got)
+	}
+}
+
+// Messages within a host are larger, until a group of many ranks would take much memory;
+// those of ranks on several hosts are not.
+func TestChunksFitTheLink(t *testing.T) {
+	for _, tt := range []struct{ asked, members, here, want int }{
+		{0, 2, 2, 2 << 20},
+		{0, 4, 4, 2 << 20},
+		{0, 8, 8, 1 << 20},
+		{0, 7, 7, 1198336},
+		{0, 256, 256, wireChunk},
+		{0, 4, 2, wireChunk},
+		{0, 2, 1, wireChunk},
+		{4096, 2, 2, 4096},
+		{4096, 4, 2, 4096},
+	} {
+		c := Config{ChunkBytes: tt.asked}
+		if got := c.chunkFor(tt.members, tt.here); got != tt.want || got%group.Align != 0 {
+			t.Errorf("ChunkBytes %d, %d of %d ranks here: messages of %d bytes, want %d", tt.asked, tt.here, tt.members, got, tt.want)
+		}
+	}
+	// An all-reduce sums as many bytes at a time as it did before.
+	l := link{chunk: sharedMost, members: make([]int, 4)}
+	if got := l.Slice(1 << 30); got != wireChunk/4 {
+		t.Errorf("an all-reduce within a host sums %d bytes at a time, want %d", got, wireChunk/4)
+	}
+	if l.chunk = 4096; l.Slice(1<<30) != 1024 {
+		t.Errorf("with messages of 4096 bytes it sums %d at a time", l.Slice(1<<30))
 	}
 }
