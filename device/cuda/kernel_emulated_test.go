@@ -69,8 +69,8 @@ type emulatedStream struct {
 // ran is a launch that was run.
 type ran struct {
 	kernel kernel
+	args   []registry.Argument
 	report registry.Report
-	ranges []registry.Range
 }
 
 func (s *emulatedStream) launch(l *launch) {
@@ -85,11 +85,7 @@ func (s *emulatedStream) launch(l *launch) {
 		s.dev.Fatal(err)
 	}
 	if s.note {
-		ranges, err := s.dev.kernels.Ranges(run)
-		if err != nil {
-			s.dev.Fatal(err)
-		}
-		s.ran = append(s.ran, ran{l.kernel, report, ranges})
+		s.ran = append(s.ran, ran{l.kernel, args, report})
 	}
 }
 

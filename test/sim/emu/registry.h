@@ -39,7 +39,7 @@ typedef struct sim_launch {
 // passed over: the kernel, the block and thread, and where it is in the text.
 typedef struct sim_report {
 	uint64_t bytes_read, bytes_written;                            // of global memory
-	uint64_t read[sim_most_arguments], written[sim_most_arguments]; // the same by argument; of two at one address the first
+	uint64_t read[sim_most_arguments], written[sim_most_arguments]; // by argument; of two at one address the first; of a list its tensors
 	char fault[512];                                               // "" where there is none
 } sim_report;
 

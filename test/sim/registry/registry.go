@@ -111,7 +111,7 @@ type Launch struct {
 // Report is what a launch came to.
 type Report struct {
 	Read, Written int     // bytes of global memory
-	By            []Moved // the same, by argument; where two are at one address the first has all
+	By            []Moved // by argument; where two are at one address the first has all. Of a list its tensors, and not its table
 }
 
 // Moved is how many bytes of an argument were read and written.
