@@ -42,8 +42,8 @@ func openSimulated(t *testing.T, o Options) *Device {
 	return d
 }
 
-// holdSimulated has a stream wait for a word that another stream writes at the release.
-func holdSimulated(t *testing.T) func(s device.Stream) (release func()) {
+// holdStream has a stream wait for a word that another stream writes at the release.
+func holdStream(t testing.TB) func(s device.Stream) (release func()) {
 	return func(ds device.Stream) (release func()) {
 		s := ds.(*Stream)
 		d := s.dev
