@@ -42,6 +42,9 @@ type Options struct {
 	// GPU is which of a host's a device "cuda" is; Open and Local have each rank take
 	// that of its number on the host.
 	GPU int
+	// OneGPU has all ranks of Local share the first: for tests on a host that has no more, over a
+	// communication library that allows it.
+	OneGPU bool
 	// Timeout is how long ranks wait for one another, at first and, until it is
 	// changed, later; 0 is five minutes.
 	Timeout time.Duration
@@ -115,7 +118,9 @@ func Local(n int, o Options) ([]*Rank, error) {
 		return err
 	}
 	for i := range n {
-		o.GPU = i
+		if !o.OneGPU {
+			o.GPU = i
+		}
 		dev, err := OpenDevice(o)
 		if err != nil {
 			return nil, closeAll(err)

@@ -53,10 +53,14 @@ var simulator = sync.OnceValues(func() (*control.Driver, error) {
 	return control.Open(os.Getenv("OCTET_CUDA_LIB"))
 })
 
-// gpu opens a simulated GPU that the test's end closes.
+// gpu opens a GPU that the test's end closes, a simulated one but in tests of real ones.
 func gpu(t testing.TB, ordinal int) device.Device {
 	t.Helper()
-	simulate(t)
+	if !onHardware() {
+		simulate(t)
+	} else if oneGPU() {
+		ordinal = 0
+	}
 	dev, err := cuda.Open(cuda.Options{Ordinal: ordinal})
 	if err != nil {
 		t.Fatal(err)

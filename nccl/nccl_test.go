@@ -5,6 +5,7 @@
 package nccl_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -23,6 +24,15 @@ import (
 // open connects n ranks of this process.
 func open(t testing.TB, n int, o nccl.Options) []commtest.Rank {
 	t.Helper()
+	ranks, err := connect(t, n, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ranks
+}
+
+func connect(t testing.TB, n int, o nccl.Options) ([]commtest.Rank, error) {
+	t.Helper()
 	ranks := make([]commtest.Rank, n)
 	errs := make([]error, n)
 	devices := make([]device.Device, n)
@@ -37,10 +47,8 @@ func open(t testing.TB, n int, o nccl.Options) []commtest.Rank {
 		})
 	}
 	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	t.Cleanup(func() { // again does no harm
 		for r, c := range ranks {
@@ -49,7 +57,7 @@ func open(t testing.TB, n int, o nccl.Options) []commtest.Rank {
 			}
 		}
 	})
-	return ranks
+	return ranks, nil
 }
 
 // promises are what NCCL keeps; the simulator sums in rank order.

@@ -169,6 +169,9 @@ func (i integration) train(t *testing.T, n, steps int, logs []record.Log, step f
 	return byRank
 }
 
+// binaryVar is the path of octet where there is no Go to build it (test/gpucheck).
+const binaryVar = "OCTET_TEST_BINARY"
+
 // processes trains on n processes that octet run starts, and returns what rank 0
 // wrote to metrics.jsonl.
 func (i integration) processes(t *testing.T, n int) []metrics.Record {
@@ -180,9 +183,12 @@ func (i integration) processes(t *testing.T, n int) []metrics.Record {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	binary, folder := filepath.Join(t.TempDir(), "octet"), t.TempDir()
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "octet/cmd/octet").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	binary, folder := os.Getenv(binaryVar), t.TempDir()
+	if binary == "" {
+		binary = filepath.Join(t.TempDir(), "octet")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "octet/cmd/octet").CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
 	}
 	args := append([]string{"run", "--nproc-per-node", strconv.Itoa(n), "train", "--device.name=" + device}, i.flags(t, n, folder)...)
 	if out, err := exec.CommandContext(ctx, binary, args...).CombinedOutput(); err != nil {

@@ -27,6 +27,9 @@ import (
 // DeviceVar names the device that tests run on.
 const DeviceVar = "OCTET_TEST_DEVICE"
 
+// OneGPUVar of "1" has all ranks of a test share the first GPU (test/gpucheck).
+const OneGPUVar = "OCTET_TEST_ONE_GPU"
+
 // Timeout is how long a rank waits for another, unless a test says otherwise:
 // longer than a busy machine keeps a goroutine waiting, shorter than the
 // patience of whoever waits for the test.
@@ -57,7 +60,7 @@ func (o Options) backend(t testing.TB) backend.Options {
 		Simulated(t)
 		device = "cuda"
 	}
-	return backend.Options{Device: device, ISA: o.ISA, Threads: o.Threads, Float8TN: o.Float8TN, Timeout: o.Timeout}
+	return backend.Options{Device: device, ISA: o.ISA, Threads: o.Threads, Float8TN: o.Float8TN, OneGPU: os.Getenv(OneGPUVar) == "1", Timeout: o.Timeout}
 }
 
 // refuse ends the test because a device could not be opened: a name that is

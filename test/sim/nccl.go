@@ -7,7 +7,7 @@ package sim
 func NCCL() Library {
 	return Library{
 		Name:     "libnccl.so.2",
-		Sources:  []string{"test/sim/nccl/*.cc", "test/sim/nccl/*.h", "device/cuda/api/*.h"},
+		Sources:  []string{"test/sim/nccl/*.cc", "test/sim/nccl/*.h", "test/sim/nccl/kernels/*.ptx", "device/cuda/api/*.h"},
 		Includes: []string{"device/cuda/api"},
 	}
 }

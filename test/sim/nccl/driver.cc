@@ -76,9 +76,10 @@ in_context::in_context(CUcontext c) {
 
 in_context::~in_context() { driver().cuCtxSetCurrent(before); }
 
-// An image of compute capability 8.0, as far as a simulated driver reads one: it has the
-// kernels of libsimkernels by name.
-static const char image[] = ".version 9.0\n.target sm_80\n.address_size 64\n";
+// The image of reduce_ranks, as `make images` compiles it for compute capability 8.0 and newer.
+static const char image[] =
+#include "kernels/reduce_ranks.ptx"
+;
 
 CUfunction reduce_kernel() {
 	CUmodule m;

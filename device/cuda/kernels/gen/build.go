@@ -5,9 +5,12 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -37,17 +40,9 @@ func build(n *nvrtcLib, texts fs.FS) ([]compiled, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := fs.Glob(texts, "*.h")
+	headers, err := headersOf(texts)
 	if err != nil {
 		return nil, err
-	}
-	headers := map[string]string{}
-	for _, h := range names {
-		text, err := fs.ReadFile(texts, h)
-		if err != nil {
-			return nil, err
-		}
-		headers[h] = string(text)
 	}
 	all := make([]compiled, len(modules)*len(targets))
 	var wait sync.WaitGroup
@@ -73,6 +68,42 @@ func build(n *nvrtcLib, texts fs.FS) ([]compiled, error) {
 		}
 	}
 	return all, nil
+}
+
+func headersOf(texts fs.FS) (map[string]string, error) {
+	names, err := fs.Glob(texts, "*.h")
+	if err != nil {
+		return nil, err
+	}
+	headers := map[string]string{}
+	for _, h := range names {
+		text, err := fs.ReadFile(texts, h)
+		if err != nil {
+			return nil, err
+		}
+		headers[h] = string(text)
+	}
+	return headers, nil
+}
+
+// simulatedNCCL is the folder of the simulated libnccl's one kernel, which also runs on a real GPU
+// (test/gpucheck): the library includes its PTX as the literal that literal makes.
+const simulatedNCCL = "../../../test/sim/nccl/kernels"
+
+func literal(n *nvrtcLib) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(simulatedNCCL, "reduce_ranks.cu"))
+	if err != nil {
+		return nil, err
+	}
+	headers, err := headersOf(kernels.Sources())
+	if err != nil {
+		return nil, err
+	}
+	var c compiled
+	if c.compile(n, "reduce_ranks.cu", string(text), headers, "compute_80"); c.err != nil {
+		return nil, c.err
+	}
+	return slices.Concat([]byte(`R"PTX(`), bytes.TrimRight(c.Data, "\x00"), []byte(")PTX\"\n")), nil
 }
 
 func (c *compiled) compile(n *nvrtcLib, file, text string, headers map[string]string, target string) {

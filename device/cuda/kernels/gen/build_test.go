@@ -5,8 +5,11 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"octet/device/cuda/kernels"
@@ -40,6 +43,26 @@ func TestImagesAreReproduced(t *testing.T) {
 		if c.Module != want.Module || c.Target != want.Target || c.SHA256 != want.SHA256 || fmt.Sprint(c.Kernels) != fmt.Sprint(want.Kernels) {
 			t.Errorf("%s for %s comes out as another image, or its kernels as %v, not %v", want.Module, want.Target, c.Kernels, want.Kernels)
 		}
+	}
+}
+
+// TestTheSimulatedNCCLsKernelIsReproduced: its PTX is compiled anew.
+func TestTheSimulatedNCCLsKernelIsReproduced(t *testing.T) {
+	n, err := openNVRTC()
+	if errors.Is(err, errNoNVRTC) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir("..") // where gen runs
+	want, err := literal(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(simulatedNCCL, literalName))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s is not what is compiled from its text (%v): `make images` compiles it", literalName, err)
 	}
 }
 

@@ -25,6 +25,9 @@ func main() {
 	}
 }
 
+// literalName is the file of literal.
+const literalName = "reduce_ranks.ptx"
+
 // compiler is the release of the wheel that images are made with.
 const compiler = "13.0.88"
 
@@ -38,6 +41,13 @@ func generate(dir string) error {
 	}
 	all, err := build(n, kernels.Sources())
 	if err != nil {
+		return err
+	}
+	ptx, err := literal(n)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(simulatedNCCL, literalName), ptx, 0o644); err != nil {
 		return err
 	}
 	old, err := filepath.Glob(filepath.Join(dir, "*.zst"))
