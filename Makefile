@@ -5,7 +5,7 @@ VENV          := .venv-peers
 VENDOR        := .cuda
 FUZZTIME      := 10m
 
-.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi images images-check sim-test
+.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi images images-check sim-test gpu-bundle gpu-check gpu-sim
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,16 @@ images-check: $(VENDOR)/nvrtc ## compile them, and want the bytes that are check
 
 sim-test: ## the trainer on 1, 2 and 4 simulated GPUs in every recipe, and in 32 orders of everything (g++)
 	OCTET_HEAVY=1 go test -count 1 -timeout 20m -v -run Simulated ./test/multigpu
+
+gpu-bundle: ## what a GPU host needs that has neither Go nor a network: out/gpucheck.tar.gz, below 64 MiB
+	go run ./test/gpucheck bundle -o out/gpucheck.tar.gz
+
+gpu-check: gpu-bundle ## prove octet on this host's GPU, in under ten minutes; the record is out/gpucheck-out
+	rm -rf out/gpucheck && tar xzf out/gpucheck.tar.gz -C out
+	out/gpucheck/check.sh --out out/gpucheck-out
+
+gpu-sim: ## the same bundle on a simulated GPU, without Go: that its checks run (a quarter of an hour)
+	OCTET_HEAVY=1 go test -count 1 -timeout 60m -v -run TestTheBundleRuns ./test/gpucheck
 
 fuzz: ## whatever strangers can send, and files, and casts beside the formats' definitions, each target for FUZZTIME
 	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth

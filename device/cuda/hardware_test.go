@@ -48,8 +48,8 @@ const hardwareTolerance = 4
 func onHardware(t *testing.T) devicetest.Options {
 	d := hardware(t)
 	t.Logf("%s: products %s", d.Name(), d.Products())
-	return devicetest.Options{
-		Open: func(t *testing.T) device.Device { return hardware(t) }, Hold: holdStream(t), Tolerance: hardwareTolerance,
+	return devicetest.Options{ // one device for all: opening it takes longer than most cases
+		Open: func(*testing.T) device.Device { return d }, Hold: holdStream(t), Tolerance: hardwareTolerance,
 	}
 }
 

@@ -5,6 +5,9 @@
 package cuda
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"octet/device"
@@ -254,4 +257,17 @@ func someBytes(x *tensor.Tensor) []byte {
 		}
 	}
 	return mem
+}
+
+// TestTheTableOfTrafficIsDocumented: docs/gpu.md has a row for each.
+func TestTheTableOfTrafficIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/gpu.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range works() {
+		if row := fmt.Sprintf("| %s | %v | %v | %.0f %% |\n", w.name, w.read, w.wrote, 100*w.target); !strings.Contains(string(page), row) {
+			t.Errorf("docs/gpu.md has no row %s", row)
+		}
+	}
 }

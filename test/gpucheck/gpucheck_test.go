@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"octet/test/sim"
+)
+
+// fake is a bundle whose programs are scripts.
+func fake(t *testing.T, programs map[string]string) (bundle string) {
+	t.Helper()
+	bundle = t.TempDir()
+	for name, text := range programs {
+		path := filepath.Join(bundle, "bin", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("#!/bin/bash\n"+text), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range tested() {
+		if err := os.MkdirAll(filepath.Join(bundle, "tree", p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return bundle
+}
+
+// verdicts runs gpucheck and returns what result.json says of each check.
+func verdicts(t *testing.T, args ...string) map[string]Result {
+	t.Helper()
+	out := t.TempDir()
+	if err := program(append(args, "--out", out)); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(out, "result.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Record
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(out, "gpu.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s", page)
+	found := map[string]Result{}
+	for _, x := range r.Results {
+		found[x.Name] = x
+		if !strings.Contains(string(page), fmt.Sprintf("| %s: %s | %s |", x.Name, x.About, x.Verdict)) {
+			t.Errorf("gpu.md does not say what became of %s", x.Name)
+		}
+	}
+	return found
+}
+
+const doctor = `case $1 in
+version) echo octet test;;
+doctor) echo "GPU 0                GPU of a test, 0000:01:00.0, compute capability 9.0, 80.0 GiB, 132 processors";;
+run) for a; do case $a in --job.dump_folder=*) d=${a#*=};; esac; done; mkdir -p $d
+	for i in 1 2 3 4; do echo '{"step":'$i',"loss":2,"max_loss":2,"grad_norm":1,"lr":1,"tokens":1,"tokens_seen":1,"step_ms":1,"data_ms":1,"tokens_per_s":'$i'00,"rss_mb":1,"comm_bytes":0}'; done >$d/metrics.jsonl;;
+esac
+`
+
+// TestAFailureStopsNoOtherCheck: of what fails, hangs, dies, skips itself or measures too little each has its verdict, and
+// all others have theirs.
+func TestAFailureStopsNoOtherCheck(t *testing.T) {
+	bundle := fake(t, map[string]string{
+		"octet": doctor,
+		"device_cuda.test": `case "$*" in
+*ConformsFromPTX*) echo "--- FAIL: TestHardwareConformsFromPTX (1.00s)"; echo "    --- FAIL: TestHardwareConformsFromPTX/cast (0.00s)"; exit 1;;
+*Conforms*) echo "--- PASS: TestHardwareConforms (1.00s)";;
+*StreamsApart*) sleep 60 & sleep 60;;
+*FaultsAreTold*) echo "panic: oh"; exit 2;;
+*SameBits*) echo "--- SKIP: TestHardwareHasTheSameBitsFromPTX (0.00s)"; echo "    hardware_test.go:9: there is no PTX";;
+*BenchmarkWork*) echo "BenchmarkWork/copy-16 	 30	 100 ns/op	 4000.5 MB/s	 1.000 target"; echo "BenchmarkWork/cast,_scale_given 	 30	 100 ns/op	 2000 MB/s	 0.8500 target"
+	echo "BenchmarkLaunch-16  30  2500 ns/op";;
+*BenchmarkMatMul*) echo "BenchmarkMatMul/bf16/8192x8192x8192-16 30 100 ns/op 700000 GFLOP/s";;
+esac`,
+		"nccl.test":          `[ "$OCTET_NCCL_LIB" ] && [ "$OCTET_TEST_ONE_GPU" != 1 ] && exit 1; echo "--- PASS: TestHardwareConforms (1.00s)"`,
+		"fp8.test":           "exit 0",
+		"test_multigpu.test": `[ "$OCTET_TEST_DEVICE" = cuda ] && echo "--- PASS: TestHardwareTrainsAsTheCPU (1.00s)"`,
+	})
+	start := time.Now()
+	got := verdicts(t, "--bundle", bundle, "--patience", ".1")
+	if took := time.Since(start); took > 40*time.Second {
+		t.Errorf("it took %v: what hangs was not ended", took)
+	}
+	for name, want := range map[string]string{
+		"inventory": "pass GPU of a test, 0000:01:00.0, compute capability 9.0, 80.0 GiB, 132 processors",
+		"kernels":   "pass ", "ptx": "fail TestHardwareConformsFromPTX/cast", "streams": "fail not done after 2 s", "faults": "fail exit status 2: panic: oh",
+		"ptx bits": "skipped there is no PTX", "speed": "fail below its target: cast,_scale_given", "products": "pass ", "collectives": "pass ", "nccl": "pass ",
+		"training": "pass ", "float8": "fail no test ran", "step bf16": "pass loss 2.0000 after 4 steps",
+		"torch products": "skipped python3 has no PyTorch that sees a GPU", "own products": "fail no test ran",
+	} {
+		if r := got[name]; string(r.Verdict)+" "+r.Reason != want {
+			t.Errorf("%s: %s %s, want %s", name, r.Verdict, r.Reason, want)
+		}
+	}
+	if r := got["sharding"]; r.Verdict != Fail { // its program is not there
+		t.Errorf("sharding: %s %s", r.Verdict, r.Reason)
+	}
+	if m := got["speed"].Measures; len(m) != 3 || m[0].Value != 4000.5 || m[1].Share < .49 || m[1].Share > .51 || m[1].Want != .85 || m[2] != (Measure{Name: "Launch", Value: 2500, Unit: "ns"}) {
+		t.Errorf("measures %+v", m)
+	}
+	if m := got["step float8"].Measures; len(m) != 1 || m[0].Value != 400 || m[0].Unit != "tokens/s" {
+		t.Errorf("measures of a step %+v", m)
+	}
+}
+
+// TestWithoutAGPUAllIsSkipped, with what octet says of it.
+func TestWithoutAGPUAllIsSkipped(t *testing.T) {
+	bundle := fake(t, map[string]string{"octet": `echo "libcuda.so.1         not found"`})
+	for name, r := range verdicts(t, "--bundle", bundle) {
+		if r.Verdict != Skipped || r.Reason != "no GPU: not found" {
+			t.Errorf("%s: %s %s", name, r.Verdict, r.Reason)
+		}
+	}
+	bundle = fake(t, map[string]string{"octet": doctor})
+	for name, r := range verdicts(t, "--bundle", bundle, "--budget", "0s") {
+		if r.Verdict != Skipped || r.Reason != "no time was left" {
+			t.Errorf("without time: %s: %s %s", name, r.Verdict, r.Reason)
+		}
+	}
+}
+
+func TestASanitizersSummaryIsRead(t *testing.T) {
+	const passed = "--- PASS: TestHardwareConforms (1.00s)\n"
+	for _, tt := range []struct{ text, want string }{
+		{passed + "========= ERROR SUMMARY: 0 errors\n", "pass "},
+		{passed + "========= RACECHECK SUMMARY: 0 hazards displayed\n", "pass "},
+		{passed + "========= ERROR SUMMARY: 3 errors\n", "fail ERROR SUMMARY: 3 error"},
+		{passed, "fail no summary: " + strings.TrimSpace(passed)},
+		{"========= Error: Device not supported.\n", "skipped compute-sanitizer does not support this device here"},
+	} {
+		if v, why, _ := judgeSanitizer(nil, output{text: tt.text}); string(v)+" "+why != tt.want {
+			t.Errorf("%q: %s %s, want %s", tt.text, v, why, tt.want)
+		}
+	}
+}
+
+func TestAPeersFiguresStandBeside(t *testing.T) {
+	v, _, measures := judgePeer(nil, output{text: "warning: x\n" + `{"name": "bf16/8x8x8", "value": 500000, "unit": "GFLOP/s"}` + "\n"})
+	r := Record{Results: []Result{
+		{Name: "products", Verdict: Pass, Measures: []Measure{{Name: "bf16/8x8x8", Value: 400000, Unit: "GFLOP/s"}}},
+		{Name: "torch products", Verdict: v, Measures: measures},
+	}}
+	if want := "| bf16/8x8x8, TFLOP/s | 400 | 500 | 0.80 |\n"; !strings.Contains(r.page(), want) {
+		t.Errorf("no line %q in\n%s", want, r.page())
+	}
+}
+
+func TestAnUnknownCheckNamesThoseThereAre(t *testing.T) {
+	err := program([]string{"--only", "speeed", "--out", t.TempDir()})
+	if err == nil || !strings.HasPrefix(err.Error(), `--only: there is no check "speeed"; there are: inventory, kernels, `) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestVersionsCompareByNumber(t *testing.T) {
+	for _, tt := range []struct {
+		version string
+		want    bool
+	}{{"GLIBC_2.34", false}, {"GLIBC_2.4", false}, {"GLIBC_2.35", true}, {"GLIBC_2.34.1", true}, {"GLIBC_3", true}} {
+		if got := newer(tt.version, newestGlibc); got != tt.want {
+			t.Errorf("%s is newer than %s: %v", tt.version, newestGlibc, got)
+		}
+	}
+}
+
+// TestTheBundleRunsOnASimulatedGPU: without Go, from another folder than the module's.
+func TestTheBundleRunsOnASimulatedGPU(t *testing.T) {
+	if os.Getenv("OCTET_HEAVY") == "" {
+		t.Skip("takes a quarter of an hour: OCTET_HEAVY=1 runs it")
+	}
+	t.Chdir("../..")
+	archive, folder := filepath.Join(t.TempDir(), "gpucheck.tar.gz"), t.TempDir()
+	if err := program([]string{"bundle", "-o", archive}); err != nil {
+		t.Fatal(err)
+	}
+	for variable, l := range map[string]sim.Library{"OCTET_CUDA_LIB": sim.Driver(), "OCTET_CUBLASLT_LIB": sim.CublasLt(), "OCTET_NCCL_LIB": sim.NCCL(), "SIM_KERNELS": sim.Kernels()} {
+		t.Setenv(variable, sim.Path(t, l))
+	}
+	t.Setenv("OCTET_HEAVY", "")
+	out := t.TempDir()
+	cmd := exec.Command("bash", "-c", `tar xzf "$1" && chmod -R a-w gpucheck && PATH=/usr/bin:/bin gpucheck/check.sh --short --patience 10 --budget 2h --out "$2" --only "$3"`, "check", archive, out,
+		"kernels,streams,nccl,training,collectives,speed,products,step bf16,step float8,faults,ptx bits,own products,nccl shares")
+	cmd.Dir = folder
+	t.Cleanup(func() { _ = exec.Command("chmod", "-R", "u+w", folder).Run() })
+	text, err := cmd.CombinedOutput()
+	t.Logf("%s", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Record
+	mem, err := os.ReadFile(filepath.Join(out, "result.json"))
+	if err != nil || json.Unmarshal(mem, &r) != nil {
+		t.Fatal(err)
+	}
+	for _, x := range r.Results {
+		if slow := x.Name == "speed" && strings.HasPrefix(x.Reason, "below its target"); x.Verdict != Pass && !slow {
+			t.Errorf("%s: %s %s", x.Name, x.Verdict, x.Reason)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What PyTorch does on the same GPU: a line of JSON for each figure.
+
+usage: python3 peer.py products            matrix products, as BenchmarkMatMul of device/cuda has them
+       python3 peer.py step [--compile]    training steps, of the model of check.go
+"""
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench" / "peers"))
+
+
+def say(name, value, unit):
+    print(json.dumps(dict(name=name, value=value, unit=unit)), flush=True)
+
+
+def median_seconds(f, times=20):
+    """The median time of f, each between two events."""
+    for _ in range(3):
+        f()
+    marks = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(times)]
+    for begin, end in marks:
+        begin.record()
+        f()
+        end.record()
+    torch.cuda.synchronize()
+    return statistics.median(b.elapsed_time(e) for b, e in marks) / 1e3
+
+
+def products():
+    x, y = (torch.randn(1 << 26, device="cuda").bfloat16() for _ in range(2))
+    say("copy", 4 * x.numel() / median_seconds(lambda: y.copy_(x)) / 1e6, "MB/s")
+    for m, n, k in [(8192, 4096, 4096), (8192, 14336, 4096), (8192, 4096, 14336), (8192, 8192, 8192)]:
+        a, b = torch.rand(m, k, device="cuda") + 1, torch.rand(n, k, device="cuda") + 1
+        a16, b16, a8, b8 = a.bfloat16(), b.bfloat16(), a.to(torch.float8_e4m3fn), b.to(torch.float8_e4m3fn)
+        one = torch.ones((), device="cuda")
+        rows, cols = torch.ones(m, 1, device="cuda"), torch.ones(1, n, device="cuda")
+        for kind, f in {
+            "bf16": lambda: torch.mm(a16, b16.t()),
+            "tensorwise": lambda: torch._scaled_mm(a8, b8.t(), one, one, out_dtype=torch.bfloat16, use_fast_accum=True),
+            "rowwise": lambda: torch._scaled_mm(a8, b8.t(), rows, cols, out_dtype=torch.bfloat16, use_fast_accum=True),
+        }.items():
+            try:
+                say(f"{kind}/{m}x{n}x{k}", 2 * m * n * k / median_seconds(f) / 1e9, "GFLOP/s")
+            except RuntimeError as e:  # what a chip or a release cannot do
+                print(f"{kind}: {e}", file=sys.stderr)
+
+
+def step(compiled):
+    import torch.nn.functional as F
+
+    from model import Llama, Shape
+
+    shape, batch, steps = Shape(dim=2048, layers=4, heads=16, ffn=8192, vocab=2048, seq=2048), 4, 12
+    torch.manual_seed(0)
+    torch.set_float32_matmul_precision("high")
+    model = Llama(shape).cuda()
+    if compiled:
+        for block in model.layers:
+            block.compile()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=8e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    seconds = []
+    for _ in range(steps):
+        window = torch.randint(0, 256, (batch, shape.seq + 1), device="cuda")
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        with torch.autocast("cuda", torch.bfloat16):
+            logits = model(window[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), window[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()
+        seconds.append(time.perf_counter() - start)
+    say("step bf16 compiled" if compiled else "step bf16", batch * shape.seq / statistics.median(seconds[steps // 2 :]), "tokens/s")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["products"]:
+        products()
+    elif sys.argv[1:2] == ["step"]:
+        step("--compile" in sys.argv)
+    else:
+        sys.exit(__doc__)
