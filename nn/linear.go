@@ -21,6 +21,9 @@ type Linear struct {
 	// parts of K, x·Wᵀ is one term of it on each (package tp). What it returns takes y's
 	// place.
 	Reduce func(c *Ctx, y *Var) *Var
+	// Multiply, where there is one, computes a product of the Linear's in the stream's place: by the rows of a that
+	// come, and of dst that leave (tp.Overlap).
+	Multiply func(c *Ctx, which MatMul, dst *tensor.Tensor, a, b tensor.Operand, o device.MatMulOptions)
 }
 
 // LinearOptions are how a Linear starts.
@@ -68,7 +71,7 @@ func (l *Linear) Forward(c *Ctx, x *Var) *Var {
 	if y.again = there; !there {
 		weight := l.Weight.Value()
 		w, _ := l.Caster.Cast(c, weight, Weight, NoRole)
-		c.Stream.MatMul(y.Value.Tensor, in, w, device.MatMulOptions{TransB: true, FastAccum: l.Caster.FastAccum(Output)})
+		l.multiply(c, Output, y.Value.Tensor, in, w, device.MatMulOptions{TransB: true})
 		c.release(w, weight)
 	}
 	if l.Reduce != nil {
@@ -80,6 +83,16 @@ func (l *Linear) Forward(c *Ctx, x *Var) *Var {
 		l.Bias.addTo(c, y)
 	}
 	return y
+}
+
+// multiply is one of the three products.
+func (l *Linear) multiply(c *Ctx, which MatMul, dst *tensor.Tensor, a, b tensor.Operand, o device.MatMulOptions) {
+	o.FastAccum = l.Caster.FastAccum(which)
+	if l.Multiply != nil {
+		l.Multiply(c, which, dst, a, b, o)
+		return
+	}
+	c.Stream.MatMul(dst, a, b, o)
 }
 
 // addTo adds a bias [N] to y [..., N], in place.
@@ -109,12 +122,12 @@ func (l *Linear) backward(c *Ctx, x, y *Var, in tensor.Operand) {
 		weight := l.Weight.Value()
 		w, _ := l.Caster.Cast(c, weight, WeightForGI, NoRole)
 		dx, acc := x.GradTarget(c)
-		c.Stream.MatMul(dx, now, w, device.MatMulOptions{Accumulate: acc, FastAccum: l.Caster.FastAccum(GradInput)})
+		l.multiply(c, GradInput, dx, now, w, device.MatMulOptions{Accumulate: acc})
 		c.release(w, weight)
 	}
 	if later != NoRole {
 		dw, acc := l.Weight.GradTarget()
-		c.Stream.MatMul(dw, forGW, in, device.MatMulOptions{TransA: true, Accumulate: acc, FastAccum: l.Caster.FastAccum(GradWeight)})
+		l.multiply(c, GradWeight, dw, forGW, in, device.MatMulOptions{TransA: true, Accumulate: acc})
 	}
 	c.release(now, dy, forGW)
 	c.release(forGW, dy)

@@ -75,7 +75,7 @@ func (p Plan) Shard(root nn.Module, world comm.Comm, dev device.Device) (*Model,
 		if m.tensor = g.Axis(tp.Axis); len(p.Tensor) == 0 {
 			return nil, fmt.Errorf("parallel: Degrees.Tensor is %d, but the plan has no rules of how ranks share modules: set Plan.Tensor", m.tensor.Size())
 		}
-		if m.partial, err = p.Tensor.Apply(&m.root, g); err != nil {
+		if m.partial, err = p.Tensor.Apply(&m.root, g, nil); err != nil {
 			return nil, err
 		}
 	}

@@ -48,7 +48,7 @@ func feedForward(t *testing.T, n int, tn bool, cfg fp8.Float8LinearConfig, skip 
 		plan := tp.Plan{tp.For("ffn", tp.PrepareModuleInput(rows, dtensor.Replicate())),
 			tp.For("ffn.w[13]", tp.ColwiseParallel()), tp.For("ffn.w2", tp.RowwiseParallel(tp.OutputLayouts(rows)))}
 		if n > 1 {
-			if _, err := plan.Apply(&m, g); err != nil {
+			if _, err := plan.Apply(&m, g, nil); err != nil {
 				return err
 			}
 		}

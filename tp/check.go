@@ -29,7 +29,7 @@ func (p Plan) Check(model nn.Module, mesh dtensor.Mesh, input tensor.Spec) error
 		return err
 	}
 	l := &lies{Comm: comms.New(0, n), stream: null.Open(null.Options{}).NewStream("check"), at: map[key]Value{}}
-	partial, err := p.apply(&model, mesh, mesh.Ranks()[0], l)
+	partial, err := p.apply(&model, mesh, mesh.Ranks()[0], group{Comm: l})
 	if err != nil {
 		return err
 	}

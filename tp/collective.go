@@ -13,7 +13,10 @@ import (
 
 // group is the ranks of the axis, with what moves activations among them. A value [..., D] is
 // rows: all dimensions but the last are one.
-type group struct{ comm.Comm }
+type group struct {
+	comm.Comm
+	overlap *Overlap // nil: collectives are work of compute's stream
+}
 
 // rows is how many rows of n each rank has.
 func (g group) rows(n int) int {
@@ -39,7 +42,12 @@ func (g group) enter(c *nn.Ctx, x *nn.Var) *nn.Var {
 // gather is all of x, of which each rank has some rows, for the layers that read it: in float8
 // where they are of one mind. The gradients of y are terms: each rank gets the sum of its rows.
 func (g group) gather(c *nn.Ctx, x *nn.Var, readers []*nn.Linear) *nn.Var {
-	y := g.gathered(c, x, g.shipIn(c, x, readers), func(y *nn.Var) {
+	sent := g.shipIn(c, x, readers)
+	y := g.gathered(c, x, sent, g.readAsSent(c, sent, readers), func(y *nn.Var) {
+		if own, ok := g.overlap.scatter(c, y.Grad().Tensor); ok {
+			g.receive(c, x, own)
+			return
+		}
 		x.Receive(c, func(dx *tensor.Tensor) {
 			g.ReduceScatter(c.Stream, comm.T(dx), comm.T(y.Grad().Tensor), comm.Sum)
 		})
@@ -51,26 +59,41 @@ func (g group) gather(c *nn.Ctx, x *nn.Var, readers []*nn.Linear) *nn.Var {
 
 // leave is all of x, of which each rank has some rows, for modules that all ranks compute alike, gradients too.
 func (g group) leave(c *nn.Ctx, x *nn.Var) *nn.Var {
-	return g.gathered(c, x, x.Value, func(y *nn.Var) {
+	return g.gathered(c, x, x.Value, false, func(y *nn.Var) {
 		x.Receive(c, func(dx *tensor.Tensor) { c.Stream.Copy(dx, g.ownRows(y.Grad().Tensor, dx.Shape)) })
 	})
 }
 
-// gathered is the rows that all ranks send of x, each its own cast of them.
-func (g group) gathered(c *nn.Ctx, x *nn.Var, sent tensor.Operand, back func(y *nn.Var)) *nn.Var {
+// readAsSent reports whether layers read what is sent as it comes, row by row: nobody casts it before, or makes another layout of it.
+func (g group) readAsSent(c *nn.Ctx, sent tensor.Operand, readers []*nn.Linear) bool {
+	if g.overlap == nil {
+		return false
+	}
+	if sent.Type.IsFloat8() {
+		return !c.Stream.Float8TN()
+	}
+	return !slices.ContainsFunc(readers, func(l *nn.Linear) bool { return l.Caster != nn.Caster(nn.HighPrecision{}) })
+}
+
+// gathered is the rows that all ranks send of x, each its own cast of them; apart: they come while they are read.
+func (g group) gathered(c *nn.Ctx, x *nn.Var, sent tensor.Operand, apart bool, back func(y *nn.Var)) *nn.Var {
 	width := x.Shape()[len(x.Shape())-1]
 	shape := append(slices.Clone(c.Tokens), width)
 	if rows := x.Rows() * g.Size(); product(c.Tokens) != rows {
 		shape = []int{rows, width}
 	}
-	return c.OpTo(back, g.all(c, sent, x.Value, shape))
+	return c.OpTo(back, g.all(c, sent, x.Value, shape, apart))
 }
 
 // all gathers the rows that each rank sends, which are kept or have their own memory, and their scale.
-func (g group) all(c *nn.Ctx, sent, kept tensor.Operand, shape []int) tensor.Operand {
+func (g group) all(c *nn.Ctx, sent, kept tensor.Operand, shape []int, apart bool) tensor.Operand {
 	whole := sent
 	whole.Tensor = c.Pool.New(sent.Type, shape...)
-	g.AllGather(c.Stream, comm.T(whole.Tensor), comm.T(sent.Tensor))
+	if apart {
+		g.overlap.gather(c, whole.Tensor, sent.Tensor)
+	} else {
+		g.AllGather(c.Stream, comm.T(whole.Tensor), comm.T(sent.Tensor))
+	}
 	if sent.Tensor != kept.Tensor {
 		c.Pool.Free(sent.Tensor)
 	}
@@ -119,8 +142,25 @@ func (g group) scatter(c *nn.Ctx, x *nn.Var) *nn.Var {
 // gradient travels as that one reads it.
 func (g group) scatterSum(c *nn.Ctx, x *nn.Var, of *nn.Linear) *nn.Var {
 	y := g.scattered(c, x, of)
+	if own, ok := g.overlap.scatter(c, x.Value.Tensor); ok {
+		c.Stream.Copy(y.Value.Tensor, own)
+		g.overlap.release(c, own)
+		return y
+	}
 	g.ReduceScatter(c.Stream, comm.T(y.Value.Tensor), comm.T(x.Value.Tensor), comm.Sum)
 	return y
+}
+
+// receive adds what the overlap has summed to x's gradient.
+func (g group) receive(c *nn.Ctx, x *nn.Var, own *tensor.Tensor) {
+	if x.NeedsGrad() {
+		if dx, accumulate := x.GradTarget(c); accumulate {
+			c.Stream.Add(dx, dx, own.View(dx.Shape...))
+		} else {
+			c.Stream.Copy(dx, own.View(dx.Shape...))
+		}
+	}
+	g.overlap.release(c, own)
 }
 
 func (g group) scattered(c *nn.Ctx, x *nn.Var, of *nn.Linear) *nn.Var {
@@ -130,13 +170,22 @@ func (g group) scattered(c *nn.Ctx, x *nn.Var, of *nn.Linear) *nn.Var {
 		if of != nil {
 			if by, ok := of.Caster.(nn.Spreader); ok {
 				if sent, ok := by.Ship(c, y.Grad(), nn.GradOut, g); ok {
-					x.SetScaledGrad(g.all(c, sent, y.Grad(), x.Shape()))
+					x.SetScaledGrad(g.all(c, sent, y.Grad(), x.Shape(), g.gradAsSent(c, sent, of)))
 					return
 				}
+			}
+			if g.gradAsSent(c, y.Grad(), of) && x.Grad().Tensor == nil {
+				x.SetScaledGrad(g.all(c, y.Grad(), y.Grad(), x.Shape(), true))
+				return
 			}
 		}
 		x.Receive(c, func(dx *tensor.Tensor) { g.AllGather(c.Stream, comm.T(dx), comm.T(y.Grad().Tensor)) })
 	}, g.rows(x.Rows()), x.Shape()[last])
+}
+
+// gradAsSent is readAsSent of a gradient: the layer's last product, which needs all of it, waits.
+func (g group) gradAsSent(c *nn.Ctx, sent tensor.Operand, of *nn.Linear) bool {
+	return g.readAsSent(c, sent, []*nn.Linear{of}) && !of.Weight.Frozen()
 }
 
 // sum is the sum of x over ranks, on each.

@@ -13,7 +13,7 @@
 //	}
 //	fmt.Print(plan)
 //	err := plan.Check(another, mesh, ids)    // before any rank starts, of a model like it
-//	partial, err := plan.Apply(&model, grid) // on every rank, before the model is sharded by fsdp
+//	partial, err := plan.Apply(&model, grid, nil) // on every rank, before the model is sharded by fsdp
 //
 // Layouts of activations are dtensor's: Replicate; Shard(-1), a part of the last dimension, such as
 // some heads; and Shard(0), some rows of the flattened tokens [B·S,D] (torch shards the sequence, Shard(1); rows

@@ -5,6 +5,7 @@ package tp
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 
 	"octet/comm"
@@ -104,6 +105,8 @@ func examples() map[string]example {
 		plan: Plan{{"m0", ColwiseParallel()}, {"m1", RowwiseParallel()}}})
 	add("norms by rows", example{build: func() nn.Module { return sequential(nn.NewRMSNorm(6, 1e-5), nn.NewLayerNorm(6, 1e-5)) }, x: []int{3, 4, 6}, in: rows, out: rows,
 		plan: Plan{{"m*", SequenceParallel()}}})
+	add("rows, then a norm whose input backward reads", example{build: func() nn.Module { return sequential(linear(7, 6), nn.NewRMSNorm(6, 1e-5)) }, x: []int{3, 4, 7}, in: part, out: rows,
+		plan: Plan{{"m0", RowwiseParallel(OutputLayouts(rows))}, {"m1", SequenceParallel()}}})
 	feedForward := func() nn.Module {
 		return named(&nn.FeedForward{W1: linear(6, 9), W2: linear(9, 6), W3: linear(6, 9)})
 	}
@@ -123,10 +126,14 @@ func TestStylesComputeWhatOneRankDoes(t *testing.T) {
 	for name, e := range examples() {
 		t.Run(name, func(t *testing.T) {
 			for _, again := range []func(nn.Module) nn.Module{nil, recomputed(nn.KeepInput), recomputed(nn.KeepCostly)} {
-				want := e.run(t, 1, again)[0]
+				want := e.run(t, 1, again, false)[0]
 				for _, n := range e.ranks {
-					for rank, got := range e.run(t, n, again) {
+					plain, apart := e.run(t, n, again, false), e.run(t, n, again, true)
+					for rank, got := range plain {
 						e.compare(t, n, rank, got, want)
+						if !reflect.DeepEqual(apart[rank], got) {
+							t.Errorf("rank %d of %d: collectives beside products change bits", rank, n)
+						}
 					}
 				}
 			}
@@ -139,7 +146,7 @@ func recomputed(keep nn.Keep) func(nn.Module) nn.Module {
 }
 
 // run is the example on n ranks.
-func (e example) run(t *testing.T, n int, decorate func(nn.Module) nn.Module) []pass {
+func (e example) run(t *testing.T, n int, decorate func(nn.Module) nn.Module, apart bool) []pass {
 	t.Helper()
 	passes := make([]pass, n)
 	ranks.Run(t, n, ranks.Options{ISA: "portable"}, func(r *ranks.Rank) error {
@@ -155,7 +162,18 @@ func (e example) run(t *testing.T, n int, decorate func(nn.Module) nn.Module) []
 			if err != nil {
 				return err
 			}
-			if partial, err = e.plan.Apply(&m, g); err != nil {
+			var o *Overlap
+			if apart {
+				if o, err = NewOverlap(g, r.Device); err != nil {
+					return err
+				}
+				defer func() {
+					if err := o.Sync(); err != nil || len(o.coming)+len(o.leaving)+o.pool.Live() > 0 {
+						t.Errorf("%d values are coming, %d leave, %d bytes are left (%v)", len(o.coming), len(o.leaving), o.pool.Live(), err)
+					}
+				}()
+			}
+			if partial, err = e.plan.Apply(&m, g, o); err != nil {
 				return err
 			}
 		}
@@ -282,7 +300,7 @@ func (e example) compare(t *testing.T, n, rank int, got, want pass) {
 	nn.AssignNames(m)
 	mesh, _ := dtensor.NewMesh(n, dtensor.Axis{Name: Axis, Size: n})
 	a := e.plan
-	if _, err := a.apply(&m, mesh, rank, comms.New(rank, n)); err != nil {
+	if _, err := a.apply(&m, mesh, rank, group{Comm: comms.New(rank, n)}); err != nil {
 		t.Fatal(err)
 	}
 	for name, p := range nn.Parameters(m) {
@@ -309,7 +327,7 @@ func TestARunAgainHasItsOwnTokens(t *testing.T) {
 			return err
 		}
 		plan := Plan{{"m", PrepareModuleInput(rows, whole)}, {"m.w[qkv]", ColwiseParallel()}, {"m.wo", RowwiseParallel(OutputLayouts(rows))}}
-		if _, err := plan.Apply(&m, g); err != nil {
+		if _, err := plan.Apply(&m, g, nil); err != nil {
 			return err
 		}
 		rig.Load(m, drawn)

@@ -31,7 +31,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	partial, err := plan.Apply(&model, g)
+	partial, err := plan.Apply(&model, g, nil)
 	if err != nil {
 		panic(err)
 	}

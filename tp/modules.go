@@ -22,6 +22,11 @@ func (a *application) linear(s Style, m nn.Module, l *nn.Linear) (nn.Module, err
 	if s.kind == rowwise {
 		spread(l, a, nn.In, nn.Weight)
 		l.Reduce = a.reduced(s.out, l)
+		leaves := nn.NumMatMuls // none: all-reduced rows lie as they do
+		if s.out == dtensor.Shard(0) {
+			leaves = nn.Output
+		}
+		a.pipeline(l, leaves)
 		if l.Bias != nil && s.out == dtensor.Shard(0) {
 			a.add(l.Bias)
 		}
@@ -58,6 +63,13 @@ func (a *application) embedding(s Style, m nn.Module, e *nn.Embedding) (nn.Modul
 	return &decorated{group: a.group, inner: m, out: a.reduced(s.out, nil)}, nil
 }
 
+// pipeline has a Linear compute by the rows that come, and those of one of its products that leave.
+func (a *application) pipeline(l *nn.Linear, leaves nn.MatMul) {
+	if a.overlap != nil {
+		l.Multiply = multiplier{a.overlap, leaves}.multiply
+	}
+}
+
 // spread says to a caster what of its Linear is a part.
 func spread(l *nn.Linear, g comm.Comm, roles ...nn.Role) {
 	if by, ok := l.Caster.(nn.Spreader); ok {
@@ -75,6 +87,11 @@ func (a *application) reduced(to dtensor.Placement, of *nn.Linear) func(c *nn.Ct
 
 // entered makes the input of layers whose outputs are cut, unless what is around has.
 func (a *application) entered(from dtensor.Placement, readers []*nn.Linear) func(c *nn.Ctx, x *nn.Var) *nn.Var {
+	if from == dtensor.Shard(0) {
+		for _, l := range readers {
+			a.pipeline(l, nn.GradInput)
+		}
+	}
 	return func(c *nn.Ctx, x *nn.Var) *nn.Var {
 		switch {
 		case x.Pending:

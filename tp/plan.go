@@ -76,13 +76,14 @@ func (p Plan) rule(at string, m nn.Module) (*Rule, error) {
 
 // Apply makes root's modules compute as the plan says, on this rank of a grid with the axis "tp": parameters are cut
 // (nn.Param.Split), and modules decorated. It comes before the model is sharded, and has the names that nn.AssignNames gives. It
-// returns the parameters whose gradients are terms on each rank of the axis, to be added up: Partial.
-func (p Plan) Apply(root *nn.Module, g *grid.Grid) (Partial, error) {
-	return p.apply(root, g.Mesh, g.World.Rank(), g.Axis(Axis))
+// returns the parameters whose gradients are terms on each rank of the axis, to be added up: Partial. With an overlap, which may be nil,
+// collectives go beside products.
+func (p Plan) Apply(root *nn.Module, g *grid.Grid, o *Overlap) (Partial, error) {
+	return p.apply(root, g.Mesh, g.World.Rank(), group{g.Axis(Axis), o})
 }
 
-func (p Plan) apply(root *nn.Module, mesh dtensor.Mesh, rank int, along comm.Comm) (Partial, error) {
-	a := &application{group: group{along}, mesh: mesh, rank: rank, cut: map[*nn.Param]cut{}}
+func (p Plan) apply(root *nn.Module, mesh dtensor.Mesh, rank int, along group) (Partial, error) {
+	a := &application{group: along, mesh: mesh, rank: rank, cut: map[*nn.Param]cut{}}
 	matched := map[*Rule]bool{}
 	var errs []error
 	_ = nn.Walk(root, func(at string, m nn.Module) (nn.Module, error) {

@@ -143,6 +143,7 @@ func (d *decorated) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 		x = d.in(c, x)
 	}
 	y := d.inner.Forward(c, x)
+	d.overlap.settle(c, x.Value.Tensor)
 	if x.Pending && !given.Pending {
 		d.note(x.Value.Tensor, replicate, Value{})
 	}
