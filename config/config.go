@@ -139,7 +139,7 @@ type Parallelism struct {
 	TensorParallelDegree        int    `toml:"tensor_parallel_degree" default:"1" in:"[1,1048576]" help:"ranks that share each layer and the same data (TP)"`
 	EnableSequenceParallel      bool   `toml:"enable_sequence_parallel" when:"parallelism.tensor_parallel_degree>1" default:"true" help:"between the layers that ranks share each has some of the tokens, not all (SP)"`
 	DisableLossParallel         bool   `toml:"disable_loss_parallel" when:"parallelism.tensor_parallel_degree>1" help:"gather the logits for the loss, which otherwise each rank takes of its part of the vocabulary"`
-	EnableAsyncTensorParallel   bool   `toml:"enable_async_tensor_parallel" later:"asynchronous tensor parallelism" help:"send pieces of activations while others are multiplied"`
+	EnableAsyncTensorParallel   bool   `toml:"enable_async_tensor_parallel" when:"parallelism.tensor_parallel_degree>1" help:"send rows of activations while others are multiplied, to the same bits"`
 	PipelineParallelDegree      int    `toml:"pipeline_parallel_degree" default:"1" later:"pipeline parallelism" help:"stages of the pipeline"`
 	ContextParallelDegree       int    `toml:"context_parallel_degree" default:"1" later:"context parallelism" help:"ranks that share each sequence"`
 }

@@ -46,6 +46,7 @@ func (c *Config) values() *multierror.Error {
 	v.tokens("training", c.Training.LocalBatchSize, c.Training.SeqLen)
 	v.float8()
 	v.recomputation()
+	v.async()
 	v.datasets()
 	if c.Validation.Enable {
 		v.tokens("validation", c.Validation.LocalBatchSize, c.Validation.SeqLen)
@@ -96,6 +97,19 @@ func (v *validator) declared(f field) {
 	}
 	if in := f.tag.Get("in"); in != "" && text != f.tag.Get("or") && !parseInterval(in).contains(f.number()) {
 		v.problem(f.name, "must be %s", f.legalNumbers())
+	}
+}
+
+// async refuses what rows that travel beside products do not go with.
+func (v *validator) async() {
+	const key = "parallelism.enable_async_tensor_parallel"
+	p := v.config.Parallelism
+	switch {
+	case !p.EnableAsyncTensorParallel || p.TensorParallelDegree <= 1:
+	case !p.EnableSequenceParallel:
+		v.problem(key, "without parallelism.enable_sequence_parallel no rows travel; set it, or use false")
+	case v.config.Debug.DetectAnomaly:
+		v.problem(key, "debug.detect_anomaly reads activations that are still on their way; use false while you look for one")
 	}
 }
 

@@ -50,7 +50,11 @@ func TestValidateErrors(t *testing.T) {
 
 		{"--parallelism.tensor_parallel_degree=2", 2, ""},
 		{"--parallelism.tensor_parallel_degree=2", 3, "world size 3 does not divide by 2, the product of the degrees beside parallelism.data_parallel_shard_degree"},
-		{"--parallelism.enable_async_tensor_parallel", 2, "asynchronous tensor parallelism is not in octet yet; use false"},
+		{"--parallelism.tensor_parallel_degree=2 --parallelism.enable_async_tensor_parallel", 2, ""},
+		{"--parallelism.tensor_parallel_degree=2 --parallelism.enable_async_tensor_parallel --parallelism.enable_sequence_parallel=false", 2,
+			"parallelism.enable_async_tensor_parallel = true: without parallelism.enable_sequence_parallel no rows travel; set it, or use false"},
+		{"--parallelism.tensor_parallel_degree=2 --parallelism.enable_async_tensor_parallel --debug.detect_anomaly", 2,
+			"parallelism.enable_async_tensor_parallel = true: debug.detect_anomaly reads activations that are still on their way; use false while you look for one"},
 		{"--parallelism.pipeline_parallel_degree=2", 2, "pipeline parallelism is not in octet yet; use 1"},
 		{"--parallelism.context_parallel_degree=2", 2, "context parallelism is not in octet yet; use 1"},
 		{"--parallelism.data_parallel_replicate_degree=2", 2, ""},

@@ -34,6 +34,7 @@ type Model struct {
 	sharded *fsdp.FSDP
 	scales  fp8.Scales // that last longer than a cast
 	ctx     *nn.Ctx
+	overlap *tp.Overlap    // nil: activations travel on the compute stream
 	partial tp.Partial     // parameters whose gradients are terms on the ranks of tensor
 	tensor  comm.Comm      // those that have the same data; nil: none does
 	clip    *optim.Clipper // nil before there is memory
@@ -75,7 +76,12 @@ func (p Plan) Shard(root nn.Module, world comm.Comm, dev device.Device) (*Model,
 		if m.tensor = g.Axis(tp.Axis); len(p.Tensor) == 0 {
 			return nil, fmt.Errorf("parallel: Degrees.Tensor is %d, but the plan has no rules of how ranks share modules: set Plan.Tensor", m.tensor.Size())
 		}
-		if m.partial, err = p.Tensor.Apply(&m.root, g, nil); err != nil {
+		if p.AsyncTensor {
+			if m.overlap, err = tp.NewOverlap(g, dev); err != nil {
+				return nil, err
+			}
+		}
+		if m.partial, err = p.Tensor.Apply(&m.root, g, m.overlap); err != nil {
 			return nil, err
 		}
 	}
@@ -177,7 +183,7 @@ func (m *Model) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 // follows on the compute stream.
 func (m *Model) Sync() error {
 	err := m.ctx.Stream.Sync()
-	return cmp.Or(m.sharded.Sync(), err)
+	return cmp.Or(m.sharded.Sync(), m.overlap.Sync(), err)
 }
 
 // FullTensor is the whole of a parameter as its masters are, float32, on every rank:

@@ -33,10 +33,12 @@ import (
 
 // Plan is a model's parallelism.
 type Plan struct {
-	Degrees   Degrees    // the zero value: all ranks shard
-	Float8    *Float8    // nil: none
-	Tensor    tp.Plan    // how the Degrees.Tensor ranks that have the same data share modules
-	Recompute *Recompute // nil: all activations are kept
+	Degrees Degrees // the zero value: all ranks shard
+	Float8  *Float8 // nil: none
+	Tensor  tp.Plan // how the Degrees.Tensor ranks that have the same data share modules
+	// AsyncTensor moves their activations beside the products that read or make them (tp.Overlap), to the same bits.
+	AsyncTensor bool
+	Recompute   *Recompute // nil: all activations are kept
 	// DetectAnomaly has each step name the first tensor that has a value which is not
 	// finite: input, output or gradient of the input of a module, weight, or its gradient
 	// (torch.autograd.detect_anomaly). It reads each of them once more.
@@ -224,6 +226,9 @@ func (p Plan) String() string {
 	if p.Degrees.Tensor > 1 {
 		for line := range strings.Lines(p.Tensor.String()) {
 			b.WriteString("tp      " + line)
+		}
+		if p.AsyncTensor {
+			b.WriteString("tp      rows travel beside the products that read or make them\n")
 		}
 	}
 	if p.Recompute != nil {

@@ -5,6 +5,7 @@ package plan
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"octet/device"
@@ -123,7 +124,12 @@ func TestEveryLayoutTrainsAlike(t *testing.T) {
 			if !(want[9].Loss < 0.99*want[0].Loss) {
 				t.Errorf("one rank learns nothing: %v, then %v", want[0].Loss, want[9].Loss)
 			}
-			for s, got := range trained(t, args, tt.plan, tt.n) {
+			plain := trained(t, args, tt.plan, tt.n)
+			tt.plan.AsyncTensor = true
+			if apart := trained(t, args, tt.plan, tt.n); !slices.EqualFunc(apart, plain, func(a, b parallel.Result) bool { return a.Loss == b.Loss && a.GradNorm == b.GradNorm }) {
+				t.Errorf("rows that travel beside products change bits: %+v, want %+v", apart, plain)
+			}
+			for s, got := range plain {
 				near := 1e-5 * math.Pow(10, float64(s)/9)
 				if off := math.Abs(got.Loss-want[s].Loss) / want[s].Loss; !(off <= near) {
 					t.Errorf("step %d: loss %v, want %v: off by %.2g", s+1, got.Loss, want[s].Loss, off)

@@ -79,6 +79,7 @@ func table(cfg *config.Config) (parallel.Plan, error) {
 	p := parallel.Plan{
 		Degrees:       degrees(cfg.Parallelism),
 		Tensor:        Tensor(TensorOptions{Sequence: cfg.Parallelism.EnableSequenceParallel, Loss: !cfg.Parallelism.DisableLossParallel}),
+		AsyncTensor:   cfg.Parallelism.EnableAsyncTensorParallel,
 		Recompute:     recompute(cfg.ActivationCheckpoint),
 		DetectAnomaly: cfg.Debug.DetectAnomaly,
 		Units:         []string{"tok_embeddings", "layers.*", "norm+output"},
