@@ -68,14 +68,14 @@ func (w *Weights) find(shared map[string]string) error {
 		if len(names) == 0 {
 			lacks = true
 			w.stored = append(w.stored, "")
-			bad("%s %v is missing", p.Name, p.Shape)
+			bad("%s %v is missing", p.Name, p.WholeShape())
 			continue
 		}
 		w.stored = append(w.stored, names[0])
 		for _, name := range names {
 			kind, shape, _ := w.from.Lookup(name)
-			if !slices.Equal(shape, p.Shape) {
-				bad("%s has shape %v, the model wants %v", name, shape, p.Shape)
+			if whole := p.WholeShape(); !slices.Equal(shape, whole) {
+				bad("%s has shape %v, the model wants %v", name, shape, whole)
 			} else if err := safetensors.DecodeFloat32(nil, kind, nil); err != nil {
 				bad("%s: %w", name, err)
 			}
