@@ -90,7 +90,7 @@ func TestCastOfEveryBF16IsTheOracles(t *testing.T) {
 	x := vecOfSlice(dtype.BFloat16, allBF16())
 	eachISA(t, func(t *testing.T, isa ISA) {
 		for _, to := range float8s {
-			for _, scale := range []float32{1, 149.33333, 0.1, 0x1p-100, 0x1p100, 0, float32(math.Inf(1)), float32(math.NaN())} {
+			for _, scale := range append(drawnScales(100), 1, 149.33333, 0.1, 0x1p-100, 0x1p100, 0, float32(math.Inf(1)), float32(math.NaN()), -3, 0x1p-140) {
 				if !bytes.Equal(castOf(tableOf(isa), to, x, scale), castOf(portable(), to, x, scale)) {
 					t.Errorf("cast of bf16 to %v with scale %v is not the oracle's", to, scale)
 				}
@@ -106,6 +106,60 @@ func TestCastOfEveryBF16IsTheOracles(t *testing.T) {
 			if want := dtype.ToBF16(dtype.BF16(i).Float32()); dtype.BF16(b) != want {
 				t.Fatalf("bf16 %#04x comes back as %#04x, want %#04x", i, b, want)
 			}
+		}
+	})
+}
+
+// drawnScales are n scales of any mantissa and exponent, and all powers of two.
+func drawnScales(n int) (scales []float32) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range n {
+		scales = append(scales, math.Float32frombits(r.Uint32()&math.MaxInt32)) // NaN as well
+	}
+	for e := range 256 {
+		scales = append(scales, math.Float32frombits(uint32(e)<<23))
+	}
+	return scales
+}
+
+// Whatever shares a scale and however the codes lie, each is the oracle's.
+func TestCastOfEveryBF16WithManyScalesIsTheOracles(t *testing.T) {
+	const rows, cols = 256, 256
+	x := vecOfSlice(dtype.BFloat16, allBF16())
+	drawn := drawnScales(rows)
+	powers := drawn[rows:]
+	narrow := powers[100:150]
+	var moderate []float32
+	for i := range rows {
+		moderate = append(moderate, narrow[i%len(narrow)])
+	}
+	eachISA(t, func(t *testing.T, isa ISA) {
+		for _, to := range float8s {
+			for name, scales := range map[string][]float32{"any": drawn[:rows], "powers of two": powers, "moderate powers of two": moderate} {
+				for _, scale := range []factors{{p: scales, row: 1}, {p: scales, col: 1}, {p: scales[40:]}} {
+					for layouts := 1; layouts <= 3; layouts++ {
+						of := func(table *table) (codes [2][rows * cols]byte) {
+							var dst [2]vec
+							for i := range dst {
+								if layouts>>i&1 == 1 {
+									dst[i] = vecOfSlice(to, codes[i][:])
+								}
+							}
+							table.castMatrix(dst[0], dst[1], x, rows, cols, 3, rows-2, factors{}, scale)
+							return codes
+						}
+						if of(tableOf(isa)) != of(portable()) {
+							t.Errorf("cast of bf16 to %v, scales (%s) by rows %d, by columns %d, layouts %d: not the oracle's", to, name, scale.row, scale.col, layouts)
+						}
+					}
+				}
+			}
+		}
+		rows16, want16 := make([]uint32, rows), make([]uint32, rows)
+		tableOf(isa).amaxRows(rows16, x.part(0, 255*cols), factors{})
+		portable().amaxRows(want16, x.part(0, 255*cols), factors{})
+		if !slices.Equal(rows16, want16) {
+			t.Error("amaxes of rows are not the oracle's")
 		}
 	})
 }

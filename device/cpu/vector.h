@@ -14,6 +14,7 @@
 
 typedef int32_t vi __attribute__((vector_size(4 * W)));
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
+typedef uint16_t vh __attribute__((vector_size(4 * W)));
 typedef double vd __attribute__((vector_size(4 * W))); // half as many
 
 #if W == 16
@@ -31,6 +32,8 @@ INLINE vf vmax(vf a, vf b) { return _mm512_max_ps(a, b); } // b if either is NaN
 INLINE vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); } // b if either is NaN
 INLINE vi min_i(vi a, vi b) { return (vi)_mm512_min_epi32((__m512i)a, (__m512i)b); }
 INLINE vi max_i(vi a, vi b) { return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b); }
+INLINE vh load_vh(const uint16_t *p) { return (vh)_mm512_loadu_si512(p); }
+INLINE vh max_vh(vh a, vh b) { return (vh)_mm512_max_epu16((__m512i)a, (__m512i)b); }
 INLINE vf vroot(vf a) { return _mm512_sqrt_ps(a); }
 INLINE vf rint_(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE vf scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); } // a·2^n
@@ -65,6 +68,8 @@ INLINE vf vmax(vf a, vf b) { return _mm256_max_ps(a, b); }
 INLINE vf vmin(vf a, vf b) { return _mm256_min_ps(a, b); }
 INLINE vi min_i(vi a, vi b) { return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b); }
 INLINE vi max_i(vi a, vi b) { return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b); }
+INLINE vh load_vh(const uint16_t *p) { return (vh)_mm256_loadu_si256((const void *)p); }
+INLINE vh max_vh(vh a, vh b) { return (vh)_mm256_max_epu16((__m256i)a, (__m256i)b); }
 INLINE vf vroot(vf a) { return _mm256_sqrt_ps(a); }
 INLINE vf rint_(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 // scale2 is a·2^n for n in -127 to 128 and a near 1; -127 gives 0, NaN stays.
