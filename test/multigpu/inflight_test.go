@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package multigpu
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"testing"
+
+	"octet/device"
+	"octet/dtype"
+	"octet/fp8"
+	"octet/fsdp"
+	"octet/nn"
+	"octet/optim"
+	"octet/parallel"
+	"octet/test/ranks"
+)
+
+// TestStepsInFlight: two steps of two microbatches each, of which the second leaves a unit out, and whole parameters behind them, enqueued without a wait of the host in
+// between, which would put in order what streams leave unordered. Simulated GPUs find what
+// is, and the losses and weights are those of the CPU, which runs each stream on a thread.
+func TestStepsInFlight(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		float8  bool
+		reshard fsdp.Reshard
+	}{{"bf16", false, fsdp.ReshardAlways}, {"float8", true, fsdp.ReshardDefault}, {"kept", false, fsdp.ReshardNever}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv(ranks.DeviceVar, "")
+			want := inFlight(t, tt.float8, tt.reshard)
+			t.Setenv(ranks.DeviceVar, ranks.Sim)
+			ranks.Simulated(t)
+			got := inFlight(t, tt.float8, tt.reshard)
+			for i, x := range want {
+				if off := got[i] - x; !(off*off <= 1e-4) {
+					t.Errorf("value %d of losses and weights is %v, on the CPU %v", i, got[i], x)
+				}
+			}
+		})
+	}
+}
+
+// sometimes is a module that a microbatch may leave out, although its weights were gathered ahead.
+type sometimes struct {
+	nn.NoParams
+	inner nn.Module
+	skip  *bool
+}
+
+func (s *sometimes) Children() iter.Seq2[string, *nn.Module] {
+	return nn.Slots(nn.Slot{Name: "inner", At: &s.inner})
+}
+
+func (s *sometimes) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	if *s.skip {
+		return x
+	}
+	return s.inner.Forward(c, x)
+}
+
+// inFlight returns both losses and what the first parameter becomes.
+func inFlight(t *testing.T, float8 bool, reshard fsdp.Reshard) (values []float64) {
+	t.Helper()
+	ranks.Run(t, 2, ranks.Options{}, func(r *ranks.Rank) error {
+		v, err := twoSteps(r, float8, reshard)
+		if r.Rank == 0 {
+			values = v
+		}
+		return err
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	return values
+}
+
+func twoSteps(r *ranks.Rank, float8 bool, reshard fsdp.Reshard) (values []float64, err error) {
+	linear := func(in, out int) nn.Module { return nn.NewLinear(in, out, nn.LinearOptions{Init: nn.Normal(0.1)}) }
+	skip := false
+	var model nn.Module = &nn.Sequential{
+		Names:   []string{"embed", "a", "b", "output"},
+		Modules: []nn.Module{nn.NewEmbedding(16, 32, nn.Normal(1)), linear(32, 32), &sometimes{inner: linear(32, 32), skip: &skip}, linear(32, 16)},
+	}
+	plan := parallel.Plan{Units: []string{"a", "b.inner"}, FSDP: fsdp.Options{Param: dtype.BFloat16, Reshard: reshard}}
+	if float8 {
+		cfg := fp8.DefaultConfig()
+		cfg.EnableFsdpFloat8AllGather = true
+		plan.Float8 = &parallel.Float8{Config: cfg, Skip: []string{"output"}, Precompute: true}
+	}
+	if err := plan.Convert(&model); err != nil {
+		return nil, err
+	}
+	m, err := plan.Shard(model, r.World, r.Device)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Init(1); err != nil {
+		return nil, err
+	}
+	c := m.Ctx()
+	adam, err := optim.NewAdam(r.Device, c.Stream, m.Params(), optim.AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8})
+	if err != nil {
+		return nil, err
+	}
+	in, next := c.Pool.New(dtype.Int32, 1, 16), c.Pool.New(dtype.Int32, 1, 16)
+	ids := make([]int32, 17)
+	for i := range ids {
+		ids[i] = int32((i + r.Rank) % 16)
+	}
+	c.Stream.Upload(in, device.Int32Bytes(slices.Clone(ids[:16])))
+	c.Stream.Upload(next, device.Int32Bytes(slices.Clone(ids[1:])))
+	var pending []*parallel.Pending
+	for range 2 {
+		pending = append(pending, m.Step(parallel.StepOptions{Optimizer: adam, LR: 1e-2, Count: 32, MaxNorm: 1, Microbatches: 2}, func(c *nn.Ctx, i int) {
+			skip = i == 1
+			nn.CrossEntropy(c, m.Forward(c, nn.Input(in)), next)
+		}))
+	}
+	whole, err := m.FullTensor(m.Params()[0])
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range pending {
+		done, err := p.Wait()
+		if err != nil {
+			return nil, fmt.Errorf("step %d: %w", i+1, err)
+		}
+		values = append(values, done.Loss)
+	}
+	for _, w := range whole {
+		values = append(values, float64(w))
+	}
+	return values, nil
+}
