@@ -6,10 +6,14 @@
 // dropped, a comparison is turned. A seed decides which; the tree is not
 // touched, because the go command overlays the changed file.
 //
+// With --of gpu the bugs are those of code for GPUs, which the tests on simulated ones are to notice: a wrong stream, memory
+// that is freed early, a missing wait, a wrong leading dimension, a swapped scale, a missing group call (gpu.go).
+//
 //	go run ./test/mutate --seed 1        # sixty bugs, half an hour
 //	go run ./test/mutate --seed 1 -n 3 -v
 //	go run ./test/mutate --in train/preflight   # of one folder or file
 //	go run ./test/mutate --about 'Float8|float8' # of keys by their names
+//	go run ./test/mutate --of gpu -n 100 --skip 40 # a hundred of the GPU's, but for the first forty
 //
 // It ends with exit code 1 if a bug survives.
 package main
@@ -35,18 +39,28 @@ import (
 type target struct {
 	folder string
 	files  []string // nil: all
-	tests  []string // folders
+	tests  []shown
+}
+
+// shown are tests of a folder, those that a regular expression names or all.
+type shown struct{ folder, run string }
+
+func all(folders ...string) (list []shown) {
+	for _, f := range folders {
+		list = append(list, shown{folder: f})
+	}
+	return list
 }
 
 func targets() []target {
 	return []target{
-		{"config", nil, []string{"config", "models/llama/plan", "cmd/octet"}},
-		{"models/llama/plan", nil, []string{"models/llama/plan", "train/preflight", "train", "cmd/octet"}},
-		{"train/preflight", []string{"preflight.go", "files.go", "memory.go"}, []string{"train/preflight", "train", "cmd/octet"}},
-		{"train", []string{"trainer.go", "run.go", "step.go", "saving.go", "resume.go", "validate.go", "casts.go", "export.go"}, []string{"train", "cmd/octet"}},
-		{"train/resume", nil, []string{"train/resume", "train", "cmd/octet"}},
-		{"comm/agree", nil, []string{"comm/agree", "cmd/octet"}},
-		{"cmd/octet", []string{"backend.go", "prepare.go", "train.go", "output.go", "convert.go", "saved.go"}, []string{"cmd/octet"}},
+		{"config", nil, all("config", "models/llama/plan", "cmd/octet")},
+		{"models/llama/plan", nil, all("models/llama/plan", "train/preflight", "train", "cmd/octet")},
+		{"train/preflight", []string{"preflight.go", "files.go", "memory.go"}, all("train/preflight", "train", "cmd/octet")},
+		{"train", []string{"trainer.go", "run.go", "step.go", "saving.go", "resume.go", "validate.go", "casts.go", "export.go"}, all("train", "cmd/octet")},
+		{"train/resume", nil, all("train/resume", "train", "cmd/octet")},
+		{"comm/agree", nil, all("comm/agree", "cmd/octet")},
+		{"cmd/octet", []string{"backend.go", "prepare.go", "train.go", "output.go", "convert.go", "saved.go"}, all("cmd/octet")},
 	}
 }
 
@@ -57,12 +71,14 @@ func main() {
 	verbose := pflag.BoolP("verbose", "v", false, "tell of every bug, and how it was noticed")
 	in := pflag.String("in", "", "only bugs in places whose file:line has this in it")
 	about := pflag.String("about", "", "only bugs that this regular expression matches, as --list writes them")
+	of := pflag.String("of", "config", "bugs of the configuration and its wiring, or of code for GPUs: config, gpu")
+	skip := pflag.Int("skip", 0, "leave out so many of the first, which another run had")
 	list := pflag.Bool("list", false, "only list the bugs")
 	pflag.Parse()
 	wanted, err := regexp.Compile(*about)
 	survivors := 0
 	if err == nil {
-		survivors, err = run(context.Background(), selection{*seed, *n, *in, wanted}, *limit, *verbose, *list)
+		survivors, err = run(context.Background(), selection{*of, *seed, *n, *skip, *in, wanted}, *limit, *verbose, *list)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
@@ -75,8 +91,10 @@ func main() {
 
 // selection is which bugs are planted.
 type selection struct {
+	of    string
 	seed  uint64
 	n     int
+	skip  int
 	in    string
 	about *regexp.Regexp
 }
@@ -88,12 +106,43 @@ func (s selection) has(b bug) bool {
 // planned is a bug and the tests to show it to.
 type planned struct {
 	bug
-	tests []string
+	tests []shown
 }
 
 // draw returns bugs in an order that the seed decides, the operators in turns.
-func draw(seed uint64) ([]planned, error) {
+func draw(of string, seed uint64) ([]planned, error) {
+	byOperator, names := configBugs, operators()
+	switch of {
+	case "config":
+	case "gpu":
+		byOperator, names = gpuBugs, gpuOperators()
+	default:
+		return nil, fmt.Errorf("--of %q: want config or gpu", of)
+	}
+	bugs, err := byOperator()
+	if err != nil {
+		return nil, err
+	}
 	random := rand.New(rand.NewPCG(seed, 0))
+	for _, name := range names {
+		list := bugs[name]
+		random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	}
+	var all []planned
+	for i := 0; ; i++ {
+		before := len(all)
+		for _, name := range names {
+			if i < len(bugs[name]) {
+				all = append(all, bugs[name][i])
+			}
+		}
+		if len(all) == before {
+			return all, nil
+		}
+	}
+}
+
+func configBugs() (map[string][]planned, error) {
 	byOperator := map[string][]planned{}
 	for _, t := range targets() {
 		p, err := load(t.folder)
@@ -104,32 +153,17 @@ func draw(seed uint64) ([]planned, error) {
 			byOperator[b.operator] = append(byOperator[b.operator], planned{b, t.tests})
 		}
 	}
-	for _, name := range operators() {
-		bugs := byOperator[name]
-		random.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
-	}
-	var all []planned
-	for i := 0; ; i++ {
-		before := len(all)
-		for _, name := range operators() {
-			if i < len(byOperator[name]) {
-				all = append(all, byOperator[name][i])
-			}
-		}
-		if len(all) == before {
-			return all, nil
-		}
-	}
+	return byOperator, nil
 }
 
 func run(ctx context.Context, which selection, limit time.Duration, verbose, list bool) (survivors int, err error) {
-	all, err := draw(which.seed)
+	all, err := draw(which.of, which.seed)
 	if err != nil {
 		return 0, err
 	}
 	tried := 0
 	for _, p := range all {
-		if tried == which.n {
+		if tried == which.n+which.skip {
 			break
 		}
 		if !which.has(p.bug) {
@@ -138,6 +172,10 @@ func run(ctx context.Context, which selection, limit time.Duration, verbose, lis
 		if list {
 			tried++
 			fmt.Println(p.bug)
+			continue
+		}
+		if tried < which.skip && p.builds(ctx) {
+			tried++
 			continue
 		}
 		by, err := p.show(ctx, limit)
@@ -157,41 +195,60 @@ func run(ctx context.Context, which selection, limit time.Duration, verbose, lis
 		}
 	}
 	if !list {
-		fmt.Printf("seed %d: %d bugs, %d survived\n", which.seed, tried, survivors)
+		fmt.Printf("seed %d: %d bugs, %d survived\n", which.seed, tried-which.skip, survivors)
 	}
 	return survivors, nil
 }
 
 var errDoesNotBuild = errors.New("does not build")
 
+// overlaid calls f with the file that has the go command see the bug.
+func (p planned) overlaid(f func(overlay string) error) error {
+	dir, err := os.MkdirTemp("", "mutate")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	changed, overlay := filepath.Join(dir, "changed"+filepath.Ext(p.file)), filepath.Join(dir, "overlay.json")
+	table, err := json.Marshal(map[string]map[string]string{"Replace": {p.file: changed}})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(os.WriteFile(changed, p.text, 0o666), os.WriteFile(overlay, table, 0o666)); err != nil {
+		return err
+	}
+	return f(overlay)
+}
+
+// builds reports whether the package with the bug does.
+func (p planned) builds(ctx context.Context) bool {
+	return p.overlaid(func(overlay string) error {
+		return exec.CommandContext(ctx, "go", "build", "-overlay", overlay, filepath.Dir(p.file)).Run()
+	}) == nil
+}
+
 // show runs the tests on the bug and returns the package whose tests noticed
 // it, "" if none did.
 func (p planned) show(ctx context.Context, limit time.Duration) (by string, err error) {
-	dir, err := os.MkdirTemp("", "mutate")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
-	changed, overlay := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
-	table, err := json.Marshal(map[string]map[string]string{"Replace": {p.file: changed}})
-	if err != nil {
-		return "", err
-	}
-	if err := errors.Join(os.WriteFile(changed, p.text, 0o666), os.WriteFile(overlay, table, 0o666)); err != nil {
-		return "", err
-	}
-	for _, folder := range p.tests {
-		out, err := exec.CommandContext(ctx, "go", "test", "-short", "-failfast", "-vet=off", "-overlay", overlay,
-			"-timeout", limit.String(), "./"+folder).CombinedOutput()
-		switch {
-		case err == nil:
-		case strings.Contains(string(out), "[build failed]"):
-			return "", errDoesNotBuild
-		case strings.Contains(string(out), "FAIL"):
-			return folder, nil
-		default:
-			return "", fmt.Errorf("go test ./%s: %w\n%s", folder, err, out)
+	err = p.overlaid(func(overlay string) error {
+		for _, t := range p.tests {
+			out, err := exec.CommandContext(ctx, "go", "test", "-short", "-failfast", "-vet=off", "-overlay", overlay,
+				"-timeout", limit.String(), "-run", t.run, "./"+t.folder).CombinedOutput()
+			switch {
+			case err == nil:
+			case strings.Contains(string(out), "[build failed]"):
+				return errDoesNotBuild
+			case strings.Contains(string(out), "FAIL"):
+				by = t.folder
+				if strings.Contains(string(out), "panic: test timed out") {
+					by += ", which took too long"
+				}
+				return nil
+			default:
+				return fmt.Errorf("go test ./%s: %w\n%s", t.folder, err, out)
+			}
 		}
-	}
-	return "", nil
+		return nil
+	})
+	return by, err
 }
