@@ -5,7 +5,7 @@ VENV          := .venv-peers
 VENDOR        := .cuda
 FUZZTIME      := 10m
 
-.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi images images-check sim-test gpu-bundle gpu-check gpu-sim
+.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi images images-check sim-test gpu-bundle gpu-check gpu-sim mutate-gpu
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ fuzz: ## whatever strangers can send, and files, and casts beside the formats' d
 
 mutate: ## plant sixty bugs in the configuration and its wiring (SEED=1 says which) and name those that no test notices: half an hour
 	go run ./test/mutate --seed $(or $(SEED),1) -v
+
+mutate-gpu: ## plant a hundred bugs in code for GPUs (SEED=1 says which, SKIP=0 leaves the first out) and name those that no test on simulated ones notices: hours
+	go run ./test/mutate --of gpu --seed $(or $(SEED),1) -n 100 --skip $(or $(SKIP),0) --timeout 12m -v
 
 bench: ## speed of kernels, collectives and the training step
 	go test -run '^$$' -bench . -benchtime 200ms ./...
