@@ -17,6 +17,7 @@ import (
 	"octet/internal/auth"
 	"octet/launcher/agent"
 	"octet/launcher/gang"
+	"octet/launcher/workers"
 )
 
 // maxCount bounds hosts, and ranks on a host.
@@ -41,6 +42,12 @@ func (f *Flags) Options(say func(text string)) (o agent.Options, err error) {
 	}
 	if o.LocalWorldSize, err = f.localWorldSize(); err != nil {
 		return o, err
+	}
+	if o.Job.CPUs, err = f.cpus(o.LocalWorldSize); err != nil {
+		return o, err
+	}
+	if o.Job.CPUs != nil {
+		say(bound(o.Job.CPUs))
 	}
 	switch {
 	case o.MaxRestarts < 0:
@@ -224,6 +231,36 @@ func (f *Flags) localWorldSize() (int, error) {
 		return 0, fmt.Errorf("--nproc-per-node %s: want 1 to %d, gpu, cpu or auto", f.nprocPerNode, maxCount)
 	}
 	return n, nil
+}
+
+// cpus is where the local ranks are bound; nil: nowhere.
+func (f *Flags) cpus(ranks int) ([][]int, error) {
+	switch f.numaBinding {
+	case "":
+		return nil, nil
+	case "exclusive":
+		cpus, err := workers.Shares(ranks)
+		if err != nil {
+			err = fmt.Errorf("--numa-binding exclusive: %w", err)
+		}
+		return cpus, err
+	case "node", "socket", "core-complex":
+		return nil, fmt.Errorf("--numa-binding %s is not supported: give exclusive, or start the program under numactl: octet run --no-python numactl --cpunodebind=… program", f.numaBinding)
+	}
+	return nil, fmt.Errorf("--numa-binding %q: want exclusive", f.numaBinding)
+}
+
+// bound tells where the first few ranks are.
+func bound(cpus [][]int) string {
+	const shown = 8
+	text := "--numa-binding exclusive: CPUs of local rank"
+	for r, of := range cpus[:min(len(cpus), shown)] {
+		text += fmt.Sprintf(" %d: %s;", r, topo.CPUList(of))
+	}
+	if len(cpus) > shown {
+		return text + " …"
+	}
+	return strings.TrimSuffix(text, ";")
 }
 
 // visibleGPUs counts the GPUs that CUDA shows the ranks, which inherit this process's environment.

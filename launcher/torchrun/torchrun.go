@@ -37,7 +37,7 @@ type Flags struct {
 
 	token, python string // OCTET_JOB_TOKEN, PYTHON_EXEC
 
-	nnodes, nprocPerNode                string
+	nnodes, nprocPerNode, numaBinding   string
 	rdzvBackend, rdzvEndpoint, rdzvConf string
 	standalone, insecure                bool
 	monitorInterval, shutdownTimeout    float64
@@ -53,7 +53,6 @@ var refused = []struct{ name, def, why string }{
 	{"event-log-handler", "null", "octet has no event handlers: read the report, or --log-dir"},
 	{"run-path", "false", "name the script itself"},
 	{"logs-specs", "default", "octet has no log plugins: use --log-dir, --redirects, --tee"},
-	{"numa-binding", "", "start the program under numactl: octet run --no-python numactl --cpunodebind=… program"},
 	{"virtual-local-rank", "false", "every rank sees all GPUs of its host and takes that of its LOCAL_RANK"},
 	{"print-completion", "", "octet has no shell completion"},
 }
@@ -69,6 +68,7 @@ func newFlags(linePrefix string) *Flags {
 	fs.Usage = func() {}
 	fs.StringVar(&f.nnodes, "nnodes", "1:1", "number of hosts, `N`")
 	fs.StringVar(&f.nprocPerNode, "nproc-per-node", "1", "ranks on this host: a `number`, gpu (one per GPU that CUDA_VISIBLE_DEVICES shows), cpu (one per core), or auto: gpu if there are any, else cpu")
+	fs.StringVar(&f.numaBinding, "numa-binding", "", "exclusive: each rank of this host stays on CPUs of its own, an equal share of those that octet run may use")
 	fs.BoolVar(&f.standalone, "standalone", false, "one host on a free port of localhost, whatever the rendezvous flags say")
 	fs.IntVar(&f.opts.NodeRank, "node-rank", 0, "`number` of this host from 0 (backend static)")
 	fs.StringVar(&f.opts.Addr, "master-addr", "127.0.0.1", "`address` of host 0 (static)")

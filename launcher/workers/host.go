@@ -37,6 +37,7 @@ type Job struct {
 	LocalAddr   string      // --local-addr; empty: not given
 	Signals     string      // the list of --signals-to-handle, for the ranks to read
 	Stdin       *os.File    // the launcher's, which ranks share, as torchrun's do; nil: none
+	CPUs        [][]int     // of each local rank, which stays on them; nil: on all
 
 	Store      string // address of the store of octet's ranks; empty: theirs is PyTorch's
 	MasterAddr string // and of PyTorch's
@@ -98,10 +99,10 @@ func (h *Host) Close() {
 // Dir is a folder for files of this run, which goes with the host.
 func (h *Host) Dir() string { return h.dir.path }
 
-// start runs cmd.Start on the host's thread.
-func (h *Host) start(cmd *exec.Cmd) error {
+// start runs cmd.Start on the host's thread, for a process that stays on cpus; nil: anywhere.
+func (h *Host) start(cmd *exec.Cmd, cpus []int) error {
 	err := make(chan error)
-	h.starts <- func() { err <- cmd.Start() }
+	h.starts <- func() { err <- onCPUs(cpus, cmd.Start) }
 	return <-err
 }
 
@@ -161,7 +162,11 @@ func (g *Group) startWorker(job Job, w gang.World, local int) (*worker, error) {
 		cmd.Stdin = job.Stdin
 	}
 	cmd.SysProcAttr = workerAttr()
-	err = g.host.start(cmd)
+	var cpus []int
+	if job.CPUs != nil {
+		cpus = job.CPUs[local]
+	}
+	err = g.host.start(cmd, cpus)
 	for _, f := range theirs { // the rank has its own
 		f.Close()
 	}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package workers
+
+import "errors"
+
+func allowed() ([]cpu, error) { return nil, errors.New("this system binds no process to CPUs") }
+
+func onCPUs(_ []int, start func() error) error { return start() }
