@@ -41,6 +41,10 @@ type integration struct {
 	weights dtype.Type
 	// batch and steps are of a run; 0 is globalBatch, and steps.
 	batch, steps int
+	// degrees are the flags of several ranks, of which so many share each module and its data (0: 1).
+	degrees []string
+	tensor  int
+	on      []int // numbers of ranks, the first of them as processes too; nil is 2 and 3
 }
 
 func TestFSDP(t *testing.T) {
@@ -59,6 +63,30 @@ func float8Gather() integration {
 	}
 }
 
+// TestTPSP is torchtitan's "2d" without shards: two ranks share each layer, and its tokens between them.
+func TestTPSP(t *testing.T) {
+	integration{near: 1e-5, weights: dtype.Float32, tensor: 2, on: []int{2}}.run(t)
+}
+
+// TestTPWithoutSP has all tokens on each rank between the layers, and all logits.
+func TestTPWithoutSP(t *testing.T) {
+	integration{near: 1e-5, weights: dtype.Float32, tensor: 2, on: []int{2},
+		degrees: []string{"--parallelism.no_enable_sequence_parallel", "--parallelism.disable_loss_parallel"}}.run(t)
+}
+
+// Test2D has pairs of ranks share layers, and pairs of pairs weights.
+func Test2D(t *testing.T) {
+	integration{near: 1e-5, weights: dtype.Float32, tensor: 2, on: []int{4, 6}}.run(t)
+}
+
+// TestEverything is all at once: replicas of shards of parts, in float8, run again in backward.
+func TestEverything(t *testing.T) {
+	i := float8Gather()
+	i.args = append(i.args, "--activation_checkpoint.mode=selective", "--activation_checkpoint.selective_ac_option=op", "--model.args.dim=64")
+	i.tensor, i.batch, i.on, i.degrees = 2, 8, []int{8}, []string{"--parallelism.data_parallel_replicate_degree=2"}
+	i.run(t)
+}
+
 const globalBatch, steps = 6, 8
 
 // flags are those of a run on n ranks.
@@ -68,24 +96,36 @@ func (i integration) flags(t *testing.T, n int, folder string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch := cmp.Or(i.batch, globalBatch)
+	batch, data := cmp.Or(i.batch, globalBatch), n
+	var degrees []string
+	if n > 1 {
+		data /= max(1, i.tensor)
+		degrees = append(slices.Clone(i.degrees), fmt.Sprint("--parallelism.tensor_parallel_degree=", max(1, i.tensor)))
+	}
 	return slices.Concat(strings.Fields(`--model.flavor=debugmodel --model.args.dim=32 --model.args.n_layers=2 --model.args.n_heads=4
 		--model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=64 --model.args.vocab_size=256 --training.seq_len=16
 		--training.mixed_precision_param=float32 --optimizer.lr=1e-2 --lr_scheduler.warmup_steps=2 --training.dataset=tokens`),
 		[]string{
 			"--training.dataset_path=" + tokens, "--job.dump_folder=" + folder, "--training.steps=" + strconv.Itoa(cmp.Or(i.steps, steps)),
-			"--training.local_batch_size=" + strconv.Itoa(batch/n), "--training.global_batch_size=" + strconv.Itoa(batch),
-		}, i.args)
+			"--training.local_batch_size=" + strconv.Itoa(batch/data), "--training.global_batch_size=" + strconv.Itoa(batch),
+		}, i.args, degrees)
 }
 
-// run trains on one, two and three ranks, and on two processes.
+// run trains on one rank and on several, and on processes.
 func (i integration) run(t *testing.T) {
 	one := i.goroutines(t, 1)
 	if first, last := one[0].Loss, one[steps-1].Loss; !(last < 0.9*first) {
 		t.Errorf("the loss goes from %v to %v: nothing was learned", first, last)
 	}
-	two := i.goroutines(t, 2)
-	for n, records := range map[int][]metrics.Record{2: two, 3: i.goroutines(t, 3)} {
+	if i.on == nil {
+		i.on = []int{2, 3}
+	}
+	var first []metrics.Record // of several
+	for at, n := range i.on {
+		records := i.goroutines(t, n)
+		if at == 0 {
+			first = records
+		}
 		for s, r := range records {
 			if off := math.Abs(r.Loss-one[s].Loss) / one[s].Loss; !(off <= i.near) {
 				t.Errorf("step %d on %d ranks: loss %v, on one %v: off by %.2g, more than %.2g", s+1, n, r.Loss, one[s].Loss, off, i.near)
@@ -93,8 +133,8 @@ func (i integration) run(t *testing.T) {
 		}
 	}
 	t.Run("processes", func(t *testing.T) {
-		for s, r := range i.processes(t, 2) {
-			if want := two[s]; r.Step != want.Step || r.Loss != want.Loss || r.GradNorm != want.GradNorm || r.CommBytes != want.CommBytes {
+		for s, r := range i.processes(t, i.on[0]) {
+			if want := first[s]; r.Step != want.Step || r.Loss != want.Loss || r.GradNorm != want.GradNorm || r.CommBytes != want.CommBytes {
 				t.Errorf("step %d: %+v, goroutines had %+v", s+1, r, want)
 			}
 		}
