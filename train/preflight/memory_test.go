@@ -36,6 +36,11 @@ func TestMemoryIsCounted(t *testing.T) {
 		{float8 + " --training.global_batch_size=40 --model.args.vocab_size=514 " + replicated + "2", 4},
 		{float8 + " --quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp " + replicated + "2", 6},
 		{float8 + " --quantize.linear.float8.recipe_name=delayed --training.global_batch_size=24 " + replicated + "3", 6},
+		{"--parallelism.tensor_parallel_degree=2", 2},
+		{"--parallelism.tensor_parallel_degree=2 --parallelism.no_enable_sequence_parallel --parallelism.disable_loss_parallel", 2},
+		{float8 + " --parallelism.tensor_parallel_degree=2 --activation_checkpoint.mode=full", 4},
+		{float8 + " --parallelism.tensor_parallel_degree=2 --debug.float8_stats --debug.detect_anomaly", 2},
+		{float8 + " --quantize.linear.float8.recipe_name=delayed --parallelism.tensor_parallel_degree=2 --parallelism.data_parallel_replicate_degree=2", 4},
 		{"--validation.enable --validation.seq_len=256 --validation.local_batch_size=5 --validation.steps=2 --validation.dataset=tokens --validation.dataset_path=" + golden + "llama_tokens.u16", 1},
 	}
 	for _, mode := range []string{"none", "full", "selective", "selective --activation_checkpoint.selective_ac_option=op"} {
