@@ -20,10 +20,14 @@ func (k *site) Spread(g comm.Comm, roles ...nn.Role) {
 	}
 }
 
-// Ship casts rows of an input or a grad_output where one scale serves both of its matmuls.
+// Ship casts rows of an input or a grad_output where one scale serves both of its matmuls; and rows of an input with a scale
+// each, which grad_weight folds into grad_output (nn.Linear).
 func (k *site) Ship(c *nn.Ctx, x tensor.Operand, role nn.Role, g comm.Comm) (tensor.Operand, bool) {
 	how := k.recipe.Cast[role]
-	if how.Type == Disabled || how.Granularity == Axiswise || k.recipe.Cast[forGradWeight(role)] != how {
+	if how.Granularity == Axiswise {
+		return k.shipByRows(c, x, role, g)
+	}
+	if how.Type == Disabled || k.recipe.Cast[forGradWeight(role)] != how {
 		return tensor.Operand{}, false
 	}
 	if how.Type == Delayed && c.Mode == nn.Eval && !k.slot(role).ready { // ranks would scale alone
@@ -35,6 +39,20 @@ func (k *site) Ship(c *nn.Ctx, x tensor.Operand, role nn.Role, g comm.Comm) (ten
 	} else {
 		k.agreedCast(c, g, q, tensor.Operand{}, x, how.Format)
 	}
+	k.watch.measure(c.Stream, role, x, q, tensor.Operand{})
+	return q, true
+}
+
+// shipByRows casts rows with a scale each, the same before a gather as behind it. Not where grad_weight reads the input as it was,
+// nor a gradient: its other operand was cast in forward.
+func (k *site) shipByRows(c *nn.Ctx, x tensor.Operand, role nn.Role, g comm.Comm) (tensor.Operand, bool) {
+	how := k.recipe.Cast[role]
+	rows, _ := x.Value()
+	if role != nn.In || k.recipe.Cast[nn.InForGW] != how || k.recipe.Config.Emulate || k.pads(c, nn.InForGW, rows*g.Size()) {
+		return tensor.Operand{}, false
+	}
+	q := tensor.Operand{Tensor: c.Pool.New(how.Format, x.Shape...), Scale: c.Pool.New(dtype.Float32, rows, 1), Inv: c.Pool.New(dtype.Float32, rows, 1)}
+	c.Stream.DynamicCast(q, tensor.Operand{}, x, k.recipe.Config.RoundScalesToPowerOf2)
 	k.watch.measure(c.Stream, role, x, q, tensor.Operand{})
 	return q, true
 }

@@ -109,6 +109,19 @@ func (p *Param) addTo(c *Ctx, y *Var) {
 	}
 }
 
+// castGrad makes the operands of a gradient dy [M,N]. An input that was gathered with a scale a row has these along the sum of
+// grad_weight, where no matmul takes them: fold, [M,1], goes into dy before its cast for it.
+//
+//	dW[n,k] = Σ_m dY[m,n]·(X8[m,k]·r[m]) = Σ_m (dY[m,n]·r[m])·X8[m,k]
+func (l *Linear) castGrad(c *Ctx, dy tensor.Operand, later Role, fold *tensor.Tensor) (now, forGW tensor.Operand) {
+	if fold == nil {
+		return l.Caster.Cast(c, dy, GradOut, later)
+	}
+	now, _ = l.Caster.Cast(c, dy, GradOut, NoRole)
+	forGW, _ = l.Caster.Cast(c, tensor.Operand{Tensor: dy.Tensor, Inv: fold}, later, NoRole)
+	return now, forGW
+}
+
 // backward takes y's gradient to those of x and the weight, where they are wanted.
 func (l *Linear) backward(c *Ctx, x, y *Var, in tensor.Operand) {
 	dy, later := y.Grad(), GradOutForGW
@@ -117,7 +130,11 @@ func (l *Linear) backward(c *Ctx, x, y *Var, in tensor.Operand) {
 			return
 		}
 	}
-	now, forGW := l.Caster.Cast(c, dy, GradOut, later)
+	fold := tensor.Operand{}
+	if later != NoRole && in.Granularity() == tensor.PerRow {
+		fold, in.Scale, in.Inv = in, nil, nil
+	}
+	now, forGW := l.castGrad(c, dy, later, fold.Inv)
 	if x.NeedsGrad() {
 		weight := l.Weight.Value()
 		w, _ := l.Caster.Cast(c, weight, WeightForGI, NoRole)

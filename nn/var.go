@@ -101,10 +101,10 @@ func (v *Var) Done(c *Ctx) {
 
 // freeValue gives back the memory of the value; its scale goes with a cast that has the same.
 func (v *Var) freeValue(c *Ctx) {
-	scaled := v.Value.Scale
-	if !slices.ContainsFunc(v.casts, func(k cast) bool { return scaled != nil && (k.a.Scale == scaled || k.b.Scale == scaled) }) {
-		c.Pool.Free(scaled)
-		c.Pool.Free(v.Value.Inv)
+	inv := v.Value.Inv
+	if !slices.ContainsFunc(v.casts, func(k cast) bool { return inv != nil && (k.a.Inv == inv || k.b.Inv == inv) }) {
+		c.Pool.Free(v.Value.Scale)
+		c.Pool.Free(inv)
 	}
 	c.drop(v.takeValue())
 }

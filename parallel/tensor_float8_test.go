@@ -137,7 +137,12 @@ func TestRecipesOverTheTensorAxis(t *testing.T) {
 	}{
 		{"tensorwise", fp8.DefaultConfig(), nil, dtype.Float8E4M3, 0.01},
 		{"delayed", recipe(fp8.RecipeDelayed), nil, dtype.Float8E4M3, 0.01},
-		{"rowwise", recipe(fp8.RecipeRowwise), nil, dtype.BFloat16, 0.03},
+		{"rowwise", recipe(fp8.RecipeRowwise), nil, dtype.Float8E4M3, 0.03},
+		{"rowwise, exact scales", func() fp8.Float8LinearConfig {
+			cfg := recipe(fp8.RecipeRowwise)
+			cfg.RoundScalesToPowerOf2 = false
+			return cfg
+		}(), nil, dtype.Float8E4M3, 0.06}, // scales are those of the part
 		{"rowwise with gw hp", recipe(fp8.RecipeRowwiseWithGWHP), nil, dtype.BFloat16, 0.03},
 		{"of two minds", fp8.DefaultConfig(), []string{"w3"}, dtype.BFloat16, 0.01},
 	} {

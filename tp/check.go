@@ -239,6 +239,9 @@ func (l *lies) cast(dst, dstT, src tensor.Operand) {
 			v := l.get(src.Tensor)
 			l.do(opCast, to, src.Tensor)
 			l.set(to, v)
+			if dst.Tensor != nil && dst.Granularity() == tensor.PerRow {
+				l.set(dst.Inv, v)
+			}
 		}
 	}
 }

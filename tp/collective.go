@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"octet/comm"
+	"octet/dtype"
 	"octet/nn"
 	"octet/tensor"
 )
@@ -85,14 +86,25 @@ func (g group) gathered(c *nn.Ctx, x *nn.Var, sent tensor.Operand, apart bool, b
 	return c.OpTo(back, g.all(c, sent, x.Value, shape, apart))
 }
 
-// all gathers the rows that each rank sends, which are kept or have their own memory, and their scale.
+// all gathers the rows that each rank sends, which are kept or have their own memory, and their scale: the one that all know, or
+// the reciprocals of one a row. Apart: the rows come while they are read.
 func (g group) all(c *nn.Ctx, sent, kept tensor.Operand, shape []int, apart bool) tensor.Operand {
 	whole := sent
 	whole.Tensor = c.Pool.New(sent.Type, shape...)
+	var to, from []*tensor.Tensor
+	if sent.Granularity() == tensor.PerRow {
+		whole.Scale, whole.Inv = nil, c.Pool.New(dtype.Float32, sent.Inv.Dim(0)*g.Size(), 1)
+		to, from = comm.T(whole.Inv), comm.T(sent.Inv)
+		c.Pool.Free(sent.Scale)
+		defer c.Pool.Free(sent.Inv)
+	}
 	if apart {
 		g.overlap.gather(c, whole.Tensor, sent.Tensor)
 	} else {
-		g.AllGather(c.Stream, comm.T(whole.Tensor), comm.T(sent.Tensor))
+		to, from = append(to, whole.Tensor), append(from, sent.Tensor)
+	}
+	if len(to) > 0 {
+		g.AllGather(c.Stream, to, from)
 	}
 	if sent.Tensor != kept.Tensor {
 		c.Pool.Free(sent.Tensor)
