@@ -348,3 +348,36 @@ func TestAFaultGoesWithTheStreamsThatWaited(t *testing.T) {
 		})
 	}
 }
+
+// TestTwoDevicesOfOneGPUEndApart: each with its own kernels, as ranks that share a GPU have them. What is enqueued
+// on one is not in the way of the other's end; kernels that go before their launches are found.
+func TestTwoDevicesOfOneGPUEndApart(t *testing.T) {
+	c := simulate(t)
+	r := newRig(t, "compute")
+	other, err := Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := r.upload(1, 2)
+	r.Add(x, x, x)
+	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
+	if found := c.Findings(); len(found) > 0 {
+		t.Errorf("found %q", found)
+	}
+	got := make([]float32, 2)
+	r.Download(device.Float32Bytes(got), x)
+	if err := r.Sync(); err != nil || got[0] != 2 || got[1] != 4 {
+		t.Errorf("%v, %v", got, err)
+	}
+	r.Add(x, x, x)
+	for _, m := range r.dev.modules {
+		r.dev.cuda.ModuleUnload(m)
+	}
+	r.dev.modules = nil
+	if found := c.Findings(); len(found) != 1 || !strings.HasSuffix(found[0], "has launches of it") {
+		t.Errorf("found %q", found)
+	}
+	c.Reset()
+}

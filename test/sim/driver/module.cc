@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -49,6 +50,7 @@ struct function {
 	const sim_kernel *kernel;
 	std::string name;
 	int most_shared = 48 << 10;
+	const void *module;
 };
 
 struct module {
@@ -99,6 +101,7 @@ CUresult cuModuleGetFunction(CUfunction *out, CUmodule handle, const char *name)
 		f = std::make_unique<function>();
 		f->kernel = k;
 		f->name = name;
+		f->module = handle;
 	}
 	*out = (CUfunction)f.get();
 	return CUDA_SUCCESS;
@@ -106,7 +109,8 @@ CUresult cuModuleGetFunction(CUfunction *out, CUmodule handle, const char *name)
 CUresult cuModuleUnload(CUmodule handle) {
 	ENTER;
 	for (auto &s : d.streams)
-		if (s->running || !s->queue.empty()) found("a module is unloaded while %s has work", s->name.c_str());
+		if (s->runs == handle || std::any_of(s->queue.begin(), s->queue.end(), [&](const operation &o) { return o.module == handle; }))
+			found("a module is unloaded while %s has launches of it", s->name.c_str());
 	delete (module *)handle;
 	return CUDA_SUCCESS;
 }
@@ -173,6 +177,7 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction handle, void **par
 	o.name = f.name;
 	o.fault = plan.result;
 	o.spoil = plan.spoil;
+	o.module = f.module;
 	o.touches = [h, k](std::vector<range> &out) {
 		const registry &r = kernels();
 		std::vector<sim_range> found(r.ranges(k, h->at.data(), nullptr, 0));

@@ -151,6 +151,7 @@ static void run(guard &g, stream &s) {
 	s.clock.join(*o.host);
 	s.clock.tick(s.self);
 	s.running = true;
+	s.runs = o.module;
 	switch (o.what) {
 	case kind::work: run_work(g, s, o); break;
 	case kind::record:
@@ -166,6 +167,7 @@ static void run(guard &g, stream &s) {
 		break;
 	}
 	s.running = false;
+	s.runs = nullptr;
 	if (o.fault) die(*s.on, o.fault);
 	forget_done();
 	m.changed.notify_all();

@@ -66,6 +66,7 @@ struct operation {
 	uint64_t order = 0;                        // of all calls
 	int fault = 0;                             // CUresult that it ends with
 	bool spoil = false;                        // one of its results
+	const void *module = nullptr;              // whose kernel it launches
 };
 
 struct stream {
@@ -76,6 +77,7 @@ struct stream {
 	vector_clock clock;
 	std::deque<operation> queue;
 	bool running = false;
+	const void *runs = nullptr; // the module of the kernel that is running
 	uint64_t numbered = 0;
 };
 
