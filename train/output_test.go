@@ -60,7 +60,7 @@ func TestATiedTableIsMultipliedBy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, modelSize(run)); diff != "" {
+		if diff := cmp.Diff(want, ModelSize(run)); diff != "" {
 			t.Errorf("tied %s (-want +got):\n%s", tied, diff)
 		}
 	}

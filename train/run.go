@@ -125,7 +125,7 @@ func NewSink(j Job, folder *metrics.Folder, bar *metrics.Progress) (metrics.Sink
 	steps := metrics.NewJSONL(file, func(text string) { j.Log.Warn(text) })
 	options := metrics.ConsoleOptions{
 		LogFreq:       cfg.Metrics.LogFreq,
-		FLOPsPerToken: metrics.FLOPsPerToken(modelSize(j.Run)),
+		FLOPsPerToken: metrics.FLOPsPerToken(ModelSize(j.Run)),
 		PeakFLOPS:     j.PeakFLOPS,
 		MemoryTotal:   metrics.MachineMemory(),
 	}
@@ -162,8 +162,8 @@ func newBoard(j Job, folder *metrics.Folder, o metrics.ConsoleOptions) (metrics.
 	}, func(text string) { j.Log.Warn(text) })
 }
 
-// modelSize is what the arithmetic of a token depends on.
-func modelSize(run *plan.Run) metrics.ModelSize {
+// ModelSize is what the arithmetic of a token depends on.
+func ModelSize(run *plan.Run) metrics.ModelSize {
 	args := run.Args
 	lookedUp := args.Embedding()
 	if args.Tied {

@@ -23,8 +23,12 @@ type rig struct {
 // onRig opens a rig and runs f on it.
 func onRig(ctx context.Context, o backend.Options, f func(r *rig) error) error {
 	return backend.Run(ctx, 1, o, func(rank *backend.Rank) error {
-		return f(&rig{rank, rank.Device.NewStream("bench"), device.NewPool(rank.Device)})
+		return f(newRig(rank))
 	})
+}
+
+func newRig(rank *backend.Rank) *rig {
+	return &rig{rank, rank.Device.NewStream("bench"), device.NewPool(rank.Device)}
 }
 
 // peaks are what a device multiplies at most with operands of each type, FLOP/s.

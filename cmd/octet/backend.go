@@ -13,7 +13,6 @@ import (
 
 	"octet/backend"
 	"octet/config"
-	"octet/dtype"
 	"octet/internal/auth"
 	"octet/launcher"
 )
@@ -63,17 +62,4 @@ func threadsPerRank(localWorld int) (int, error) {
 		return n, nil
 	}
 	return max(1, runtime.NumCPU()/localWorld), nil
-}
-
-// peak is what the rank's device can multiply at most, in the fastest of the units
-// that the run uses.
-func peak(cfg *config.Config, dev *backend.Device) float64 {
-	best := dev.Peak(dtype.Float32)
-	if cfg.Training.MixedPrecisionParam == "bfloat16" {
-		best = max(best, dev.Peak(dtype.BFloat16))
-	}
-	if cfg.Float8Enabled() {
-		best = max(best, dev.Peak(dtype.Float8E4M3))
-	}
-	return best
 }

@@ -33,6 +33,7 @@ func benchmarks() []benchmark {
 		{"padding", "products of sizes that float8 matmuls of GPUs refuse, padded", benchPadding},
 		{"multi", "a step of 20 linear layers that are sharded over ranks, in float8 and in bf16", benchMulti},
 		{"recipes", "the debug model trained in bf16 and in each float8 recipe: losses, speed, what casts lose", benchRecipes},
+		{"step", "a step of octet train: what its time goes to, kernel by kernel, beside what the device can do", benchStep},
 		{"roofline", "a linear layer beside what its arithmetic and its bytes must take", benchRoofline},
 	}
 }

@@ -3,15 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 
 	"octet/backend/bench"
 	"octet/fp8"
-	"octet/metrics/chart"
 )
 
 func benchRecipes(f *benchFlags) func(context.Context, bench.Output) error {
@@ -30,19 +25,15 @@ func benchRecipes(f *benchFlags) func(context.Context, bench.Output) error {
 	picture := f.String("plot", "", "picture of the losses to write: .svg or .png")
 	f.takesKeys = true
 	return func(ctx context.Context, out bench.Output) error {
-		format := chart.Format(filepath.Ext(*picture))
-		if *picture != "" && format != chart.SVG && format != chart.PNG {
-			return fmt.Errorf("--plot %s: a picture is SVG or PNG, so its name ends in .svg or .png", *picture)
+		format, err := pictureFormat(*picture)
+		if err != nil {
+			return err
 		}
 		o.Device, o.Keys, o.Log = f.device, f.Args(), out.Text
 		all, err := bench.Recipes(ctx, out, o)
 		if err != nil || *picture == "" {
 			return err
 		}
-		var file bytes.Buffer
-		if err := bench.Curves(*title, all).Write(&file, format); err != nil {
-			return err
-		}
-		return os.WriteFile(*picture, file.Bytes(), 0o644)
+		return writePicture(*picture, bench.Curves(*title, all), format)
 	}
 }

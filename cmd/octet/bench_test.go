@@ -18,7 +18,7 @@ func TestBenchNamesTheMistake(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, `"": want one of matmul, linear, padding, multi, recipes, roofline`},
+		{nil, `"": want one of matmul, linear, padding, multi, recipes, step, roofline`},
 		{[]string{"recipe"}, `"recipe": want one of matmul`},
 		{[]string{"matmul", "tensorwise"}, "it takes flags alone"},
 		{[]string{"matmul", "--shape_gen_name=gpt"}, `shape_gen_name = "gpt": want one of`},
@@ -46,6 +46,11 @@ func TestBenchNamesTheMistake(t *testing.T) {
 		{[]string{"recipes", "--plot=loss.pdf"}, "--plot loss.pdf: a picture is SVG or PNG"},
 		{[]string{"recipes", "--recipe=tensorwise+often", "--steps=1"}, `there is no "often" to add`},
 		{[]string{"recipes", "--steps=1", "--", "--model.args.dims=3"}, "model.args.dims"},
+		{[]string{"step", "--ranks=0"}, "--ranks 0: want 1 or more"},
+		{[]string{"step", "--steps=0"}, "--steps 0: want 1 or more"},
+		{[]string{"step", "--warmup=-1"}, "--warmup -1: want 0 or more"},
+		{[]string{"step", "--plot=step.pdf"}, "--plot step.pdf: a picture is SVG or PNG"},
+		{[]string{"step", "--", "--training.steps=3"}, "training.steps = 3: 3 steps to warm up and twice 8 to measure want 19 at least"},
 		{[]string{"roofline", "--float8_recipe_name=none"}, `there is no recipe "none"`},
 	} {
 		err := runBench(t.Context(), tt.args)
@@ -128,6 +133,24 @@ func TestEveryFlagOfRecipesActs(t *testing.T) {
 	_, longer := benched(t, strings.Fields("recipes --recipe=tensorwise --seeds=1"+strings.NewReplacer("--steps=2", "--steps=3", "--seq_len=32", "--seq_len=16").Replace(tiny))...)
 	if longer[0][4] == rows[0][4] {
 		t.Errorf("rows %v, want losses of more steps", longer)
+	}
+}
+
+// TestEveryFlagOfAStepActs: the picture is of what the table has.
+func TestEveryFlagOfAStepActs(t *testing.T) {
+	const tiny = " -- --model.args.dim=32 --model.args.n_layers=1 --model.args.n_heads=2 --model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=64 --training.seq_len=32 --training.local_batch_size=2" +
+		" --training.dataset=text --training.dataset_path=. --training.steps=3"
+	picture := filepath.Join(t.TempDir(), "step.svg")
+	text, rows := benched(t, strings.Fields("step --ranks=1 --warmup=1 --steps=1 --plot="+picture+" --title=above"+tiny)...)
+	if len(rows) < 20 || rows[0][2] != "compute" || !strings.Contains(text, "its roofline is") || !strings.Contains(text, "mfu ") {
+		t.Errorf("%d rows, the first %q, in\n%s", len(rows), rows[0], text)
+	}
+	svg, err := os.ReadFile(picture)
+	if err != nil || !strings.Contains(string(svg), "above") || !strings.Contains(string(svg), ">attention<") {
+		t.Errorf("the picture (%v) lacks its title or a bar", err)
+	}
+	if more, _ := benched(t, strings.Fields("step --ranks=2 --threads=3 --warmup=0 --steps=1"+tiny)...); !strings.Contains(text, "a step of 1 ranks") || !strings.Contains(more, "a step of 2 ranks") || !strings.Contains(more, "3 threads)") {
+		t.Errorf("two ranks of three threads are\n%s", more)
 	}
 }
 

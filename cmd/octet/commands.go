@@ -42,6 +42,7 @@ func commands() []command {
 		{name: "data", help: "what a tokenizer makes of data, and data made ready for training", run: runData},
 		{name: "plot", help: "draw the loss curves of runs, from their metrics.jsonl", run: runPlot},
 		{name: "bench", help: "measure products, linear layers and float8 recipes on this processor", run: runBench},
+		{name: "trace", help: "a step of training, kernel by kernel and collective by collective, for Perfetto and as text", run: runTrace},
 		{name: "doctor", help: "which libraries of NVIDIA's and which GPUs octet finds here", run: runDoctor},
 		{name: "version", help: "what was built, from which commit", run: runVersion},
 		{name: "guard", run: runGuard},

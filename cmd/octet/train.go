@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"octet/backend"
 	"octet/comm"
 	"octet/config"
 	"octet/launcher"
@@ -109,7 +110,7 @@ func trainRank(ctx context.Context, run *plan.Run, place launcher.Place, given h
 		if rank.Device.Warning != "" {
 			log.Warn(rank.Device.Warning)
 		}
-		job.PeakFLOPS = peak(run.Config, rank.Device)
+		job.PeakFLOPS = backend.Peak(run.Config, rank.Device.Peak)
 	}
 	sink, err := output(job, owner, bar)
 	if err != nil {

@@ -3,10 +3,12 @@
 package record
 
 import (
+	"fmt"
 	"time"
 
 	"octet/comm"
 	"octet/device"
+	"octet/device/trace"
 	"octet/tensor"
 )
 
@@ -53,10 +55,28 @@ func (r aloneRecorder) Of(rank, size int) comm.Comm {
 	return New(r.Comm.(alone).Of(rank, size), r.log)
 }
 
-func (r *recorder) add(call Call, ts []*tensor.Tensor) {
+// add writes a call down, and begins a span of a stream that is traced; the call goes to inner.
+func (r *recorder) add(s device.Stream, call Call, ts []*tensor.Tensor) (inner device.Stream, m trace.Mark) {
 	r.seq++
 	call.Group, call.Ranks, call.Seq = r.Name(), r.Size(), r.seq
 	r.log.add(call, ts)
+	return trace.Begin(s, func() trace.Span { return call.span(ts) })
+}
+
+// span is the call as a piece of its stream's work.
+func (c Call) span(ts []*tensor.Tensor) trace.Span {
+	span := trace.Span{Kind: trace.Collective, Name: c.Kind.String(), Group: c.Group, Seq: c.Seq, Ranks: c.Ranks}
+	switch {
+	case c.Kind.Reduces():
+		span.Of = c.Op.String()
+	case c.Kind == comm.Broadcast:
+		span.Of = fmt.Sprint("from ", c.Root)
+	}
+	for _, t := range ts {
+		span.Args = append(span.Args, trace.Arg{Type: t.Type, Shape: t.Shape})
+		span.Bytes += int64(t.Bytes())
+	}
+	return span
 }
 
 func (r *recorder) AllGather(s device.Stream, dst, src []*tensor.Tensor) {
@@ -66,8 +86,9 @@ func (r *recorder) AllGather(s device.Stream, dst, src []*tensor.Tensor) {
 			call.Copied += int64(src[i].Bytes())
 		}
 	}
-	r.add(call, src)
+	s, m := r.add(s, call, src)
 	r.Comm.AllGather(s, dst, src)
+	m.End()
 }
 
 func (r *recorder) ReduceScatter(s device.Stream, dst, src []*tensor.Tensor, op comm.Op) {
@@ -77,19 +98,22 @@ func (r *recorder) ReduceScatter(s device.Stream, dst, src []*tensor.Tensor, op 
 			call.Copied += int64(src[i].Bytes())
 		}
 	}
-	r.add(call, src)
+	s, m := r.add(s, call, src)
 	r.Comm.ReduceScatter(s, dst, src, op)
+	m.End()
 }
 
 func (r *recorder) AllReduce(s device.Stream, ts []*tensor.Tensor, op comm.Op) {
-	r.add(Call{Kind: comm.AllReduce, Op: op}, ts)
+	s, m := r.add(s, Call{Kind: comm.AllReduce, Op: op}, ts)
 	r.Comm.AllReduce(s, ts, op)
+	m.End()
 }
 
 func (r *recorder) Broadcast(s device.Stream, t *tensor.Tensor, root int) {
 	r.one[0] = t
-	r.add(Call{Kind: comm.Broadcast, Root: root}, r.one[:])
+	s, m := r.add(s, Call{Kind: comm.Broadcast, Root: root}, r.one[:])
 	r.Comm.Broadcast(s, t, root)
+	m.End()
 }
 
 func (r *recorder) AllToAll(s device.Stream, dst, src []*tensor.Tensor) {
@@ -99,13 +123,15 @@ func (r *recorder) AllToAll(s device.Stream, dst, src []*tensor.Tensor) {
 			call.Copied += int64(src[i].Bytes() / r.Size())
 		}
 	}
-	r.add(call, src)
+	s, m := r.add(s, call, src)
 	r.Comm.AllToAll(s, dst, src)
+	m.End()
 }
 
 func (r *recorder) Barrier(s device.Stream) {
-	r.add(Call{Kind: comm.Barrier}, nil)
+	s, m := r.add(s, Call{Kind: comm.Barrier}, nil)
 	r.Comm.Barrier(s)
+	m.End()
 }
 
 func (r *recorder) Split(color, key int) (comm.Comm, error) {

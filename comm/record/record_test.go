@@ -18,6 +18,7 @@ import (
 	"octet/comm/local"
 	"octet/comm/record"
 	"octet/comm/store"
+	"octet/device/trace"
 	"octet/dtype"
 	"octet/internal/auth"
 	"octet/tensor"
@@ -242,5 +243,59 @@ func TestAloneNothingIsSent(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// TestATracedStreamHasItsCollectives, with group, number, types and bytes.
+func TestATracedStreamHasItsCollectives(t *testing.T) {
+	logs := []*trace.Log{{}, {}}
+	dev := ranks.Device(t, ranks.Options{})
+	group := commtest.On(dev, local.New(2, local.Options{})...)
+	for r := range group {
+		group[r].Comm, group[r].Device = record.New(group[r].Comm, &record.Log{}), trace.New(dev, logs[r])
+		logs[r].Start()
+	}
+	for r, err := range commtest.Together(group, some) {
+		if err != nil {
+			t.Fatalf("rank %d: %v", r, err)
+		}
+	}
+	const want = `
+all-gather fsdp #1 2 ranks  [float8_e4m3fn[2] float32[1]] 6 bytes
+all-gather fsdp #2 2 ranks  [float32[0]] 0 bytes
+reduce-scatter fsdp #3 2 ranks sum [float32[6]] 24 bytes
+all-reduce fsdp #4 2 ranks max [float32[5] float32[2]] 28 bytes
+broadcast fsdp #5 2 ranks from 1 [bfloat16[4]] 8 bytes
+all-to-all fsdp #6 2 ranks  [float8_e4m3fn[2] float32[0]] 2 bytes
+barrier world/0.0 #1 2 ranks  [] 0 bytes
+all-reduce world/0.0 #2 2 ranks sum [float32[1]] 4 bytes
+barrier fsdp #7 2 ranks  [] 0 bytes
+`
+	for r, log := range logs {
+		var b strings.Builder
+		for _, s := range log.Stop() {
+			if s.Kind == trace.Collective {
+				fmt.Fprintf(&b, "%s %s #%d %d ranks %s %v %d bytes\n", s.Name, s.Group, s.Seq, s.Ranks, s.Of, s.Args, s.Bytes)
+			}
+		}
+		if diff := cmp.Diff(strings.TrimSpace(want), strings.TrimSpace(b.String())); diff != "" {
+			t.Errorf("rank %d (-want +got):\n%s", r, diff)
+		}
+	}
+}
+
+// TestWhatACollectiveEnqueuesIsNotNotedBesideIt: a rank alone copies by a kernel.
+func TestWhatACollectiveEnqueuesIsNotNotedBesideIt(t *testing.T) {
+	log := &trace.Log{}
+	e := commtest.NewEnv(commtest.Rank{Comm: record.New(local.New(1, local.Options{})[0], &record.Log{}), Device: trace.New(ranks.Device(t, ranks.Options{}), log)}, commtest.Promises{})
+	defer e.Close()
+	dst, src := e.New(dtype.Float32, 8), e.New(dtype.Float32, 8)
+	log.Start()
+	e.AllGather(e.Stream, comm.T(dst), comm.T(src))
+	if err := e.Stream.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if spans := log.Stop(); len(spans) != 1 || spans[0].Kind != trace.Collective {
+		t.Errorf("noted %+v, want the collective alone", spans)
 	}
 }

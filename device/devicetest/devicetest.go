@@ -52,7 +52,7 @@ type Options struct {
 // Run runs the suite.
 func Run(t *testing.T, o Options) {
 	RunKernels(t, o)
-	t.Run("stream", func(t *testing.T) { runStream(t, o) })
+	t.Run("stream", func(t *testing.T) { RunStream(t, o) })
 }
 
 // RunKernels runs the part about what kernels compute, of a device whose streams may do

@@ -11,8 +11,8 @@ import (
 	"octet/tensor"
 )
 
-// runStream checks the order of work, events, and the way of errors.
-func runStream(t *testing.T, o Options) {
+// RunStream runs the part about streams: it checks the order of work, events, and the way of errors.
+func RunStream(t *testing.T, o Options) {
 	const n = 1000
 	f32 := dtype.Float32
 	setup := func(t *testing.T) (*harness, device.Stream) {

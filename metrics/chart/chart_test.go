@@ -199,3 +199,55 @@ func TestValidationsAreDrawn(t *testing.T) {
 		t.Errorf("%d more paths for one validation, want two rings", more)
 	}
 }
+
+// TestBarsAreAsLongAsWhatTheyStandFor: in the picture's own points, the strong part first.
+func TestBarsAreAsLongAsWhatTheyStandFor(t *testing.T) {
+	b := Bars{Title: "a step", Unit: "ms", Part: "limit", Rest: "rest", Bars: []Bar{{"matmul", 100, 80}, {"host", 50, 0}}}
+	var svg strings.Builder
+	if err := b.Write(&svg, SVG); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"a step", ">ms<", ">limit<", ">rest<", ">matmul<", ">host<"} {
+		if !strings.Contains(svg.String(), want) {
+			t.Errorf("no %q in the picture", want)
+		}
+	}
+	p, err := b.plot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.X.Min != 0 || p.X.Max != 100 {
+		t.Errorf("the axis is from %v to %v, want the longest bar", p.X.Min, p.X.Max)
+	}
+	img := pixels(t, b)
+	strong, pale := 0, 0
+	for y := range img.Bounds().Dy() {
+		for x := range img.Bounds().Dx() {
+			switch c := color.NRGBAModel.Convert(img.At(x, y)).(color.NRGBA); {
+			case c == palette()[1]:
+				strong++
+			case c.B > 200 && c.R > 150 && c.R < 190:
+				pale++
+			}
+		}
+	}
+	if ratio := float64(strong) / float64(pale); ratio < 80.0/70*0.95 || ratio > 80.0/70*1.05 {
+		t.Errorf("%d pixels are strong, %d pale; want them as 80 to 70", strong, pale)
+	}
+	if err := (Bars{}).Write(io.Discard, SVG); err == nil {
+		t.Error("no bars were drawn")
+	}
+}
+
+func pixels(t *testing.T, p Picture) image.Image {
+	t.Helper()
+	var file bytes.Buffer
+	if err := p.Write(&file, PNG); err != nil {
+		t.Fatal(err)
+	}
+	img, err := png.Decode(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}

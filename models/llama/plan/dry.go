@@ -27,25 +27,10 @@ import (
 // communicators is in sent.
 func (r *Run) dry(rank int) (m *parallel.Model, memory Memory, sent sent, err error) {
 	dev, log := null.Open(null.Options{}), &record.Log{Keep: true}
-	root, err := r.Build()
-	if err != nil {
-		return nil, memory, sent, err
-	}
-	world := record.New(comms.New(rank, r.Ranks), log)
-	world.(comm.Control).SetName("world")
-	if m, err = r.Plan.Shard(root, world, dev); err != nil {
-		return nil, memory, sent, err
-	}
-	if err := m.Load(func(_ device.Stream, params []*nn.Param) error {
-		for _, p := range params {
-			p.Written()
-		}
-		return nil
-	}); err != nil {
+	if m, err = r.dryModel(rank, dev, log); err != nil {
 		return nil, memory, sent, err
 	}
 	c, t, v := m.Ctx(), r.Config.Training, r.Config.Validation
-	c.Dry = true
 	adam, err := optim.NewAdam(dev, c.Stream, m.Params(), optim.AdamOptions{})
 	if err != nil {
 		return nil, memory, sent, err
@@ -97,6 +82,30 @@ func (r *Run) dry(rank int) (m *parallel.Model, memory Memory, sent sent, err er
 	memory.Activations, memory.Units = m.Peak()
 	memory.Total = dev.Allocated()
 	return m, memory, sent, nil
+}
+
+// dryModel is the model of a rank, on a device that computes nothing, in a group where nobody else is.
+func (r *Run) dryModel(rank int, dev device.Device, log *record.Log) (*parallel.Model, error) {
+	root, err := r.Build()
+	if err != nil {
+		return nil, err
+	}
+	world := record.New(comms.New(rank, r.Ranks), log)
+	world.(comm.Control).SetName("world")
+	m, err := r.Plan.Shard(root, world, dev)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Load(func(_ device.Stream, params []*nn.Param) error {
+		for _, p := range params {
+			p.Written()
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	m.Ctx().Dry = true
+	return m, nil
 }
 
 // Sent is what a rank asks of one group in a step.

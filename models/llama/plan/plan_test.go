@@ -10,6 +10,7 @@ import (
 
 	"octet/config"
 	"octet/data"
+	"octet/device/trace"
 	"octet/fp8"
 	"octet/internal/datadriven"
 	"octet/parallel"
@@ -21,6 +22,8 @@ import (
 //	check ranks=2          what Resolve says of it: "ok" or the error
 //	plan ranks=3 rank=2    the plan as rank 2 prints it
 //	dry ranks=16384        what DryRun says
+//	schedule ranks=3 rank=2    what rank 2 enqueues in a step
+//	totals ranks=3         the last lines of that, of rank 0
 func TestPlans(t *testing.T) {
 	datadriven.Run(t, "testdata/*.txt", func(t *testing.T, c *datadriven.Case) string {
 		cfg, err := config.Load(strings.Fields(c.Input))
@@ -32,18 +35,36 @@ func TestPlans(t *testing.T) {
 		if err != nil {
 			return err.Error() + "\n"
 		}
-		if c.Cmd == "check" {
+		switch c.Cmd {
+		case "check":
 			return "ok\n"
-		}
-		if c.Cmd == "dry" {
+		case "dry":
 			dry, err := run.DryRun()
 			if err != nil {
 				return err.Error() + "\n"
 			}
 			return dry.String()
+		case "schedule":
+			return schedule(t, run, c.Int(t, "rank", 0))
+		case "totals":
+			all := schedule(t, run, 0)
+			return all[strings.Index(all, "total: "):]
 		}
 		return printed(t, run, c.Int(t, "rank", 0))
 	})
+}
+
+func schedule(t *testing.T, run *Run, rank int) string {
+	t.Helper()
+	spans, err := run.Schedule(rank)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := trace.WriteSchedule(&b, spans); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 // printed is the plan of one rank; making it is a collective of all.

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package backend
 
 import (
 	"testing"
 
-	"octet/backend"
 	"octet/config"
 	"octet/dtype"
 )
@@ -13,7 +12,6 @@ import (
 // TestThePeakIsOfTheFastestUnitOfTheRun, or mfu would pass 100%.
 func TestThePeakIsOfTheFastestUnitOfTheRun(t *testing.T) {
 	peaks := map[dtype.Type]float64{dtype.Float32: 2, dtype.BFloat16: 3, dtype.Float8E4M3: 5}
-	dev := &backend.Device{Peak: func(typ dtype.Type) float64 { return peaks[typ] }}
 	for _, tt := range []struct {
 		args []string
 		want float64
@@ -26,7 +24,7 @@ func TestThePeakIsOfTheFastestUnitOfTheRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := peak(cfg, dev); got != tt.want {
+		if got := Peak(cfg, func(typ dtype.Type) float64 { return peaks[typ] }); got != tt.want {
 			t.Errorf("%q: %v, want %v", tt.args, got, tt.want)
 		}
 	}
