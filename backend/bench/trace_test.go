@@ -41,6 +41,7 @@ func TestARunIsWhatWasScheduled(t *testing.T) {
 		"float8":       float8Keys(),
 		"microbatches": {"--training.global_batch_size=8"},
 		"replicas":     {"--parallelism.data_parallel_replicate_degree=2", "--parallelism.data_parallel_shard_degree=1"},
+		"delayed":      append(float8Keys()[:2], "--quantize.linear.float8.recipe_name=delayed"),
 		"tensor":       {"--parallelism.tensor_parallel_degree=2"},
 		"recomputed":   {"--activation_checkpoint.mode=full"},
 	} {
