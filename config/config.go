@@ -41,6 +41,7 @@ type Config struct {
 	Quantize             Quantize             `toml:"quantize"`
 	Validation           Validation           `toml:"validation" help:"loss on text that is not trained on"`
 	Metrics              Metrics              `toml:"metrics" help:"what is reported, and how often"`
+	Profiling            Profiling            `toml:"profiling" help:"what the time of a step goes to"`
 	Comm                 Comm                 `toml:"comm" help:"deadlines of the collectives"`
 	Debug                Debug                `toml:"debug" help:"seed and explanations"`
 
@@ -215,6 +216,14 @@ type Metrics struct {
 	EnableTensorBoard    bool   `toml:"enable_tensorboard" help:"write event files for TensorBoard"`
 	SaveTBFolder         string `toml:"save_tb_folder" when:"metrics.enable_tensorboard" default:"tb" help:"folder in job.dump_folder for the event files"`
 	DisableColorPrinting bool   `toml:"disable_color_printing" help:"no colours, even on a terminal"`
+}
+
+// Profiling is the [profiling] section.
+type Profiling struct {
+	EnableProfiling  bool   `toml:"enable_profiling" help:"write traces of steps for Perfetto: kernels, collectives and waits of each stream; on the CPU"`
+	SaveTracesFolder string `toml:"save_traces_folder" when:"profiling.enable_profiling" default:"profile_traces" help:"folder in job.dump_folder for iteration_<step>/rank<rank>_trace.json"`
+	ProfileFreq      int    `toml:"profile_freq" when:"profiling.enable_profiling" default:"10" in:"[1,1e9]" help:"steps from one trace to the next"`
+	ProfilerActive   int    `toml:"profiler_active" when:"profiling.enable_profiling" default:"1" in:"[1,1e9]" help:"steps of a trace, the last of profile_freq"`
 }
 
 // Comm is the [comm] section.

@@ -118,19 +118,18 @@ func TestPresetsOfTorchtitan(t *testing.T) {
 		},
 		{"llama3_8b.toml",
 			[]string{
-				"profiling.enable_profiling = true: octet writes no profiles yet: leave it out",
 				`model.hf_assets_path = "./assets/hf/Llama-3.1-8B"`,
 				`training.dataset = "c4": must be one of`,
 			},
-			[]string{"profiling.save_traces_folder", "profiling.profile_freq",
+			[]string{
 				"validation.dataset", "validation.freq", "validation.steps"},
 		},
 		{"llama3_70b.toml",
 			[]string{
-				"profiling.enable_profiling = true", "model.hf_assets_path",
+				"model.hf_assets_path",
 				`training.dataset = "c4": must be one of`,
 			},
-			[]string{"profiling.save_traces_folder", "profiling.profile_freq",
+			[]string{
 				"validation.dataset", "validation.freq", "validation.steps"},
 		},
 	} {

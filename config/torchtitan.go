@@ -32,7 +32,7 @@ func foreignKeys() []foreign {
 		pipeline   = "octet has no pipeline parallelism yet"
 		context    = "octet has no context parallelism yet"
 		experts    = "octet has no mixture of experts"
-		profiles   = "octet writes no profiles yet"
+		snapshots  = "octet writes no snapshots of memory: --debug.print_plan and --debug.dry_run say what takes it"
 		board      = "octet writes metrics.jsonl instead"
 		recompute  = "octet recomputes with the same kernels on the same values, as activation_checkpoint.mode says"
 		compiler   = "octet has no compiler: its kernels run as they are"
@@ -110,14 +110,10 @@ func foreignKeys() []foreign {
 
 		{"metrics.enable_wandb", "false", refused, board + ", and octet plot draws it: leave it out"},
 		{"metrics.save_for_all_ranks", "false", told, board + ", from rank 0"},
-		{"profiling.enable_profiling", "false", refused, profiles + ": leave it out"},
-		{"profiling.enable_memory_snapshot", "false", refused, profiles + ": leave it out"},
-		{"profiling.save_traces_folder", "profile_traces", told, profiles},
-		{"profiling.save_memory_snapshot_folder", "memory_snapshot", told, profiles},
-		{"profiling.profile_freq", "10", told, profiles},
-		{"profiling.profiler_warmup", "3", told, profiles},
-		{"profiling.profiler_active", "1", told, profiles},
-		{"profiling.experiment_name", "", told, profiles},
+		{"profiling.enable_memory_snapshot", "false", refused, snapshots + ": leave it out"},
+		{"profiling.save_memory_snapshot_folder", "memory_snapshot", told, snapshots},
+		{"profiling.profiler_warmup", "3", told, "octet's clocks need no step to warm up"},
+		{"profiling.experiment_name", "", told, "octet names traces by step and rank"},
 
 		{"comm.mode", "default", refused, "octet run --nproc-per-node starts as many ranks on one host as wanted: leave it out"},
 		{"comm.trace_buf_size", "20000", told, flight},

@@ -239,6 +239,15 @@ func (v *validator) paths() {
 	if m := v.config.Metrics; m.EnableTensorBoard {
 		v.inDumpFolder("metrics.save_tb_folder", m.SaveTBFolder, true)
 	}
+	if p := v.config.Profiling; p.EnableProfiling {
+		v.inDumpFolder("profiling.save_traces_folder", p.SaveTracesFolder, true)
+		if p.ProfilerActive > p.ProfileFreq {
+			v.problem("profiling.profiler_active", "must be at most profiling.profile_freq, %d", p.ProfileFreq)
+		}
+		if v.config.Device.Name != "cpu" {
+			v.problem("profiling.enable_profiling", "the streams of device.name = %q have no times: leave it out", v.config.Device.Name)
+		}
+	}
 }
 
 // folderOfHF checks what is said of a Hugging Face model, but for what is in its folder.

@@ -177,6 +177,10 @@ func TestValidateErrors(t *testing.T) {
 		{"--metrics.enable_tensorboard --metrics.save_tb_folder=", 1, `metrics.save_tb_folder = "": must be a path inside job.dump_folder`},
 		{"--metrics.enable_tensorboard --metrics.save_tb_folder=./", 1, "must be a path inside job.dump_folder"},
 		{"--job.save_config_file=../x", 1, "must be a path inside job.dump_folder"},
+		{"--profiling.enable_profiling --profiling.profiler_active=10", 1, ""},
+		{"--profiling.enable_profiling --profiling.profiler_active=11", 1, "profiling.profiler_active = 11: must be at most profiling.profile_freq, 10"},
+		{"--profiling.enable_profiling --profiling.save_traces_folder=../x", 1, `profiling.save_traces_folder = "../x": must be a path inside job.dump_folder`},
+		{"--profiling.enable_profiling --device.name=cuda", 1, `profiling.enable_profiling = true: the streams of device.name = "cuda" have no times: leave it out`},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			dir := t.TempDir()

@@ -52,8 +52,14 @@ func Run(ctx context.Context, j Job, sink metrics.Sink) (err error) {
 		return errors.Join(t.saveSeed(), t.model.Sync())
 	}
 	for first := true; t.step < t.cfg.Training.Steps && !t.stopping; first = false {
+		if err := t.profiler.before(t.step + 1); err != nil {
+			return err
+		}
 		record, err := t.Step()
 		if err != nil {
+			return err
+		}
+		if err := t.profiler.after(t.step); err != nil {
 			return err
 		}
 		if t.due() {

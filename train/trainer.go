@@ -86,6 +86,7 @@ type Trainer struct {
 
 	validation *validator // nil: not asked for
 	watch      *fp8.Watch // of the casts; nil: not asked for
+	profiler   *profiler  // nil: not asked for
 }
 
 // microbatch is the memory of one: int32 [B,S] each.
@@ -115,6 +116,7 @@ func New(j Job) (*Trainer, error) {
 	if rank == 0 { // which reports
 		t.gpu = j.GPU
 	}
+	t.profiler = profiled(&j)
 	model, err := j.Run.Build()
 	if err != nil {
 		return nil, err
@@ -124,6 +126,9 @@ func New(j Job) (*Trainer, error) {
 	}
 	if t.loader, err = j.Run.OpenData(data.Training, rank); err != nil {
 		return nil, err
+	}
+	if t.profiler != nil {
+		t.profiler.idle = t.model.Sync
 	}
 	t.next = newReading(t.loader, cfg.Microbatches(world))
 	if err := t.openSaver(j); err != nil {
