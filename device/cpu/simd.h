@@ -2,8 +2,8 @@
 
 // The C half of the kernels: one table of functions for each instruction set,
 // with the arguments of the Go functions of the same name, which say what they
-// compute. The sources are simd_*.h, compiled once by simd_avx2.c and once by
-// simd_avx512.c.
+// compute. The sources are simd_*.h, compiled once by each of simd_avx2.c,
+// simd_avx512.c and simd_avx512bf16.c.
 #ifndef OCTET_SIMD_H
 #define OCTET_SIMD_H
 
@@ -88,7 +88,7 @@ struct simd_table {
 };
 #undef MEMBER
 
-extern const struct simd_table simd_avx2, simd_avx512;
+extern const struct simd_table simd_avx2, simd_avx512, simd_avx512bf16;
 
 // Attention of bf16 tensors on AMX, and its gradient there and on the bf16 dot.
 void octet_attend_amx(struct attention a, int64_t b, int64_t kv, float *mem);

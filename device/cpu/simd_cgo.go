@@ -18,7 +18,8 @@ import (
 )
 
 // tableOf is the table of an instruction set. The fp16 unit matters to matmuls
-// alone, those that multiply bf16 to attention, too.
+// alone, those that multiply bf16 to attention, too, and with them comes the instruction
+// that rounds to bf16.
 func tableOf(isa ISA) *table {
 	switch isa {
 	case Portable:
@@ -26,7 +27,10 @@ func tableOf(isa ISA) *table {
 	case AVX2:
 		return simdTable(&C.simd_avx2)
 	}
-	t := simdTable(&C.simd_avx512)
+	if isa != AVX512BF16 && isa != AMXBF16 {
+		return simdTable(&C.simd_avx512)
+	}
+	t := simdTable(&C.simd_avx512bf16)
 	attend, attendGrad := t.attend, t.attendGrad
 	if isa == AMXBF16 {
 		t.attend = func(a *attention, b, kv int, mem []float32) {
@@ -37,16 +41,14 @@ func tableOf(isa ISA) *table {
 			attend(a, b, kv, mem)
 		}
 	}
-	if isa == AMXBF16 || isa == AVX512BF16 {
-		t.attendGrad = func(a *attentionGrad, b, kv int, mem []float32) {
-			switch bf16 := areBF16(a.o, a.q, a.k, a.v, a.dq, a.dk, a.dv, a.do); {
-			case bf16 && isa == AMXBF16:
-				C.octet_attend_grad_amx(a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
-			case bf16:
-				C.octet_attend_grad_dot(a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
-			default:
-				attendGrad(a, b, kv, mem)
-			}
+	t.attendGrad = func(a *attentionGrad, b, kv int, mem []float32) {
+		switch bf16 := areBF16(a.o, a.q, a.k, a.v, a.dq, a.dk, a.dv, a.do); {
+		case bf16 && isa == AMXBF16:
+			C.octet_attend_grad_amx(a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
+		case bf16:
+			C.octet_attend_grad_dot(a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
+		default:
+			attendGrad(a, b, kv, mem)
 		}
 	}
 	return t

@@ -43,10 +43,10 @@ INLINE void store(struct vec x, long i, long k, vf v)
 	}
 	uint16_t *p = (uint16_t *)x.p + i, buf[W];
 	if (k == W) {
-		store_u16(p, to_bf16(v));
+		store_bf16(p, v);
 		return;
 	}
-	store_u16(buf, to_bf16(v));
+	store_bf16(buf, v);
 	memcpy(p, buf, 2 * k);
 }
 

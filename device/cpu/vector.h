@@ -111,11 +111,25 @@ INLINE long max_l(long a, long b) { return a > b ? a : b; }
 
 
 // to_bf16 rounds to nearest even, into the low half of each lane; NaN becomes a
-// quiet NaN. (vcvtneps2bf16 would flush subnormals.)
+// quiet NaN.
 INLINE vi to_bf16(vf v)
 {
 	vu u = (vu)v;
 	return (vi)(where_nan(v, u | 0x400000, u + ((u >> 16 & 1) + 0x7FFF)) >> 16);
+}
+
+// store_bf16 stores what to_bf16 makes, by the instruction where there is one. That takes
+// subnormals for zero.
+INLINE void store_bf16(uint16_t *p, vf v)
+{
+#ifdef BF16_INSTRUCTION
+	const int subnormal = 0x20;
+	if (__builtin_expect(_mm512_fpclass_ps_mask(v, subnormal) == 0, 1)) {
+		_mm256_storeu_si256((void *)p, (__m256i)_mm512_cvtneps_pbh(v));
+		return;
+	}
+#endif
+	store_u16(p, to_bf16(v));
 }
 
 // transpose8 turns 8 rows of 8 floats into columns.
