@@ -70,13 +70,16 @@ INLINE void rope_as(const int type, struct vec x, const float *table, const int3
 	x = pin(type, x);
 	struct vec angles = floats(table);
 	vf sign = set1(inverse ? -1 : 1);
-	for (long o = 0, row = 0; o < x.n; o += hd, row++) {
-		long at = pos[(first + row / heads) % seq] * hd;
-		EACH(i, k, hd, {
-			vf v = load(x, o + i, k), cs = load(angles, at + i, k);
-			// Even lanes: a·cos - b·sin; odd lanes: b·cos + a·sin.
-			store(x, o + i, k, sub_add(v, even_pairs(cs), swap_pairs(v) * (odd_pairs(cs) * sign)));
-		});
+	// A division for each token, none for its heads, which may have as few as 16 values.
+	for (long o = 0, token = first; o < x.n; token++) {
+		long at = pos[token % seq] * hd;
+		for (long head = 0; head < heads; head++, o += hd) {
+			EACH(i, k, hd, {
+				vf v = load(x, o + i, k), cs = load(angles, at + i, k);
+				// Even lanes: a·cos - b·sin; odd lanes: b·cos + a·sin.
+				store(x, o + i, k, sub_add(v, even_pairs(cs), swap_pairs(v) * (odd_pairs(cs) * sign)));
+			});
+		}
 	}
 }
 
