@@ -233,7 +233,20 @@ type MatMulOptions struct {
 	// FastAccum allows sums in less than float32 inside chunks of K, as a
 	// GPU's float8 units do.
 	FastAccum bool
+	// Series says that products which follow one another on a stream have one b, whose values stay: what a device makes of it
+	// for the first serves the next ones.
+	Series Series
 }
+
+// Series is the place of a product among those of one b.
+type Series uint8
+
+// A product is alone, or the first or a later one of several.
+const (
+	Alone Series = iota
+	First
+	Next
+)
 
 // AdamWOptions are the numbers of one update. With L2 the decay is a part of the
 // gradient, as Adam has it, and not decoupled.

@@ -182,12 +182,14 @@ func (p multiplier) multiply(c *nn.Ctx, which nn.MatMul, dst *tensor.Tensor, a, 
 	}
 	from, to := a, flat(dst)
 	from.Tensor = flat(a.Tensor)
+	opts.Series = device.First
 	for i, piece := range pieces {
 		if !leave && piece.ready != nil {
 			c.Stream.Wait(piece.ready)
 		}
 		for _, s := range piece.rows {
 			c.Stream.MatMul(to.Rows(s.to, s.to+s.n), rowsOf(from, s.lo, s.lo+s.n), b, opts)
+			opts.Series = device.Next
 		}
 		if leave {
 			pieces[i].ready = c.Stream.Record()

@@ -75,6 +75,8 @@ type product struct {
 	dstType    dtype.Type
 	m, n       int
 	accumulate bool
+	series     device.Series
+	packed     unsafe.Pointer // op(b), of a series on AMX; nil: each tile packs what it needs
 }
 
 // newPanel is an operand with what the contract says of it.
@@ -103,7 +105,7 @@ func newProduct(dev *Device, dst *tensor.Tensor, a, b tensor.Operand, o device.M
 		unit: unitFor(dev.isa, a.Type, b.Type, o.FastAccum),
 		a:    newPanel(a, x), b: newPanel(b, y),
 		dst: ptr(dst), dstType: dst.Type,
-		accumulate: o.Accumulate,
+		accumulate: o.Accumulate, series: o.Series,
 	}
 	p.m, p.n = dst.Matrix()
 	if dev.float8TN && !(p.a.readsTN() && p.b.readsTN()) {
@@ -178,6 +180,9 @@ func (p *product) run(s *Stream) {
 	threads := s.workers.threads
 	g := p.grid(threads)
 	threads = min(threads, g.tiles())
+	if p.unit.isAMX() && p.series != device.Alone {
+		p.packed = s.packSeries(p, g)
+	}
 	memory := s.scratch.get(slotTiles, s.workers.threads*workspaceBytes).mem
 	if threads == 1 { // without the closure
 		for i := range g.tiles() {

@@ -37,10 +37,19 @@ static void finish_rest(const struct amx_unit *u, const struct matmul *p, const 
 		u->finish(p, r->row, r->rows, r->col, r->cols, r->sums);
 }
 
-void octet_matmul_amx(const struct amx_unit *u, const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols, void *workspace)
+void octet_pack_amx_all(uint32_t *to, const struct matmul_source *b, int64_t col, int64_t cols)
 {
-	uint32_t *a = workspace, *b = a + A_WORDS;
-	float *sums = (float *)(b + B_WORDS), local[2][LOCAL] __attribute__((aligned(64)));
+	const int64_t tiles = (b->k + TILE_K - 1) / TILE_K, padded = up(cols, AMX_LANES);
+
+	for (int64_t b0 = 0; b0 < tiles; b0 += BLOCK_TILES)
+		octet_pack_amx(SIDE_B, to + padded * b0 * TILE_K / 2, b, col, padded, b0 * TILE_K, min(tiles - b0, BLOCK_TILES));
+}
+
+void octet_matmul_amx(const struct amx_unit *u, const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols, const uint32_t *packed, void *workspace)
+{
+	uint32_t *a = workspace, *own = a + A_WORDS;
+	const uint32_t *b = own;
+	float *sums = (float *)(own + B_WORDS), local[2][LOCAL] __attribute__((aligned(64)));
 	const int64_t tiles = (p->a.k + TILE_K - 1) / TILE_K, padded = up(cols, AMX_LANES);
 	const int64_t group = p->a.k_contiguous ? AMX_LANES : GROUP;
 	struct rest left = {0};
@@ -49,7 +58,10 @@ void octet_matmul_amx(const struct amx_unit *u, const struct matmul *p, int64_t 
 	u->begin();
 	for (int64_t b0 = 0; b0 == 0 || b0 < tiles; b0 += BLOCK_TILES) {
 		const int64_t block = min(tiles - b0, BLOCK_TILES);
-		octet_pack_amx(SIDE_B, b, &p->b, col, padded, b0 * TILE_K, block);
+		if (packed)
+			b = packed + padded * b0 * TILE_K / 2;
+		else
+			octet_pack_amx(SIDE_B, own, &p->b, col, padded, b0 * TILE_K, block);
 		for (int64_t g = 0; g < rows; g += group)
 			for (int64_t t = 0; t == 0 || t < block; t += STRIP_TILES) {
 				const int64_t n = min(block - t, STRIP_TILES), strips = min(group, up(rows - g, AMX_LANES));

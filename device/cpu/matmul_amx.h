@@ -36,7 +36,10 @@ struct amx_unit {
 const struct amx_unit *octet_amx(void);
 const struct amx_unit *octet_amx_emulated(void);
 
-// Computes rows x cols of dst from (row, col) on, over the whole of k.
-void octet_matmul_amx(const struct amx_unit *, const struct matmul *, int64_t row, int64_t rows, int64_t col, int64_t cols, void *workspace);
+// Packs columns col to col+cols of op(b), all of k, as octet_matmul_amx reads them.
+void octet_pack_amx_all(uint32_t *to, const struct matmul_source *b, int64_t col, int64_t cols);
+
+// Computes rows x cols of dst from (row, col) on, over the whole of k. The columns of op(b) are packed already, or packed is 0.
+void octet_matmul_amx(const struct amx_unit *, const struct matmul *, int64_t row, int64_t rows, int64_t col, int64_t cols, const uint32_t *packed, void *workspace);
 
 #endif

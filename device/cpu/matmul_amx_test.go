@@ -132,3 +132,33 @@ func TestAMXRoundsSubnormals(t *testing.T) {
 		}
 	}
 }
+
+// TestASeriesOfRowsIsTheWholeProduct, on any number of threads, and the next series has another b.
+func TestASeriesOfRowsIsTheWholeProduct(t *testing.T) {
+	const m, k, n = 150, 2200, 333 // of AMX more than a block along k, and more than a tile of columns
+	eachISA(t, func(t *testing.T, isa ISA) {
+		for _, typ := range []dtype.Type{dtype.BFloat16, dtype.Float8E4M3} {
+			for _, threads := range []int{1, 3} {
+				dev := open(t, isa, threads)
+				a := newMatrix(t, dev, typ, m, k, normal(1))
+				whole, parts := newMatrix(t, dev, dtype.Float32, m, n, normal(3)), newMatrix(t, dev, dtype.Float32, m, n, normal(4))
+				s := dev.NewStream("series")
+				for seed := range uint64(2) {
+					b := tensor.Operand{Tensor: newMatrix(t, dev, typ, n, k, normal(5+seed)).Tensor}
+					o := device.MatMulOptions{TransB: true, Series: device.First}
+					s.MatMul(whole.Tensor, tensor.Operand{Tensor: a.Tensor}, b, device.MatMulOptions{TransB: true})
+					for _, rows := range [][2]int{{100, 150}, {0, 7}, {7, 100}} {
+						s.MatMul(parts.Rows(rows[0], rows[1]), tensor.Operand{Tensor: a.Rows(rows[0], rows[1])}, b, o)
+						o.Series = device.Next
+					}
+					if err := s.Sync(); err != nil {
+						t.Fatal(err)
+					}
+					if got, want := parts.read(), whole.read(); !slices.Equal(got, want) {
+						t.Errorf("%v, %d threads, series %d: the rows of a series differ from the whole product", typ, threads, seed)
+					}
+				}
+			}
+		}
+	})
+}

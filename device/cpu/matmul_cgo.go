@@ -9,11 +9,17 @@ package cpu
 #cgo nocallback octet_matmul_tile
 #cgo noescape octet_matmul_amx
 #cgo nocallback octet_matmul_amx
+#cgo noescape octet_pack_amx_all
+#cgo nocallback octet_pack_amx_all
 #include "matmul_amx.h"
 */
 import "C"
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"octet/device"
+)
 
 func (u unit) c() *C.struct_matmul_unit {
 	switch u {
@@ -52,13 +58,40 @@ func (p *product) tileC(t tile, workspace []byte) {
 	if p.accumulate {
 		args.accumulate = 1
 	}
+	packed := (*C.uint32_t)(p.packed)
+	if packed != nil {
+		packed = (*C.uint32_t)(unsafe.Add(p.packed, 4*t.col*p.b.laneWords()))
+	}
 	row, rows, col, cols, memory := C.int64_t(t.row), C.int64_t(t.rows), C.int64_t(t.col), C.int64_t(t.cols), unsafe.Pointer(unsafe.SliceData(workspace))
 	switch p.unit {
 	case unitAMX:
-		C.octet_matmul_amx(C.octet_amx(), &args, row, rows, col, cols, memory)
+		C.octet_matmul_amx(C.octet_amx(), &args, row, rows, col, cols, packed, memory)
 	case unitAMXEmulated:
-		C.octet_matmul_amx(C.octet_amx_emulated(), &args, row, rows, col, cols, memory)
+		C.octet_matmul_amx(C.octet_amx_emulated(), &args, row, rows, col, cols, packed, memory)
 	default:
 		C.octet_matmul_tile(p.unit.c(), &args, row, rows, col, cols, memory)
 	}
+}
+
+// laneWords is how many words AMX's packing has for a lane.
+func (p *panel) laneWords() int { return (p.k + amxTileK - 1) / amxTileK * amxTileK / 2 }
+
+// packSeries packs all of op(b) as the tiles of a grid read it, or has done so for the product before.
+func (s *Stream) packSeries(p *product, g grid) unsafe.Pointer {
+	words := p.b.laneWords()
+	lanes := (p.n + 2*rowAlign - 1) / (2 * rowAlign) * 2 * rowAlign
+	memory := unsafe.Pointer(unsafe.SliceData(s.scratch.get(slotPacked, max(4, 4*lanes*words)).mem))
+	if p.series == device.Next && s.packedOf == p.b {
+		return memory
+	}
+	s.packedOf = p.b
+	source := p.b.c()
+	columns := count(g.n, g.cols)
+	s.workers.run(min(s.workers.threads, columns), func(first int) {
+		for i := first; i < columns; i += min(s.workers.threads, columns) {
+			col := i * g.cols
+			C.octet_pack_amx_all((*C.uint32_t)(unsafe.Add(memory, 4*col*words)), &source, C.int64_t(col), C.int64_t(min(g.cols, g.n-col)))
+		}
+	})
+	return memory
 }

@@ -23,7 +23,9 @@ type Stream struct {
 	queue   chan work
 	ended   chan struct{}
 	closed  atomic.Bool
-	err     error // of the running goroutine; read by others only after an event
+	// packedOf is op(b) of the last series of products, which slotPacked has.
+	packedOf panel
+	err      error // of the running goroutine; read by others only after an event
 }
 
 var _ device.HostStream = (*Stream)(nil)

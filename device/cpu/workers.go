@@ -90,6 +90,7 @@ const (
 	slotPieces slot = iota // what pieces read, leave or work in: positions, partial sums, rows of a loss, heads
 	slotSeen               // how many keys a query sees
 	slotTiles              // the workspaces of MatMul
+	slotPacked             // op(b) of a series of products
 	slots
 )
 
