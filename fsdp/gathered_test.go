@@ -13,6 +13,7 @@ import (
 	"octet/comm"
 	"octet/comm/grid"
 	"octet/device"
+	"octet/dtensor"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -30,7 +31,7 @@ func rowWire() *fp8.Float8LinearConfig {
 }
 
 // TestGatheredFloat8IsTheCastOfTheWhole, bit for bit, where rows do not divide
-// and where ranks outnumber rows.
+// and where ranks outnumber rows, and in each replica.
 func TestGatheredFloat8IsTheCastOfTheWhole(t *testing.T) {
 	const k = 16
 	for _, rows := range []int{16, 48, 80} {
@@ -39,28 +40,44 @@ func TestGatheredFloat8IsTheCastOfTheWhole(t *testing.T) {
 		for i := range values {
 			values[i] = float32(draw.NormFloat64())
 		}
-		for _, n := range []int{1, 2, 3, 5, 7, 20} {
+		for _, mesh := range []struct{ replicas, shards int }{{1, 1}, {1, 2}, {1, 3}, {1, 5}, {1, 7}, {1, 20}, {2, 1}, {2, 2}, {3, 2}, {2, 3}} {
 			for name, how := range map[string]struct {
 				cfg        *fp8.Float8LinearConfig
 				precompute bool
 			}{"tensor-wise": {cfg: float8Wire(nil)}, "precomputed": {float8Wire(nil), true}, "by rows": {cfg: rowWire()}} {
-				t.Run(fmt.Sprintf("%d rows, %d ranks, %s", rows, n, name), func(t *testing.T) {
-					ranks.Run(t, n, ranks.Options{}, func(r *ranks.Rank) error { return gatherWhole(t, r, rows, k, values, *how.cfg, how.precompute) })
+				t.Run(fmt.Sprintf("%d rows, %d replicas of %d shards, %s", rows, mesh.replicas, mesh.shards, name), func(t *testing.T) {
+					ranks.Run(t, mesh.replicas*mesh.shards, ranks.Options{}, func(r *ranks.Rank) error {
+						return gatherWhole(t, r, gridOf(t, r.World, mesh.replicas), rows, k, values, *how.cfg, how.precompute)
+					})
 				})
 			}
 		}
 	}
 }
 
+// gridOf has so many replicas of a model that the ranks of each shard.
+func gridOf(t *testing.T, world comm.Comm, replicas int) *grid.Grid {
+	mesh, err := dtensor.NewMesh(world.Size(), dtensor.Axis{Name: fsdp.ReplicaAxis, Size: replicas}, dtensor.Axis{Name: fsdp.Axis, Size: world.Size() / replicas})
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	g, err := grid.New(mesh, world)
+	if err != nil {
+		t.Error(err)
+	}
+	return g
+}
+
 // gatherWhole compares on one rank.
-func gatherWhole(t *testing.T, rank *ranks.Rank, rows, k int, values []float32, cfg fp8.Float8LinearConfig, precompute bool) error {
+func gatherWhole(t *testing.T, rank *ranks.Rank, g *grid.Grid, rows, k int, values []float32, cfg fp8.Float8LinearConfig, precompute bool) error {
 	r := nntest.New(t, rank.Device, dtype.BFloat16)
 	l := nn.NewLinear(k, rows, nn.LinearOptions{})
 	root, err := fp8.ConvertToFloat8Training(l, cfg, fp8.FilterFQNs())
 	if err != nil {
 		return err
 	}
-	f, err := fsdp.Shard(&root, grid.Line(rank.World, fsdp.Axis), fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever}, func(string, nn.Module) bool { return false })
+	f, err := fsdp.Shard(&root, g, fsdp.Options{Param: dtype.BFloat16, Reshard: fsdp.ReshardNever}, func(string, nn.Module) bool { return false })
 	if err == nil {
 		err = f.Allocate(rank.Device)
 	}
