@@ -63,6 +63,23 @@ func float8Gather() integration {
 	}
 }
 
+// TestHSDP has two replicas of a model, each over two, one or three ranks.
+func TestHSDP(t *testing.T) {
+	integration{near: 1e-5, weights: dtype.Float32, degrees: []string{"--parallelism.data_parallel_replicate_degree=2"}, on: []int{4, 2, 6}, batch: 12}.run(t)
+}
+
+// TestHSDPFloat8Gather is TestHSDP with weights that travel in float8.
+func TestHSDPFloat8Gather(t *testing.T) {
+	i := float8Gather()
+	i.degrees, i.on, i.batch = []string{"--parallelism.data_parallel_replicate_degree=2"}, []int{4, 6}, 12
+	i.run(t)
+}
+
+// TestDDP has a replica on each rank.
+func TestDDP(t *testing.T) {
+	integration{near: 1e-5, weights: dtype.Float32, degrees: []string{"--parallelism.data_parallel_shard_degree=1", "--parallelism.data_parallel_replicate_degree=2"}, on: []int{2}}.run(t)
+}
+
 // TestTPSP is torchtitan's "2d" without shards: two ranks share each layer, and its tokens between them.
 func TestTPSP(t *testing.T) {
 	integration{near: 1e-5, weights: dtype.Float32, tensor: 2, on: []int{2}}.run(t)
