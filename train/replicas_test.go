@@ -135,12 +135,12 @@ func TestReplicasSaveWhatShardsDo(t *testing.T) {
 	}
 }
 
-// TestCollectivesOfALayout runs testdata/collectives.txt: the input of a case is a command line on top of a model of one layer,
+// TestCollectivesOfALayout runs testdata/collectives/*.txt: the input of a case is a command line on top of a model of one layer,
 // its output what a rank asks of its groups in the second step.
 //
 //	step ranks=4 rank=3
 func TestCollectivesOfALayout(t *testing.T) {
-	datadriven.Run(t, "testdata/collectives.txt", func(t *testing.T, c *datadriven.Case) string {
+	datadriven.Run(t, "testdata/collectives/*.txt", func(t *testing.T, c *datadriven.Case) string {
 		n, rank := c.Int(t, "ranks", 1), c.Int(t, "rank", 0)
 		args := small(join(tokens, f32Args, []string{"--model.args.n_layers=1", "--training.steps=2", "--training.local_batch_size=1"}, strings.Fields(c.Input))...)
 		logs := make([]*record.Log, n)
