@@ -2,7 +2,10 @@
 
 package config
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // The methods here are the numbers that follow from several fields. They are right for a Config that passed Validate.
 
@@ -63,4 +66,17 @@ func (c *Config) LongestSequence() int {
 func (c *Config) otherDegrees() int {
 	p := &c.Parallelism
 	return p.DataParallelReplicateDegree * p.TensorParallelDegree * p.ContextParallelDegree * p.PipelineParallelDegree
+}
+
+// otherDegreesByName is that product, for messages.
+func (c *Config) otherDegreesByName() string {
+	p := &c.Parallelism
+	text := fmt.Sprintf("data_parallel_replicate_degree %d × tensor_parallel_degree %d", p.DataParallelReplicateDegree, p.TensorParallelDegree)
+	if p.ContextParallelDegree != 1 {
+		text += fmt.Sprintf(" × context_parallel_degree %d", p.ContextParallelDegree)
+	}
+	if p.PipelineParallelDegree != 1 {
+		text += fmt.Sprintf(" × pipeline_parallel_degree %d", p.PipelineParallelDegree)
+	}
+	return text
 }

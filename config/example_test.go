@@ -32,5 +32,5 @@ func ExampleConfig_Validate() {
 	fmt.Println(cfg.Validate(4))
 	// Output:
 	// <nil>
-	// parallelism.data_parallel_shard_degree = 3: the degrees multiply to 3 × 1 = 3, but the world size is 4; use 4, or -1 for whatever is left
+	// parallelism.data_parallel_shard_degree = 3: the degrees multiply to 3 × data_parallel_replicate_degree 1 × tensor_parallel_degree 1 = 3, but the world size is 4; use 4, or -1 for whatever is left
 }

@@ -122,11 +122,16 @@ func (v *validator) parallelism(world int) {
 	c := v.config
 	others := c.otherDegrees()
 	if others < 1 || world%others != 0 {
-		v.problems = multierror.Append(v.problems, fmt.Errorf("world size %d does not divide by %d, the product of the degrees beside %s", world, others, shardDegree))
+		use := "" // where the product is none, a degree has been told already
+		if others > 0 {
+			use = fmt.Sprintf("; use %s ranks, or degrees whose product divides %d", multiplesNear(world, others), world)
+		}
+		v.problems = multierror.Append(v.problems, fmt.Errorf("world size %d does not divide by %d, the product of the degrees beside %s: %s%s",
+			world, others, shardDegree, c.otherDegreesByName(), use))
 		return
 	}
 	if shard := c.Parallelism.DataParallelShardDegree; shard != -1 && shard*others != world {
-		v.problem(shardDegree, "the degrees multiply to %d × %d = %d, but the world size is %d; use %d, or -1 for whatever is left", shard, others, shard*others, world, world/others)
+		v.problem(shardDegree, "the degrees multiply to %d × %s = %d, but the world size is %d; use %d, or -1 for whatever is left", shard, c.otherDegreesByName(), shard*others, world, world/others)
 		return
 	}
 	local, global := c.Training.LocalBatchSize, c.Training.GlobalBatchSize
@@ -135,16 +140,20 @@ func (v *validator) parallelism(world int) {
 		return
 	}
 	if global%atOnce != 0 {
-		up := (global/atOnce + 1) * atOnce
-		near := fmt.Sprint(up)
-		if down := up - atOnce; down > 0 {
-			near = fmt.Sprintf("%d or %d", down, up)
-		}
-		v.problem(globalBatch, "is not a multiple of local_batch_size %d × %d data ranks = %d; use %s", local, c.DataRanks(world), atOnce, near)
+		v.problem(globalBatch, "is not a multiple of local_batch_size %d × %d data ranks = %d; use %s", local, c.DataRanks(world), atOnce, multiplesNear(global, atOnce))
 	} else if global/atOnce > maxMicrobatches {
 		v.problem(globalBatch, "is more than %d microbatches of local_batch_size %d on %d data ranks, which a step has in memory; use at most %d",
 			maxMicrobatches, local, c.DataRanks(world), maxMicrobatches*atOnce)
 	}
+}
+
+// multiplesNear are those of unit around n, which is none.
+func multiplesNear(n, unit int) string {
+	up := (n/unit + 1) * unit
+	if down := up - unit; down > 0 {
+		return fmt.Sprintf("%d or %d", down, up)
+	}
+	return fmt.Sprint(up)
 }
 
 // maxTokens is the most tokens of a rank's microbatch: below it no size of a tensor overflows, whatever the model.

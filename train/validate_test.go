@@ -53,8 +53,8 @@ func TestAValidationIsTheLossOfTraining(t *testing.T) {
 
 // TestValidationDoesNotDependOnTheRanks for the same batches.
 func TestValidationDoesNotDependOnTheRanks(t *testing.T) {
-	loss := func(ranks int) (l []float64) {
-		for _, r := range runRanks(t, ranks, goldenArgs(fmt.Sprint(8/ranks), join(f32Args, validated(fmt.Sprint("--validation.local_batch_size=", 4/ranks), "--validation.steps=3", "--validation.freq=10"))...)) {
+	loss := func(ranks int, degrees ...string) (l []float64) {
+		for _, r := range runRanks(t, ranks, goldenArgs(fmt.Sprint(8/ranks), join(f32Args, degrees, validated(fmt.Sprint("--validation.local_batch_size=", 4/ranks), "--validation.steps=3", "--validation.freq=10"))...)) {
 			if r.Validation != nil {
 				l = append(l, r.Validation.Loss)
 			}
@@ -62,10 +62,10 @@ func TestValidationDoesNotDependOnTheRanks(t *testing.T) {
 		return l
 	}
 	one := loss(1)
-	for _, ranks := range []int{2, 4} {
-		for i, l := range loss(ranks) {
+	for _, on := range []struct{ ranks, replicas int }{{2, 1}, {4, 1}, {2, 2}, {4, 2}} {
+		for i, l := range loss(on.ranks, replicated(on.replicas)...) {
 			if relative(l, one[i]) > 1e-6 {
-				t.Errorf("%d ranks: validation %d is %.9f, on one rank %.9f", ranks, i, l, one[i])
+				t.Errorf("%d ranks, %d replicas: validation %d is %.9f, on one rank %.9f", on.ranks, on.replicas, i, l, one[i])
 			}
 		}
 	}

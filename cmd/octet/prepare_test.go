@@ -99,7 +99,7 @@ func TestAWorldThatDoesNotFitIsRefusedWhereTheHostsMeet(t *testing.T) {
 	start(t, agents[:]...)
 	for i, a := range agents {
 		code, stderr := a.exitCode(), a.stderr.String()
-		if code != 1 || !strings.Contains(lastLine(stderr), "parallelism.data_parallel_shard_degree = 4: the degrees multiply to 4 × 1 = 4, but the world size is 3") ||
+		if code != 1 || !strings.Contains(lastLine(stderr), "parallelism.data_parallel_shard_degree = 4: the degrees multiply to 4 × data_parallel_replicate_degree 1 × tensor_parallel_degree 1 = 4, but the world size is 3") ||
 			strings.Contains(stderr+a.stdout.String(), "[default") {
 			t.Errorf("agent %d: code %d\n%s%s", i, code, stderr, a.stdout.String())
 		}
