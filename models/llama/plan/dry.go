@@ -202,20 +202,28 @@ func (r *Run) DryRun() (Dry, error) {
 	return d, nil
 }
 
-// classes sorts the ranks by what they have of each parameter, with the rows that fill a shard up:
-// so much of it each of them stores, gathers and reduces.
+// classes sorts the ranks by what their modules compute with of each parameter, and by what they have of it, with the
+// rows that fill a shard up: so much of it each of them stores, gathers and reduces.
 func classes(mesh dtensor.Mesh, params []*nn.Param) (all []Class) {
-	var layouts []dtensor.Layout
+	var layouts, gathered []dtensor.Layout
 	for _, p := range params { // most layers are alike
 		if l := p.Layout(mesh); !slices.ContainsFunc(layouts, l.Equal) {
 			layouts = append(layouts, l)
+			whole := dtensor.NewLayout(mesh, l.Shape())
+			for _, a := range mesh.Axes() {
+				if a.Name != fsdp.Axis {
+					whole = whole.Place(a.Name, l.Placement(a.Name))
+				}
+			}
+			gathered = append(gathered, whole)
 		}
 	}
 	found := map[string]int{}
 	for rank := range len(mesh.Ranks()) {
 		var key []byte
-		for _, l := range layouts {
-			key = fmt.Append(key, l.PaddedLocal(rank, fsdp.Axis))
+		for i, l := range layouts {
+			_, sizes := gathered[i].Local(rank)
+			key = fmt.Append(key, l.PaddedLocal(rank, fsdp.Axis), sizes)
 		}
 		at, ok := found[string(key)]
 		if !ok {
