@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -42,75 +41,6 @@ type piece struct {
 }
 
 const pieceBytes = 32 << 20
-
-// lead makes the folder, as rank 0.
-func (e *export) lead(folder string) (err error) {
-	if e.making = e.options.Making; e.options.Ranks.World > 1 {
-		err = os.Mkdir(e.making, 0o777)
-	} else if e.making, err = os.MkdirTemp(filepath.Dir(folder), "."+filepath.Base(folder)+".tmp-"); err == nil {
-		err = os.Chmod(e.making, 0o755)
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(e.making)) }() // there is none after the rename
-	files, pieces, err := e.plan()
-	if err == nil {
-		err = e.begin(files)
-	}
-	if err == nil {
-		err = e.write(files, pieces)
-	}
-	if err == nil {
-		err = errors.Join(e.copyAssets(), e.takeIDs())
-	}
-	if err := e.options.Ranks.Collect(e.making, err, refuse); err != nil { // nobody writes any more
-		return err
-	}
-	if err := errors.Join(e.index(files, pieces), WriteConfig(e.making, e.config), syncFolder(e.making)); err != nil {
-		return err
-	}
-	if err := os.Remove(folder); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that is not empty stays
-		return err
-	}
-	if err := os.Rename(e.making, folder); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(folder))
-}
-
-// refuse is the error that another rank reports, if it does.
-func refuse(report []byte) error {
-	if len(report) == 0 {
-		return nil
-	}
-	return errors.New(string(report))
-}
-
-// help writes what is another rank's in the folder that rank 0 makes. Where there is none, or none any more, rank 0 knows why.
-func (e *export) help(folder string) error {
-	e.making = e.options.Making
-	r := e.options.Ranks
-	if r.AwaitEnd(filepath.Dir(e.making), e.making) != nil {
-		return nil
-	}
-	files, pieces, err := e.plan()
-	if err == nil {
-		err = e.write(files, pieces)
-	}
-	if err == nil {
-		err = r.Report(e.making, nil)
-	}
-	if _, gone := os.Stat(e.making); errors.Is(gone, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		r.Fail(e.making, []byte(err.Error()))
-		return err
-	}
-	_ = r.AwaitEnd(e.making, folder)
-	return nil
-}
 
 // plan gives every row of every tensor its file and its place there.
 func (e *export) plan() (files []file, pieces []piece, err error) {
@@ -297,13 +227,4 @@ func (e *export) index(files []file, pieces []piece) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(e.making, indexName), append(text, '\n'), 0o666)
-}
-
-// syncFolder brings the names in a folder to the disk.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
