@@ -244,7 +244,10 @@ func (c *Comm) do(s device.Stream, k comm.Kind, op comm.Op, root int, dst, src [
 	for i := range src {
 		c.list.add(native.Address(src[i]), native.Address(dst[i]), src[i].Numel(), src[i].Type)
 	}
-	c.job.record.begin(c, native, &c.sig, &c.list)
+	if !c.job.record.begin(c, native, &c.sig, &c.list) {
+		native.Fail(fmt.Errorf("%s: %w", sig.Title(c.Name()), c.Cause()))
+		return
+	}
 	native.Native("comm", c.issue)
 	c.job.record.enqueued(native)
 }

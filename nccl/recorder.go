@@ -61,11 +61,15 @@ type entry struct {
 	seen   time.Time // started, by the watchdog
 }
 
-// begin enters a call, before it is in the stream.
-func (r *recorder) begin(c *Comm, s device.NativeStream, sig *comm.Call, l *list) {
+// begin enters a call, before it is in the stream. It reports false after close: an abort that does not know of the call would end it
+// as if it were done.
+func (r *recorder) begin(c *Comm, s device.NativeStream, sig *comm.Call, l *list) bool {
 	start := s.Record()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.blind {
+		return false
+	}
 	e := &r.ring[r.begun%ringLen]
 	*e = entry{comm: c, sig: *sig, stream: s, start: start, at: time.Now()}
 	if len(l.send) > 0 {
@@ -75,6 +79,7 @@ func (r *recorder) begin(c *Comm, s device.NativeStream, sig *comm.Call, l *list
 	if r.begun-r.first > ringLen { // more are under way than are kept: the oldest are not watched
 		r.first = r.begun - ringLen
 	}
+	return true
 }
 
 // enqueued completes the last call when it is in the stream.
