@@ -129,13 +129,14 @@ func TestCastOfEveryBF16WithManyScalesIsTheOracles(t *testing.T) {
 	drawn := drawnScales(rows)
 	powers := drawn[rows:]
 	narrow := powers[100:150]
-	var moderate []float32
+	var moderate, uneven []float32
 	for i := range rows {
 		moderate = append(moderate, narrow[i%len(narrow)])
+		uneven = append(uneven, narrow[i%len(narrow)]*1.7)
 	}
 	eachISA(t, func(t *testing.T, isa ISA) {
 		for _, to := range float8s {
-			for name, scales := range map[string][]float32{"any": drawn[:rows], "powers of two": powers, "moderate powers of two": moderate} {
+			for name, scales := range map[string][]float32{"any": drawn[:rows], "powers of two": powers, "moderate powers of two": moderate, "moderate": uneven} {
 				for _, scale := range []factors{{p: scales, row: 1}, {p: scales, col: 1}, {p: scales[40:]}} {
 					for layouts := 1; layouts <= 3; layouts++ {
 						of := func(table *table) (codes [2][rows * cols]byte) {
