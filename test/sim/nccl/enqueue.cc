@@ -106,7 +106,7 @@ static void collective(const operation &o) {
 				m.take(c->gathered + q * bytes, q, parts ? c->rank * bytes : 0, bytes);
 			else if (o.what == kind::all_gather)
 				m.take(o.to + q * o.count * size + off, q, 0, bytes);
-			else if (q == o.peer)
+			else if (q == o.peer && (q != c->rank || o.to != o.from)) // a root in place has it
 				m.take(o.to + off, q, 0, bytes);
 		}
 		if (sums) reduce(o, o.to + off, n);
