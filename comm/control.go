@@ -95,3 +95,9 @@ func List(ranks []int) string {
 	ranks = slices.Sorted(slices.Values(ranks))
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(ranks), " ", ", "), "[]")
 }
+
+// Alone makes groups where no other rank exists (comm/null).
+type Alone interface {
+	// Of is one rank of a group of so many.
+	Of(rank, size int) Comm
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"octet/dtype"
+	"octet/tensor"
 )
 
 // Plan is how a tensor comes from one layout to another: a list of collectives, each
@@ -180,13 +181,13 @@ func (s Step) sent(w int) int {
 	_, after := s.After.box(make([]int, len(s.After.mesh.axes)), -1)
 	switch s.Kind {
 	case AllGather:
-		return (w - 1) * numel(before)
+		return (w - 1) * tensor.Numel(before)
 	case ReduceScatter:
-		return (w - 1) * numel(after)
+		return (w - 1) * tensor.Numel(after)
 	case AllReduce:
-		return (2*(w-1)*numel(before) + w - 1) / w
+		return (2*(w-1)*tensor.Numel(before) + w - 1) / w
 	case AllToAll:
-		return (w - 1) * numel(s.Slot(s.Before.mesh.ranks[0]))
+		return (w - 1) * tensor.Numel(s.Slot(s.Before.mesh.ranks[0]))
 	}
 	return 0
 }
@@ -236,14 +237,6 @@ func (l Layout) takes(op Reduce) bool {
 
 // key tells the layouts of one shape on one mesh apart.
 func (l Layout) key() string { return fmt.Sprint(l.placements, l.order) }
-
-func numel(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return n
-}
 
 // states is a heap of them, the cheapest first.
 type states []*state

@@ -39,12 +39,11 @@ import (
 	"octet/tensor"
 )
 
-// The axes of a mesh that fsdp knows: of shards, and of replicas of them, which there need not be. Scales of weights are
-// agreed on along TensorAxis too, where weights are cut before they are sharded.
+// The axes of a mesh that fsdp knows: of shards, and of replicas of them, which there need not be. Along any other axis ranks have other
+// parts of weights, whose scales they agree on.
 const (
 	Axis        = "fsdp"
 	ReplicaAxis = "dp_replicate"
-	TensorAxis  = "tp"
 )
 
 // Reshard says when gathered parameters are freed after forward.
@@ -152,7 +151,7 @@ func (f *FSDP) connect() error {
 		name string
 		axes []string
 	}
-	groups := []group{{&f.gather, Axis, []string{Axis}}, {&f.reduce, "fsdp.reduce", []string{Axis}}, {&f.scales, "fsdp.scales", f.along(Axis, TensorAxis)}}
+	groups := []group{{&f.gather, Axis, []string{Axis}}, {&f.reduce, "fsdp.reduce", []string{Axis}}, {&f.scales, "fsdp.scales", f.grid.Without(ReplicaAxis)}}
 	if f.grid.Has(ReplicaAxis) {
 		groups = append(groups, group{&f.replicas, "fsdp.replicas", []string{ReplicaAxis}})
 	}
@@ -164,11 +163,6 @@ func (f *FSDP) connect() error {
 		*g.to = c
 	}
 	return nil
-}
-
-// along are those of some axes that the mesh has.
-func (f *FSDP) along(axes ...string) []string {
-	return slices.DeleteFunc(axes, func(a string) bool { return !f.grid.Has(a) })
 }
 
 func (f *FSDP) wrap(root *nn.Module, isUnit func(path string, m nn.Module) bool) {

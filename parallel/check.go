@@ -20,8 +20,8 @@ func (p Plan) Check(model nn.Module, input tensor.Spec) error {
 	if n == 1 {
 		return nil
 	}
-	if len(p.Tensor) == 0 {
-		return fmt.Errorf("parallel: Degrees.Tensor is %d, but the plan has no rules of how ranks share modules: set Plan.Tensor", n)
+	if err := p.checkRules(n); err != nil {
+		return err
 	}
 	mesh, err := dtensor.NewMesh(n, dtensor.Axis{Name: tp.Axis, Size: n})
 	if err != nil {
@@ -38,6 +38,14 @@ func (p Plan) Check(model nn.Module, input tensor.Spec) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkRules refuses a plan without rules for n ranks that share modules.
+func (p Plan) checkRules(n int) error {
+	if len(p.Tensor) == 0 {
+		return fmt.Errorf("parallel: Degrees.Tensor is %d, but the plan has no rules of how ranks share modules: set Plan.Tensor", n)
+	}
+	return nil
 }
 
 // fits finds a rank whose part of a layer no float8 matmul takes.

@@ -9,6 +9,7 @@ import (
 	"octet/comm/grid"
 	"octet/dtensor"
 	"octet/fsdp"
+	"octet/tp"
 )
 
 // Degrees are how many ranks share a model in each way; together they are all ranks. Ranks that differ in Tensor alone are neighbours, then those
@@ -40,7 +41,7 @@ func (d Degrees) Mesh(world int) (dtensor.Mesh, error) {
 		return dtensor.Mesh{}, fmt.Errorf("parallel: %w", err)
 	}
 	var axes []dtensor.Axis
-	for _, a := range []dtensor.Axis{{Name: fsdp.ReplicaAxis, Size: d.Replicate}, {Name: fsdp.Axis, Size: d.Shard}, {Name: fsdp.TensorAxis, Size: d.Tensor}} {
+	for _, a := range []dtensor.Axis{{Name: fsdp.ReplicaAxis, Size: d.Replicate}, {Name: fsdp.Axis, Size: d.Shard}, {Name: tp.Axis, Size: d.Tensor}} {
 		if a.Size > 1 || a.Name == fsdp.Axis {
 			axes = append(axes, a)
 		}
@@ -67,12 +68,8 @@ func (d Degrees) String() string {
 
 // dataGroup is the ranks that have other data: of a rank's own modules, if they are shared.
 func dataGroup(g *grid.Grid) (comm.Comm, error) {
-	if !g.Has(fsdp.TensorAxis) {
+	if !g.Has(tp.Axis) {
 		return g.World, nil
 	}
-	axes := []string{fsdp.Axis}
-	if g.Has(fsdp.ReplicaAxis) {
-		axes = []string{fsdp.ReplicaAxis, fsdp.Axis}
-	}
-	return g.Fresh("data", axes...)
+	return g.Fresh("data", g.Without(tp.Axis)...)
 }

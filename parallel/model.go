@@ -73,8 +73,9 @@ func (p Plan) Shard(root nn.Module, world comm.Comm, dev device.Device) (*Model,
 	}
 	if g.Has(tp.Axis) {
 		nn.AssignNames(m.root)
-		if m.tensor = g.Axis(tp.Axis); len(p.Tensor) == 0 {
-			return nil, fmt.Errorf("parallel: Degrees.Tensor is %d, but the plan has no rules of how ranks share modules: set Plan.Tensor", m.tensor.Size())
+		m.tensor = g.Axis(tp.Axis)
+		if err := p.checkRules(m.tensor.Size()); err != nil {
+			return nil, err
 		}
 		if p.AsyncTensor {
 			if m.overlap, err = tp.NewOverlap(g, dev); err != nil {

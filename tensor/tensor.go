@@ -60,9 +60,12 @@ func view(buf Buffer, off int, t dtype.Type, shape []int) *Tensor {
 }
 
 // Numel is the number of elements: 1 for an empty shape.
-func (t *Tensor) Numel() int {
+func (t *Tensor) Numel() int { return Numel(t.Shape) }
+
+// Numel is the number of elements of a shape.
+func Numel(shape []int) int {
 	n := 1
-	for _, d := range t.Shape {
+	for _, d := range shape {
 		n *= d
 	}
 	return n

@@ -63,7 +63,7 @@ func along(p *nn.Param) dtensor.Placement {
 
 // divides refuses heads and tokens that n ranks cannot share.
 func (p Plan) divides(model nn.Module, n int, input []int) (err error) {
-	if tokens := product(input); p.byRows() && tokens%n != 0 {
+	if tokens := tensor.Numel(input); p.byRows() && tokens%n != 0 {
 		return fmt.Errorf("tp: %d tokens %v do not divide among %d ranks, each of which has rows of them: use a degree of %v, or another batch or length", tokens, input, n, divisors(tokens))
 	}
 	_ = nn.Walk(&model, func(at string, m nn.Module) (nn.Module, error) {

@@ -80,7 +80,7 @@ func (g group) readAsSent(c *nn.Ctx, sent tensor.Operand, readers []*nn.Linear) 
 func (g group) gathered(c *nn.Ctx, x *nn.Var, sent tensor.Operand, apart bool, back func(y *nn.Var)) *nn.Var {
 	width := x.Shape()[len(x.Shape())-1]
 	shape := append(slices.Clone(c.Tokens), width)
-	if rows := x.Rows() * g.Size(); product(c.Tokens) != rows {
+	if rows := x.Rows() * g.Size(); tensor.Numel(c.Tokens) != rows {
 		shape = []int{rows, width}
 	}
 	return c.OpTo(back, g.all(c, sent, x.Value, shape, apart))
@@ -210,14 +210,6 @@ func (g group) sum(c *nn.Ctx, x *nn.Var) *nn.Var {
 
 // ownRows are the rank's rows of x, in a shape that has so many elements.
 func (g group) ownRows(x *tensor.Tensor, shape []int) *tensor.Tensor {
-	n := product(shape)
+	n := tensor.Numel(shape)
 	return x.View(x.Numel()).Rows(g.Rank()*n, (g.Rank()+1)*n).View(shape...)
-}
-
-func product(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return n
 }

@@ -15,6 +15,7 @@ import (
 	"octet/dtype"
 	"octet/nn"
 	"octet/nn/nntest"
+	"octet/tensor"
 	"octet/test/ranks"
 )
 
@@ -215,7 +216,7 @@ func (e example) run(t *testing.T, n int, decorate func(nn.Module) nn.Module, ap
 // input is the rank's part of x.
 func (e example) input(rig *nntest.Rig, n, rank int) *nn.Var {
 	if e.vocab > 0 {
-		ids, source := make([]int32, product(e.x)), rand.New(rand.NewPCG(1, 1))
+		ids, source := make([]int32, tensor.Numel(e.x)), rand.New(rand.NewPCG(1, 1))
 		for i := range ids {
 			ids[i] = int32(source.IntN(e.vocab))
 		}
@@ -245,7 +246,7 @@ func drawn(p *nn.Param) []float32 {
 }
 
 func filled(p *nn.Param, shape []int) []float32 {
-	values := make([]float32, product(shape))
+	values := make([]float32, tensor.Numel(shape))
 	init := p.Init
 	if init.Std == 0 {
 		init = nn.Normal(1)
@@ -263,7 +264,7 @@ func cutBox(values []float32, shape []int, box dtensor.Box) []float32 {
 // cutOf is the part of values [..., D] that a rank has.
 func cutOf(values []float32, shape []int, at dtensor.Placement, n, rank int) []float32 {
 	last := len(shape) - 1
-	flat := []int{product(shape[:last]), shape[last]}
+	flat := []int{tensor.Numel(shape[:last]), shape[last]}
 	mesh, err := dtensor.NewMesh(n, dtensor.Axis{Name: Axis, Size: n})
 	if err != nil {
 		panic(err)
@@ -273,7 +274,7 @@ func cutOf(values []float32, shape []int, at dtensor.Placement, n, rank int) []f
 
 func random(seed uint64, shape []int) []float32 {
 	source := rand.New(rand.NewPCG(seed, 7))
-	x := make([]float32, product(shape))
+	x := make([]float32, tensor.Numel(shape))
 	for i := range x {
 		x[i] = float32(source.NormFloat64())
 	}

@@ -69,8 +69,8 @@ func TestEveryLayoutTrainsAsOneRank(t *testing.T) {
 // TestARunGoesOnInAnyLayout: it is saved by one and gone on with by the next, back to one rank, and comes to what an undisturbed run does;
 // its last weights are exported, and begin another run.
 func TestARunGoesOnInAnyLayout(t *testing.T) {
-	tensor := func(n, tensor, replicate int) layoutOf {
-		return layoutOf{n, []string{fmt.Sprint("--parallelism.tensor_parallel_degree=", tensor), fmt.Sprint("--parallelism.data_parallel_replicate_degree=", replicate)}}
+	tensor := func(n, tensor, replicate int) sharing {
+		return sharing{"", n, []string{fmt.Sprint("--parallelism.tensor_parallel_degree=", tensor), fmt.Sprint("--parallelism.data_parallel_replicate_degree=", replicate)}}
 	}
 	for name, more := range map[string][]string{"float32": f32Args, "gathered in float8": join(float8, gather), "delayed": join(float8, named("delayed"))} {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestARunGoesOnInAnyLayout(t *testing.T) {
 			})...)
 			want := runRanks(t, 1, append(sizes, "--training.steps=15"))
 			var got []metrics.Record
-			for i, l := range []layoutOf{tensor(2, 2, 1), tensor(4, 2, 2), tensor(4, 1, 2), tensor(4, 4, 1), tensor(1, 1, 1)} {
+			for i, l := range []sharing{tensor(2, 2, 1), tensor(4, 2, 2), tensor(4, 1, 2), tensor(4, 4, 1), tensor(1, 1, 1)} {
 				args := join(sizes, l.args, saving(folder, 3), []string{fmt.Sprint("--training.steps=", 3*i+3), "--checkpoint.last_save_in_hf"})
 				got = append(got, course(t, l.ranks, args)...)
 			}
@@ -103,10 +103,4 @@ func TestARunGoesOnInAnyLayout(t *testing.T) {
 			}
 		})
 	}
-}
-
-// layoutOf is a number of ranks, with what they share how.
-type layoutOf struct {
-	ranks int
-	args  []string
 }

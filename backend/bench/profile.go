@@ -12,6 +12,7 @@ import (
 	"octet/device/trace"
 	"octet/dtype"
 	"octet/metrics/chart"
+	"octet/tensor"
 )
 
 // Line is a kind of work of one stream in a step, all its calls together.
@@ -87,25 +88,17 @@ func kernelName(s *trace.Span) string {
 	switch {
 	case s.Name == "MatMul":
 		m := a[0].Shape[len(a[0].Shape)-1]
-		rows := numel(a[0].Shape) / max(1, m)
+		rows := tensor.Numel(a[0].Shape) / max(1, m)
 		layout, _, _ := strings.Cut(s.Of, " ")
 		role, ok := map[string]string{"NT": "output", "NN": "grad_input", "TN": "grad_weight"}[layout] // as nn.Linear multiplies
 		if !ok {
 			role = layout
 		}
-		return fmt.Sprintf("%s %dx%dx%d %s·%s", role, rows, numel(a[1].Shape)/max(1, rows), m, short(a[1].Type), short(a[2].Type))
+		return fmt.Sprintf("%s %dx%dx%d %s·%s", role, rows, tensor.Numel(a[1].Shape)/max(1, rows), m, short(a[1].Type), short(a[2].Type))
 	case strings.HasSuffix(s.Name, "Cast") || s.Name == "Copy":
 		return fmt.Sprintf("%s %s to %s", s.Name, short(a[len(a)-1].Type), short(a[0].Type))
 	}
 	return s.Name
-}
-
-func numel(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return n
 }
 
 // profile is that of the faster half of the timed steps, by rank 0's clock.

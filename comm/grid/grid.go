@@ -92,9 +92,14 @@ func (g *Grid) Has(name string) bool {
 	return ok
 }
 
-// alone makes groups where no other rank exists (comm/null).
-type alone interface {
-	Of(rank, size int) comm.Comm
+// Without are the axes of the mesh but one.
+func (g *Grid) Without(name string) (axes []string) {
+	for _, a := range g.Mesh.Axes() {
+		if a.Name != name {
+			axes = append(axes, a.Name)
+		}
+	}
+	return axes
 }
 
 // Fresh makes one more communicator, of the ranks that differ from this one along the
@@ -108,7 +113,7 @@ func (g *Grid) Fresh(label string, axes ...string) (comm.Comm, error) {
 	}
 	ranks, color, key := flat.Group(g.World.Rank(), one)
 	var c comm.Comm
-	if w, ok := g.World.(alone); ok {
+	if w, ok := g.World.(comm.Alone); ok {
 		c = w.Of(key, len(ranks))
 	} else if c, err = g.World.Split(color, key); err != nil {
 		return nil, fmt.Errorf("grid: %s: %w", strings.Join(axes, ", "), err)

@@ -36,15 +36,10 @@ func New(c comm.Comm, log *Log) comm.Comm {
 		control = &uncontrolled{"group"}
 	}
 	r := &recorder{Comm: c, Control: control, log: log}
-	if _, ok := c.(alone); ok {
+	if _, ok := c.(comm.Alone); ok {
 		return aloneRecorder{r}
 	}
 	return r
-}
-
-// alone makes groups where no other rank exists.
-type alone interface {
-	Of(rank, size int) comm.Comm
 }
 
 // aloneRecorder records one.
@@ -52,7 +47,7 @@ type aloneRecorder struct{ *recorder }
 
 // Of is a group like that of the communicator that it records.
 func (r aloneRecorder) Of(rank, size int) comm.Comm {
-	return New(r.Comm.(alone).Of(rank, size), r.log)
+	return New(r.Comm.(comm.Alone).Of(rank, size), r.log)
 }
 
 // add writes a call down, and begins a span of a stream that is traced; the call goes to inner.
