@@ -237,7 +237,7 @@ func TestFramesOfAnotherKindAreRefused(t *testing.T) {
 		want  string
 	}{
 		{"another round", frame(7, 8), nil, "is in round 7 of the group, this rank in 0"},
-		{"too large", frame(0, 1<<30), nil, "sends 1073741824 bytes in a message, which has at most 262144"},
+		{"too large", frame(0, wireChunk+1), nil, "sends 262145 bytes in a message, which has at most 262144"},
 		{"too short", frame(0, 999), into, "sends 999 bytes in a message of 1000"},
 		{"too long", frame(0, 1000+group.Align+1), into, "sends 1065 bytes in a message of 1000"},
 	} {

@@ -4,6 +4,7 @@ package hf
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,20 +18,29 @@ import (
 )
 
 // exportTogether has ranks export a folder of transformers', as one with its own weights and options, if it takes part. It returns the
-// ranks' errors.
+// ranks' errors; to go on before there is a folder, where there will be one, is one.
 func exportTogether(t *testing.T, to string, world int, as func(rank int, from *checkpoint.Source, o *Options) bool) []error {
 	t.Helper()
-	errs := make([]error, world)
+	errs, early := make([]error, world), make([]bool, world)
 	var all sync.WaitGroup
 	for rank := range world {
 		c, w := open(t, made("llama3"))
 		var from checkpoint.Source = w
 		o := Options{Making: to + ".making", Ranks: checkpoint.Ranks{Rank: rank, World: world, Patience: 300 * time.Millisecond}}
 		if as(rank, &from, &o) {
-			all.Go(func() { errs[rank] = Export(to, c, from, o) })
+			all.Go(func() {
+				errs[rank] = Export(to, c, from, o)
+				_, err := os.Stat(to)
+				early[rank] = err != nil
+			})
 		}
 	}
 	all.Wait()
+	for rank := range world {
+		if errs[0] == nil && errs[rank] == nil && early[rank] {
+			errs[rank] = fmt.Errorf("rank %d went on before there was a folder", rank)
+		}
+	}
 	return errs
 }
 
