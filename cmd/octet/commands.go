@@ -26,6 +26,7 @@ type command struct {
 type prepared struct {
 	environ []string          // gives them what was read
 	asked   map[string]string // what all hosts have to be asked for alike, in place of a command line
+	device  string            // what it computes on
 	// check finds, before a rank starts, why the command cannot run on world ranks
 	// now that the hosts have met. It is quick: the host gives no sign of life
 	// meanwhile.

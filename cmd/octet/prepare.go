@@ -73,6 +73,7 @@ func prepareTrain(args []string, world, local int) (prepared, error) {
 	asked, _ := preflight.Asked(cfg, h.Contents)
 	return prepared{
 		asked:   asked,
+		device:  cfg.Device.Name,
 		environ: []string{preparedVar + "=" + string(text)},
 		check:   func(world int) error { return preflight.CheckWorld(run, world, local, memory) },
 	}, nil

@@ -18,8 +18,9 @@ import (
 // chooseProgram sets what the ranks run and what all hosts have to be started with
 // alike, so that what the launcher can see is found before a rank starts. Of a
 // command of octet's own, which it prepares, that is what the command makes of its
-// command line: two hosts may have their files in other places.
-func chooseProgram(flags *torchrun.Flags, o *agent.Options) (own bool, err error) {
+// command line: two hosts may have their files in other places. device is what it
+// computes on, if it is octet's own.
+func chooseProgram(flags *torchrun.Flags, o *agent.Options) (own bool, device string, err error) {
 	argv := flags.Argv
 	o.Job.Environ = os.Environ()
 	o.Asked = slices.Concat([]gang.Asked{{Key: "the version", Value: version()}}, o.Asked, []gang.Asked{{Key: "the program", Value: argv[0]}})
@@ -32,19 +33,19 @@ func chooseProgram(flags *torchrun.Flags, o *agent.Options) (own bool, err error
 				world = config.AnyWorld
 			}
 			if p, err = c.prepare(argv[1:], world, o.LocalWorldSize); err != nil {
-				return true, err
+				return true, "", err
 			}
 		}
 		self, err := os.Executable()
 		if err != nil {
-			return true, fmt.Errorf("run: %w", err)
+			return true, "", fmt.Errorf("run: %w", err)
 		}
 		o.Job.Argv = append([]string{self}, argv...)
 		o.Job.Environ = append(o.Job.Environ, p.environ...)
 		o.Check = p.check
 		o.Store = agent.NoStore // octet's ranks have one that knows them
 	} else if o.Job.Argv, err = flags.Command(); err != nil {
-		return false, fmt.Errorf("run: %w", err)
+		return false, "", fmt.Errorf("run: %w", err)
 	}
 	if p.asked == nil {
 		o.Asked = append(o.Asked, gang.Asked{Key: "the command line", Value: strings.Join(argv, " ")})
@@ -52,5 +53,5 @@ func chooseProgram(flags *torchrun.Flags, o *agent.Options) (own bool, err error
 	for _, key := range slices.Sorted(maps.Keys(p.asked)) {
 		o.Asked = append(o.Asked, gang.Asked{Key: key, Value: p.asked[key]})
 	}
-	return own, nil
+	return own, p.device, nil
 }

@@ -42,9 +42,12 @@ func TestProgramsOfOctetAreKnown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		own, err := chooseProgram(flags, &o)
+		own, device, err := chooseProgram(flags, &o)
 		if err != nil || own != tt.own || o.Job.Argv[0] != tt.program {
 			t.Errorf("%s: own %v, %q, %v", tt.line, own, o.Job.Argv, err)
+		}
+		if (device == "cpu") != (tt.line == train) {
+			t.Errorf("%s: it computes on %q", tt.line, device)
 		}
 		var keys []string
 		for _, a := range o.Asked {

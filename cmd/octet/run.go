@@ -35,12 +35,15 @@ func runRun(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
-	own, err := chooseProgram(flags, &opts)
+	own, device, err := chooseProgram(flags, &opts)
 	if errors.Is(err, config.ErrHelp) {
 		return config.Help(os.Stdout)
 	}
 	if err != nil {
 		return err
+	}
+	if err := flags.Bind(&opts, device); err != nil {
+		return fmt.Errorf("run: %w", err)
 	}
 	if _, err := exec.LookPath(opts.Job.Argv[0]); err != nil {
 		say(fmt.Sprintf("run: cannot start the program: %v", err))

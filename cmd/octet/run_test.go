@@ -373,7 +373,7 @@ func TestRunRefuses(t *testing.T) {
 		{"/etc/passwd", 126, "permission denied"},
 		{"--no-such-flag true", 2, "unknown flag: --no-such-flag"},
 		{"", 2, "no program given"},
-		{"--numa-binding node true", 1, "--numa-binding node is not supported: give exclusive, or start the program under numactl"},
+		{"--numa-binding node true", 1, "--numa-binding node: no NVML"},
 		{"--numa-binding exclusive --nproc-per-node 60000 true", 1, "--numa-binding exclusive: 60000 ranks on the"},
 		{"--tee 4 true", 2, `--tee "4": want 0 (none)`},
 		{"--signals-to-handle SIGKILL true", 2, `"SIGKILL" is not a signal that can be handled`},

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -17,7 +16,6 @@ import (
 	"octet/internal/auth"
 	"octet/launcher/agent"
 	"octet/launcher/gang"
-	"octet/launcher/workers"
 )
 
 // maxCount bounds hosts, and ranks on a host.
@@ -32,7 +30,7 @@ const maxSeconds = 1e9
 // or the variable.
 //
 // It is for the caller to add Host and Signals, to Job the program and where its
-// output goes, and to Asked what it knows of the program.
+// output goes, to Asked what it knows of the program, and to Bind the ranks.
 func (f *Flags) Options(say func(text string)) (o agent.Options, err error) {
 	o = f.opts
 	o.Say, o.ShutdownTimeout = say, time.Duration(f.shutdownTimeout*float64(time.Second))
@@ -43,11 +41,8 @@ func (f *Flags) Options(say func(text string)) (o agent.Options, err error) {
 	if o.LocalWorldSize, err = f.localWorldSize(); err != nil {
 		return o, err
 	}
-	if o.Job.CPUs, err = f.cpus(o.LocalWorldSize); err != nil {
+	if err := f.checkBinding(); err != nil {
 		return o, err
-	}
-	if o.Job.CPUs != nil {
-		say(bound(o.Job.CPUs))
 	}
 	switch {
 	case o.MaxRestarts < 0:
@@ -212,7 +207,8 @@ func (f *Flags) localWorldSize() (int, error) {
 	case "cpu":
 		return runtime.NumCPU(), nil
 	case "gpu", "auto":
-		n, err := f.GPUs()
+		gpus, err := f.GPUs()
+		n := len(gpus)
 		switch {
 		case f.nprocPerNode == "auto" && (errors.Is(err, topo.ErrNoNVML) || err == nil && n == 0):
 			return runtime.NumCPU(), nil
@@ -222,6 +218,7 @@ func (f *Flags) localWorldSize() (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("--nproc-per-node %s: %w; give a number or cpu", f.nprocPerNode, err)
 		}
+		f.countedGPUs = true
 		return n, nil
 	case "xpu":
 		return 0, errors.New("--nproc-per-node xpu: octet has no XPU backend: give a number, gpu, cpu or auto")
@@ -231,46 +228,6 @@ func (f *Flags) localWorldSize() (int, error) {
 		return 0, fmt.Errorf("--nproc-per-node %s: want 1 to %d, gpu, cpu or auto", f.nprocPerNode, maxCount)
 	}
 	return n, nil
-}
-
-// cpus is where the local ranks are bound; nil: nowhere.
-func (f *Flags) cpus(ranks int) ([][]int, error) {
-	switch f.numaBinding {
-	case "":
-		return nil, nil
-	case "exclusive":
-		cpus, err := workers.Shares(ranks)
-		if err != nil {
-			err = fmt.Errorf("--numa-binding exclusive: %w", err)
-		}
-		return cpus, err
-	case "node", "socket", "core-complex":
-		return nil, fmt.Errorf("--numa-binding %s is not supported: give exclusive, or start the program under numactl: octet run --no-python numactl --cpunodebind=… program", f.numaBinding)
-	}
-	return nil, fmt.Errorf("--numa-binding %q: want exclusive", f.numaBinding)
-}
-
-// bound tells where the first few ranks are.
-func bound(cpus [][]int) string {
-	const shown = 8
-	text := "--numa-binding exclusive: CPUs of local rank"
-	for r, of := range cpus[:min(len(cpus), shown)] {
-		text += fmt.Sprintf(" %d: %s;", r, topo.CPUList(of))
-	}
-	if len(cpus) > shown {
-		return text + " …"
-	}
-	return strings.TrimSuffix(text, ";")
-}
-
-// visibleGPUs counts the GPUs that CUDA shows the ranks, which inherit this process's environment.
-func visibleGPUs() (int, error) {
-	host, err := topo.Open()
-	if err != nil {
-		return 0, err
-	}
-	gpus, err := host.Visible(os.LookupEnv)
-	return len(gpus), err
 }
 
 func seconds(text string) (time.Duration, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"octet/device/cuda/topo"
 	"octet/internal/auth"
 	"octet/launcher/agent"
 	"octet/launcher/workers"
@@ -28,8 +29,10 @@ type Flags struct {
 	Argv             []string // the program and its arguments, as they were typed
 	Module, NoPython bool
 	Signals          []os.Signal // --signals-to-handle
-	// GPUs counts those that this process may use, for --nproc-per-node gpu and auto; topo.ErrNoNVML: there are none.
-	GPUs func() (int, error)
+	// GPUs are those that this process may use, in CUDA's order, for --nproc-per-node gpu and auto and for
+	// --numa-binding; topo.ErrNoNVML: there are none. CPUs are those that it may use.
+	GPUs func() ([]topo.GPU, error)
+	CPUs func() ([]topo.CPU, error)
 
 	set  *pflag.FlagSet
 	opts agent.Options // as the flags have it, each by itself; see Options
@@ -40,6 +43,7 @@ type Flags struct {
 	nnodes, nprocPerNode, numaBinding   string
 	rdzvBackend, rdzvEndpoint, rdzvConf string
 	standalone, insecure                bool
+	countedGPUs                         bool // there is a rank for each
 	monitorInterval, shutdownTimeout    float64
 
 	logDir, redirects, tee, ranksFilter string
@@ -60,7 +64,7 @@ var refused = []struct{ name, def, why string }{
 // newFlags declares the flags with torchrun's names and defaults; linePrefix is
 // that of --log-line-prefix-template.
 func newFlags(linePrefix string) *Flags {
-	f := &Flags{GPUs: visibleGPUs}
+	f := &Flags{GPUs: visibleGPUs, CPUs: workers.CPUs}
 	fs := pflag.NewFlagSet("octet run", pflag.ContinueOnError)
 	f.set = fs
 	fs.SetInterspersed(false) // what follows the program belongs to it
@@ -68,7 +72,7 @@ func newFlags(linePrefix string) *Flags {
 	fs.Usage = func() {}
 	fs.StringVar(&f.nnodes, "nnodes", "1:1", "number of hosts, `N`")
 	fs.StringVar(&f.nprocPerNode, "nproc-per-node", "1", "ranks on this host: a `number`, gpu (one per GPU that CUDA_VISIBLE_DEVICES shows), cpu (one per core), or auto: gpu if there are any, else cpu")
-	fs.StringVar(&f.numaBinding, "numa-binding", "", "exclusive: each rank of this host stays on CPUs of its own, an equal share of those that octet run may use")
+	fs.StringVar(&f.numaBinding, "numa-binding", "", "where ranks stay: node (CPUs beside their GPU; so it is where each has one), socket (of those), exclusive (cores of their own beside it; without GPUs an equal share of those that octet run may use), core-complex (a cache of their own beside it), or none")
 	fs.BoolVar(&f.standalone, "standalone", false, "one host on a free port of localhost, whatever the rendezvous flags say")
 	fs.IntVar(&f.opts.NodeRank, "node-rank", 0, "`number` of this host from 0 (backend static)")
 	fs.StringVar(&f.opts.Addr, "master-addr", "127.0.0.1", "`address` of host 0 (static)")

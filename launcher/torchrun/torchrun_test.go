@@ -16,7 +16,7 @@ import (
 	"octet/launcher/agent"
 )
 
-// TestCommandLines reads command lines, on a host without GPUs or with gpus=N: the input's lines NAME=value are the
+// TestCommandLines reads command lines, on a host without GPUs, with gpus=N, or with those whose CPUs are gpus=0-3/4-7: the input's lines NAME=value are the
 // environment, any other are arguments. Random ids are shown as <random>.
 func TestCommandLines(t *testing.T) {
 	datadriven.Run(t, "testdata/flags.txt", func(t *testing.T, c *datadriven.Case) string {
@@ -32,19 +32,28 @@ func TestCommandLines(t *testing.T) {
 		if err != nil {
 			return "exit 2: " + err.Error()
 		}
-		if n, ok := c.Vals["gpus"]; ok {
-			f.GPUs = func() (int, error) { return strconv.Atoi(n) }
-		} else {
-			f.GPUs = func() (int, error) { return 0, topo.ErrNoNVML }
+		f.GPUs = func() ([]topo.GPU, error) { return gpus(t, c) }
+		f.CPUs = func() (cpus []topo.CPU, err error) {
+			for n := range c.Int(t, "cpus", 0) {
+				cpus = append(cpus, topo.CPU{Number: n, Core: n})
+			}
+			return cpus, nil
 		}
-		o, err := f.Options(func(string) {})
+		var out strings.Builder
+		o, err := f.Options(func(text string) { fmt.Fprintln(&out, text) })
 		if err != nil {
 			return "exit 1: " + err.Error()
 		}
-		if c.Cmd == "where" {
+		switch c.Cmd {
+		case "where":
 			return where(f, o)
+		case "bind":
+			if err := f.Bind(&o, c.Vals["device"]); err != nil {
+				return "exit 1: " + err.Error()
+			}
+			fmt.Fprint(&out, o.Job.CPUs)
+			return out.String()
 		}
-		var out strings.Builder
 		f.set.VisitAll(func(flag *pflag.Flag) {
 			if flag.Changed {
 				fmt.Fprintf(&out, "%s: %s\n", flag.Name, flag.Value)
@@ -57,6 +66,26 @@ func TestCommandLines(t *testing.T) {
 		fmt.Fprintf(&out, "program: %q\n", program)
 		return out.String()
 	})
+}
+
+// gpus are those of the case's host.
+func gpus(t *testing.T, c *datadriven.Case) ([]topo.GPU, error) {
+	text, ok := c.Vals["gpus"]
+	if !ok {
+		return nil, topo.ErrNoNVML
+	}
+	if n, err := strconv.Atoi(text); err == nil {
+		return make([]topo.GPU, n), nil
+	}
+	var all []topo.GPU
+	for list := range strings.SplitSeq(text, "/") {
+		cpus, err := topo.ParseCPUList(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, topo.GPU{Index: len(all), CPUs: cpus})
+	}
+	return all, nil
 }
 
 // where says how the hosts meet.

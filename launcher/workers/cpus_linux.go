@@ -5,36 +5,54 @@ package workers
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"octet/device/cuda/topo"
 )
 
-// allowed is the CPUs that this process may use.
-func allowed() ([]cpu, error) {
+// CPUs are those that this process may use: a container's or numactl's set where there is
+// one.
+func CPUs() ([]topo.CPU, error) {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return nil, fmt.Errorf("sched_getaffinity: %w", err)
 	}
-	var all []cpu
+	sys := os.DirFS("/sys/devices/system/cpu")
+	var all []topo.CPU
 	for number := range 64 * len(set) {
 		if set.IsSet(number) {
-			all = append(all, cpu{number, topology(number, "physical_package_id"), topology(number, "core_id")})
+			all = append(all, where(sys, number))
 		}
 	}
 	return all, nil
 }
 
-// topology is a number that Linux tells of a CPU, or 0 where it does not.
-func topology(cpu int, name string) int {
-	text, err := os.ReadFile(fmt.Sprintf("/sys/devices/system/cpu/cpu%d/topology/%s", cpu, name))
-	if err != nil {
-		return 0
+// where a CPU lies, by Linux's folder of CPUs; what that does not tell is 0.
+func where(sys fs.FS, number int) topo.CPU {
+	folder := fmt.Sprintf("cpu%d/", number)
+	text := func(name string) string {
+		text, _ := fs.ReadFile(sys, folder+name)
+		return strings.TrimSpace(string(text))
 	}
-	n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
-	return n
+	num := func(name string) int {
+		n, _ := strconv.Atoi(text(name))
+		return n
+	}
+	c := topo.CPU{Number: number, Socket: num("topology/physical_package_id"), Core: num("topology/core_id")}
+	largest := 0
+	for i := 0; text(fmt.Sprintf("cache/index%d/level", i)) != ""; i++ {
+		cache := fmt.Sprintf("cache/index%d/", i)
+		level := num(cache + "level")
+		if shared, err := topo.ParseCPUList(text(cache + "shared_cpu_list")); err == nil && level > largest && text(cache+"type") != "Instruction" {
+			largest, c.Cache = level, shared[0]
+		}
+	}
+	return c
 }
 
 // onCPUs calls start with this thread, which is locked to its goroutine, on cpus:

@@ -5,6 +5,7 @@
 package topo
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strconv"
@@ -49,10 +50,39 @@ func TestServers(t *testing.T) {
 				return text
 			}
 			return "within NVLink"
+		case "bind":
+			return bind(t, c, host)
 		}
 		t.Fatalf("%s: no command %q", c.Pos, c.Cmd)
 		return ""
 	})
+}
+
+// bind tells which CPUs a rule gives the ranks of a host with so many cores of two CPUs.
+func bind(t *testing.T, c *datadriven.Case, host *Host) string {
+	gpus, err := host.Visible(func(key string) (string, bool) { v, ok := c.Vals[key]; return v, ok })
+	if err != nil {
+		return err.Error()
+	}
+	cores := c.Int(t, "cores", 0)
+	allowed, err := ParseCPUList(cmp.Or(c.Vals["allowed"], fmt.Sprintf("0-%d", 2*cores-1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cpus []CPU
+	for _, n := range allowed {
+		core, socket := n%cores, cores/c.Int(t, "sockets", 1)
+		cpus = append(cpus, CPU{Number: n, Socket: core / socket, Core: core % socket, Cache: core - core%c.Int(t, "cache", 1)})
+	}
+	of, err := Rule(c.Vals["rule"]).Bind(gpus, cpus, c.Int(t, "ranks", 1))
+	if err != nil {
+		return err.Error()
+	}
+	var lines []string
+	for r, of := range of {
+		lines = append(lines, fmt.Sprintf("rank %d: %s", r, CPUList(of)))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // play makes a mock of the GPUs that the case lists, one a line: its name, and words of

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package workers
+package topo
 
 import (
 	"fmt"
@@ -10,10 +10,10 @@ import (
 
 // As Linux numbers them, CPU 4 is the other half of core 0: both go to one rank.
 func TestSharesKeepCoresTogether(t *testing.T) {
-	smt := []cpu{{0, 0, 0}, {1, 0, 1}, {2, 1, 0}, {3, 1, 1}, {4, 0, 0}, {5, 0, 1}, {6, 1, 0}, {7, 1, 1}}
-	confined := []cpu{{5, 0, 2}, {7, 0, 3}, {9, 0, 4}} // by a container
+	smt := []CPU{{0, 0, 0, 0}, {1, 0, 1, 0}, {2, 1, 0, 2}, {3, 1, 1, 2}, {4, 0, 0, 0}, {5, 0, 1, 0}, {6, 1, 0, 2}, {7, 1, 1, 2}}
+	confined := []CPU{{5, 0, 2, 0}, {7, 0, 3, 0}, {9, 0, 4, 0}} // by a container
 	for _, tt := range []struct {
-		all  []cpu
+		all  []CPU
 		n    int
 		want string
 	}{
@@ -24,12 +24,12 @@ func TestSharesKeepCoresTogether(t *testing.T) {
 		{smt, 8, "[[0] [4] [1] [5] [2] [6] [3] [7]]"},
 		{confined, 2, "[[5] [7 9]]"},
 	} {
-		got, err := shares(tt.all, tt.n)
+		got, err := Shares(tt.all, tt.n)
 		if err != nil || fmt.Sprint(got) != tt.want {
 			t.Errorf("%d ranks: %v, %v, want %s", tt.n, got, err, tt.want)
 		}
 	}
-	if _, err := shares(confined, 4); err == nil || !strings.Contains(err.Error(), "4 ranks on the 3 CPUs") {
+	if _, err := Shares(confined, 4); err == nil || !strings.Contains(err.Error(), "4 ranks on the 3 CPUs") {
 		t.Errorf("4 ranks on 3 CPUs: %v", err)
 	}
 }
