@@ -17,11 +17,11 @@ import (
 	"octet/parallel"
 )
 
-// firstGradients are the gradients of the last step by name, all ranks' rows together.
+// firstGradients are the gradients of the last step by name, the rows of all shards together.
 func firstGradients(t *testing.T, workers []*worker) map[string][]float32 {
 	t.Helper()
 	all := map[string][]float32{}
-	for _, w := range workers {
+	for _, w := range shards(workers) {
 		for _, p := range w.m.Params() {
 			if !p.Frozen() {
 				all[p.Name] = append(all[p.Name], w.mustGet(t, p.LocalGrad())...)
@@ -35,6 +35,17 @@ func firstGradients(t *testing.T, workers []*worker) map[string][]float32 {
 func sentIn(w *worker, kind comm.Kind) (calls int, bytes int64) {
 	for _, call := range w.calls[len(w.calls)-1] {
 		if call.Kind == kind {
+			calls++
+			bytes += call.Bytes()
+		}
+	}
+	return calls, bytes
+}
+
+// sentBy are the calls of a group in the last step, and their bytes.
+func sentBy(w *worker, group string) (calls int, bytes int64) {
+	for _, call := range w.calls[len(w.calls)-1] {
+		if call.Group == group {
 			calls++
 			bytes += call.Bytes()
 		}
@@ -59,6 +70,8 @@ func TestFrozenParameters(t *testing.T) {
 		"delayed gather on 2": {ranks: 2, args: sixteens, options: inFloat8, float8: recipe(t, fp8.RecipeDelayed, true), batch: 8, micro: 2},
 		"rowwise gather on 2": {ranks: 2, args: sixteens, options: inFloat8, float8: recipe(t, fp8.RecipeRowwise, true), batch: 8, micro: 2},
 		"tied on 2":           {ranks: 2, args: tied, options: fsdp.Options{Param: dtype.Float32}, batch: 4},
+		"two replicas of 2":   {ranks: 4, replicas: 2, args: uneven, options: fsdp.Options{Param: dtype.Float32}, batch: 8, micro: 2},
+		"float8, 2 replicas":  {ranks: 2, replicas: 2, args: sixteens, options: inFloat8, float8: &gathered, batch: 4},
 	} {
 		j.steps = 1
 		all := run(t, j)
@@ -107,6 +120,9 @@ func TestFrozenParameters(t *testing.T) {
 				traffic, micro := w.m.Traffic(), max(1, j.micro)
 				if calls, bytes := sentIn(w, comm.ReduceScatter); calls != micro*traffic.Reductions || bytes != int64(micro*traffic.ReduceScatter) {
 					t.Errorf("%d reductions of %d bytes, want in each of %d microbatches %d of %d", calls, bytes, micro, traffic.Reductions, traffic.ReduceScatter)
+				}
+				if calls, bytes := sentBy(w, "fsdp.replicas"); j.replicas > 0 && (calls != traffic.Reductions || bytes != int64(traffic.AllReduce)) {
+					t.Errorf("%d all-reduces of %d bytes between replicas, want %d of %d", calls, bytes, traffic.Reductions, traffic.AllReduce)
 				}
 				calls, bytes := sentIn(w, comm.AllGather)
 				if wantCalls, want := sentIn(was, comm.AllGather); calls != wantCalls || bytes != want {

@@ -4,7 +4,6 @@ package fsdp_test
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -146,11 +145,11 @@ func (m *sometimes) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 }
 
 // TestAnUnusedParameterHasNoGradient: what one rank does not use has the
-// gradient of the others, and zero where nobody uses it; nobody hangs.
+// gradient of the others, and zero where nobody uses it; nobody hangs, in no replica.
 func TestAnUnusedParameterHasNoGradient(t *testing.T) {
 	const name = "layers.0.feed_forward.w1.weight"
-	gradient := func(uses func(rank int) bool) (g []float32) {
-		j := job{ranks: 2, args: uneven, options: f32, batch: 4, steps: 1}
+	gradient := func(n, replicas int, uses func(rank int) bool) (g []float32) {
+		j := job{ranks: n, replicas: replicas, args: uneven, options: f32, batch: 2 * n, steps: 1}
 		j.before = func(w *worker, _ int) {
 			root := w.m.Root()
 			_ = nn.Walk(&root, func(path string, m nn.Module) (nn.Module, error) {
@@ -160,29 +159,27 @@ func TestAnUnusedParameterHasNoGradient(t *testing.T) {
 				return m, nil
 			})
 		}
-		for _, w := range run(t, j) {
-			for _, p := range w.m.Params() {
-				if p.Name == name {
-					g = append(g, w.mustGet(t, p.LocalGrad())...)
-				}
+		return firstGradients(t, run(t, j))[name]
+	}
+	for _, n := range []int{2, 4} {
+		for rank := range n {
+			alone := func(r int) bool { return r == rank }
+			want := gradient(n, 1, alone)
+			if len(want) == 0 || !slices.ContainsFunc(want, func(v float32) bool { return v != 0 }) {
+				t.Errorf("%d ranks, of which rank %d uses it: gradient %v", n, rank, want)
+			}
+			if other := gradient(n, 1, func(r int) bool { return r == (rank+1)%n }); slices.Equal(want, other) {
+				t.Errorf("%d ranks: rank %d alone gives the gradient that the next one does", n, rank)
+			}
+			if n == 4 && !slices.Equal(gradient(n, 2, alone), want) {
+				t.Errorf("rank %d alone gives another gradient to two replicas of two shards than to four shards", rank)
 			}
 		}
-		return g
-	}
-	norm := func(x []float32) (sum float64) {
-		for _, v := range x {
-			sum += math.Abs(float64(v))
+		for _, replicas := range []int{1, 2} {
+			if none := gradient(n, replicas, func(int) bool { return false }); len(none) == 0 || !slices.Equal(none, make([]float32, len(none))) {
+				t.Errorf("%d ranks, %d replicas: gradient %v of a parameter that no rank uses", n, replicas, none)
+			}
 		}
-		return sum
-	}
-	first := gradient(func(rank int) bool { return rank == 0 })
-	second := gradient(func(rank int) bool { return rank == 1 })
-	none := gradient(func(int) bool { return false })
-	if norm(first) == 0 || norm(second) == 0 || slices.Equal(first, second) {
-		t.Errorf("gradients of ranks 0 and 1 alone have sums %v and %v, want two others than 0", norm(first), norm(second))
-	}
-	if norm(none) != 0 || len(none) == 0 {
-		t.Errorf("gradient %v of a parameter that no rank uses", none)
 	}
 }
 

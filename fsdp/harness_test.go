@@ -36,11 +36,15 @@ type job struct {
 	again   *parallel.Recompute     // nil: none
 	units   []string                // nil: a Llama's
 	freeze  []string                // parameters whose names contain one of these
-	batch   int                     // sequences a step, of all ranks and microbatches
-	micro   int                     // microbatches a step; 0 is 1
-	steps   int
+	// replicas is how many the ranks make; 0 is one.
+	replicas int
+	batch    int // sequences a step, of all ranks and microbatches
+	micro    int // microbatches a step; 0 is 1
+	steps    int
 	// before, if set, runs on each rank before each step.
 	before func(w *worker, step int)
+	// over, if set, is what the ranks talk through.
+	over func(world comm.Comm) comm.Comm
 }
 
 const seqLen = 8
@@ -79,7 +83,11 @@ func run(t *testing.T, j job) []*worker {
 	workers := make([]*worker, j.ranks)
 	for rank, err := range ranks.Each(ranks.Open(t, j.ranks, ranks.Options{}), func(r *ranks.Rank) error {
 		w := &worker{job: j, rank: r.Rank, dev: &nntest.Counting{Device: r.Device}, log: &record.Log{Keep: true}}
-		w.world = record.New(r.World, w.log)
+		world := r.World
+		if j.over != nil {
+			world = j.over(world)
+		}
+		w.world = record.New(world, w.log)
 		workers[r.Rank] = w
 		return w.train()
 	}) {
@@ -110,7 +118,7 @@ func (w *worker) train() error {
 
 func (w *worker) build() (err error) {
 	var model nn.Module = llama.New(w.args, seqLen)
-	plan := parallel.Plan{Recompute: w.again, Units: units, FSDP: w.options}
+	plan := parallel.Plan{Degrees: parallel.Degrees{Replicate: w.replicas}, Recompute: w.again, Units: units, FSDP: w.options}
 	if w.units != nil {
 		plan.Units = w.units
 	}
@@ -195,11 +203,11 @@ func (w *worker) mustGet(t *testing.T, x *tensor.Tensor) []float32 {
 	return out
 }
 
-// whole puts the real rows of all ranks' shards together, by name.
+// whole puts the real rows of the shards of the first replica together, by name.
 func whole(t *testing.T, workers []*worker) map[string][]float32 {
 	t.Helper()
 	all := map[string][]float32{}
-	for _, w := range workers {
+	for _, w := range shards(workers) {
 		for _, p := range w.m.Params() {
 			all[p.Name] = append(all[p.Name], w.mustGet(t, p.Local())...)
 		}
@@ -210,6 +218,11 @@ func whole(t *testing.T, workers []*worker) map[string][]float32 {
 		}
 	}
 	return all
+}
+
+// shards are the ranks of the first replica.
+func shards(workers []*worker) []*worker {
+	return workers[:len(workers)/max(1, workers[0].replicas)]
 }
 
 // sameBits fails unless two runs have the same losses, norms and weights.
