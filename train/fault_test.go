@@ -31,7 +31,7 @@ import (
 // kernel.
 type faulty struct {
 	device.Device
-	swiglu       func(device.Kernels) // instead of SwiGLU
+	swiglu       func(device.HostStream) // before SwiGLU
 	crossEntropy func(s device.Stream, logits *tensor.Tensor)
 }
 
@@ -62,38 +62,89 @@ func (s *faultyStream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor)
 	}
 }
 
-// TestAPanicInForwardStopsAllRanks with that cause, not with a deadline.
+// groupings are ways to share a model in which one rank does not do its part: the last of a group, or in the middle of the job.
+var groupings = []struct {
+	name   string
+	n, bad int
+	args   []string
+}{
+	{"shards", 3, 1, nil},
+	{"two replicas of two shards", 4, 2, replicated(2)},
+	{"four replicas", 4, 3, replicated(4)},
+	{"shards of modules that two share", 4, 1, sharedBy(2)},
+	{"replicas of modules that two share", 4, 3, sharedBy(2, replicated(2)...)},
+}
+
+// TestAPanicInForwardStopsAllRanks with that cause, not with a deadline, in whatever group they are.
 func TestAPanicInForwardStopsAllRanks(t *testing.T) {
-	const n, bad, step = 3, 1, 3
-	run := resolved(t, n, small(join(tokens, float8, gather, []string{"--training.local_batch_size=2", "--training.steps=10"})...))
-	sinks := make([]memory, n)
-	errs := ranks.Each(ranks.Open(t, n, ranks.Options{}), func(r *ranks.Rank) error {
-		f := &faulty{Device: r.Device}
-		if r.Rank == bad {
-			calls := 0
-			f.swiglu = func(device.Kernels) {
-				if calls++; calls == 2*(step-1)+1 { // two layers a step
-					panic("the roof is on fire")
+	const step = 3
+	for _, g := range groupings {
+		t.Run(g.name, func(t *testing.T) {
+			run := resolved(t, g.n, small(join(tokens, float8, gather, g.args, []string{"--model.args.dim=64", "--training.local_batch_size=2", "--training.steps=10"})...))
+			sinks := make([]memory, g.n)
+			errs := ranks.Each(ranks.Open(t, g.n, ranks.Options{}), func(r *ranks.Rank) error {
+				f := &faulty{Device: r.Device}
+				if r.Rank == g.bad {
+					calls := 0
+					f.swiglu = func(device.HostStream) {
+						if calls++; calls == 2*(step-1)+1 { // two layers a step
+							panic("the roof is on fire")
+						}
+					}
+				}
+				return Run(context.Background(), Job{Run: run, Device: f, World: r.World, Log: zap.NewNop()}, &sinks[r.Rank])
+			})
+			for rank, err := range errs {
+				if err == nil || !strings.Contains(err.Error(), "panic: the roof is on fire") {
+					t.Errorf("rank %d ended with %v, want the panic", rank, err)
+					continue
+				}
+				// Of the ranks of another group the last collective of the step before may be under way.
+				if n := len(sinks[rank].records); n > step-1 || n < step-2 {
+					t.Errorf("rank %d finished %d steps, want %d", rank, n, step-1)
+				}
+				var abort *comm.AbortError
+				if told := errors.As(err, &abort); told != (rank != g.bad) || told && abort.Rank != g.bad {
+					t.Errorf("rank %d ended with %v: rank %d is to blame", rank, err, g.bad)
 				}
 			}
-		}
-		return Run(context.Background(), Job{Run: run, Device: f, World: r.World, Log: zap.NewNop()}, &sinks[r.Rank])
-	})
-	for rank, err := range errs {
-		if err == nil || !strings.Contains(err.Error(), "panic: the roof is on fire") {
-			t.Errorf("rank %d ended with %v, want the panic", rank, err)
-			continue
-		}
-		if n := len(sinks[rank].records); n != step-1 {
-			t.Errorf("rank %d finished %d steps, want %d", rank, n, step-1)
-		}
-		var abort *comm.AbortError
-		if told := errors.As(err, &abort); told != (rank != bad) || told && abort.Rank != bad {
-			t.Errorf("rank %d ended with %v: rank %d is to blame", rank, err, bad)
-		}
+			if err := errs[g.bad]; err != nil && !strings.Contains(err.Error(), "faultyStream).SwiGLU") {
+				t.Errorf("rank %d ended with %v, want the stack too", g.bad, err)
+			}
+		})
 	}
-	if err := errs[bad]; err != nil && !strings.Contains(err.Error(), "faultyStream).SwiGLU") {
-		t.Errorf("rank %d ended with %v, want the stack too", bad, err)
+}
+
+// TestARankThatStandsStillIsNamed by the others once their deadline is over, whichever group waits for it.
+func TestARankThatStandsStillIsNamed(t *testing.T) {
+	const step = 2
+	for _, g := range groupings {
+		t.Run(g.name, func(t *testing.T) {
+			run := resolved(t, g.n, small(join(tokens, f32Args, g.args, []string{"--training.local_batch_size=2", "--training.steps=10", "--comm.train_timeout_seconds=1"})...))
+			over := make(chan struct{}) // one of the others has ended
+			var once sync.Once
+			errs := ranks.Each(ranks.Open(t, g.n, ranks.Options{}), func(r *ranks.Rank) error {
+				f := &faulty{Device: r.Device}
+				if r.Rank == g.bad {
+					calls := 0
+					f.swiglu = func(s device.HostStream) {
+						if calls++; calls == 2*(step-1)+1 {
+							s.Call("stall", func() error { <-over; return nil })
+						}
+					}
+				}
+				err := Run(context.Background(), Job{Run: run, Device: f, World: r.World, Log: zap.NewNop()}, &memory{})
+				if r.Rank != g.bad {
+					once.Do(func() { close(over) })
+				}
+				return err
+			})
+			for rank, err := range errs {
+				if want := fmt.Sprintf("rank %d has not arrived after 1s", g.bad); err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("rank %d ended with %v, want %q in it", rank, err, want)
+				}
+			}
+		})
 	}
 }
 

@@ -51,6 +51,10 @@ func (s Suite) faults(t *testing.T, n int) {
 		var wg sync.WaitGroup
 		wg.Go(func() { s.deadline(t, whole) })
 		wg.Go(func() { s.splitDeadline(t, split) })
+		if n > 2 && !s.LateMismatch {
+			chained := s.opened(t, n)
+			wg.Go(func() { s.chainedDeadline(t, chained) })
+		}
 		wg.Wait()
 	})
 	t.Run("abort", func(t *testing.T) { s.abort(t, s.opened(t, n)) })
@@ -163,6 +167,33 @@ func (s Suite) deadline(t *testing.T, ranks []Rank) {
 		return err
 	})
 	mentions(t, 1, late[0], "aborted by rank", "rank 1 has not arrived")
+}
+
+// chainedDeadline: rank 1 does not come to the group that it has with rank 0, which therefore does not come to that of all. Those who
+// wait there longer than they should name rank 1, too.
+func (s Suite) chainedDeadline(t *testing.T, ranks []Rank) {
+	errs := s.Together(ranks, func(e *Env) error {
+		color := min(0, 1-e.Rank()) // of rank 0 and 1
+		pair, err := e.Split(color, 0)
+		if err != nil {
+			return err
+		}
+		if err := hurry(e); err != nil || e.Rank() == 1 {
+			return err
+		}
+		if e.Rank() == 0 {
+			pair.(comm.Control).SetName("tp")
+			time.Sleep(250 * time.Millisecond) // its own deadline is not the first
+			pair.Barrier(e.Stream)
+		}
+		e.Barrier(e.Stream)
+		return e.Stream.Sync()
+	})
+	for r, err := range errs {
+		if r != 1 {
+			mentions(t, r, err, `barrier #2 of group "world"`, `rank 1 has not arrived after 500ms; rank 0 waits for rank 1 in barrier #1 of group "tp"`)
+		}
+	}
 }
 
 // splitDeadline: rank 0 does not split.

@@ -21,8 +21,9 @@ import (
 type Control struct {
 	net     Net
 	job     *Job
-	members []int // ranks of the world
-	me      int   // this one's place among them
+	waits   *waits // of all groups of this rank
+	members []int  // ranks of the world
+	me      int    // this one's place among them
 	id      string
 	root    bool // of all ranks: closes the net
 	name    atomic.Pointer[string]
@@ -41,13 +42,14 @@ func NewControl(name string, rank, n int, net Net, job *Job) *Control {
 	for r := range members {
 		members[r] = r
 	}
-	c := newControl(name, members, rank, net, job)
+	c := newControl(name, members, rank, net, job, &waits{})
 	c.root = true
+	net.Answer(c.waits.answer)
 	return c
 }
 
-func newControl(id string, members []int, rank int, net Net, job *Job) *Control {
-	c := &Control{net: net, job: job, members: members, me: slices.Index(members, rank), id: id}
+func newControl(id string, members []int, rank int, net Net, job *Job, w *waits) *Control {
+	c := &Control{net: net, job: job, waits: w, members: members, me: slices.Index(members, rank), id: id}
 	c.SetName(id)
 	return c
 }
@@ -178,7 +180,7 @@ func (c *Control) divide(ctx context.Context, id string, color, key int) (*Contr
 	for i, m := range chosen {
 		members[i] = c.members[m.rank]
 	}
-	return newControl(fmt.Sprintf("%s.%d", id, color), members, c.self(), c.net, c.job), nil
+	return newControl(fmt.Sprintf("%s.%d", id, color), members, c.self(), c.net, c.job, c.waits), nil
 }
 
 // closeKids closes what was split from the group.

@@ -37,17 +37,20 @@ func (c *call) abort(err error) error {
 const rollPatience = 2 * time.Second
 
 // late is the text of a deadline: who is not there, and who is. A rank that is not
-// there may wait for another one itself, here or in an earlier call; so the ranks
+// there may wait for another one itself, in an earlier call or another group; so the ranks
 // are asked whether their processes run, and where some do not answer those are
-// named.
+// named; otherwise whoever those wait for, that are not there.
 func (c *call) late(t Timeout) error {
 	g := c.g
 	named, what := c.behind(t)
 	here := without(g.members, named)
+	way := ""
 	if silent := g.net.RollCall(g.members, rollPatience); len(silent) > 0 {
 		named = silent
+	} else {
+		named, way = g.behindThem(named)
 	}
-	return comm.Missing(named, fmt.Sprintf("%s after %v; arrived: %s", what, g.job.Timeout(), comm.List(without(here, named))))
+	return comm.Missing(named, fmt.Sprintf("%s after %v%s; arrived: %s", what, g.job.Timeout(), way, comm.List(without(here, named))))
 }
 
 // behind are the ranks that have not begun the call or, where all have, those that

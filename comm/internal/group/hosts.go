@@ -45,7 +45,7 @@ func (g *Group) JoinHosts(ctx context.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		return New(newControl(g.id+name, members, g.self(), g.net, g.job), link), nil
+		return New(newControl(g.id+name, members, g.self(), g.net, g.job, g.waits), link), nil
 	}
 	var err error
 	if h.inner, err = join(" inner", here); err != nil {
@@ -123,6 +123,7 @@ func (c *call) subcall(g *Group) *call {
 	}
 	if *slot == nil {
 		*slot = newCall(g)
+		(*slot).waiting = c.waiting
 	}
 	s := *slot
 	s.reset()

@@ -5,6 +5,7 @@ package group
 import (
 	"errors"
 	"math"
+	"sync/atomic"
 
 	"octet/comm"
 	"octet/device"
@@ -39,12 +40,13 @@ type call struct {
 	views    []View // by rank, of the current round
 	parts    [][]byte
 
-	inner, outer *call  // parts of the call, in a group over hosts
-	sums         *chain // likewise
+	waiting      *atomic.Int32 // 1 + the rank of the world whose message this one waits for; 0: none
+	inner, outer *call         // parts of the call, in a group over hosts
+	sums         *chain        // likewise
 }
 
 func newCall(g *Group) *call {
-	c := &call{g: g, stride: 1, views: make([]View, g.Size()), parts: make([][]byte, g.Size())}
+	c := &call{g: g, stride: 1, waiting: &atomic.Int32{}, views: make([]View, g.Size()), parts: make([][]byte, g.Size())}
 	c.run = c.execute
 	return c
 }
@@ -55,6 +57,7 @@ func (c *call) reset() {
 	clear(c.views)
 	clear(c.parts)
 	clear(c.slots)
+	c.waiting.Store(0)
 	c.own, c.into = Message{}, Message{}
 	c.dst, c.src, c.types = c.dst[:0], c.src[:0], c.types[:0]
 	c.layout.reset()
@@ -92,7 +95,9 @@ func (c *call) execute() error {
 		return c.abort(err)
 	}
 	err := g.job.Cause()
-	if err == nil && g.Size() > 1 {
+	meets := err == nil && g.Size() > 1
+	if meets {
+		g.waits.begin(c)
 		err = c.move()
 	}
 	if err != nil {
@@ -101,6 +106,9 @@ func (c *call) execute() error {
 	if ferr := g.finish(); err == nil && ferr != nil {
 		err = c.abort(ferr)
 		_ = g.finish() // now that the others know
+	}
+	if meets {
+		g.waits.end(c)
 	}
 	g.give(c, err == nil)
 	return err
@@ -218,11 +226,21 @@ func (c *call) speaks(q int) bool {
 // compares the calls.
 func (c *call) await(n uint32, q int, first bool) (err error) {
 	g := c.g
-	c.views[q], err = g.link.Await(n, q, nil)
+	c.views[q], err = c.wait(n, q, nil)
 	if err != nil || !first || *c.views[q].Call == c.sig {
 		return err
 	}
 	return comm.Mismatch(g.self(), &c.sig, g.members[q], c.views[q].Call)
+}
+
+// wait is the link's Await, of which others may be told, also after it has failed.
+func (c *call) wait(n uint32, q int, into *Message) (View, error) {
+	c.waiting.Store(int32(1 + c.g.members[q]))
+	v, err := c.g.link.Await(n, q, into)
+	if err == nil {
+		c.waiting.Store(0)
+	}
+	return v, err
 }
 
 // takeOwn makes what this rank gives itself a view like the others' ones.
@@ -234,7 +252,7 @@ func (c *call) takeOwn(addressed bool) {
 // fetch copies rank q's message, which is not the first of the call, to into.
 func (c *call) fetch(n uint32, q int, into Message) error {
 	c.into = into
-	v, err := c.g.link.Await(n, q, &c.into)
+	v, err := c.wait(n, q, &c.into)
 	if err == nil && !v.Placed {
 		c.into.scatter(&v)
 	}
