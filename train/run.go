@@ -103,15 +103,22 @@ func (t *Trainer) describe(j Job) error {
 	t.log.Info(fmt.Sprintf("local batch %d, global batch %d, %d microbatches, sequence %d, %d steps, %s",
 		c.LocalBatchSize, t.cfg.GlobalBatchSize(world), t.cfg.Microbatches(world), c.SeqLen, c.Steps, c.Dataset))
 	t.log.Info(fmt.Sprintf("data: %s; the run reads it %.3g times", t.loader.Summary(), t.loader.Epochs(c.Steps*len(t.micro))))
+	travels, err := j.Run.Travels()
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	if travels != "" {
+		t.log.Info("a step's collectives: " + travels)
+	}
 	if t.cfg.Model.PrintAfterConversion {
 		t.log.Info("linear layers\n" + strings.TrimSpace(t.Conversion()))
 	}
 	if t.cfg.Debug.PrintPlan {
-		memory, err := j.Run.MemoryPlan()
+		costs, err := j.Run.Costs()
 		if err != nil {
 			return fmt.Errorf("train: %w", err)
 		}
-		t.log.Info("plan\n" + strings.TrimSpace(t.Plan()+memory))
+		t.log.Info("plan\n" + strings.TrimSpace(t.Plan()+costs))
 	}
 	return nil
 }

@@ -108,68 +108,12 @@ func (r *Run) dryModel(rank int, dev device.Device, log *record.Log) (*parallel.
 	return m, nil
 }
 
-// Sent is what a rank asks of one group in a step.
-type Sent struct {
-	Group string // by name: the axes of the mesh, or what it is for
-	Ranks int
-	Kind  comm.Kind
-	Calls int
-	Bytes map[dtype.Type]int64 // of the rank's contribution, as record counts them
-}
-
-// sent are those of a step, in the order in which groups were first called.
-type sent []Sent
-
-// add counts calls that are made so many times.
-func (s *sent) add(calls []record.Call, times int) {
-	for _, c := range calls {
-		if c.Ranks == 1 {
-			continue // alone there is nobody to send to
-		}
-		at := slices.IndexFunc(*s, func(o Sent) bool { return o.Group == c.Group && o.Ranks == c.Ranks && o.Kind == c.Kind })
-		if at < 0 {
-			at = len(*s)
-			*s = append(*s, Sent{Group: c.Group, Ranks: c.Ranks, Kind: c.Kind, Bytes: map[dtype.Type]int64{}})
-		}
-		one := &(*s)[at]
-		one.Calls += times
-		for _, p := range c.Parts {
-			one.Bytes[p.Type] += int64(times) * int64(p.Elems) * int64(p.Type.Size())
-		}
-	}
-}
-
-// String is a line such as "all-gather in groups of 8 (fsdp): 12 calls, 4096 bytes of bfloat16".
-func (s Sent) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%v in groups of %d (%s): %d calls", s.Kind, s.Ranks, s.Group, s.Calls)
-	var types []dtype.Type
-	for t := range s.Bytes {
-		types = append(types, t)
-	}
-	slices.Sort(types)
-	for _, t := range types {
-		fmt.Fprintf(&b, ", %d bytes of %v", s.Bytes[t], t)
-	}
-	return b.String()
-}
-
 // Class is the ranks of a job that have parts of equal sizes, so that they take and send alike.
 type Class struct {
 	Ranks  int // how many
 	First  int // the first of them
 	Memory Memory
 	Sent   []Sent
-}
-
-// Bytes is all that a rank sends in a step.
-func (c Class) Bytes() (total int64) {
-	for _, s := range c.Sent {
-		for _, n := range s.Bytes {
-			total += n
-		}
-	}
-	return total
 }
 
 // Dry is what a job would take and send, without a device or a peer.
@@ -246,10 +190,7 @@ func (d Dry) String() string {
 		}
 		fmt.Fprintf(&b, "ranks   %d, %v, %s\n", len(d.Mesh.Ranks()), d.Mesh, like)
 		fmt.Fprintf(&b, "memory  %d bytes at most (%.1f GiB): %v\n", c.Memory.Total, float64(c.Memory.Total)/(1<<30), c.Memory)
-		for _, s := range c.Sent {
-			fmt.Fprintf(&b, "sends   %v\n", s)
-		}
-		fmt.Fprintf(&b, "sends   %d bytes a step\n", c.Bytes())
+		b.WriteString(listed(c.Sent))
 	}
 	return b.String()
 }

@@ -29,10 +29,9 @@ func (r *Run) Memory() (Memory, error) {
 	return memory, err
 }
 
-// MemoryPlan says what a rank's memory goes to, and what activations would take in each
-// activation_checkpoint.mode.
-func (r *Run) MemoryPlan() (string, error) {
-	own, err := r.Memory()
+// Costs says what a rank's memory goes to, what activations would take in each activation_checkpoint.mode, and what a step sends, in which types.
+func (r *Run) Costs() (string, error) {
+	_, own, sent, err := r.dry(0)
 	if err != nil {
 		return "", err
 	}
@@ -54,5 +53,6 @@ func (r *Run) MemoryPlan() (string, error) {
 		fmt.Fprintf(&b, " %s %d", strings.TrimSpace(mode.Mode+" "+mode.SelectiveACOption), m.Activations)
 	}
 	b.WriteString(" bytes\n")
+	b.WriteString(listed(sent))
 	return b.String(), nil
 }

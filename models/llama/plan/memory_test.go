@@ -69,8 +69,8 @@ func TestWhatALayerKeepsForBackward(t *testing.T) {
 	}
 }
 
-// TestThePlanOfMemory has the numbers of each mode.
-func TestThePlanOfMemory(t *testing.T) {
+// TestCosts has the memory of each mode, and what a step sends.
+func TestCosts(t *testing.T) {
 	cfg, err := config.Load(strings.Fields("--model.args.n_layers=3 --activation_checkpoint.mode=selective --activation_checkpoint.selective_ac_option=3 --training.seq_len=64 --training.global_batch_size=96"))
 	if err != nil {
 		t.Fatal(err)
@@ -79,11 +79,11 @@ func TestThePlanOfMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := run.MemoryPlan()
+	got, err := run.Costs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := run.Memory()
+	_, own, sent, err := run.dry(0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestThePlanOfMemory(t *testing.T) {
 		}
 		want += fmt.Sprintf(" %s %d", mode, m.Activations)
 	}
-	if want += " bytes\n"; got != want {
+	if want += " bytes\n" + listed(sent); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
