@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"octet/config"
+	"octet/models/llama/plan"
 	"octet/nn/nntest"
 	"octet/test/ranks"
 	"octet/train"
@@ -82,7 +83,7 @@ func TestMemoryIsCounted(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					if want := dry.Classes[0].Bytes(); step == 1 && record.CommBytes != want {
+					if want := plan.Total(dry.Classes[0].Sent); step == 1 && record.CommBytes != want {
 						t.Errorf("rank %d sends %d bytes a step, want %d: %v", r.Rank, record.CommBytes, want, dry.Classes[0].Sent)
 					}
 				}

@@ -60,15 +60,21 @@ func (s Sent) types() []dtype.Type { return slices.Sorted(maps.Keys(s.Bytes)) }
 // listed has a line for each, and one for all that a rank sends in a step.
 func listed(all []Sent) string {
 	var b strings.Builder
-	total := int64(0)
 	for _, s := range all {
 		fmt.Fprintf(&b, "sends   %v\n", s)
+	}
+	fmt.Fprintf(&b, "sends   %d bytes a step\n", Total(all))
+	return b.String()
+}
+
+// Total is all that a rank sends in a step, in bytes.
+func Total(all []Sent) (bytes int64) {
+	for _, s := range all {
 		for _, n := range s.Bytes {
-			total += n
+			bytes += n
 		}
 	}
-	fmt.Fprintf(&b, "sends   %d bytes a step\n", total)
-	return b.String()
+	return bytes
 }
 
 // Travels says in which types what the ranks of a group send one another in a step travels: "all-gather of bfloat16, float8_e4m3fn (fsdp);
