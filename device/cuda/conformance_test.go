@@ -84,6 +84,6 @@ func conform(t *testing.T, environ ...string) {
 	simulate(t, environ...)
 	devicetest.Run(t, devicetest.Options{
 		Open: func(t *testing.T) device.Device { return openSimulated(t, Options{}) },
-		Hold: holdStream(t),
+		Hold: holdStream(t), RoundsP: hasTiles,
 	})
 }

@@ -49,7 +49,7 @@ func onHardware(t *testing.T) devicetest.Options {
 	d := hardware(t)
 	t.Logf("%s: products %s", d.Name(), d.Products())
 	return devicetest.Options{ // one device for all: opening it takes longer than most cases
-		Open: func(*testing.T) device.Device { return d }, Hold: holdStream(t), Tolerance: hardwareTolerance,
+		Open: func(*testing.T) device.Device { return d }, Hold: holdStream(t), Tolerance: hardwareTolerance, RoundsP: hasTiles,
 	}
 }
 
@@ -245,6 +245,36 @@ func BenchmarkMatMul(b *testing.B) {
 			all.on(fmt.Sprintf("%s/%dx%dx%d", kind, s[0], s[1], s[2]), func(m *speedometer) { m.product(kind, s[0], s[1], s[2]) })
 		}
 	}
+}
+
+// BenchmarkAttention is causal attention of 8B's heads and their gradient, as torch's is measured by test/gpucheck/peer.py:
+// half of the products with all keys, of which the gradient has five for the forward's two.
+func BenchmarkAttention(b *testing.B) {
+	all := openSpeedometer(b)
+	for _, hd := range []int{64, 128} {
+		for i, what := range []string{"forward", "gradient"} {
+			all.on(fmt.Sprintf("%s/4096x32x8x%d", what, hd), func(m *speedometer) { m.attention(i == 1, hd) })
+		}
+	}
+}
+
+func (m *speedometer) attention(gradient bool, hd int) {
+	batch, tokens, heads, groups, products := 2, 4096, 32, 8, 2.0
+	if testing.Short() {
+		batch, tokens, heads, groups = 1, 128, 4, 1
+	}
+	x := func(h int) *tensor.Tensor { return m.new(dtype.BFloat16, batch, tokens, h, hd) }
+	q, o, key, v, lse := x(heads), x(heads), x(groups), x(groups), m.new(dtype.Float32, batch, heads, tokens)
+	run := func() { m.s.Attention(o, lse, q, key, v, nil, nil) }
+	if gradient {
+		run()
+		do, dq, dk, dv := x(heads), x(heads), x(groups), x(groups)
+		run = func() { m.s.AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, nil, nil) }
+		products = 5
+	}
+	m.measure(run)
+	flop := products * 2 * float64(batch*heads*hd) * float64(tokens) * float64(tokens) / 2
+	m.ReportMetric(flop*float64(m.N)/m.Elapsed().Seconds()/1e9, "GFLOP/s")
 }
 
 func (m *speedometer) product(kind string, rows, cols, k int) {

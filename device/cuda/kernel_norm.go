@@ -48,9 +48,12 @@ func (k *kernels) LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add *tensor.Tensor
 	k.sumColumns(dw, partial, parts)
 }
 
-// mostShared is what a block may have of shared memory on the smallest GPU, 99 KiB on
-// compute capability 8.9 and 12.x, less what kernels have beside.
-const mostShared = 96 << 10
+// declaredShared is what a kernel may declare of shared memory beside what its launch gives it, and
+// mostShared what that is at most: a block has 99 KiB on compute capability 8.9 and 12.x, no GPU less.
+const (
+	declaredShared = 3 << 10
+	mostShared     = 99<<10 - declaredShared
+)
 
 // held says whether a block holds so many float32 of each column of a row in shared
 // memory, and gives it that: the row is then read once.

@@ -58,6 +58,12 @@ const (
 	kAttentionDelta
 	kAttentionGradQ
 	kAttentionGradKV
+	kFlash64
+	kFlash128
+	kFlashGradQ64
+	kFlashGradQ128
+	kFlashGradKV64
+	kFlashGradKV128
 	kMatMul
 	kMatMulNarrow
 	kScaleProduct
@@ -120,6 +126,12 @@ var kernelTable = [numKernels]struct {
 	kAttentionDelta:    {"attention_delta", 128},
 	kAttentionGradQ:    {"attention_grad_q", 128},
 	kAttentionGradKV:   {"attention_grad_kv", 128},
+	kFlash64:           {"flash64", 128},
+	kFlash128:          {"flash128", 128},
+	kFlashGradQ64:      {"flash_grad_q64", 128},
+	kFlashGradQ128:     {"flash_grad_q128", 128},
+	kFlashGradKV64:     {"flash_grad_kv64", 128},
+	kFlashGradKV128:    {"flash_grad_kv128", 128},
 	kMatMul:            {"matmul", 256},
 	kMatMulNarrow:      {"matmul_narrow", 128},
 	kScaleProduct:      {"scale_product", 256},

@@ -32,15 +32,16 @@ import (
 	"octet/device/cuda/api"
 )
 
-// plainShared is the shared memory that a block may have without asking for it.
-const plainShared = 48 << 10
+// plainShared is the shared memory that a block may have without asking for it, 48 KiB, less what
+// kernels declare.
+const plainShared = 48<<10 - declaredShared
 
 // launch enqueues a kernel.
 func (s *Stream) launch(l *launch) {
 	s.usable()
 	d := s.dev
 	if l.shared > plainShared && !d.wide[l.kernel].Swap(true) {
-		s.check(d.cuda.FuncSetAttribute(d.functions[l.kernel], api.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, d.info.SharedMemory),
+		s.check(d.cuda.FuncSetAttribute(d.functions[l.kernel], api.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, mostShared),
 			func() string { return "cuFuncSetAttribute " + l.kernel.String() })
 	}
 	r := api.Result(C.octet_launch((*C.octet_cuda)(d.cuda.Table()), C.uintptr_t(d.context), C.uintptr_t(d.functions[l.kernel]), C.uint32_t(l.grid), C.uint32_t(l.block),

@@ -36,6 +36,15 @@ func unmoved() []work {
 				on.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil)
 			}
 		}},
+		{name: "attention on tensor cores and gradient", make: func(m *maker) func(k device.Kernels) {
+			bf16 := dtype.BFloat16
+			q, k, v, o := m.new(bf16, 1, 70, 2, 128), m.new(bf16, 1, 70, 1, 128), m.new(bf16, 1, 70, 1, 128), m.new(bf16, 1, 70, 2, 128)
+			dq, dk, dv, do, lse := m.new(bf16, 1, 70, 2, 128), m.new(bf16, 1, 70, 1, 128), m.new(bf16, 1, 70, 1, 128), m.new(bf16, 1, 70, 2, 128), m.new(f32, 1, 2, 70)
+			return func(on device.Kernels) {
+				on.Attention(o, lse, q, k, v, nil, nil)
+				on.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil)
+			}
+		}},
 		{name: "product f32", make: func(m *maker) func(k device.Kernels) {
 			a, b, y := tensor.Operand{Tensor: m.new(f32, 70, 33)}, tensor.Operand{Tensor: m.new(f32, 33, 65)}, m.new(f32, 70, 65)
 			return func(k device.Kernels) { k.MatMul(y, a, b, device.MatMulOptions{Accumulate: true}) }
@@ -92,7 +101,7 @@ func TestEmulatedKernelsConformInAnyOrder(t *testing.T) {
 	for seed := range orders() {
 		t.Run(fmt.Sprint(seed+1), func(t *testing.T) {
 			devicetest.RunKernels(t, devicetest.Options{
-				Open: func(t *testing.T) device.Device { return &emulated{TB: t, kernels: r, seed: seed + 1, blocks: 1} },
+				Open: func(t *testing.T) device.Device { return &emulated{TB: t, kernels: r, seed: seed + 1, blocks: 1} }, RoundsP: hasTiles,
 			})
 		})
 	}

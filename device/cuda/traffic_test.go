@@ -138,6 +138,8 @@ func works() []work {
 			x = x.View(1, m.rows, m.cols/hd, hd)
 			return func(k device.Kernels) { k.RoPE(x, table, nil, false) }
 		}},
+		{"attention, a tile a sequence", 6, 2, .40, shortAttention(false)},
+		{"attention's gradient, a tile a sequence", 20, 6, .35, shortAttention(true)},
 		{"swiglu", 4, 2, .80, func(m *maker) func(k device.Kernels) {
 			h, gate, up := m.bf16(), m.bf16(), m.bf16()
 			return func(k device.Kernels) { k.SwiGLU(h, gate, up) }
@@ -176,6 +178,23 @@ func works() []work {
 			db, dy := m.new(f32, m.cols), m.bf16()
 			return func(k device.Kernels) { k.BiasGrad(db, dy) }
 		}},
+	}
+}
+
+// shortAttention has sequences of one tile, so that each tensor is read once: longer ones read keys and values again for
+// every tile of queries. The gradient is three kernels, and reads do three times, q, k and v twice and o once: by rows' sums, by
+// queries and by keys.
+func shortAttention(gradient bool) func(m *maker) func(k device.Kernels) {
+	const hd = 128
+	return func(m *maker) func(k device.Kernels) {
+		n, heads := min(m.rows, tileSide), m.cols/hd
+		tokens := func() *tensor.Tensor { return m.bf16().View(m.rows/n, n, heads, hd) }
+		q, key, v, o, lse := tokens(), tokens(), tokens(), tokens(), m.new(dtype.Float32, m.rows/n, heads, n)
+		if !gradient {
+			return func(k device.Kernels) { k.Attention(o, lse, q, key, v, nil, nil) }
+		}
+		do, dq, dk, dv := tokens(), tokens(), tokens(), tokens()
+		return func(k device.Kernels) { k.AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, nil, nil) }
 	}
 }
 

@@ -98,6 +98,20 @@ func (a heads) gradient(do, q, k, v []float64) (dq, dk, dv []float64) {
 // is below a hundredth of it: float32's part, and the rounding of what was rounded.
 const bf16Rounding = 1.01 / 256
 
+// bound is how far o of bf16 may be from want on a device that rounds P to bf16 for its product with v:
+// u·Σ P·|v|, and its own rounding.
+func (a heads) bound(want, q, k, v []float64) []float64 {
+	b := make([]float64, len(v))
+	for i, x := range v {
+		b[i] = math.Abs(x)
+	}
+	b, _ = a.attention(q, k, b)
+	for i, x := range want {
+		b[i] = bf16Rounding * (b[i] + math.Abs(x))
+	}
+	return b
+}
+
 // gradientBounds are how far dq, dk and dv of bf16 may be from gradient's on a device that rounds P and
 // dS to bf16 for the products that read them. It also reads o rounded, off by u·Σ_j P·|v| at most, so
 // D_i = Σ_c do·o is off by e_i = Σ_c |do|·that, dS_ij by P·e_i and, as it is rounded, by u·|dS|, and P by
@@ -173,6 +187,9 @@ func (x *attended) backward(h *harness) {
 func (x *attended) wantForward(h *harness, what string, tol float64) {
 	o, lse := x.attention(x.q.v, x.k.v, x.v.v)
 	h.want("o "+what, x.o, o, tol)
+	if x.o.Type == dtype.BFloat16 && h.roundsP != nil && h.roundsP(x.hd) {
+		h.within(x.bound(o, x.q.v, x.k.v, x.v.v))
+	}
 	h.want("lse "+what, x.lse, lse, tolerance(dtype.Float32))
 }
 
@@ -206,6 +223,10 @@ func attentionCases() []kernelCase {
 		{1, 4, 7, 2, 1, 8, []float64{3, 4, 90, 91}, []float64{0, 2, 3, 50, 90, 91, 200}}, {1, 4, 6, 1, 1, 5, []float64{2, 2, 2, 7}, []float64{0, 2, 2, 3, 7, 7}},
 		{2, 16, 4, 2, 1, 8, nil, upTo(3, 4)}, {1, 6, 4, 2, 1, 8, nil, upTo(6, 4)}, {1, 3, 0, 2, 1, 8, nil, nil}, {1, 0, 3, 2, 1, 8, nil, nil},
 		{1, 70, 150, 2, 1, 16, upTo(80, 70), nil}, {1, 64, 128, 2, 1, 16, upTo(64, 64), nil}, {1, 65, 63, 2, 1, 24, upTo(100, 65), nil}, {1, 140, 90, 2, 1, 8, nil, upTo(50, 90)},
+		// Heads of 64 and 128, which devices have kernels of their own for: tiles that are full, that lack one and that have one, and groups.
+		{1, 64, 64, 1, 1, 64, nil, nil}, {2, 129, 129, 4, 2, 64, nil, nil}, {1, 63, 127, 3, 1, 128, upTo(64, 63), nil}, {1, 1, 70, 4, 1, 128, upTo(69, 1), nil},
+		{2, 140, 90, 2, 2, 64, nil, upTo(50, 90)}, {1, 65, 63, 2, 1, 128, upTo(100, 65), nil}, {2, 3, 0, 2, 1, 64, nil, nil}, {2, 0, 3, 2, 1, 128, nil, nil},
+		{1, 70, 130, 2, 1, 64, nil, upTo(0, 130)}, {1, 5, 66, 2, 1, 64, []float64{0, 1, 1, 64, 300}, nil},
 	} {
 		all = append(all, attentionCase(fmt.Sprintf("attention/%+v", a), func(*harness) heads { return a }))
 	}
@@ -214,6 +235,12 @@ func attentionCases() []kernelCase {
 			sq, sk := 1+h.rand.IntN(150), 1+h.rand.IntN(200)
 			first, step := h.rand.IntN(120), 1+h.rand.IntN(4)
 			return heads{1, sq, sk, 2, 1 + i%2, 1 + h.rand.IntN(20), h.rising(h.rand.IntN(120), sq, 5-step), h.rising(first, sk, step)}
+		}))
+	}
+	for i := range 4 {
+		all = append(all, attentionCase(fmt.Sprint("attention/random positions of large heads ", i), func(h *harness) heads {
+			sq, sk := 1+h.rand.IntN(150), 1+h.rand.IntN(150)
+			return heads{1, sq, sk, 2, 1 + i%2, 64 << (i / 2), h.rising(h.rand.IntN(100), sq, 1+h.rand.IntN(4)), h.rising(h.rand.IntN(60), sk, 1+h.rand.IntN(4))}
 		}))
 	}
 	return append(all, kernelCase{"attention/finite differences", func(h *harness) {
@@ -229,13 +256,15 @@ func attentionCases() []kernelCase {
 		}
 	}}, kernelCase{"attention/large scores", func(h *harness) {
 		// Scores of hundreds: the running maximum must hold.
-		x := newAttended(h, dtype.Float32, heads{1, 80, 80, 1, 1, 16, nil, nil})
-		for i := range x.q.v {
-			x.q.v[i] *= 100
+		for i, ty := range both {
+			x := newAttended(h, ty, heads{1, 80, 80, 1, 1, []int{16, 64}[i], nil, nil})
+			for i := range x.q.v {
+				x.q.v[i] *= 100
+			}
+			x.q = h.put(ty, x.q.v, x.q.Shape...)
+			x.forward(h)
+			x.wantForward(h, fmt.Sprint(ty), max(1e-4, tolerance(ty)))
 		}
-		x.q = h.put(dtype.Float32, x.q.v, x.q.Shape...)
-		x.forward(h)
-		x.wantForward(h, "", 1e-4)
 	}}, cacheCase(), ringCase())
 }
 

@@ -47,6 +47,9 @@ type Options struct {
 	// SkipsAfterError: nothing that is enqueued behind an error runs before Sync
 	// has returned it. Without, it may run or not.
 	SkipsAfterError bool
+	// RoundsP tells of which heads the attention of bf16 rounds the weights of values to bf16, as their
+	// gradients' may always; nil: of none.
+	RoundsP func(hd int) bool
 }
 
 // Run runs the suite.
@@ -66,7 +69,7 @@ func runCases(t *testing.T, o Options, all []kernelCase) {
 	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t, o.Open(t), c.name)
-			h.tolerance = o.Tolerance
+			h.tolerance, h.roundsP = o.Tolerance, o.RoundsP
 			c.run(h)
 			h.check()
 		})
@@ -123,6 +126,7 @@ type harness struct {
 	pool      *device.Pool
 	rand      *rand.Rand
 	tolerance float64 // as of Options
+	roundsP   func(hd int) bool
 	slow      bool
 	results   []result
 }

@@ -70,7 +70,7 @@ func bench(name, about string, limit time.Duration, pattern, times string) check
 
 // sanitize is a check that runs quick kernels under a tool of compute-sanitizer.
 func sanitize(tool string) check {
-	return check{"sanitizer " + tool, "compute-sanitizer finds nothing in casts, norms and losses", 45 * time.Second, []need{gpu, sanitizer}, func(h *host) command {
+	return check{"sanitizer " + tool, "compute-sanitizer finds nothing in casts, norms, losses and attention", 45 * time.Second, []need{gpu, sanitizer}, func(h *host) command {
 		c := h.test("device/cuda", onGPU, "-test.v", "-test.run", "TestHardwareConforms$/^("+sanitized+")")
 		c.args = append([]string{"compute-sanitizer", "--tool", tool, "--error-exitcode", "9"}, c.args...)
 		return c
@@ -78,7 +78,7 @@ func sanitize(tool string) check {
 }
 
 // sanitized are the beginnings of the names of device/devicetest's cases that run there.
-const sanitized = "cast|amax|norm|swiglu|cross|adamw"
+const sanitized = "cast|amax|norm|swiglu|cross|adamw|attention"
 
 // checks are all, in the order in which their answers count: what the budget does not reach is the last.
 func checks() []check {
@@ -93,8 +93,8 @@ func checks() []check {
 			"test/multigpu", "^TestHardwareTrainsAsTheCPU$", shared),
 		test("collectives", "of two and three ranks that share the GPU over the bundle's libnccl", 60*second, "nccl", "^TestHardwareConforms$", shared),
 		bench("speed", "each kernel's share of the speed of a copy", 75*second, "^BenchmarkWork$|^BenchmarkLaunch$", "30x"),
-		bench("products", "matrix products of a linear layer", 40*second, "^BenchmarkMatMul$", "20x"),
-		{"torch products", "the same by torch.mm and torch._scaled_mm", 60 * second, []need{gpu, torch}, peer("products"), judgePeer},
+		bench("products", "matrix products of a linear layer, attention and its gradient", 50*second, "^BenchmarkMatMul$|^BenchmarkAttention$", "20x"),
+		{"torch products", "the same by torch.mm, torch._scaled_mm and torch's attention", 60 * second, []need{gpu, torch}, peer("products"), judgePeer},
 		step("step bf16", "--training.mixed_precision_param=bfloat16"),
 		step("step float8", "--training.mixed_precision_param=bfloat16", "--model.converters=quantize.linear.float8", "--quantize.linear.float8.filter_fqns=output"),
 		{"torch step bf16", "the same model in torch, eager", 45 * second, []need{gpu, torch}, peer("step"), judgePeer},

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What PyTorch does on the same GPU: a line of JSON for each figure.
 
-usage: python3 peer.py products            matrix products, as BenchmarkMatMul of device/cuda has them
+usage: python3 peer.py products            matrix products and attention, as BenchmarkMatMul and BenchmarkAttention of device/cuda have them
        python3 peer.py step [--compile]    training steps, of the model of check.go
 """
 import json
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench" / "peers"))
 
@@ -49,11 +50,27 @@ def products():
                 say(f"{kind}/{m}x{n}x{k}", 2 * m * n * k / median_seconds(f) / 1e9, "GFLOP/s")
             except RuntimeError as e:  # what a chip or a release cannot do
                 print(f"{kind}: {e}", file=sys.stderr)
+    attention()
+
+
+def attention(batch=2, tokens=4096, heads=32, groups=8):
+    for hd in (64, 128):
+        q, k, v = (
+            torch.randn(batch, tokens, h, hd, device="cuda", dtype=torch.bfloat16).transpose(1, 2).requires_grad_() for h in (heads, groups, groups)
+        )
+        forward = lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        try:
+            o = forward()
+            do = torch.randn_like(o)
+            gradient = lambda: torch.autograd.grad(o, (q, k, v), do, retain_graph=True)
+            flop = 2 * batch * heads * hd * tokens**2 / 2
+            say(f"Attention/forward/{tokens}x{heads}x{groups}x{hd}", 2 * flop / median_seconds(forward) / 1e9, "GFLOP/s")
+            say(f"Attention/gradient/{tokens}x{heads}x{groups}x{hd}", 5 * flop / median_seconds(gradient) / 1e9, "GFLOP/s")
+        except (RuntimeError, TypeError) as e:  # an old release has no groups
+            print(f"attention: {e}", file=sys.stderr)
 
 
 def step(compiled):
-    import torch.nn.functional as F
-
     from model import Llama, Shape
 
     shape, batch, steps = Shape(dim=2048, layers=4, heads=16, ffn=8192, vocab=2048, seq=2048), 4, 12

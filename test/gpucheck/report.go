@@ -129,7 +129,7 @@ func (r *Record) page() string {
 			fmt.Fprintf(&b, "| %s, %s | %.4g | %s | %s |\n", m.Name, cmp.Or(unit, m.Unit), m.Value/by, theirs, ratio)
 		}
 	}
-	versus("product, tokens × out × in", products, "TFLOP/s", 1e3)
+	versus("product, tokens × out × in; attention, tokens × heads × key heads × size", products, "TFLOP/s", 1e3)
 	versus("beside", other, "", 1)
 	if x := beside["step bf16 compiled"]; x > 0 {
 		fmt.Fprintf(&b, "| step bf16, torch compiled, tokens/s | – | %.4g | – |\n", x)

@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Attention of any type and head, a warp a row: exact rather than fast. q, o [B,Sq,H,hd],
-// k, v [B,Sk,KV,hd], lse [B,H,Sq]. Query i of every sequence sees the first seen[i] keys;
-// without seen, i+1 of them. The gradient is two kernels, by queries and by keys, so that
-// nothing is summed by two.
+// Attention of any type and head, a warp a row: exact rather than fast. The gradient is
+// two kernels, by queries and by keys, so that nothing is summed by two.
 
-#include "dev.h"
+#include "attention.h"
 
 #define WARPS 4
 #define MOST 256 // elements of a head
 #define PARTS (MOST / WARP)
-
-struct shape {
-	u32 sq, sk, h, kv, hd;
-};
 
 // attention_seen counts the keys that each query sees; positions ascend. After a fault
 // it is -1, which is NaN.
@@ -31,12 +25,6 @@ KERNEL(256, attention_seen, dst seen, src qpos, src kpos, src fault, u32 sk) {
 		store<i32>(seen, i, load<i32>(fault, 0) != 0 ? -1 : (i32)lo);
 	}
 }
-
-DEV i32 seen_by(const src &seen, u64 i, u32 sk) { return seen.none() ? (i32)min_of((u32)i + 1, sk) : load<i32>(seen, i); }
-
-// Where the head of a query, and of a key, begins.
-DEV u64 query_at(const shape &a, u64 b, u64 i, u64 h) { return ((b * a.sq + i) * a.h + h) * a.hd; }
-DEV u64 key_at(const shape &a, u64 b, u64 j, u64 kv) { return ((b * a.sk + j) * a.kv + kv) * a.hd; }
 
 // dot is of a row in shared memory and one in global.
 DEV float dot(Shared<float> x, const src &y, u64 at, u32 hd) {
@@ -167,14 +155,7 @@ KERNEL(WARPS * WARP, attention_grad_kv, dst dk, dst dv, src grad, src q, src k, 
 	const u64 rows = k.n() / hd;
 	for (u64 r = (u64)BLOCK * WARPS + warp; r < rows; r += (u64)BLOCKS * WARPS) {
 		const u64 group = r % kv, j = r / kv % sk, b = r / kv / sk, at = key_at(a, b, j, group);
-		u32 first = 0, end = sq;
-		while (first < end) { // seen ascends
-			const u32 mid = (first + end) / 2;
-			if (seen_by(seen, mid, sk) > (i32)j)
-				end = mid;
-			else
-				first = mid + 1;
-		}
+		const u32 first = first_to_see(seen, (u32)j, sq, sk);
 		const bool fault = sq > 0 && seen_by(seen, 0, sk) < 0;
 		float acck[PARTS], accv[PARTS];
 		UNROLL for (u32 p = 0; p < PARTS; p++) acck[p] = accv[p] = fault ? nan32() : 0;

@@ -76,3 +76,4 @@ DEV u32 max_of(u32 a, u32 b) { return a > b ? a : b; }
 #include "bounds.h"
 #endif
 #include "warp.h"
+#include "matrix.h"

@@ -25,13 +25,6 @@ DEV T warp_max(T v) {
 	return v;
 }
 
-// mma_bf16_16x8x16 is d += a·b of a warp's fragments, as the PTX ISA has them for m16n8k16.
-DEV void mma_bf16_16x8x16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-
 #endif
 
 // block_sum and block_max are of all T threads of a block.

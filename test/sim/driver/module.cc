@@ -46,10 +46,14 @@ const registry &kernels() {
 	return r;
 }
 
+// A function's dynamic memory is what a block may have less what its text declares. That is not known here:
+// it counts as this much.
+constexpr int declared = 3 << 10;
+
 struct function {
 	const sim_kernel *kernel;
 	std::string name;
-	int most_shared = 48 << 10;
+	int most_shared = (48 << 10) - declared;
 	const void *module;
 };
 
@@ -117,7 +121,7 @@ CUresult cuModuleUnload(CUmodule handle) {
 
 CUresult cuFuncSetAttribute(CUfunction handle, CUfunction_attribute attribute, int value) {
 	ENTER;
-	const int most = shared_of_block(all().capability);
+	const int most = shared_of_block(all().capability) - declared;
 	if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value < 0 || value > most) return CUDA_ERROR_INVALID_VALUE;
 	((function *)handle)->most_shared = value;
 	return CUDA_SUCCESS;

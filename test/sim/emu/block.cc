@@ -56,10 +56,18 @@ constexpr size_t most_shared = 227 << 10; // what a block of the largest GPU may
 
 enum state { ready, at_barrier, at_meeting, done };
 
+struct copy {
+	void *to;
+	const void *from;
+	size_t bytes;
+	int line;
+};
+
 struct thread {
 	fiber at;
 	state is;
-	int line; // of what it waits for
+	int line;                 // of what it waits for
+	std::vector<copy> copies; // under way
 };
 
 struct meeting {
@@ -126,6 +134,8 @@ void wait_as(state is, int line) {
 
 void entry() {
 	own->kernel->does.run(own->launch->params);
+	const std::vector<copy> &left = own->threads[now->thread].copies;
+	if (!left.empty()) fault(left[0].line, "ends before %zu copies that it began", left.size());
 	own->finished++;
 	wait_as(done, 0);
 	abort();
@@ -154,6 +164,7 @@ bool worker::run_block(uint32_t number) {
 	const uint32_t n = launch->block;
 	for (uint32_t i = 0; i < n; i++) {
 		threads[i].is = ready;
+		threads[i].copies.clear();
 		char *bottom = stacks + i * stack_bytes;
 		begin(threads[i].at, bottom, bottom + stack_bytes, entry);
 	}
@@ -232,6 +243,17 @@ void sync_block(int line) {
 	w.waiting = 0;
 	for (uint32_t i = 0; i < w.launch->block; i++)
 		if (w.threads[i].is == at_barrier) w.threads[i].is = ready;
+}
+
+void copy_begin(void *to, const void *from, size_t bytes, int line) {
+	memset(to, 0xFF, bytes);
+	own->threads[now->thread].copies.push_back({to, from, bytes, line});
+}
+
+void copies_end() {
+	std::vector<copy> &all = own->threads[now->thread].copies;
+	for (const copy &c : all) c.from ? (void)memcpy(c.to, c.from, c.bytes) : (void)memset(c.to, 0, c.bytes);
+	all.clear();
 }
 
 const board &meet(const void *brought, size_t bytes, int line) {

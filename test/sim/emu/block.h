@@ -80,6 +80,11 @@ span<T> dynamic() {
 
 void sync_block(int line);
 
+// A copy to shared memory that a thread begins may come at any time until it waits for all
+// of its own: what is read before is poison. Without a source it is of zeros.
+void copy_begin(void *to, const void *from, size_t bytes, int line);
+void copies_end();
+
 // board is what the lanes of a warp brought to a meeting.
 struct board {
 	alignas(16) unsigned char slot[32][32];

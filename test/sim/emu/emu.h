@@ -104,23 +104,6 @@ DEV T warp_max(T v) {
 	return butterfly(v, [](T a, T b) { return b > a ? b : a; });
 }
 
-// mma_bf16_16x8x16 gathers the warp's fragments: lane 4g+t has of a the rows g and g+8
-// at 2t, 2t+1 and eight on, of b column g at the same, of d rows g and g+8 at 2t, 2t+1.
-DEV void mma_bf16_16x8x16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-	const u32 mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-	struct fragments {
-		u32 r[6];
-	};
-	const emu::board &all = emu::meet(mine, sizeof mine, __builtin_LINE());
-	const auto at = [&](u32 lane, u32 reg, u32 half) { return as_float(emu::lane<fragments>(all, lane).r[reg] >> 16 * half << 16); };
-	const u32 g = THREAD % 32 / 4, t = THREAD % 4;
-	for (u32 i = 0; i < 4; i++) {
-		const u32 row = g, high = i / 2, col = 2 * t + i % 2;
-		for (u32 k = 0; k < 16; k++)
-			d[i] += at(4 * row + k % 8 / 2, high + k / 8 * 2, k % 2) * at(4 * col + k % 8 / 2, 4 + k / 8, k % 2);
-	}
-}
-
 // What a launch touches is read off its arguments.
 namespace emu {
 template <class T>
