@@ -114,6 +114,7 @@ func (b *Buffer) Address() uint64 { return b.address }
 
 // Alloc takes memory of the device; that there is not enough is an error and nothing more.
 func (d *Device) Alloc(bytes int) (tensor.Buffer, error) {
+	d.quiet()
 	b := &Buffer{bytes: bytes}
 	switch r := d.cuda.MemAlloc(&b.address, max(bytes, 1)); r {
 	case api.CUDA_SUCCESS:
@@ -138,6 +139,7 @@ func (d *Device) Free(buf tensor.Buffer) {
 	delete(d.memory, b)
 	d.mu.Unlock()
 	if held {
+		d.quiet()
 		d.cuda.MemFree(b.address) // what it says, a Sync has said
 	}
 }

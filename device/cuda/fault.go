@@ -23,6 +23,7 @@ func (s *Stream) readFault() {
 	}
 	s.checked = false
 	if s.noted == nil {
+		s.dev.quiet()
 		var p unsafe.Pointer
 		if r := s.dev.cuda.MemHostAlloc(&p, faultBytes, 0); r != api.CUDA_SUCCESS {
 			s.fail(s.dev.failure("cuMemHostAlloc of a stream's fault", r))

@@ -23,7 +23,7 @@ func (d *Device) openProducts(lib *api.CUDA, s api.Search) error {
 		d.warning = fmt.Sprintf("products run on octet's own kernel, which is slower: %v", err)
 		return nil
 	}
-	d.products, err = gemm.Open(lt, lib, gemm.Options{Context: d.context, Major: d.info.Capability / 10, Minor: d.info.Capability % 10, Tell: d.tell})
+	d.products, err = gemm.Open(lt, lib, gemm.Options{Context: d.context, Major: d.info.Capability / 10, Minor: d.info.Capability % 10, Tell: d.tell, Quiet: d.quiet})
 	return err
 }
 

@@ -34,6 +34,7 @@ func (s *Stream) Native(what string, f func(queue uintptr) error) {
 	if err := f(s.handle); err != nil {
 		s.fail(fmt.Errorf("%s: %w", what, err))
 	}
+	s.marked()
 }
 
 // Address is where t begins, as the device counts; see device.NativeStream.

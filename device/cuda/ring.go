@@ -52,6 +52,7 @@ func (r *ring) take(n int) ([]byte, bool) {
 		}
 	}
 	if slot.mem == nil {
+		r.s.dev.quiet()
 		var p unsafe.Pointer
 		if result := r.s.dev.cuda.MemHostAlloc(&p, slotBytes, 0); result != api.CUDA_SUCCESS {
 			r.s.fail(r.s.dev.failure("cuMemHostAlloc of a staging buffer", result))

@@ -32,6 +32,9 @@ type Stream struct {
 	behind sources // the streams that it has waited for
 	before sources // what events are given, until it changes
 	noted  []byte  // pinned: the fault that was copied
+
+	native  *event // behind the last work of another library; nil before there was any
+	foreign bool   // nobody has waited for that
 }
 
 var _ device.Stream = (*Stream)(nil)
@@ -60,6 +63,11 @@ func (d *Device) newStream(name string) *Stream {
 func (s *Stream) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.setFailed(err)
+}
+
+// setFailed is fail for who holds the lock.
+func (s *Stream) setFailed(err error) {
 	if s.err == nil {
 		s.err = err
 	}

@@ -18,8 +18,8 @@ import (
 	"octet/test/ranks"
 )
 
-// TestStepsInFlight: two steps of two microbatches each, of which the second leaves a unit out, and whole parameters behind them, enqueued without a wait of the host in
-// between, which would put in order what streams leave unordered. Simulated GPUs find what
+// TestStepsInFlight: twice two steps of two microbatches each, of which the second leaves a unit out, and whole parameters behind them, enqueued without a wait of the host in
+// between, which would put in order what streams leave unordered. The first two make what all need, and for that the host does wait (cuda.Device.Alloc). Simulated GPUs find what
 // is, and the losses and weights are those of the CPU, which runs each stream on a thread.
 func TestStepsInFlight(t *testing.T) {
 	for _, tt := range []struct {
@@ -60,7 +60,7 @@ func (s *sometimes) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	return s.inner.Forward(c, x)
 }
 
-// inFlight returns both losses and what the first parameter becomes.
+// inFlight returns the losses and what the first parameter becomes.
 func inFlight(t *testing.T, float8 bool, reshard fsdp.Reshard) (values []float64) {
 	t.Helper()
 	ranks.Run(t, 2, ranks.Options{}, func(r *ranks.Rank) error {
@@ -111,26 +111,28 @@ func twoSteps(r *ranks.Rank, float8 bool, reshard fsdp.Reshard) (values []float6
 	}
 	c.Stream.Upload(in, device.Int32Bytes(slices.Clone(ids[:16])))
 	c.Stream.Upload(next, device.Int32Bytes(slices.Clone(ids[1:])))
-	var pending []*parallel.Pending
 	for range 2 {
-		pending = append(pending, m.Step(parallel.StepOptions{Optimizer: adam, LR: 1e-2, Count: 32, MaxNorm: 1, Microbatches: 2}, func(c *nn.Ctx, i int) {
-			skip = i == 1
-			nn.CrossEntropy(c, m.Forward(c, nn.Input(in)), next)
-		}))
-	}
-	whole, err := m.FullTensor(m.Params()[0])
-	if err != nil {
-		return nil, err
-	}
-	for i, p := range pending {
-		done, err := p.Wait()
-		if err != nil {
-			return nil, fmt.Errorf("step %d: %w", i+1, err)
+		var pending []*parallel.Pending
+		for range 2 {
+			pending = append(pending, m.Step(parallel.StepOptions{Optimizer: adam, LR: 1e-2, Count: 32, MaxNorm: 1, Microbatches: 2}, func(c *nn.Ctx, i int) {
+				skip = i == 1
+				nn.CrossEntropy(c, m.Forward(c, nn.Input(in)), next)
+			}))
 		}
-		values = append(values, done.Loss)
-	}
-	for _, w := range whole {
-		values = append(values, float64(w))
+		whole, err := m.FullTensor(m.Params()[0])
+		if err != nil {
+			return nil, err
+		}
+		for i, p := range pending {
+			done, err := p.Wait()
+			if err != nil {
+				return nil, fmt.Errorf("step %d: %w", i+1, err)
+			}
+			values = append(values, done.Loss)
+		}
+		for _, w := range whole {
+			values = append(values, float64(w))
+		}
 	}
 	return values, nil
 }

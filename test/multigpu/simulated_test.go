@@ -114,7 +114,40 @@ func (i integration) beside(t *testing.T, n int, c *control.Driver) []metrics.Re
 	if c != nil && c.Count("launches") == 0 {
 		t.Fatal("nothing ran on a simulated GPU")
 	}
+	if c != nil {
+		nothingBeside(t, c)
+	}
 	return byRank[0]
+}
+
+// nothingBeside: a rank loads no kernel, and takes and gives back no memory, while a collective that
+// it has enqueued may wait for another rank.
+func nothingBeside(t *testing.T, c *control.Driver) {
+	t.Helper()
+	for _, what := range []string{"modules beside collectives", "memory beside collectives"} {
+		if n := c.Count(what); n != 0 {
+			t.Errorf("%s: %d times, want never: each may wait for a rank that waits for this one", what, n)
+		}
+	}
+}
+
+// TestNothingIsLoadedBesideCollectives: in twenty steps of ranks that share weights, and that
+// share layers.
+func TestNothingIsLoadedBesideCollectives(t *testing.T) {
+	for name, i := range map[string]integration{
+		"weights": {args: recipes()[2].args, batch: 4, steps: 20},
+		"layers":  {args: append(recipes()[0].args, recipes()[1].args...), batch: 4, steps: 20, tensor: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(ranks.DeviceVar, ranks.Sim)
+			c := ranks.Simulated(t)
+			i.train(t, 2, i.steps, nil, (*train.Trainer).Step)
+			if c.Count("modules") == 0 || c.Count("allocations") == 0 {
+				t.Fatal("nothing was loaded at all")
+			}
+			nothingBeside(t, c)
+		})
+	}
 }
 
 // TestTwoSimulatedGPUsTrainAsTwoRanksOnTheCPU: sharded, with weights that travel in float8, in

@@ -20,6 +20,7 @@ type Library struct {
 	workspace int // bytes that a stream gives
 	modes     Modes
 	tell      func(string)
+	quiet     func()
 
 	mu    sync.Mutex
 	found map[Problem]How
@@ -39,15 +40,21 @@ type Options struct {
 	Context      uintptr
 	Major, Minor int               // compute capability
 	Tell         func(text string) // of products that go another way, once each; nil: nobody
+	// Quiet is called before a plan is made, and before it is first run, which may load kernels
+	// and so wait for all that the GPU is at: it lets collectives end. Nil: there are none.
+	Quiet func()
 }
 
 // Open probes what the library does on a GPU: it asks for an algorithm for each mode and
 // runs one product of small integers, whose result is known. The memory of the probe is
 // given back.
 func Open(lt *api.CublasLt, cuda *api.CUDA, o Options) (*Library, error) {
-	l := &Library{lt: lt.In(o.Context), context: o.Context, workspace: WorkspaceBytes(o.Major), tell: o.Tell, found: map[Problem]How{}}
+	l := &Library{lt: lt.In(o.Context), context: o.Context, workspace: WorkspaceBytes(o.Major), tell: o.Tell, quiet: o.Quiet, found: map[Problem]How{}}
 	if l.tell == nil {
 		l.tell = func(string) {}
+	}
+	if l.quiet == nil {
+		l.quiet = func() {}
 	}
 	var handle uintptr
 	if s := l.lt.Create(&handle); s != api.CUBLAS_STATUS_SUCCESS {
@@ -93,14 +100,14 @@ type How struct {
 }
 
 // Choose finds the way for a product, once: the first for which cuBLASLt has an
-// algorithm. Making a plan takes milliseconds and loads kernels, so whoever runs
-// collectives beside asks for its products before the first of them.
+// algorithm. Making a plan takes milliseconds and may load kernels: Options.Quiet comes before.
 func (l *Library) Choose(p Problem) How {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if how, ok := l.found[p]; ok {
 		return how
 	}
+	l.quiet()
 	how := l.choose(p)
 	l.found[p] = how
 	if how.Why != "" {

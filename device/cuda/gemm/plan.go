@@ -30,6 +30,7 @@ type Plan struct {
 	algorithm  C.cublasLtMatmulHeuristicResult_t
 	accumulate int // 1: yes
 	scaled     int
+	ran        bool
 }
 
 // newPlan makes descriptors and asks for an algorithm.
@@ -127,6 +128,10 @@ func (p *Plan) Run(stream uintptr, args Args) error {
 	l := p.lib
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.ran {
+		l.quiet()
+		p.ran = true
+	}
 	s := api.Status(C.octet_gemm((*C.octet_cublaslt)(l.lt.Table()), C.uintptr_t(l.context), &C.octet_product{
 		handle: C.uintptr_t(l.handle), desc: C.uintptr_t(p.desc), a: C.uintptr_t(p.a), b: C.uintptr_t(p.b), d: C.uintptr_t(p.d),
 		algorithm: p.algorithm.algo, accumulate: C.int(p.accumulate), scaled: C.int(p.scaled),

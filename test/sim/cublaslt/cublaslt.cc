@@ -133,6 +133,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
 	cublasStatus_t s = supported(x, reinterpret_cast<driver *>(handle)->capability);
 	if (s == CUBLAS_STATUS_SUCCESS && asked.workspace >= workspace_wanted) s = aligned(x, asked.align_a, asked.align_b, asked.align_d);
 	if (s != CUBLAS_STATUS_SUCCESS) return s;
+	auto *on = reinterpret_cast<driver *>(handle);
+	if (!on->load(on->asked, fingerprint(x))) return CUBLAS_STATUS_INTERNAL_ERROR;
 	memset(results, 0, sizeof *results);
 	results->algo.data[0] = fingerprint(x);
 	results->workspaceSize = workspace_wanted;
@@ -153,5 +155,6 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
 	cublasStatus_t s = supported(x, on->capability);
 	if (s == CUBLAS_STATUS_SUCCESS) s = aligned(x, alignment(a), alignment(b), alignment(d));
 	if (s != CUBLAS_STATUS_SUCCESS) return s;
+	if (!on->load(on->ran, fingerprint(x))) return CUBLAS_STATUS_INTERNAL_ERROR;
 	return on->launch(x, a, b, d, add == 1, workspace, stream);
 }

@@ -45,17 +45,23 @@ bool driver::open() {
 	const char *path = getenv("OCTET_CUDA_LIB");
 	void *lib = dlopen(path ? path : "libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
 	if (!lib) return false;
-	auto load = (CUresult(*)(CUmodule *, const void *, unsigned, CUjit_option *, void **))dlsym(lib, "cuModuleLoadDataEx");
+	load_module = (decltype(load_module))dlsym(lib, "cuModuleLoadDataEx");
 	auto get = (CUresult(*)(CUfunction *, CUmodule, const char *))dlsym(lib, "cuModuleGetFunction");
 	auto ask = (CUresult(*)(int *, CUdevice_attribute, CUdevice))dlsym(lib, "cuDeviceGetAttribute");
 	launch_kernel = (decltype(launch_kernel))dlsym(lib, "cuLaunchKernelEx");
 	set = (decltype(set))dlsym(lib, "cuMemsetD8Async");
 	int major = 0, minor = 0;
 	CUmodule module;
-	if (!load || !get || !ask || !launch_kernel || !set || load(&module, image, 0, nullptr, nullptr) || get(&kernel, module, "matmul")) return false;
+	if (!load_module || !get || !ask || !launch_kernel || !set || load_module(&module, image, 0, nullptr, nullptr) || get(&kernel, module, "matmul")) return false;
 	if (ask(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 0) || ask(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 0)) return false;
 	capability = 10 * major + minor;
 	return true;
+}
+
+bool driver::load(std::set<uint64_t> &known, uint64_t problem) {
+	const std::lock_guard<std::mutex> g(lock);
+	CUmodule module;
+	return !known.insert(problem).second || load_module(&module, image, 0, nullptr, nullptr) == CUDA_SUCCESS;
 }
 
 cublasStatus_t driver::launch(const problem &x, const void *a, const void *b, void *d, bool add, void *workspace, cudaStream_t stream) {

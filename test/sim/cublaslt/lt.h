@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
+#include <set>
 
 #include "api.h"
 
@@ -64,8 +66,14 @@ struct driver {
 	bool open();
 	cublasStatus_t launch(const problem &x, const void *a, const void *b, void *d, bool add, void *workspace, cudaStream_t stream);
 
+	// load is what the library does when a problem is new: its kernels are loaded when they are first wanted.
+	bool load(std::set<uint64_t> &known, uint64_t problem);
+	std::set<uint64_t> asked, ran;
+
 private:
+	std::mutex lock;
 	CUfunction kernel = nullptr;
+	CUresult (*load_module)(CUmodule *, const void *, unsigned, CUjit_option *, void **) = nullptr;
 	CUresult (*launch_kernel)(const CUlaunchConfig *, CUfunction, void **, void **) = nullptr;
 	CUresult (*set)(CUdeviceptr, unsigned char, size_t, CUstream) = nullptr;
 };

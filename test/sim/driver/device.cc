@@ -184,15 +184,18 @@ CUresult cuMemGetInfo_v2(size_t *free, size_t *total) {
 CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
 	ENTER;
 	PLAN("MemAlloc");
+	beside(d, "memory");
 	return allocate(d, bytes, address);
 }
 CUresult cuMemFree_v2(CUdeviceptr address) {
 	ENTER;
+	beside(d, "memory");
 	return release(d, address);
 }
 CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned int flags) {
 	ENTER;
 	PLAN("MemHostAlloc");
+	beside(d, "memory");
 	if (!bytes || flags) return CUDA_ERROR_INVALID_VALUE;
 	void *p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;

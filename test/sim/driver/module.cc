@@ -93,6 +93,7 @@ CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int, CUji
 	if (const planned p = planned_for("ModuleLoadDataEx", d.ordinal); p.result) return p.result;
 	if (const CUresult r = refusal((const char *)image); r != CUDA_SUCCESS) return r;
 	count("modules");
+	beside(d, "modules");
 	*out = (CUmodule) new module;
 	return CUDA_SUCCESS;
 }

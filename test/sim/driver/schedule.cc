@@ -173,6 +173,12 @@ static void run(guard &g, stream &s) {
 	m.changed.notify_all();
 }
 
+void beside(device &d, const char *what) {
+	for (auto &s : d.streams)
+		for (const operation &o : s->queue)
+			if (o.what == kind::wait_value) return count(std::string(what) + " beside collectives");
+}
+
 void start(device &d) {
 	d.worker = std::thread([&d] {
 		guard g(all().lock);

@@ -177,6 +177,7 @@ std::shared_ptr<mark> mark_now(stream &s);
 CUresult wait_for(guard &g, device &d, const std::shared_ptr<mark> &m);
 void want(const std::shared_ptr<mark> &m);
 void die(device &d, int code); // nothing of what is queued runs, and nobody waits for it
+void beside(device &d, const char *what); // counts what may wait for a collective
 void know(device &d, const vector_clock &c); // the host of d does, from now on
 
 // faults.cc
