@@ -35,6 +35,7 @@ func traceStep(ctx context.Context, args []string, to io.Writer) error {
 	schedule := f.Bool("schedule", false, "print the schedule of a run that computes, too")
 	f.IntVar(&o.Warmup, "warmup", 3, "steps before the one that is traced")
 	f.IntVar(&o.Device.Threads, "threads", 1, "threads that compute, of each rank")
+	layout := f.String("layout", "", "compute nothing: draw where the ranks have a block's parameters, and what they send one another for it, into this .svg or .png")
 	out := f.StringP("out", "o", "trace.json", "file for the trace, which ui.perfetto.dev opens")
 	f.Usage = func() {
 		fmt.Fprintf(to, "usage: octet trace [flags] [-- keys of octet train]: a step of training, kernel by kernel\n\n%s", f.FlagUsages())
@@ -54,6 +55,14 @@ func traceStep(ctx context.Context, args []string, to io.Writer) error {
 		return fmt.Errorf("--warmup %d: want 0 or more", o.Warmup)
 	case o.Device.Threads < 1:
 		return fmt.Errorf("--threads %d: want 1 or more", o.Device.Threads)
+	}
+	if *layout != "" {
+		for _, name := range []string{"dry", "out", "schedule", "warmup", "threads", "rank"} {
+			if f.Changed(name) {
+				return fmt.Errorf("--layout --%s: a layout is a picture of all ranks, and nothing runs: leave one of them out", name)
+			}
+		}
+		return drawLayout(*layout, o.Ranks, o.Keys)
 	}
 	if *dry {
 		for _, name := range []string{"out", "schedule", "warmup", "threads"} {

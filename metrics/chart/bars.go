@@ -41,10 +41,7 @@ func (b Bars) Write(w io.Writer, f Format) error {
 	if err != nil {
 		return err
 	}
-	if f == PNG {
-		return writePNG(w, p)
-	}
-	return writeSVG(w, p)
+	return write(w, f, width, height, onPage(p))
 }
 
 func (b Bars) plot() (*plot.Plot, error) {

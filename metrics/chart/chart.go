@@ -74,10 +74,7 @@ func (c Chart) Write(w io.Writer, f Format) error {
 	if err != nil {
 		return err
 	}
-	if f == PNG {
-		return writePNG(w, p)
-	}
-	return writeSVG(w, p)
+	return write(w, f, width, height, onPage(p))
 }
 
 // plot lays the picture out.
@@ -137,40 +134,45 @@ func (c Chart) plot() (*plot.Plot, error) {
 }
 
 // onPage draws the legend below the plot, where no curve runs through it and its
-// names have the whole width, with a margin around both.
-func onPage(p *plot.Plot, canvas vg.CanvasSizer) {
-	page := draw.New(canvas)
-	page.SetColor(color.White)
-	page.Fill(page.Rectangle.Path())
-	page = draw.Crop(page, margin, -margin, margin, -margin)
-	legend := p.Legend
-	p.Legend = plot.NewLegend()
-	box := legend.Rectangle(page)
-	height := box.Max.Y - box.Min.Y
-	legend.Draw(page)
-	p.Draw(draw.Crop(page, 0, 0, height+margin, 0))
+// names have the whole width.
+func onPage(p *plot.Plot) func(page draw.Canvas) {
+	return func(page draw.Canvas) {
+		legend := p.Legend
+		p.Legend = plot.NewLegend()
+		box := legend.Rectangle(page)
+		height := box.Max.Y - box.Min.Y
+		legend.Draw(page)
+		p.Draw(draw.Crop(page, 0, 0, height+margin, 0))
+	}
 }
 
-// writePNG draws at twice the usual resolution, for screens that have it.
-func writePNG(w io.Writer, p *plot.Plot) error {
-	canvas := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(192))
-	onPage(p, canvas)
-	if _, err := (vgimg.PngCanvas{Canvas: canvas}).WriteTo(w); err != nil {
-		return fmt.Errorf("chart: %w", err)
+// write has a picture drawn on a white page, with a margin around it. An SVG names fonts that browsers have: Arial has the widths of
+// Liberation Sans, which pictures are laid out with. A PNG has twice the usual resolution, for screens that have it.
+func write(w io.Writer, f Format, width, height vg.Length, picture func(page draw.Canvas)) error {
+	var file bytes.Buffer
+	var err error
+	on := func(canvas vg.CanvasSizer) {
+		page := draw.New(canvas)
+		page.SetColor(color.White)
+		page.Fill(page.Rectangle.Path())
+		picture(draw.Crop(page, margin, -margin, margin, -margin))
 	}
-	return nil
-}
-
-// writeSVG names fonts that browsers have:
-// Arial has the widths of Liberation Sans, which the plot was laid out with.
-func writeSVG(w io.Writer, p *plot.Plot) error {
-	canvas := vgsvg.New(width, height)
-	onPage(p, canvas)
-	var svg bytes.Buffer
-	if _, err := canvas.WriteTo(&svg); err != nil {
-		return fmt.Errorf("chart: %w", err)
+	if f == PNG {
+		canvas := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(192))
+		on(canvas)
+		_, err = (vgimg.PngCanvas{Canvas: canvas}).WriteTo(&file)
+	} else {
+		canvas := vgsvg.New(width, height)
+		on(canvas)
+		_, err = canvas.WriteTo(&file)
 	}
-	_, err := w.Write(bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Arial,Liberation Sans,sans-serif")))
+	text := file.Bytes()
+	if f != PNG {
+		text = bytes.ReplaceAll(text, []byte("font-family:Liberation Sans"), []byte("font-family:Arial,Liberation Sans,sans-serif"))
+	}
+	if err == nil {
+		_, err = w.Write(text)
+	}
 	if err != nil {
 		return fmt.Errorf("chart: %w", err)
 	}

@@ -251,3 +251,40 @@ func pixels(t *testing.T, p Picture) image.Image {
 	}
 	return img
 }
+
+// TestASpreadHasEachPartAndItsRanks: a box for each rank of the grid, one for each part, and the lines below.
+func TestASpreadHasEachPartAndItsRanks(t *testing.T) {
+	s := Spread{
+		Title: "a block", Rows: Axis{"fsdp", 2}, Columns: Axis{"tp", 2},
+		Tensors: []Cut{{"w", 6, 4, []Part{{0, 0, 3, 4, []int{0, 2}}, {3, 0, 3, 4, []int{1, 3}}}}, {"norm", 6, 1, []Part{{0, 0, 6, 1, []int{0, 1, 2, 3}}}}},
+		Lists:   []List{{"forward", []string{"all-gather"}}, {"backward", []string{"all-gather", "reduce-scatter"}}},
+	}
+	var svg strings.Builder
+	if err := s.Write(&svg, SVG); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{">a block<", ">fsdp<", ">tp<", ">3<", ">w<", ">0,2<", ">1,3<", ">all<", ">backward<", ">reduce-scatter<"} {
+		if !strings.Contains(svg.String(), want) {
+			t.Errorf("no %s in the picture", want)
+		}
+	}
+	if n := strings.Count(svg.String(), "fill:#"); n != 1+4+3 {
+		t.Errorf("%d boxes, want the page, four ranks and three parts", n)
+	}
+	// What has 5 ranks between them has another shade.
+	s.Columns.Size = 5
+	if err := s.Write(&svg, SVG); err != nil || !strings.Contains(svg.String(), ">9<") {
+		t.Errorf("ten ranks: %v", err)
+	}
+	var file bytes.Buffer
+	if err := s.Write(&file, PNG); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := png.Decode(&file); err != nil {
+		t.Error(err)
+	}
+	s.Tensors = nil
+	if err := s.Write(&file, PNG); err == nil {
+		t.Error("a picture of nothing was drawn")
+	}
+}

@@ -23,6 +23,7 @@ import (
 //	plan ranks=3 rank=2    the plan as rank 2 prints it
 //	dry ranks=16384        what DryRun says
 //	schedule ranks=3 rank=2    what rank 2 enqueues in a step
+//	block ranks=4          what ranks have of a block, and send
 //	totals ranks=3         the last lines of that, of rank 0
 func TestPlans(t *testing.T) {
 	datadriven.Run(t, "testdata/*.txt", func(t *testing.T, c *datadriven.Case) string {
@@ -44,6 +45,12 @@ func TestPlans(t *testing.T) {
 				return err.Error() + "\n"
 			}
 			return dry.String()
+		case "block":
+			block, err := run.Block()
+			if err != nil {
+				return err.Error() + "\n"
+			}
+			return block.String()
 		case "schedule":
 			return schedule(t, run, c.Int(t, "rank", 0))
 		case "totals":
