@@ -4,7 +4,6 @@ package train
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 
 	"octet/metrics"
@@ -63,44 +62,5 @@ func TestEveryLayoutTrainsAsOneRank(t *testing.T) {
 		for _, l := range sharings() {
 			t.Run(name+"/"+l.name, func(t *testing.T) { alike(t, runRanks(t, l.ranks, join(args, l.args)), want) })
 		}
-	}
-}
-
-// TestARunGoesOnInAnyLayout: it is saved by one and gone on with by the next, back to one rank, and comes to what an undisturbed run does;
-// its last weights are exported, and begin another run.
-func TestARunGoesOnInAnyLayout(t *testing.T) {
-	tensor := func(n, tensor, replicate int) sharing {
-		return sharing{"", n, []string{fmt.Sprint("--parallelism.tensor_parallel_degree=", tensor), fmt.Sprint("--parallelism.data_parallel_replicate_degree=", replicate)}}
-	}
-	for name, more := range map[string][]string{"float32": f32Args, "gathered in float8": join(float8, gather), "delayed": join(float8, named("delayed"))} {
-		t.Run(name, func(t *testing.T) {
-			folder := t.TempDir()
-			sizes := small(join(tokens, more, []string{
-				"--training.global_batch_size=12", "--training.local_batch_size=3", "--lr_scheduler.total_steps=15", "--model.args.dim=64", "--model.args.ffn_hidden_dim=128",
-			})...)
-			want := runRanks(t, 1, append(sizes, "--training.steps=15"))
-			var got []metrics.Record
-			for i, l := range []sharing{tensor(2, 2, 1), tensor(4, 2, 2), tensor(4, 1, 2), tensor(4, 4, 1), tensor(1, 1, 1)} {
-				args := join(sizes, l.args, saving(folder, 3), []string{fmt.Sprint("--training.steps=", 3*i+3), "--checkpoint.last_save_in_hf"})
-				got = append(got, course(t, l.ranks, args)...)
-			}
-			near := 1e-4
-			if name != "float32" {
-				near = 2e-2
-			}
-			if len(got) != len(want) {
-				t.Fatalf("%d steps, want %d", len(got), len(want))
-			}
-			for i, r := range got {
-				if d := relative(r.Loss, want[i].Loss); !(d <= near) || r.TokensSeen != want[i].TokensSeen {
-					t.Errorf("step %d: loss %v after %d tokens, want %v after %d: off by %.2g", i+1, r.Loss, r.TokensSeen, want[i].Loss, want[i].TokensSeen, d)
-				}
-			}
-			args := join(sizes, tensor(2, 2, 1).args, []string{"--training.steps=1", "--checkpoint.enable", "--checkpoint.initial_load_in_hf", "--job.dump_folder=" + t.TempDir(),
-				"--checkpoint.initial_load_path=" + filepath.Join(folder, "checkpoint", "step-12-hf")})
-			if first := course(t, 2, args)[0].Loss; !(first < want[6].Loss) {
-				t.Errorf("exported weights of step 12 have a loss of %v, step 7 had %v", first, want[6].Loss)
-			}
-		})
 	}
 }

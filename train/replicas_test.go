@@ -11,7 +11,6 @@ import (
 	"octet/checkpoint"
 	"octet/comm/record"
 	"octet/internal/datadriven"
-	"octet/metrics"
 )
 
 // replicated are so many replicas of a model.
@@ -89,29 +88,6 @@ func TestReplicasStayAlike(t *testing.T) {
 				t.Errorf("rank %d has other values of %s than rank %d", rank, name, rank%2)
 			}
 		}
-	}
-}
-
-// TestAnyLayoutGoesOnFromAnother: weights, moments and delayed scales are saved once, by one of those that have them, and
-// read by whoever needs which part.
-func TestAnyLayoutGoesOnFromAnother(t *testing.T) {
-	for name, tt := range map[string]struct {
-		kind  []string
-		bound float64
-	}{"f32": {f32Args, 1e-5}, "delayed": {join(float8, named("delayed")), 2e-3}} {
-		t.Run(name, func(t *testing.T) {
-			args := func(folder string, ranks, replicas, steps int) []string {
-				return small(join(tokens, tt.kind, saving(folder, 4), replicated(replicas), []string{"--training.global_batch_size=24", "--lr_scheduler.total_steps=40",
-					fmt.Sprint("--training.steps=", steps), fmt.Sprint("--training.local_batch_size=", 24/ranks)})...)
-			}
-			want := losses(course(t, 1, args(t.TempDir(), 1, 1, 28)))
-			folder := t.TempDir()
-			var got []metrics.Record
-			for i, l := range []struct{ ranks, replicas int }{{4, 2}, {1, 1}, {2, 2}, {3, 1}, {8, 4}, {6, 2}, {4, 1}} {
-				got = append(got, course(t, l.ranks, args(folder, l.ranks, l.replicas, 4*(i+1)))...)
-			}
-			within(t, got, want, tt.bound)
-		})
 	}
 }
 

@@ -178,29 +178,6 @@ func afterSteps(j *Job, n int) <-chan struct{} {
 	return stop
 }
 
-// TestAnotherNumberOfRanksGoesOn with the same global batch: the losses differ by the order of sums alone, in float8 by the casts of
-// what each rank has.
-func TestAnotherNumberOfRanksGoesOn(t *testing.T) {
-	for name, tt := range map[string]struct {
-		kind  []string
-		bound float64
-	}{"f32": {f32Args, 1e-5}, "float8": {join(float8, gather), 2e-3}, "delayed": {join(float8, named("delayed")), 2e-3}} {
-		t.Run(name, func(t *testing.T) {
-			args := func(folder string, ranks, steps int) []string {
-				return small(join(tokens, tt.kind, saving(folder, 8), []string{"--training.global_batch_size=12", "--lr_scheduler.total_steps=40",
-					fmt.Sprint("--training.steps=", steps), fmt.Sprint("--training.local_batch_size=", 12/ranks)})...)
-			}
-			want := losses(course(t, 1, args(t.TempDir(), 1, 40)))
-			folder := t.TempDir()
-			var got []metrics.Record
-			for i, ranks := range []int{1, 2, 4, 3, 1} {
-				got = append(got, course(t, ranks, args(folder, ranks, 8*(i+1)))...)
-			}
-			within(t, got, want, tt.bound)
-		})
-	}
-}
-
 // TestTheLastSave is of weights alone, in the type that is asked for, unless whole states are; no run goes on from those, but
 // others begin with them.
 func TestTheLastSave(t *testing.T) {

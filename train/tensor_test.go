@@ -50,34 +50,6 @@ func TestGoldenWeightsOverTheTensorAxis(t *testing.T) {
 	alike(t, runRanks(t, 4, of(4, "4", sharedBy(2)...)), want)
 }
 
-// TestACheckpointGoesOverToAnyLayout: what four ranks in two pairs have saved goes on as one rank's run does, on ranks that share modules, or
-// weights, or nothing; and back.
-func TestACheckpointGoesOverToAnyLayout(t *testing.T) {
-	args := func(folder string, steps int, more ...string) []string {
-		return small(join(tokens, f32Args, saving(folder, 3), more, []string{fmt.Sprint("--training.steps=", steps), "--lr_scheduler.total_steps=9", "--training.global_batch_size=12"})...)
-	}
-	want := runRanks(t, 1, args(t.TempDir(), 9, "--training.local_batch_size=12"))
-	layouts := []sharing{
-		{"shard 2, tensor 2", 4, sharedBy(2, "--training.local_batch_size=3")},
-		{"tensor 4", 4, sharedBy(4, "--training.local_batch_size=6")},
-		{"one rank", 1, []string{"--training.local_batch_size=12"}},
-		{"shard 3", 3, []string{"--training.local_batch_size=2"}},
-		{"replicate 2, tensor 2", 4, sharedBy(2, "--training.local_batch_size=6", "--parallelism.data_parallel_replicate_degree=2")},
-	}
-	for _, from := range layouts {
-		for _, to := range layouts {
-			if from.name != layouts[0].name && to.name != layouts[0].name {
-				continue
-			}
-			t.Run(from.name+" to "+to.name, func(t *testing.T) {
-				folder := t.TempDir()
-				first := course(t, from.ranks, args(folder, 3, from.args...))
-				alike(t, append(first, course(t, to.ranks, args(folder, 9, to.args...))...), want)
-			})
-		}
-	}
-}
-
 // TestAValidationOverTheTensorAxis has the loss of one rank.
 func TestAValidationOverTheTensorAxis(t *testing.T) {
 	args := func(more ...string) []string {

@@ -181,3 +181,25 @@ func TestEveryLayoutTrainsAlike(t *testing.T) {
 		})
 	}
 }
+
+// TestTheSeedDecidesTheFirstWeightsInEveryLayout: whole, they are those of one rank, to the bit.
+func TestTheSeedDecidesTheFirstWeightsInEveryLayout(t *testing.T) {
+	_, want := course{args: small(4, 2), plan: inFloat32(parallel.Degrees{}, TensorOptions{}), n: 1}.ends(t)
+	for _, l := range []struct {
+		n       int
+		degrees parallel.Degrees
+	}{
+		{2, parallel.Degrees{}}, {3, parallel.Degrees{}}, {4, parallel.Degrees{}}, {4, parallel.Degrees{Replicate: 2}},
+		{2, parallel.Degrees{Tensor: 2}}, {4, parallel.Degrees{Tensor: 2}}, {6, parallel.Degrees{Tensor: 2}}, {8, parallel.Degrees{Replicate: 2, Tensor: 2}},
+	} {
+		_, got := course{args: small(4, 2), plan: inFloat32(l.degrees, TensorOptions{Sequence: true, Loss: true}), n: l.n}.ends(t)
+		if len(got.values) != len(want.values) || len(want.values) != 21 {
+			t.Errorf("%d ranks, %v: %d parameters, want %d", l.n, l.degrees, len(got.values), len(want.values))
+		}
+		for name, x := range want.values {
+			if !slices.Equal(got.values[name], x) {
+				t.Errorf("%d ranks, %v: %s begins otherwise than on one", l.n, l.degrees, name)
+			}
+		}
+	}
+}
