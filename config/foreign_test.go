@@ -194,3 +194,18 @@ func compare(t *testing.T, path string, lines, want []string) (numbers []int) {
 	}
 	return numbers
 }
+
+// TestEveryKeyOfTorchtitansParallelismIsKnown: octet has it (and TestEveryKeyActs of cmd/octet shows how it acts), or says by its name why it does not. They are those of
+// torchtitan's job_config.py while it read TOML, versions 0.1 to 0.2.
+func TestEveryKeyOfTorchtitansParallelismIsKnown(t *testing.T) {
+	for _, name := range strings.Fields(`data_parallel_replicate_degree data_parallel_shard_degree fsdp_reshard_after_forward tensor_parallel_degree disable_loss_parallel enable_async_tensor_parallel
+		enable_compiled_autograd pipeline_parallel_degree pipeline_parallel_split_points module_fqns_per_model_part pipeline_parallel_first_stage_less_layers pipeline_parallel_last_stage_less_layers
+		pipeline_parallel_layers_per_stage pipeline_parallel_schedule pipeline_parallel_schedule_csv pipeline_parallel_microbatch_size context_parallel_degree context_parallel_rotate_method
+		expert_parallel_degree expert_tensor_parallel_degree`) {
+		key := "parallelism." + name
+		own := slices.Contains(Keys(), key)
+		if known := slices.ContainsFunc(foreignKeys(), func(f foreign) bool { return f.name == key }); known == own {
+			t.Errorf("%s: octet's own: %v, in the table of those of others: %v; want one of them", key, own, known)
+		}
+	}
+}

@@ -28,7 +28,6 @@ func (f fate) String() string { return [...]string{"refused", "no effect", "rena
 // foreignKeys is the table, over all versions of torchtitan that read TOML.
 func foreignKeys() []foreign {
 	const (
-		tensor     = "octet has no tensor parallelism yet"
 		pipeline   = "octet has no pipeline parallelism yet"
 		context    = "octet has no context parallelism yet"
 		experts    = "octet has no mixture of experts"
@@ -101,7 +100,7 @@ func foreignKeys() []foreign {
 		{"float8.enable_float8_linear", "", renamed, "model.converters"},
 		{"quantize.linear.float8.force_recompute_fp8_weight_in_bwd", "false", told, "octet gathers or keeps weights as parallelism.fsdp_reshard_after_forward says"},
 		{"quantize.linear.float8.enable_pre_and_post_forward", "true", told, "octet syncs delayed scales in every step, so that there is nothing to check"},
-		{"quantize.linear.float8.reproducible_scales", "false", refused, tensor + ": leave it out"},
+		{"quantize.linear.float8.reproducible_scales", "false", refused, "octet scales what is cast by rows or columns by the part that a rank has: leave it out"},
 		{"quantize.linear.float8.grad_weight_dtype", "float32", refused, "octet keeps a weight's gradient in float32, as it comes out of the matmul: leave it out"},
 		{"quantize.linear.float8.moe_fqns_prototype", "", told, experts},
 		{"quantize.linear.mx", "", told, mx},

@@ -93,12 +93,12 @@ func table(cfg *config.Config) (parallel.Plan, error) {
 	return p, nil
 }
 
-// autoFilter in filter_fqns skips what is too small to gain by float8, as torchtitan has it.
 // degrees are those of the keys.
 func degrees(p config.Parallelism) parallel.Degrees {
 	return parallel.Degrees{Replicate: p.DataParallelReplicateDegree, Shard: max(0, p.DataParallelShardDegree), Tensor: p.TensorParallelDegree}
 }
 
+// autoFilter in filter_fqns skips what is too small to gain by float8, as torchtitan has it.
 const autoFilter = "auto_filter_small_kn"
 
 // float8 is what section f asks for.
