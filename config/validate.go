@@ -120,10 +120,13 @@ const maxMicrobatches = 1 << 14
 func (v *validator) parallelism(world int) {
 	const shardDegree, globalBatch = "parallelism.data_parallel_shard_degree", "training.global_batch_size"
 	c := v.config
-	others := c.otherDegrees()
+	p, others := c.Parallelism, c.otherDegrees()
+	if min(p.DataParallelReplicateDegree, p.TensorParallelDegree, p.ContextParallelDegree, p.PipelineParallelDegree) < 1 {
+		return // told already
+	}
 	if others < 1 || world%others != 0 {
-		use := "" // where the product is none, a degree has been told already
-		if others > 0 {
+		use := ""
+		if others > 0 { // the product may be more than there are numbers
 			use = fmt.Sprintf("; use %s ranks, or degrees whose product divides %d", multiplesNear(world, others), world)
 		}
 		v.problems = multierror.Append(v.problems, fmt.Errorf("world size %d does not divide by %d, the product of the degrees beside %s: %s%s",

@@ -279,3 +279,18 @@ func TestGoldenCommandLineIsValid(t *testing.T) {
 		t.Errorf("%q", c.Notes)
 	}
 }
+
+// TestADegreeThatIsNoneIsToldOnce: what it would do to the world size is no second problem.
+func TestADegreeThatIsNoneIsToldOnce(t *testing.T) {
+	for _, key := range []string{"data_parallel_replicate_degree", "tensor_parallel_degree", "context_parallel_degree", "pipeline_parallel_degree"} {
+		for _, value := range []string{"0", "-2"} {
+			c, err := config.Load([]string{"--parallelism." + key + "=" + value})
+			if err == nil {
+				err = c.Validate(4)
+			}
+			if err == nil || !strings.Contains(err.Error(), key+" = "+value) || strings.Contains(err.Error(), "world size") {
+				t.Errorf("%s = %s: %v, want it told once", key, value, err)
+			}
+		}
+	}
+}

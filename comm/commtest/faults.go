@@ -52,8 +52,10 @@ func (s Suite) faults(t *testing.T, n int) {
 		wg.Go(func() { s.deadline(t, whole) })
 		wg.Go(func() { s.splitDeadline(t, split) })
 		if n > 2 && !s.LateMismatch {
-			chained := s.opened(t, n)
-			wg.Go(func() { s.chainedDeadline(t, chained) })
+			for bad := range 2 {
+				chained := s.opened(t, n)
+				wg.Go(func() { s.chainedDeadline(t, chained, bad) })
+			}
 		}
 		wg.Wait()
 	})
@@ -169,19 +171,19 @@ func (s Suite) deadline(t *testing.T, ranks []Rank) {
 	mentions(t, 1, late[0], "aborted by rank", "rank 1 has not arrived")
 }
 
-// chainedDeadline: rank 1 does not come to the group that it has with rank 0, which therefore does not come to that of all. Those who
-// wait there longer than they should name rank 1, too.
-func (s Suite) chainedDeadline(t *testing.T, ranks []Rank) {
+// chainedDeadline: of ranks 0 and 1 the bad one does not come to the group that they have, so that the other does not come to that of all. Those who
+// wait there longer than they should name the bad one, too.
+func (s Suite) chainedDeadline(t *testing.T, ranks []Rank, bad int) {
 	errs := s.Together(ranks, func(e *Env) error {
 		color := min(0, 1-e.Rank()) // of rank 0 and 1
 		pair, err := e.Split(color, 0)
 		if err != nil {
 			return err
 		}
-		if err := hurry(e); err != nil || e.Rank() == 1 {
+		if err := hurry(e); err != nil || e.Rank() == bad {
 			return err
 		}
-		if e.Rank() == 0 {
+		if e.Rank() == 1-bad {
 			pair.(comm.Control).SetName("tp")
 			time.Sleep(250 * time.Millisecond) // its own deadline is not the first
 			pair.Barrier(e.Stream)
@@ -189,9 +191,10 @@ func (s Suite) chainedDeadline(t *testing.T, ranks []Rank) {
 		e.Barrier(e.Stream)
 		return e.Stream.Sync()
 	})
+	want := fmt.Sprintf(`rank %d has not arrived after 500ms; rank %d waits for rank %d in barrier #1 of group "tp"`, bad, 1-bad, bad)
 	for r, err := range errs {
-		if r != 1 {
-			mentions(t, r, err, `barrier #2 of group "world"`, `rank 1 has not arrived after 500ms; rank 0 waits for rank 1 in barrier #1 of group "tp"`)
+		if r != bad {
+			mentions(t, r, err, `barrier #2 of group "world"`, want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package plan
 import (
 	"fmt"
 
+	"octet/data"
 	"octet/dtensor"
 	"octet/dtype"
 	"octet/tensor"
@@ -51,18 +52,18 @@ func (r *Run) checkTensor() error {
 	if degree <= 1 {
 		return nil
 	}
-	t, v := r.Config.Training, r.Config.Validation
-	batches := [][]int{{t.LocalBatchSize, t.SeqLen}}
-	if v.Enable {
-		batches = append(batches, []int{v.LocalBatchSize, v.SeqLen})
-	}
-	for _, shape := range batches {
+	for _, section := range r.Sections() {
 		model, err := r.Build()
 		if err != nil {
 			return err
 		}
-		if err := r.Plan.Check(model, tensor.Spec{Type: dtype.Int32, Shape: shape}); err != nil {
-			return fmt.Errorf("parallelism.tensor_parallel_degree = %d: %w", degree, err)
+		d := r.Data(section)
+		if err := r.Plan.Check(model, tensor.Spec{Type: dtype.Int32, Shape: []int{d.LocalBatch, d.SeqLen}}); err != nil {
+			of := ""
+			if section == data.Validation { // whose keys are others
+				of = fmt.Sprintf(", for a batch of [%s]", section)
+			}
+			return fmt.Errorf("parallelism.tensor_parallel_degree = %d%s: %w", degree, of, err)
 		}
 	}
 	return nil
