@@ -25,18 +25,6 @@ _Static_assert(4 * (A_WORDS + B_WORDS + TILE_ROWS * (B_WORDS / (BLOCK_TILES * TI
 static int64_t min(int64_t x, int64_t y) { return x < y ? x : y; }
 static int64_t up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
 
-// A block that waits to be finished, until the next one is being multiplied.
-struct rest {
-	const float *sums;
-	int64_t row, rows, col, cols;
-};
-
-static void finish_rest(const struct amx_unit *u, const struct matmul *p, const struct rest *r)
-{
-	if (r->sums)
-		u->finish(p, r->row, r->rows, r->col, r->cols, r->sums);
-}
-
 void octet_pack_amx_all(uint32_t *to, const struct matmul_source *b, int64_t col, int64_t cols)
 {
 	const int64_t tiles = (b->k + TILE_K - 1) / TILE_K, padded = up(cols, AMX_LANES);
@@ -52,7 +40,7 @@ void octet_matmul_amx(const struct amx_unit *u, const struct matmul *p, int64_t 
 	float *sums = (float *)(own + B_WORDS), local[2][LOCAL] __attribute__((aligned(64)));
 	const int64_t tiles = (p->a.k + TILE_K - 1) / TILE_K, padded = up(cols, AMX_LANES);
 	const int64_t group = p->a.k_contiguous ? AMX_LANES : GROUP;
-	struct rest left = {0};
+	struct block done = {0}; // waits to be finished while the next is multiplied
 	int turn = 0;
 
 	u->begin();
@@ -72,14 +60,11 @@ void octet_matmul_amx(const struct amx_unit *u, const struct matmul *p, int64_t 
 						const int64_t r = g + h, height = min(rows - r, AMX_LANES);
 						float *sum = sums + c * AMX_LANES + (tiles > BLOCK_TILES ? r : h) * padded, *to = last ? local[turn ^= 1] : sum;
 						u->kernel(n, a + h / 16 * n * TILE_WORDS, n * TILE_WORDS, b + (c / 16 * block + t) * TILE_WORDS, block * TILE_WORDS,
-							  started ? sum : 0, to, height);
-						if (last) {
-							finish_rest(u, p, &left);
-							left = (struct rest){to, row + r, height, col + c, min(cols - c, AMX_LANES)};
-						}
+							  started ? sum : 0, to, height, p, &done);
+						done = (struct block){to, row + r, last ? height : 0, col + c, min(cols - c, AMX_LANES)};
 					}
 			}
 	}
-	finish_rest(u, p, &left);
+	u->finish(p, &done);
 	u->end();
 }

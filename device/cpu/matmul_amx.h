@@ -22,15 +22,23 @@ enum {
 // outside the matrix is zero.
 void octet_pack_amx(enum side side, uint32_t *to, const struct matmul_source *s, int64_t lane0, int64_t lanes, int64_t k0, int64_t tiles);
 
+// The sums of rows x cols of dst, of which there may be none.
+struct block {
+	const float *sums;
+	int64_t row, rows, col, cols;
+};
+
 // What multiplies tiles: the unit, or its emulation.
 struct amx_unit {
 	void (*begin)(void), (*end)(void); // around kernels, on their thread
 	// to[32][32] = from, or 0, + the products of 32 rows of op(a) and 32 columns of
 	// op(b), each in two halves, a_next and b_next words apart. Where height is 16 or
-	// less, rows from 16 on need not be right. from may be to.
-	void (*kernel)(int64_t tiles, const uint32_t *a, int64_t a_next, const uint32_t *b, int64_t b_next, const float *from, float *to, int64_t height);
-	// Writes rows x cols of a block to dst, as matmul_unit's does.
-	void (*finish)(const struct matmul *, int64_t row, int64_t rows, int64_t col, int64_t cols, const float *block);
+	// less, rows from 16 on need not be right. from may be to. The tiles leave the other
+	// units idle, which finish another block meanwhile.
+	void (*kernel)(int64_t tiles, const uint32_t *a, int64_t a_next, const uint32_t *b, int64_t b_next, const float *from, float *to, int64_t height,
+		       const struct matmul *, const struct block *);
+	// Writes a block to dst, as matmul_unit's does.
+	void (*finish)(const struct matmul *, const struct block *);
 };
 
 const struct amx_unit *octet_amx(void);

@@ -30,7 +30,13 @@ __attribute__((noinline)) static void multiply(const uint32_t *a, const uint32_t
 	}
 }
 
-static void kernel(int64_t tiles, const uint32_t *a, int64_t a_next, const uint32_t *b, int64_t b_next, const float *from, float *to, int64_t height)
+static void finish_emulated(const struct matmul *p, const struct block *b)
+{
+	finish(round_bf16, AMX_LANES, p, b->row, b->rows, b->col, b->cols, b->sums, 1);
+}
+
+static void kernel(int64_t tiles, const uint32_t *a, int64_t a_next, const uint32_t *b, int64_t b_next, const float *from, float *to, int64_t height,
+		   const struct matmul *p, const struct block *done)
 {
 	const unsigned mode = _mm_getcsr();
 	for (int i = 0; i < AMX_LANES * AMX_LANES; i++)
@@ -40,11 +46,7 @@ static void kernel(int64_t tiles, const uint32_t *a, int64_t a_next, const uint3
 		for (int i = 0; i < 4; i++)
 			multiply(a + i / 2 * a_next, b + i % 2 * b_next, to + i / 2 * 16 * AMX_LANES + i % 2 * 16);
 	_mm_setcsr(mode);
-}
-
-static void finish_emulated(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols, const float *block)
-{
-	finish(round_bf16, AMX_LANES, p, row, rows, col, cols, block, 1);
+	finish_emulated(p, done);
 }
 
 const struct amx_unit *octet_amx_emulated(void)

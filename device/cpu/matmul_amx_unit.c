@@ -23,9 +23,24 @@ static void begin(void) { _tile_loadconfig(&config); }
 // What is released need not be saved when the thread is switched.
 static void end(void) { _tile_release(); }
 
-static void kernel(int64_t tiles, const uint32_t *a, int64_t a_next, const uint32_t *b, int64_t b_next, const float *from, float *to, int64_t height)
+// round_fast is round_bf16 by the instruction, which would flush subnormals.
+INLINE __m512i round_fast(__m512 low, __m512 high)
 {
-	enum { ROW = 64, BLOCK_ROW = 4 * AMX_LANES, HALF = 16 * AMX_LANES };
+	const int subnormal = 0x20;
+	if (__builtin_expect(_mm512_fpclass_ps_mask(low, subnormal) | _mm512_fpclass_ps_mask(high, subnormal), 0))
+		return round_bf16(low, high);
+	return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+
+static void finish_amx(const struct matmul *p, const struct block *b)
+{
+	finish(round_fast, AMX_LANES, p, b->row, b->rows, b->col, b->cols, b->sums, 1);
+}
+
+enum { ROW = 64, BLOCK_ROW = 4 * AMX_LANES, HALF = 16 * AMX_LANES };
+
+INLINE void start(const float *from)
+{
 	__asm__ volatile("" ::: "memory"); // tiles are read behind the compiler's back
 	if (from) {
 		_tile_loadd(0, from, BLOCK_ROW);
@@ -38,42 +53,65 @@ static void kernel(int64_t tiles, const uint32_t *a, int64_t a_next, const uint3
 		_tile_zero(2);
 		_tile_zero(3);
 	}
-	if (height > 16) {
-		for (; tiles > 0; tiles--, a += TILE_WORDS, b += TILE_WORDS) {
-			_tile_stream_loadd(6, b, ROW);
-			_tile_loadd(4, a, ROW);
-			_tile_dpbf16ps(0, 4, 6);
-			_tile_stream_loadd(7, b + b_next, ROW);
-			_tile_dpbf16ps(1, 4, 7);
-			_tile_loadd(5, a + a_next, ROW);
-			_tile_dpbf16ps(2, 5, 6);
-			_tile_dpbf16ps(3, 5, 7);
-		}
-		_tile_stored(2, to + HALF, BLOCK_ROW);
-		_tile_stored(3, to + HALF + 16, BLOCK_ROW);
-	} else
-		for (; tiles > 0; tiles--, a += TILE_WORDS, b += TILE_WORDS) {
-			_tile_loadd(4, a, ROW);
-			_tile_stream_loadd(6, b, ROW);
-			_tile_dpbf16ps(0, 4, 6);
-			_tile_stream_loadd(7, b + b_next, ROW);
-			_tile_dpbf16ps(1, 4, 7);
-		}
+}
+
+INLINE void kernel_as(int type, int accumulate, int64_t tiles, const uint32_t *a, int64_t a_next, const uint32_t *b, int64_t b_next,
+		      const float *from, float *to, const struct matmul *p, const struct block *done)
+{
+	const struct columns columns = columns_at(p, done->col, done->cols);
+	const int64_t each = done->rows / (tiles + 1) + 1; // rows that are finished beside a tile
+	int64_t row = 0;
+
+	start(from);
+	for (int64_t stop = each; tiles > 0; tiles--, a += TILE_WORDS, b += TILE_WORDS, stop += each) {
+		_tile_stream_loadd(6, b, ROW);
+		_tile_loadd(4, a, ROW);
+		_tile_dpbf16ps(0, 4, 6);
+		_tile_stream_loadd(7, b + b_next, ROW);
+		_tile_dpbf16ps(1, 4, 7);
+		_tile_loadd(5, a + a_next, ROW);
+		_tile_dpbf16ps(2, 5, 6);
+		_tile_dpbf16ps(3, 5, 7);
+		for (; row < stop && row < done->rows; row++)
+			finish_row(round_fast, type, accumulate, p, done->row + row, done->col, columns, done->sums + row * AMX_LANES, 1);
+	}
+	for (; row < done->rows; row++)
+		finish_row(round_fast, type, accumulate, p, done->row + row, done->col, columns, done->sums + row * AMX_LANES, 1);
+	_tile_stored(0, to, BLOCK_ROW);
+	_tile_stored(1, to + 16, BLOCK_ROW);
+	_tile_stored(2, to + HALF, BLOCK_ROW);
+	_tile_stored(3, to + HALF + 16, BLOCK_ROW);
+}
+
+// kernel_low has 16 rows.
+static void kernel_low(int64_t tiles, const uint32_t *a, const uint32_t *b, int64_t b_next, const float *from, float *to)
+{
+	start(from);
+	for (; tiles > 0; tiles--, a += TILE_WORDS, b += TILE_WORDS) {
+		_tile_loadd(4, a, ROW);
+		_tile_stream_loadd(6, b, ROW);
+		_tile_dpbf16ps(0, 4, 6);
+		_tile_stream_loadd(7, b + b_next, ROW);
+		_tile_dpbf16ps(1, 4, 7);
+	}
 	_tile_stored(0, to, BLOCK_ROW);
 	_tile_stored(1, to + 16, BLOCK_ROW);
 }
 
-// round_fast is round_bf16 by the instruction, which would flush subnormals.
-INLINE __m256i round_fast(__m512 v)
+static void kernel(int64_t tiles, const uint32_t *a, int64_t a_next, const uint32_t *b, int64_t b_next, const float *from, float *to, int64_t height,
+		   const struct matmul *p, const struct block *done)
 {
-	if (__builtin_expect(_mm512_testn_epi32_mask((__m512i)v, _mm512_set1_epi32(0x7F800000)), 0))
-		return round_bf16(v);
-	return (__m256i)_mm512_cvtneps_pbh(v);
-}
-
-static void finish_amx(const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols, const float *block)
-{
-	finish(round_fast, AMX_LANES, p, row, rows, col, cols, block, 1);
+	if (height <= 16) {
+		finish_amx(p, done);
+		kernel_low(tiles, a, b, b_next, from, to);
+	} else if (p->dst_type == F32 && !p->accumulate)
+		kernel_as(F32, 0, tiles, a, a_next, b, b_next, from, to, p, done);
+	else if (p->dst_type == F32)
+		kernel_as(F32, 1, tiles, a, a_next, b, b_next, from, to, p, done);
+	else if (!p->accumulate)
+		kernel_as(BF16, 0, tiles, a, a_next, b, b_next, from, to, p, done);
+	else
+		kernel_as(BF16, 1, tiles, a, a_next, b, b_next, from, to, p, done);
 }
 
 const struct amx_unit *octet_amx(void)

@@ -6,59 +6,87 @@
 
 #include "matmul_avx512.h"
 
-// round_func rounds to bf16 as to_bf16 does.
-typedef __m256i round_func(__m512);
+// round_func rounds 16 and 16 values to bf16 as to_bf16 does.
+typedef __m512i round_func(__m512 low, __m512 high);
 
-INLINE __m256i round_bf16(__m512 v) { return _mm512_cvtepi32_epi16((__m512i)to_bf16(v)); }
-
-// The constants round, type, accumulate and lanewise (an operand has a scale a lane)
-// keep the branches out of the loops.
-INLINE void finish_as(round_func *round, int type, int accumulate, int lanewise, int nr, const struct matmul *p, int64_t row, int64_t rows,
-		      int64_t col, int64_t cols, const float *block, float bias)
+INLINE __m512i round_bf16(__m512 low, __m512 high)
 {
-	__m512 scale = _mm512_set1_ps(bias * (inv_of(&p->a, row) * inv_of(&p->b, col)));
-	for (int64_t i = 0; i < rows; i++, block += nr) {
-		const int64_t to = (row + i) * p->n + col;
-		for (int j = 0; j < nr && j < cols; j += 16) {
-			const __mmask16 m = cols - j < 16 ? (1u << (cols - j)) - 1 : 0xFFFF;
-			if (lanewise) {
-				__m512 b = p->b.invs ? _mm512_maskz_loadu_ps(m, p->b.inv + col + j) : _mm512_set1_ps(inv_of(&p->b, 0));
-				scale = _mm512_mul_ps(_mm512_set1_ps(bias), _mm512_mul_ps(_mm512_set1_ps(inv_of(&p->a, row + i)), b));
-			}
-			__m512 v = _mm512_mul_ps(_mm512_load_ps(block + j), scale);
-			if (type == F32) {
-				float *dst = (float *)p->dst + to + j;
-				if (accumulate)
-					v = _mm512_add_ps(_mm512_maskz_loadu_ps(m, dst), v);
-				_mm512_mask_storeu_ps(dst, m, v);
-			} else {
-				uint16_t *dst = (uint16_t *)p->dst + to + j;
-				if (accumulate) {
-					__m512i old = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, dst));
-					v = _mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(old, 16)), v);
-				}
-				_mm256_mask_storeu_epi16(dst, m, round(v));
-			}
+	__m256i l = _mm512_cvtepi32_epi16((__m512i)to_bf16(low)), h = _mm512_cvtepi32_epi16((__m512i)to_bf16(high));
+	return _mm512_inserti64x4(_mm512_castsi256_si512(l), h, 1);
+}
+
+// 32 columns of dst: which of them exist, and the reciprocals of op(b)'s scales.
+struct columns {
+	__mmask16 low, high;
+	__m512 inv_low, inv_high;
+};
+
+// first16 is a mask of the first n.
+INLINE __mmask16 first16(int64_t n) { return n >= 16 ? 0xFFFF : n <= 0 ? 0 : (1u << n) - 1; }
+
+INLINE struct columns columns_at(const struct matmul *p, int64_t col, int64_t cols)
+{
+	struct columns c = {.low = first16(cols), .high = first16(cols - 16)};
+	if (p->b.invs) {
+		c.inv_low = _mm512_maskz_loadu_ps(c.low, p->b.inv + col);
+		c.inv_high = _mm512_maskz_loadu_ps(c.high, p->b.inv + col + 16);
+	} else {
+		c.inv_low = c.inv_high = _mm512_set1_ps(inv_of(&p->b, 0));
+	}
+	return c;
+}
+
+INLINE __m512 widen_bf16(__m256i x) { return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16); }
+
+// finish_row writes 32 sums to a row of dst. type and accumulate are constants.
+INLINE void finish_row(round_func *round, int type, int accumulate, const struct matmul *p, int64_t row, int64_t col, struct columns c,
+		       const float *sums, float bias)
+{
+	const int64_t to = row * p->n + col;
+	const __m512 inv = _mm512_set1_ps(inv_of(&p->a, row)), b = _mm512_set1_ps(bias);
+	__m512 low = _mm512_mul_ps(_mm512_load_ps(sums), _mm512_mul_ps(b, _mm512_mul_ps(inv, c.inv_low)));
+	__m512 high = _mm512_mul_ps(_mm512_load_ps(sums + 16), _mm512_mul_ps(b, _mm512_mul_ps(inv, c.inv_high)));
+	if (type == F32) {
+		float *dst = (float *)p->dst + to;
+		if (accumulate) {
+			low = _mm512_add_ps(_mm512_maskz_loadu_ps(c.low, dst), low);
+			high = _mm512_add_ps(_mm512_maskz_loadu_ps(c.high, dst + 16), high);
 		}
+		_mm512_mask_storeu_ps(dst, c.low, low);
+		_mm512_mask_storeu_ps(dst + 16, c.high, high);
+		return;
+	}
+	uint16_t *dst = (uint16_t *)p->dst + to;
+	const __mmask32 here = _mm512_kunpackw(c.high, c.low);
+	if (accumulate) {
+		__m512i old = _mm512_maskz_loadu_epi16(here, dst);
+		low = _mm512_add_ps(widen_bf16(_mm512_castsi512_si256(old)), low);
+		high = _mm512_add_ps(widen_bf16(_mm512_extracti64x4_epi64(old, 1)), high);
+	}
+	_mm512_mask_storeu_epi16(dst, here, round(low, high));
+}
+
+INLINE void finish_as(round_func *round, int type, int accumulate, int nr, const struct matmul *p, int64_t row, int64_t rows, int64_t col,
+		      int64_t cols, const float *block, float bias)
+{
+	for (int j = 0; j < nr && j < cols; j += 32) {
+		const struct columns c = columns_at(p, col + j, cols - j);
+		for (int64_t i = 0; i < rows; i++)
+			finish_row(round, type, accumulate, p, row + i, col + j, c, block + i * nr + j, bias);
 	}
 }
 
 INLINE void finish(round_func *round, int nr, const struct matmul *p, int64_t row, int64_t rows, int64_t col, int64_t cols,
 		   const float *block, float bias)
 {
-	const int lanewise = p->a.invs || p->b.invs;
-	if (p->dst_type == F32 && lanewise)
-		finish_as(round, F32, p->accumulate, 1, nr, p, row, rows, col, cols, block, bias);
-	else if (lanewise)
-		finish_as(round, BF16, p->accumulate, 1, nr, p, row, rows, col, cols, block, bias);
-	else if (p->dst_type == F32 && !p->accumulate)
-		finish_as(round, F32, 0, 0, nr, p, row, rows, col, cols, block, bias);
+	if (p->dst_type == F32 && !p->accumulate)
+		finish_as(round, F32, 0, nr, p, row, rows, col, cols, block, bias);
 	else if (p->dst_type == F32)
-		finish_as(round, F32, 1, 0, nr, p, row, rows, col, cols, block, bias);
+		finish_as(round, F32, 1, nr, p, row, rows, col, cols, block, bias);
 	else if (!p->accumulate)
-		finish_as(round, BF16, 0, 0, nr, p, row, rows, col, cols, block, bias);
+		finish_as(round, BF16, 0, nr, p, row, rows, col, cols, block, bias);
 	else
-		finish_as(round, BF16, 1, 0, nr, p, row, rows, col, cols, block, bias);
+		finish_as(round, BF16, 1, nr, p, row, rows, col, cols, block, bias);
 }
 
 #endif
