@@ -76,7 +76,8 @@ type product struct {
 	m, n       int
 	accumulate bool
 	series     device.Series
-	packed     unsafe.Pointer // op(b), of a series on AMX; nil: each tile packs what it needs
+	packedA    unsafe.Pointer // all of op(a), packed for AMX; nil: each tile packs what it needs
+	packedB    unsafe.Pointer // all of op(b)
 }
 
 // newPanel is an operand with what the contract says of it.
@@ -180,8 +181,11 @@ func (p *product) run(s *Stream) {
 	threads := s.workers.threads
 	g := p.grid(threads)
 	threads = min(threads, g.tiles())
-	if p.unit.isAMX() && p.series != device.Alone {
-		p.packed = s.packSeries(p, g)
+	if p.unit.isAMX() {
+		s.packA(p, g)
+		if p.series != device.Alone {
+			s.packSeries(p, g)
+		}
 	}
 	memory := s.scratch.get(slotTiles, s.workers.threads*workspaceBytes).mem
 	if threads == 1 { // without the closure

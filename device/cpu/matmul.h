@@ -39,6 +39,7 @@ struct matmul {
 	int64_t m, n;
 	int32_t dst_type;
 	int32_t accumulate;
+	const uint32_t *a_packed, *b_packed; // AMX's tiles of all of op(a), of all of op(b); or NULL
 };
 
 enum { STRIP = 16 }; // rows of op(a), or words of op(b), side by side in a strip

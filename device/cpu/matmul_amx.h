@@ -44,10 +44,11 @@ struct amx_unit {
 const struct amx_unit *octet_amx(void);
 const struct amx_unit *octet_amx_emulated(void);
 
-// Packs columns col to col+cols of op(b), all of k, as octet_matmul_amx reads them.
-void octet_pack_amx_all(uint32_t *to, const struct matmul_source *b, int64_t col, int64_t cols);
+// Packs lanes lane0 to lane0+lanes of op(a), or of op(b) the columns of a tile of dst, over all of k, to where they
+// belong in a_packed or b_packed. lane0 is a multiple of 32.
+void octet_pack_amx_all(enum side side, uint32_t *packed, const struct matmul_source *, int64_t lane0, int64_t lanes);
 
-// Computes rows x cols of dst from (row, col) on, over the whole of k. The columns of op(b) are packed already, or packed is 0.
-void octet_matmul_amx(const struct amx_unit *, const struct matmul *, int64_t row, int64_t rows, int64_t col, int64_t cols, const uint32_t *packed, void *workspace);
+// Computes rows x cols of dst from (row, col) on, over the whole of k.
+void octet_matmul_amx(const struct amx_unit *, const struct matmul *, int64_t row, int64_t rows, int64_t col, int64_t cols, void *workspace);
 
 #endif

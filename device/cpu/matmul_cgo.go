@@ -58,40 +58,53 @@ func (p *product) tileC(t tile, workspace []byte) {
 	if p.accumulate {
 		args.accumulate = 1
 	}
-	packed := (*C.uint32_t)(p.packed)
-	if packed != nil {
-		packed = (*C.uint32_t)(unsafe.Add(p.packed, 4*t.col*p.b.laneWords()))
-	}
+	args.a_packed, args.b_packed = (*C.uint32_t)(p.packedA), (*C.uint32_t)(p.packedB)
 	row, rows, col, cols, memory := C.int64_t(t.row), C.int64_t(t.rows), C.int64_t(t.col), C.int64_t(t.cols), unsafe.Pointer(unsafe.SliceData(workspace))
 	switch p.unit {
 	case unitAMX:
-		C.octet_matmul_amx(C.octet_amx(), &args, row, rows, col, cols, packed, memory)
+		C.octet_matmul_amx(C.octet_amx(), &args, row, rows, col, cols, memory)
 	case unitAMXEmulated:
-		C.octet_matmul_amx(C.octet_amx_emulated(), &args, row, rows, col, cols, packed, memory)
+		C.octet_matmul_amx(C.octet_amx_emulated(), &args, row, rows, col, cols, memory)
 	default:
 		C.octet_matmul_tile(p.unit.c(), &args, row, rows, col, cols, memory)
 	}
 }
 
-// laneWords is how many words AMX's packing has for a lane.
-func (p *panel) laneWords() int { return (p.k + amxTileK - 1) / amxTileK * amxTileK / 2 }
+// packedBytes is the size of an operand when AMX has packed all of it.
+func (p *panel) packedBytes() int {
+	lanes, k := (p.lanes+2*rowAlign-1)/(2*rowAlign)*2*rowAlign, (p.k+amxTileK-1)/amxTileK*amxTileK
+	return 2 * lanes * k
+}
 
-// packSeries packs all of op(b) as the tiles of a grid read it, or has done so for the product before.
-func (s *Stream) packSeries(p *product, g grid) unsafe.Pointer {
-	words := p.b.laneWords()
-	lanes := (p.n + 2*rowAlign - 1) / (2 * rowAlign) * 2 * rowAlign
-	memory := unsafe.Pointer(unsafe.SliceData(s.scratch.get(slotPacked, max(4, 4*lanes*words)).mem))
-	if p.series == device.Next && s.packedOf == p.b {
-		return memory
-	}
-	s.packedOf = p.b
-	source := p.b.c()
-	columns := count(g.n, g.cols)
-	s.workers.run(min(s.workers.threads, columns), func(first int) {
-		for i := first; i < columns; i += min(s.workers.threads, columns) {
-			col := i * g.cols
-			C.octet_pack_amx_all((*C.uint32_t)(unsafe.Add(memory, 4*col*words)), &source, C.int64_t(col), C.int64_t(min(g.cols, g.n-col)))
-		}
+// packAll packs an operand, each lanes of it by one thread.
+func (s *Stream) packAll(to slot, side C.enum_side, p *panel, each int) unsafe.Pointer {
+	memory := unsafe.Pointer(unsafe.SliceData(s.scratch.get(to, max(1, p.packedBytes())).mem))
+	source := p.c()
+	s.workers.run(count(p.lanes, each), func(i int) {
+		C.octet_pack_amx_all(side, (*C.uint32_t)(memory), &source, C.int64_t(i*each), C.int64_t(min(each, p.lanes-i*each)))
 	})
 	return memory
+}
+
+// packA packs all of op(a) once, where several columns of tiles would each pack it again: two, or five if k is contiguous, because
+// what is packed comes back from memory, twice as long as float8. More than mostPacked bytes are not kept.
+func (s *Stream) packA(p *product, g grid) {
+	const each, mostPacked = 128, 1 << 26
+	few := 2
+	if p.a.kContiguous {
+		few = 5
+	}
+	if count(g.n, g.cols) >= few && p.a.packedBytes() <= mostPacked {
+		p.packedA = s.packAll(slotPackedA, C.SIDE_A, &p.a, each)
+	}
+}
+
+// packSeries packs all of op(b) as the tiles of a grid read it, or has done so for the product before.
+func (s *Stream) packSeries(p *product, g grid) {
+	if p.series == device.Next && s.packedOf == p.b {
+		p.packedB = unsafe.Pointer(unsafe.SliceData(s.scratch.get(slotPackedB, 0).mem))
+		return
+	}
+	s.packedOf = p.b
+	p.packedB = s.packAll(slotPackedB, C.SIDE_B, &p.b, g.cols)
 }

@@ -99,6 +99,76 @@ INLINE void pack_two(int transposed, int k_contiguous, int type, uint32_t *t0, u
 		_mm512_store_si512(t1 + 16 * i, r[i]);
 }
 
+// turn_codes packs a tile of 16 lanes from 32 rows of float8 codes. Codes are half of what they become, so it is they
+// that are transposed: the rows of a register, 8 apart, give each of its blocks of 16 the k of one widened quarter.
+INLINE void turn_codes(int type, uint32_t *to, const struct matmul_source *s, int64_t lane, int64_t k)
+{
+	__m512i r[8], t[8];
+	UNROLL for (int i = 0; i < 8; i++) {
+		const __m128i *p = at(type, s, k + i, lane);
+		r[i] = _mm512_castsi128_si512(_mm_loadu_si128(p));
+		r[i] = _mm512_inserti32x4(r[i], _mm_loadu_si128(at(type, s, k + i + 8, lane)), 1);
+		r[i] = _mm512_inserti32x4(r[i], _mm_loadu_si128(at(type, s, k + i + 16, lane)), 2);
+		r[i] = _mm512_inserti32x4(r[i], _mm_loadu_si128(at(type, s, k + i + 24, lane)), 3);
+	}
+	UNROLL for (int i = 0; i < 4; i++) { // two of k beside each other, of the first and the last 8 lanes
+		t[i] = _mm512_unpacklo_epi8(r[2 * i], r[2 * i + 1]);
+		t[4 + i] = _mm512_unpackhi_epi8(r[2 * i], r[2 * i + 1]);
+	}
+	UNROLL for (int h = 0; h < 8; h += 4) {
+		__m512i four[4]; // of k, of lanes 0 to 3 and 4 to 7 of this half
+		UNROLL for (int i = 0; i < 2; i++) {
+			four[i] = _mm512_unpacklo_epi16(t[h + 2 * i], t[h + 2 * i + 1]);
+			four[2 + i] = _mm512_unpackhi_epi16(t[h + 2 * i], t[h + 2 * i + 1]);
+		}
+		UNROLL for (int i = 0; i < 4; i += 2) {
+			r[h + i] = _mm512_unpacklo_epi32(four[i], four[i + 1]);
+			r[h + i + 1] = _mm512_unpackhi_epi32(four[i], four[i + 1]);
+		}
+	}
+	UNROLL for (int i = 0; i < 8; i++) {
+		struct two x = widen(&bf16_codes[type - E4M3], r[i]);
+		_mm512_store_si512(to + 32 * i, x.first);
+		_mm512_store_si512(to + 32 * i + 16, x.second);
+	}
+}
+
+// pair_codes packs four tiles, next words apart, of 64 lanes from 32 rows of float8 codes.
+INLINE void pair_codes(int type, uint32_t *to, int64_t next, const struct matmul_source *s, int64_t lane, int64_t k)
+{
+	// Interleaved with the next row and widened, each fourth of a block of 16 lanes goes to a tile of its own.
+	const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+	UNROLL for (int i = 0; i < 16; i++) {
+		const void *p = at(type, s, k + 2 * i, lane), *q = at(type, s, k + 2 * i + 1, lane);
+		__m512i x = _mm512_permutexvar_epi32(order, _mm512_loadu_si512(p)), y = _mm512_permutexvar_epi32(order, _mm512_loadu_si512(q));
+		struct two low = widen(&bf16_codes[type - E4M3], _mm512_unpacklo_epi8(x, y));
+		struct two high = widen(&bf16_codes[type - E4M3], _mm512_unpackhi_epi8(x, y));
+		_mm512_store_si512(to + 16 * i, low.first);
+		_mm512_store_si512(to + next + 16 * i, low.second);
+		_mm512_store_si512(to + 2 * next + 16 * i, high.first);
+		_mm512_store_si512(to + 3 * next + 16 * i, high.second);
+	}
+}
+
+// pack_across packs a step of tiles of lanes side by side, tiles of the same lanes being next words apart, and returns
+// how many lanes it has packed.
+INLINE int64_t pack_across(int transposed, int type, uint32_t *to, int64_t next, const struct matmul_source *s, int64_t lane, int64_t lanes, int64_t k)
+{
+	const int codes = type != BF16 && k + TILE_K <= s->k;
+	const int64_t there = clamp(s->lanes - lane, lanes);
+	if (codes && transposed && there >= 32) {
+		turn_codes(type, to, s, lane, k);
+		turn_codes(type, to + next, s, lane + 16, k);
+		return 32;
+	}
+	if (codes && !transposed && there >= 64) {
+		pair_codes(type, to, next, s, lane, k);
+		return 64;
+	}
+	pack_two(transposed, 0, type, to, to + next, s, lane, k);
+	return 32;
+}
+
 INLINE void pack(int transposed, int k_contiguous, int type, uint32_t *to, const struct matmul_source *s, int64_t lane0, int64_t lanes,
 		 int64_t k0, int64_t tiles)
 {
@@ -110,10 +180,8 @@ INLINE void pack(int transposed, int k_contiguous, int type, uint32_t *to, const
 		return;
 	}
 	for (int64_t t = 0; t < tiles; t++)
-		for (int64_t l = 0; l < lanes; l += 32) {
-			uint32_t *t0 = to + (l / 16 * tiles + t) * TILE_WORDS;
-			pack_two(transposed, 0, type, t0, t0 + tiles * TILE_WORDS, s, lane0 + l, k0 + t * TILE_K);
-		}
+		for (int64_t l = 0; l < lanes;)
+			l += pack_across(transposed, type, to + (l / 16 * tiles + t) * TILE_WORDS, tiles * TILE_WORDS, s, lane0 + l, lanes - l, k0 + t * TILE_K);
 }
 
 // Makes the type and the layout constants of the loops.

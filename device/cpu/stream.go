@@ -23,7 +23,7 @@ type Stream struct {
 	queue   chan work
 	ended   chan struct{}
 	closed  atomic.Bool
-	// packedOf is op(b) of the last series of products, which slotPacked has.
+	// packedOf is op(b) of the last series of products, which slotPackedB has.
 	packedOf panel
 	err      error // of the running goroutine; read by others only after an event
 }

@@ -87,10 +87,11 @@ func (w *workers) close() {
 type slot int
 
 const (
-	slotPieces slot = iota // what pieces read, leave or work in: positions, partial sums, rows of a loss, heads
-	slotSeen               // how many keys a query sees
-	slotTiles              // the workspaces of MatMul
-	slotPacked             // op(b) of a series of products
+	slotPieces  slot = iota // what pieces read, leave or work in: positions, partial sums, rows of a loss, heads
+	slotSeen                // how many keys a query sees
+	slotTiles               // the workspaces of MatMul
+	slotPackedA             // op(a) of a product of several columns of tiles
+	slotPackedB             // op(b) of a series of products
 	slots
 )
 
