@@ -166,30 +166,37 @@ func TestASeriesOfRowsIsTheWholeProduct(t *testing.T) {
 // TestTilesOfAProductAreProductsOfTheirOwn: what is packed once for several columns of tiles, and however an operand lies in
 // memory, is what the columns alone have, on any number of threads.
 func TestTilesOfAProductAreProductsOfTheirOwn(t *testing.T) {
-	const m, k, n, each = 150, 2100, 1100, 100 // of AMX five columns of tiles, and more than a block along k
+	const k, each = 2100, 100 // more than a block along k, 256 columns a tile
 	for _, u := range amxUnits(t) {
-		for _, types := range [][2]dtype.Type{{dtype.Float8E5M2, dtype.Float8E4M3}, {dtype.BFloat16, dtype.BFloat16}} {
-			dev := open(t, AVX512, 1)
+		for _, c := range []struct {
+			m, n int
+			a, b dtype.Type
+		}{
+			{300, 400, dtype.Float8E5M2, dtype.Float8E4M3},
+			{300, 400, dtype.BFloat16, dtype.BFloat16},
+			{40, 1900, dtype.Float8E4M3, dtype.Float8E4M3}, // eight columns of tiles
+		} {
 			multiply := func(dev *Device, n int, a, b tensor.Operand, o device.MatMulOptions) []float32 {
-				dst := newMatrix(t, dev, dtype.Float32, m, n, normal(3))
+				dst := newMatrix(t, dev, dtype.Float32, c.m, n, normal(3))
 				p := newProduct(dev, dst.Tensor, a, b, o)
 				p.unit = u
 				p.run(dev.NewStream("matmul").(*Stream))
 				return dst.read()
 			}
-			a, b := lay(t, dev, types[0], m, k, true, false, false, false, 1), lay(t, dev, types[1], n, k, false, true, false, false, 2)
-			want := make([]float32, m*n)
-			for col := 0; col < n; col += each {
+			dev := open(t, AVX512, 1)
+			a, b := lay(t, dev, c.a, c.m, k, true, false, false, false, 1), lay(t, dev, c.b, c.n, k, false, true, false, false, 2)
+			want := make([]float32, c.m*c.n)
+			for col := 0; col < c.n; col += each {
 				part := multiply(dev, each, a.Operand, b.Rows(col, col+each), device.MatMulOptions{TransB: true})
-				for i := range m {
-					copy(want[i*n+col:][:each], part[i*each:][:each])
+				for i := range c.m {
+					copy(want[i*c.n+col:][:each], part[i*each:][:each])
 				}
 			}
 			for i, o := range layouts {
-				dev := open(t, AVX512, 1+i%2*2)
-				a, b := lay(t, dev, types[0], m, k, true, o.TransA, false, false, 1), lay(t, dev, types[1], n, k, false, o.TransB, false, false, 2)
-				if got := multiply(dev, n, a.Operand, b.Operand, o); !slices.Equal(got, want) {
-					t.Errorf("%v: %v · %v, %+v: columns of tiles differ from products of their own", u, types[0], types[1], o)
+				dev := open(t, AVX512, 1+i/2*2)
+				a, b := lay(t, dev, c.a, c.m, k, true, o.TransA, false, false, 1), lay(t, dev, c.b, c.n, k, false, o.TransB, false, false, 2)
+				if got := multiply(dev, c.n, a.Operand, b.Operand, o); !slices.Equal(got, want) {
+					t.Errorf("%v: %v [%d,%d] · %v, %+v: columns of tiles differ from products of their own", u, c.a, c.m, k, c.b, o)
 				}
 			}
 		}

@@ -86,13 +86,13 @@ func (s *Stream) packAll(to slot, side C.enum_side, p *panel, each int) unsafe.P
 	return memory
 }
 
-// packA packs all of op(a) once, where several columns of tiles would each pack it again: two, or five if k is contiguous, because
+// packA packs all of op(a) once, where several columns of tiles would each pack it again: two, or eight if k is contiguous, because
 // what is packed comes back from memory, twice as long as float8. More than mostPacked bytes are not kept.
 func (s *Stream) packA(p *product, g grid) {
 	const each, mostPacked = 128, 1 << 26
 	few := 2
 	if p.a.kContiguous {
-		few = 5
+		few = 8
 	}
 	if count(g.n, g.cols) >= few && p.a.packedBytes() <= mostPacked {
 		p.packedA = s.packAll(slotPackedA, C.SIDE_A, &p.a, each)
