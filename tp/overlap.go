@@ -13,8 +13,8 @@ import (
 )
 
 // Overlap moves activations beside the products that read or make them (asynchronous tensor parallelism, torch's
-// micro-pipelined matmuls): rows that a column-parallel layer gathers come one rank's after the other, and each is multiplied while the next
-// comes; the rows of a product that is to be reduced leave in pieces. Forward and backward, it is four pipelines:
+// micro-pipelined matmuls): a rank multiplies its own rows while those of the others come; the rows of a product that is to be reduced leave
+// while others are multiplied. Forward and backward, it is four pipelines:
 //
 //	all-gather ─▶ x·Wᵀ      the output of column-parallel layers
 //	all-gather ─▶ dy·W      the gradient of a row-parallel layer's input
@@ -30,9 +30,6 @@ type Overlap struct {
 	coming  map[key][]chunk // rows of what is gathered
 	leaving map[key][]chunk // rows of what is reduced, in the order in which they lie
 }
-
-// leavePieces is in how many pieces a product leaves: what is not hidden is the last.
-const leavePieces = 4
 
 // NewOverlap makes the stream, and a group for it; all ranks of the grid call it.
 func NewOverlap(g *grid.Grid, dev device.Device) (*Overlap, error) {
@@ -60,7 +57,14 @@ type chunk struct {
 	ready device.Event // nil: from the start
 }
 
-// span is n rows, from row lo of one matrix to row to of another.
+func (p chunk) size() (rows int) {
+	for _, s := range p.rows {
+		rows += s.n
+	}
+	return rows
+}
+
+// span is n rows, or none, from row lo of one matrix to row to of another.
 type span struct{ lo, n, to int }
 
 // flat is t as rows of its last dimension.
@@ -75,16 +79,12 @@ func (o *Overlap) gather(c *nn.Ctx, whole, sent *tensor.Tensor) {
 	n, rank := sent.Shape[0], o.comm.Rank()
 	c.Stream.Copy(whole.Rows(rank*n, (rank+1)*n), sent)
 	o.stream.Wait(c.Stream.Record())
-	pieces := []chunk{{rows: []span{{rank * n, n, rank * n}}}}
-	for root := range o.comm.Size() {
-		o.comm.Broadcast(o.stream, whole.Rows(root*n, (root+1)*n), root)
-		if root != rank {
-			pieces = append(pieces, chunk{[]span{{root * n, n, root * n}}, o.stream.Record()})
-		}
+	o.comm.AllGather(o.stream, comm.T(whole), comm.T(whole.Rows(rank*n, (rank+1)*n)))
+	rows := func(lo, hi int) span { return span{lo, hi - lo, lo} }
+	o.coming[where(whole)] = []chunk{
+		{rows: []span{rows(rank*n, (rank+1)*n)}},
+		{[]span{rows(0, rank*n), rows((rank+1)*n, whole.Shape[0])}, o.stream.Record()},
 	}
-	// What is broadcast last is read until then, its own rows among it.
-	pieces[len(pieces)-1].ready = o.stream.Record()
-	o.coming[where(whole)] = pieces
 }
 
 // settle has compute's stream wait for all rows of a value, if some are still to come.
@@ -101,19 +101,22 @@ func (o *Overlap) settle(c *nn.Ctx, t *tensor.Tensor) {
 }
 
 // parts are the pieces in which the rows of a product of all ranks' leave, of which each rank gets as many of its own. They lie in its memory
-// one behind the other, each as a reduce-scatter wants it.
-func (o *Overlap) parts(rows int) (pieces []chunk) {
+// one behind the other, each as a reduce-scatter wants it. A gradient leaves at once, beside the product of the weight's gradient, which
+// follows it. Of an output that nothing follows, most leaves beside the rest: what is not hidden is the last piece, and each has a latency.
+func (o *Overlap) parts(which nn.MatMul, rows int) []chunk {
 	ranks := o.comm.Size()
 	own := rows / ranks
-	count, to := min(leavePieces, own), 0
-	for i := range count {
-		lo, hi := i*own/count, (i+1)*own/count
-		var p chunk
+	most := own - own/4
+	if which == nn.GradInput || most == own {
+		return []chunk{{rows: []span{{0, rows, 0}}}}
+	}
+	pieces, to := make([]chunk, 2), 0
+	for i, s := range [][2]int{{0, most}, {most, own}} {
 		for q := range ranks {
-			p.rows = append(p.rows, span{q*own + lo, hi - lo, to})
-			to += hi - lo
+			n := s[1] - s[0]
+			pieces[i].rows = append(pieces[i].rows, span{q*own + s[0], n, to})
+			to += n
 		}
-		pieces = append(pieces, p)
 	}
 	return pieces
 }
@@ -132,10 +135,11 @@ func (o *Overlap) scatter(c *nn.Ctx, term *tensor.Tensor) (own *tensor.Tensor, o
 	own = o.pool.New(term.Type, term.Shape[0]/o.comm.Size(), term.Shape[1])
 	from, to := 0, 0
 	for _, p := range pieces {
-		n := p.rows[0].n
+		rows := p.size()
+		n := rows / o.comm.Size()
 		o.stream.Wait(p.ready)
-		o.comm.ReduceScatter(o.stream, comm.T(own.Rows(to, to+n)), comm.T(term.Rows(from, from+n*o.comm.Size())), comm.Sum)
-		from, to = from+n*o.comm.Size(), to+n
+		o.comm.ReduceScatter(o.stream, comm.T(own.Rows(to, to+n)), comm.T(term.Rows(from, from+rows)), comm.Sum)
+		from, to = from+rows, to+n
 	}
 	c.Stream.Wait(o.stream.Record())
 	return own, true
@@ -163,7 +167,7 @@ func (p multiplier) pieces(c *nn.Ctx, which nn.MatMul, a *tensor.Tensor) (pieces
 	again := which == nn.Output && (c.Mode == nn.FirstPass || c.Mode == nn.Recomputation)
 	if rows, _ := a.Matrix(); which == p.leaves && !again && rows%p.comm.Size() == 0 {
 		p.settle(c, a)
-		return p.parts(rows), true
+		return p.parts(which, rows), true
 	}
 	pieces = p.coming[where(a)]
 	delete(p.coming, where(a))
@@ -188,6 +192,9 @@ func (p multiplier) multiply(c *nn.Ctx, which nn.MatMul, dst *tensor.Tensor, a, 
 			c.Stream.Wait(piece.ready)
 		}
 		for _, s := range piece.rows {
+			if s.n == 0 {
+				continue
+			}
 			c.Stream.MatMul(to.Rows(s.to, s.to+s.n), rowsOf(from, s.lo, s.lo+s.n), b, opts)
 			opts.Series = device.Next
 		}

@@ -31,9 +31,14 @@ type Stream struct {
 var _ device.HostStream = (*Stream)(nil)
 
 func newStream(d *Device, name string) *Stream {
-	s := &Stream{name: name, dev: d, workers: newWorkers(d.threads), queue: make(chan work, queueLen), ended: make(chan struct{})}
+	begin := func() {}
+	if name == "compute" {
+		begin = giveWay
+	}
+	s := &Stream{name: name, dev: d, workers: newWorkers(d.threads, begin), queue: make(chan work, queueLen), ended: make(chan struct{})}
 	go func() {
 		defer close(s.ended)
+		begin()
 		for w := range s.queue {
 			s.run(w)
 		}

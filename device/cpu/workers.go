@@ -31,12 +31,14 @@ func (c *counter) take() (int, bool) {
 	return c.i - 1, true
 }
 
-func newWorkers(threads int) *workers {
+// newWorkers starts threads beside the caller's, each with begin.
+func newWorkers(threads int, begin func()) *workers {
 	w := &workers{threads: threads}
 	if threads > 1 {
 		w.jobs = make(chan job)
 		for range threads - 1 {
 			go func() {
+				begin()
 				for j := range w.jobs {
 					j.run()
 				}
