@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tp
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"octet/comm/grid"
+	"octet/comm/record"
+	"octet/dtensor"
+	"octet/dtype"
+	"octet/nn"
+	"octet/nn/nntest"
+	"octet/test/ranks"
+)
+
+// TestWhatTravelsBesideProducts: rows come in one collective, as each has a latency; an output's leave in two, of which only the smaller one
+// has nothing beside it; a gradient's in one, because the weight's product follows.
+func TestWhatTravelsBesideProducts(t *testing.T) {
+	want := []string{
+		"all-gather [{float32 48}]",     // x, of which a rank has 8 rows of 6
+		"reduce-scatter [{float32 72}]", // three quarters of the output
+		"reduce-scatter [{float32 24}]", // the rest
+		"all-gather [{float32 48}]",     // the output's gradient
+		"reduce-scatter [{float32 96}]", // the input's gradient
+	}
+	ranks.Run(t, 2, ranks.Options{ISA: "portable"}, func(r *ranks.Rank) error {
+		log := &record.Log{}
+		mesh, err := dtensor.NewMesh(2, dtensor.Axis{Name: Axis, Size: 2})
+		if err != nil {
+			return err
+		}
+		g, err := grid.New(mesh, record.New(r.World, log))
+		if err != nil {
+			return err
+		}
+		o, err := NewOverlap(g, r.Device)
+		if err != nil {
+			return err
+		}
+		m, rig := sequential(linear(6, 8), linear(8, 6)), nntest.New(t, r.Device, dtype.Float32)
+		nn.AssignNames(m)
+		plan := Plan{{"m0", ColwiseParallel(InputLayouts(rows))}, {"m1", RowwiseParallel(OutputLayouts(rows))}}
+		if _, err := plan.Apply(&m, g, o); err != nil {
+			return err
+		}
+		rig.Load(m, drawn)
+		log.Keep = true
+		rig.Ctx.Tokens = []int{2, 8}
+		x := nn.Watch(rig.Put(random(1, []int{8, 6}), 8, 6))
+		rig.Backward(m, m.Forward(rig.Ctx, x), random(2, []int{8, 6}))
+		var got []string
+		for _, call := range log.Take() {
+			got = append(got, fmt.Sprint(call.Kind, " ", call.Parts))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("rank %d: %q, want %q", r.Rank, got, want)
+		}
+		x.FreeGrad(rig.Ctx)
+		return o.Sync()
+	})
+}
