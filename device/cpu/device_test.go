@@ -73,7 +73,7 @@ func TestCloseReturnsWhatNoSyncHas(t *testing.T) {
 
 func TestPiecesRunOnceEach(t *testing.T) {
 	for _, threads := range []int{1, 2, 7} {
-		w := newWorkers(threads)
+		w := newWorkers(threads, func() {})
 		for _, n := range []int{0, 1, 2, 100} {
 			ran := make([]int, n)
 			w.run(n, func(i int) { ran[i]++ })
