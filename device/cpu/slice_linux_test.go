@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestWhatComputesGivesWay: threads of the stream "compute", helpers too, have the longest slice, and those of others do not.
+// TestWhatComputesGivesWay: threads of the stream "compute", helpers too, have the longer slice, and those of others do not.
 func TestWhatComputesGivesWay(t *testing.T) {
 	var release unix.Utsname
 	if err := unix.Uname(&release); err != nil {
