@@ -95,8 +95,8 @@ fuzz: ## whatever strangers can send, and files, and casts beside the formats' d
 mutate: ## plant sixty bugs in the configuration and its wiring (SEED=1 says which) and name those that no test notices: half an hour
 	go run ./test/mutate --seed $(or $(SEED),1) -v
 
-mutate-gpu: ## plant a hundred bugs in code for GPUs (SEED=1 says which, SKIP=0 leaves the first out) and name those that no test on simulated ones notices: hours
-	go run ./test/mutate --of gpu --seed $(or $(SEED),1) -n 100 --skip $(or $(SKIP),0) --timeout 12m -v
+mutate-gpu: ## plant a hundred bugs in code for GPUs (SEED=1 says which) and name those that no test on simulated ones notices: an hour or two; RECORD=FILE goes on with a run
+	go run ./test/mutate --of gpu --seed $(or $(SEED),1) -n 100 --record "$(RECORD)" --timeout 8m -v
 
 bench: ## speed of kernels, collectives and the training step
 	go test -run '^$$' -bench . -benchtime 200ms ./...

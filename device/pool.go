@@ -25,6 +25,16 @@ type Pool struct {
 	lasting *Pool
 }
 
+// Idler is memory that is told when a pool has it back, so that a device may refuse what is
+// enqueued with it after that.
+type Idler interface{ SetIdle(idle bool) }
+
+func setIdle(buf tensor.Buffer, idle bool) {
+	if b, ok := buf.(Idler); ok {
+		b.SetIdle(idle)
+	}
+}
+
 // NewPool makes an empty pool over dev.
 func NewPool(dev Device) *Pool {
 	return &Pool{dev: dev, free: map[int][]tensor.Buffer{}}
@@ -67,6 +77,7 @@ func (p *Pool) New(t dtype.Type, shape ...int) *tensor.Tensor {
 	if list := p.free[class]; len(list) > 0 {
 		buf = list[len(list)-1]
 		p.free[class] = list[:len(list)-1]
+		setIdle(buf, false)
 	} else {
 		var err error
 		if buf, err = p.dev.Alloc(class); err != nil {
@@ -108,6 +119,7 @@ func (p *Pool) forget(i int, buf tensor.Buffer) bool {
 func (p *Pool) take(buf tensor.Buffer) {
 	n := buf.Len()
 	p.live -= n
+	setIdle(buf, true)
 	p.free[n] = append(p.free[n], buf)
 }
 

@@ -104,6 +104,7 @@ func (d *Device) Info() Info { return d.info }
 type Buffer struct {
 	address uint64
 	bytes   int
+	idle    bool // see device.Idler
 }
 
 // Len is the size in bytes.
@@ -111,6 +112,10 @@ func (b *Buffer) Len() int { return b.bytes }
 
 // Address is where it begins, as the device counts.
 func (b *Buffer) Address() uint64 { return b.address }
+
+// SetIdle has work that is given the buffer panic, or not; Idle is which.
+func (b *Buffer) SetIdle(idle bool) { b.idle = idle }
+func (b *Buffer) Idle() bool        { return b.idle }
 
 // Alloc takes memory of the device; that there is not enough is an error and nothing more.
 func (d *Device) Alloc(bytes int) (tensor.Buffer, error) {

@@ -6,6 +6,7 @@
 package cuda
 
 import (
+	"fmt"
 	"math"
 
 	"octet/device"
@@ -89,7 +90,13 @@ const (
 	elementShift = 16
 )
 
-func addressOf(t *tensor.Tensor) uint64 { return t.Buf.(addressed).Address() + uint64(t.Off) }
+// addressOf is where t is, which no pool may have back: that work in flight may still use it is no leave to enqueue more.
+func addressOf(t *tensor.Tensor) uint64 {
+	if b, ok := t.Buf.(interface{ Idle() bool }); ok && b.Idle() {
+		panic(fmt.Sprintf("cuda: %v is used after its pool has it back", t))
+	}
+	return t.Buf.(addressed).Address() + uint64(t.Off)
+}
 
 func wordsOf(t *tensor.Tensor, written uint64) (lo, hi uint64) {
 	if t == nil {

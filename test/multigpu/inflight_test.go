@@ -18,21 +18,23 @@ import (
 	"octet/test/ranks"
 )
 
-// TestStepsInFlight: twice two steps of two microbatches each, of which the second leaves a unit out, and whole parameters behind them, enqueued without a wait of the host in
-// between, which would put in order what streams leave unordered. The first two make what all need, and for that the host does wait (cuda.Device.Alloc). Simulated GPUs find what
-// is, and the losses and weights are those of the CPU, which runs each stream on a thread.
+// TestStepsInFlight: twice two steps of two microbatches each, of which the second leaves a unit out, and both another and a part of a third, and whole parameters
+// behind them, enqueued without a wait of the host in between, which would put in order what streams leave unordered. The first two make what all need, and for that
+// the host does wait (cuda.Device.Alloc). Simulated GPUs find what is, and the losses and weights are those of the CPU, which runs each stream on a thread.
 func TestStepsInFlight(t *testing.T) {
 	for _, tt := range []struct {
-		name    string
-		float8  bool
-		reshard fsdp.Reshard
-	}{{"bf16", false, fsdp.ReshardAlways}, {"float8", true, fsdp.ReshardDefault}, {"kept", false, fsdp.ReshardNever}} {
+		name string
+		flight
+	}{
+		{"bf16", flight{reshard: fsdp.ReshardAlways}}, {"float8", flight{float8: true}}, {"kept", flight{reshard: fsdp.ReshardNever}},
+		{"replicas", flight{replicas: 2}},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv(ranks.DeviceVar, "")
-			want := inFlight(t, tt.float8, tt.reshard)
+			want := tt.values(t)
 			t.Setenv(ranks.DeviceVar, ranks.Sim)
 			ranks.Simulated(t)
-			got := inFlight(t, tt.float8, tt.reshard)
+			got := tt.values(t)
 			for i, x := range want {
 				if off := got[i] - x; !(off*off <= 1e-4) {
 					t.Errorf("value %d of losses and weights is %v, on the CPU %v", i, got[i], x)
@@ -60,11 +62,46 @@ func (s *sometimes) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	return s.inner.Forward(c, x)
 }
 
-// inFlight returns the losses and what the first parameter becomes.
-func inFlight(t *testing.T, float8 bool, reshard fsdp.Reshard) (values []float64) {
+// partly is a module with a part that no microbatch uses.
+type partly struct {
+	nn.NoParams
+	inner, idle nn.Module
+}
+
+func (p *partly) Children() iter.Seq2[string, *nn.Module] {
+	return nn.Slots(nn.Slot{Name: "inner", At: &p.inner}, nn.Slot{Name: "idle", At: &p.idle})
+}
+
+func (p *partly) Forward(c *nn.Ctx, x *nn.Var) *nn.Var { return p.inner.Forward(c, x) }
+
+// several is a module whose values and weights have several readers: their gradients are sums.
+type several struct {
+	nn.NoParams
+	norm, activation nn.Module
+}
+
+func (s *several) Children() iter.Seq2[string, *nn.Module] {
+	return nn.Slots(nn.Slot{Name: "norm", At: &s.norm}, nn.Slot{Name: "activation", At: &s.activation})
+}
+
+func (s *several) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	h := s.norm.Forward(c, x)
+	twice := nn.Add(c, s.activation.Forward(c, h), s.activation.Forward(c, h))
+	return nn.Add(c, x, s.norm.Forward(c, twice))
+}
+
+// flight is how the steps are sharded, over two ranks or over two for each replica.
+type flight struct {
+	float8   bool
+	reshard  fsdp.Reshard
+	replicas int // 0 is one
+}
+
+// values returns the losses and what the first parameter becomes.
+func (f flight) values(t *testing.T) (values []float64) {
 	t.Helper()
-	ranks.Run(t, 2, ranks.Options{}, func(r *ranks.Rank) error {
-		v, err := twoSteps(r, float8, reshard)
+	ranks.Run(t, 2*max(1, f.replicas), ranks.Options{}, func(r *ranks.Rank) error {
+		v, err := f.twoSteps(r)
 		if r.Rank == 0 {
 			values = v
 		}
@@ -76,15 +113,21 @@ func inFlight(t *testing.T, float8 bool, reshard fsdp.Reshard) (values []float64
 	return values
 }
 
-func twoSteps(r *ranks.Rank, float8 bool, reshard fsdp.Reshard) (values []float64, err error) {
+func (f flight) twoSteps(r *ranks.Rank) (values []float64, err error) {
 	linear := func(in, out int) nn.Module { return nn.NewLinear(in, out, nn.LinearOptions{Init: nn.Normal(0.1)}) }
-	skip := false
+	skip, never := false, true
+	frozen := nn.NewRMSNorm(32, 1e-5)
+	frozen.Weight.Freeze()
 	var model nn.Module = &nn.Sequential{
-		Names:   []string{"embed", "a", "b", "output"},
-		Modules: []nn.Module{nn.NewEmbedding(16, 32, nn.Normal(1)), linear(32, 32), &sometimes{inner: linear(32, 32), skip: &skip}, linear(32, 16)},
+		Names: []string{"embed", "a", "b", "c", "d", "frozen", "output"},
+		Modules: []nn.Module{
+			nn.NewEmbedding(16, 32, nn.Normal(1)), &partly{inner: linear(32, 32), idle: linear(32, 32)},
+			&sometimes{inner: linear(32, 32), skip: &skip}, &sometimes{inner: linear(32, 32), skip: &never},
+			&several{norm: nn.NewLayerNorm(32, 1e-5), activation: nn.NewGELU()}, frozen, linear(32, 16),
+		},
 	}
-	plan := parallel.Plan{Units: []string{"a", "b.inner"}, FSDP: fsdp.Options{Param: dtype.BFloat16, Reshard: reshard}}
-	if float8 {
+	plan := parallel.Plan{Units: []string{"a", "b.inner", "c.inner"}, FSDP: fsdp.Options{Param: dtype.BFloat16, Reshard: f.reshard}, Degrees: parallel.Degrees{Replicate: f.replicas}}
+	if f.float8 {
 		cfg := fp8.DefaultConfig()
 		cfg.EnableFsdpFloat8AllGather = true
 		plan.Float8 = &parallel.Float8{Config: cfg, Skip: []string{"output"}, Precompute: true}

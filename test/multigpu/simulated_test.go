@@ -159,7 +159,7 @@ func TestTwoSimulatedGPUsTrainAsTwoRanksOnTheCPU(t *testing.T) {
 	t.Setenv(ranks.DeviceVar, ranks.Sim)
 	seeds := 1
 	if os.Getenv("OCTET_HEAVY") != "" {
-		seeds = 16
+		seeds = 4 // TestSimulatedGPUsTrainAlikeInAnyOrder has more
 	}
 	for _, mode := range []string{"late", "lazy", "random"} {
 		for seed := range seeds {

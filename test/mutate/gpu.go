@@ -76,30 +76,33 @@ func rules() []rule {
 	}
 }
 
-// watchers are the tests that a bug of a folder is shown to, the quickest first.
+// watchers are the tests that a bug of a file is shown to, the quickest first.
 func watchers(file string) []shown {
-	inFlight := shown{"test/multigpu", "StepsInFlight|TwoSimulatedGPUs"}
-	recipes := shown{"test/multigpu", "TestSimulatedGPUsTrainAsTheCPU"}
+	inFlight := shown{folder: "test/multigpu", run: "StepsInFlight"}
+	recipes := shown{folder: "test/multigpu", run: "TestSimulatedGPUsTrainAsTheCPU|TwoSimulatedGPUs"}
+	layouts := shown{folder: "test/multigpu", run: "TestTPSP|TestHSDP$"} // on the CPU
 	folder := filepath.ToSlash(filepath.Dir(file))
 	switch {
 	case folder == "nccl":
-		return []shown{{"nccl", "TestConformance$|Ordered|Abort|Hang|Lost"}}
-	case folder == "device/cuda/gemm", strings.HasSuffix(file, "cuda/matmul.go"):
-		return []shown{{"device/cuda/gemm", ""}, {"device/cuda", "TestProductsConformThroughCublasLt"}}
+		return []shown{{folder: "nccl", run: "Calls|InProgress|Hang|Lost|User"}, {folder: "nccl"}, inFlight}
+	case folder == "device/cuda/gemm":
+		return []shown{{folder: folder}, {folder: "device/cuda", run: "Products|CublasLt"}}
+	case strings.HasSuffix(file, "cuda/matmul.go"):
+		return []shown{{folder: folder, run: "Products|CublasLt"}, inFlight, {folder: folder}, recipes}
+	case folder == "fsdp": // its own, on the CPU, take minutes
+		return []shown{inFlight, recipes, {folder: folder, run: "CollectivesPerStep|Frozen|Unused|Reduction|Order|Sends"}, layouts}
 	case strings.HasPrefix(file, "device/cuda/kernel_"):
-		return []shown{{"device/cuda", "TestEmulatedKernelsConform"}, {"device/cuda", "TestConformance$"}}
+		return []shown{{folder: folder, run: "TestEmulatedKernelsConform$"}, {folder: folder}, inFlight, recipes}
 	case folder == "device/cuda":
-		return []shown{{"device/cuda", "Host|Download|Missing|Fault|Dead|Error"}, inFlight, {"device/cuda", "TestConformance$"}}
-	case folder == "fsdp", folder == "parallel", folder == "optim", folder == "comm":
-		return []shown{inFlight, {folder: folder}, recipes}
+		return []shown{{folder: folder, run: "Host|Download|Missing|Fault|Dead|Error"}, inFlight, {folder: folder}, recipes}
 	}
-	return []shown{{folder: folder}, inFlight, recipes}
+	return []shown{inFlight, recipes, {folder: folder}, layouts}
 }
 
-// gpuBugs are all that the rules make, by their operators.
-func gpuBugs() (map[string][]planned, error) {
+// ruledBugs are all that rules make, by their operators.
+func ruledBugs(rules []rule, watchers func(file string) []shown) (map[string][]planned, error) {
 	byOperator := map[string][]planned{}
-	for _, r := range rules() {
+	for _, r := range rules {
 		pattern := regexp.MustCompile(r.pattern)
 		for _, files := range strings.Fields(r.files) {
 			names, err := filepath.Glob(files)
@@ -110,7 +113,7 @@ func gpuBugs() (map[string][]planned, error) {
 				if strings.HasSuffix(name, "_test.go") {
 					continue
 				}
-				bugs, err := r.bugs(name, pattern)
+				bugs, err := r.bugs(name, pattern, watchers)
 				if err != nil {
 					return nil, err
 				}
@@ -122,7 +125,7 @@ func gpuBugs() (map[string][]planned, error) {
 }
 
 // bugs are those of a file. Comments have none.
-func (r rule) bugs(name string, pattern *regexp.Regexp) (list []planned, err error) {
+func (r rule) bugs(name string, pattern *regexp.Regexp, watchers func(file string) []shown) (list []planned, err error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -138,7 +141,7 @@ func (r rule) bugs(name string, pattern *regexp.Regexp) (list []planned, err err
 		}
 		to := pattern.Expand(nil, []byte(r.to), text, at)
 		changed := append(append(append([]byte{}, text[:at[0]]...), to...), text[at[1]:]...)
-		where := fmt.Sprintf("%s:%d", name, 1+strings.Count(string(text[:at[0]]), "\n"))
+		where := fmt.Sprintf("%s:%d:%d", name, 1+strings.Count(string(text[:at[0]]), "\n"), 1+at[0]-start)
 		list = append(list, planned{bug{r.operator, path, changed, where, oneLine(text[at[0]:at[1]]), oneLine(to)}, watchers(name)})
 	}
 	return list, nil

@@ -20,13 +20,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -71,14 +67,14 @@ func main() {
 	verbose := pflag.BoolP("verbose", "v", false, "tell of every bug, and how it was noticed")
 	in := pflag.String("in", "", "only bugs in places whose file:line has this in it")
 	about := pflag.String("about", "", "only bugs that this regular expression matches, as --list writes them")
-	of := pflag.String("of", "config", "bugs of the configuration and its wiring, or of code for GPUs: config, gpu")
-	skip := pflag.Int("skip", 0, "leave out so many of the first, which another run had")
+	of := pflag.String("of", "config", "bugs of the configuration and its wiring, of code for GPUs, or of its kernels: config, gpu, kernels")
+	record := pflag.String("record", "", "append what became of each bug to this file, and do not try those again that it has")
 	list := pflag.Bool("list", false, "only list the bugs")
 	pflag.Parse()
 	wanted, err := regexp.Compile(*about)
 	survivors := 0
 	if err == nil {
-		survivors, err = run(context.Background(), selection{*of, *seed, *n, *skip, *in, wanted}, *limit, *verbose, *list)
+		survivors, err = run(context.Background(), selection{*of, *seed, *n, *in, wanted}, *record, *limit, *verbose, *list)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
@@ -94,7 +90,6 @@ type selection struct {
 	of    string
 	seed  uint64
 	n     int
-	skip  int
 	in    string
 	about *regexp.Regexp
 }
@@ -111,15 +106,22 @@ type planned struct {
 
 // draw returns bugs in an order that the seed decides, the operators in turns.
 func draw(of string, seed uint64) ([]planned, error) {
-	byOperator, names := configBugs, operators()
+	var bugs map[string][]planned
+	var names []string
+	var err error
 	switch of {
 	case "config":
+		names = operators()
+		bugs, err = configBugs()
 	case "gpu":
-		byOperator, names = gpuBugs, gpuOperators()
+		names = gpuOperators()
+		bugs, err = ruledBugs(rules(), watchers)
+	case "kernels":
+		names = kernelOperators()
+		bugs, err = ruledBugs(kernelRules(), kernelWatchers)
 	default:
-		return nil, fmt.Errorf("--of %q: want config or gpu", of)
+		return nil, fmt.Errorf("--of %q: want config, gpu or kernels", of)
 	}
-	bugs, err := byOperator()
 	if err != nil {
 		return nil, err
 	}
@@ -156,14 +158,18 @@ func configBugs() (map[string][]planned, error) {
 	return byOperator, nil
 }
 
-func run(ctx context.Context, which selection, limit time.Duration, verbose, list bool) (survivors int, err error) {
+func run(ctx context.Context, which selection, record string, limit time.Duration, verbose, list bool) (survivors int, err error) {
 	all, err := draw(which.of, which.seed)
+	if err != nil {
+		return 0, err
+	}
+	had, err := readRecord(record)
 	if err != nil {
 		return 0, err
 	}
 	tried := 0
 	for _, p := range all {
-		if tried == which.n+which.skip {
+		if tried == which.n {
 			break
 		}
 		if !which.has(p.bug) {
@@ -174,81 +180,28 @@ func run(ctx context.Context, which selection, limit time.Duration, verbose, lis
 			fmt.Println(p.bug)
 			continue
 		}
-		if tried < which.skip && p.builds(ctx) {
-			tried++
-			continue
+		o, recorded := had[p.String()]
+		if !recorded {
+			if o, err = p.show(ctx, limit); err != nil {
+				return survivors, err
+			}
+			if err := appendRecord(record, p.bug, o); err != nil {
+				return survivors, err
+			}
 		}
-		by, err := p.show(ctx, limit)
-		if errors.Is(err, errDoesNotBuild) {
+		if !o.counts() {
 			continue
-		}
-		if err != nil {
-			return survivors, err
 		}
 		tried++
-		switch {
-		case by == "":
+		if o == survived {
 			survivors++
-			fmt.Printf("SURVIVED %s\n", p.bug)
-		case verbose:
-			fmt.Printf("%3d noticed by %-18s %s\n", tried, by, p.bug)
+		}
+		if o == survived || verbose && !recorded {
+			fmt.Printf("%3d %s: %s\n", tried, o, p.bug)
 		}
 	}
 	if !list {
-		fmt.Printf("seed %d: %d bugs, %d survived\n", which.seed, tried-which.skip, survivors)
+		fmt.Printf("seed %d: %d bugs, %d survived\n", which.seed, tried, survivors)
 	}
 	return survivors, nil
-}
-
-var errDoesNotBuild = errors.New("does not build")
-
-// overlaid calls f with the file that has the go command see the bug.
-func (p planned) overlaid(f func(overlay string) error) error {
-	dir, err := os.MkdirTemp("", "mutate")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	changed, overlay := filepath.Join(dir, "changed"+filepath.Ext(p.file)), filepath.Join(dir, "overlay.json")
-	table, err := json.Marshal(map[string]map[string]string{"Replace": {p.file: changed}})
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(os.WriteFile(changed, p.text, 0o666), os.WriteFile(overlay, table, 0o666)); err != nil {
-		return err
-	}
-	return f(overlay)
-}
-
-// builds reports whether the package with the bug does.
-func (p planned) builds(ctx context.Context) bool {
-	return p.overlaid(func(overlay string) error {
-		return exec.CommandContext(ctx, "go", "build", "-overlay", overlay, filepath.Dir(p.file)).Run()
-	}) == nil
-}
-
-// show runs the tests on the bug and returns the package whose tests noticed
-// it, "" if none did.
-func (p planned) show(ctx context.Context, limit time.Duration) (by string, err error) {
-	err = p.overlaid(func(overlay string) error {
-		for _, t := range p.tests {
-			out, err := exec.CommandContext(ctx, "go", "test", "-short", "-failfast", "-vet=off", "-overlay", overlay,
-				"-timeout", limit.String(), "-run", t.run, "./"+t.folder).CombinedOutput()
-			switch {
-			case err == nil:
-			case strings.Contains(string(out), "[build failed]"):
-				return errDoesNotBuild
-			case strings.Contains(string(out), "FAIL"):
-				by = t.folder
-				if strings.Contains(string(out), "panic: test timed out") {
-					by += ", which took too long"
-				}
-				return nil
-			default:
-				return fmt.Errorf("go test ./%s: %w\n%s", t.folder, err, out)
-			}
-		}
-		return nil
-	})
-	return by, err
 }

@@ -31,7 +31,7 @@ func TestTheTargetsAreThere(t *testing.T) {
 // draws, and the same seed draws the same.
 func TestEveryRuleMakesBugs(t *testing.T) {
 	t.Chdir("../..")
-	for _, r := range rules() {
+	for _, r := range slices.Concat(rules(), kernelRules()) {
 		found := 0
 		for _, files := range strings.Fields(r.files) {
 			names, _ := filepath.Glob(files)
@@ -39,7 +39,7 @@ func TestEveryRuleMakesBugs(t *testing.T) {
 				t.Errorf("%s: there is no %s", r.operator, files)
 			}
 			for _, name := range names {
-				bugs, err := r.bugs(name, regexp.MustCompile(r.pattern))
+				bugs, err := r.bugs(name, regexp.MustCompile(r.pattern), watchers)
 				if err != nil {
 					t.Fatal(err)
 				}

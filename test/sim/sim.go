@@ -53,11 +53,11 @@ func Build(l Library) (string, error) {
 	}
 	flags := append(slices.Clone(flagsOf[runtime.GOARCH]), "-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-ftls-model=initial-exec", "-Wall", "-Wextra", "-Werror")
 	for _, dir := range l.Includes {
-		flags = append(flags, "-I"+filepath.Join(root, dir))
+		flags = append(flags, "-I"+dir)
 	}
-	made := sha256.New()
-	fmt.Fprintln(made, compiler, flags)
-	var compiled []string
+	common := sha256.New() // what is included may be by any of them
+	fmt.Fprintln(common, compiler, flags)
+	var objects []object
 	for _, pattern := range l.Sources {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil || len(files) == 0 {
@@ -68,21 +68,39 @@ func Build(l Library) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			fmt.Fprintf(made, "%s %x\n", name, sha256.Sum256(text))
+			if name, err = filepath.Rel(root, name); err != nil {
+				return "", err
+			}
 			if ext := filepath.Ext(name); ext == ".cc" || ext == ".cu" {
-				compiled = append(compiled, name)
+				objects = append(objects, object{source: name, text: text})
+			} else {
+				fmt.Fprintf(common, "%s %x\n", name, sha256.Sum256(text))
 			}
 		}
 	}
-	dir := filepath.Join(root, "out", "sim", fmt.Sprintf("%.12x", made.Sum(nil)))
+	out, made := filepath.Join(root, "out", "sim"), sha256.New()
+	included := common.Sum(nil)
+	for i, o := range objects {
+		key := sha256.Sum256(fmt.Appendf(nil, "%x %s %s", included, o.source, o.text))
+		fmt.Fprintf(made, "%x\n", key)
+		objects[i].path = filepath.Join(out, "objects", fmt.Sprintf("%.12x.o", key))
+	}
+	dir := filepath.Join(out, fmt.Sprintf("%.12x", made.Sum(nil)))
 	path := filepath.Join(dir, l.Name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.MkdirAll(filepath.Join(out, "objects"), 0o755)); err != nil {
 		return "", err
 	}
-	return path, build(compiler, flags, compiled, path)
+	return path, build(compiler, root, flags, objects, path)
+}
+
+// object is what a source is compiled to; what it was made of names it, so that libraries of almost the same sources share them.
+type object struct {
+	source string // from the module's folder on
+	text   []byte
+	path   string
 }
 
 // Path is what Build makes, for a test, which is skipped where there is no compiler.
@@ -104,22 +122,28 @@ var flagsOf = map[string][]string{
 	"arm64": {"-ffp-contract=fast"},
 }
 
-// build compiles and links beside the path, and moves what it has made there: others
+// build compiles what is not there and links, beside the path, and moves what it has made to its place: others
 // may build the same.
-func build(compiler string, flags, sources []string, path string) error {
+func build(compiler, root string, flags []string, objects []object, path string) error {
 	tmp, err := os.MkdirTemp(filepath.Dir(path), "build")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	objects, failed := make([]string, len(sources)), make([]error, len(sources))
+	paths, failed := make([]string, len(objects)), make([]error, len(objects))
 	var wait sync.WaitGroup
 	turns := make(chan struct{}, runtime.NumCPU())
-	for i, name := range sources {
-		objects[i] = filepath.Join(tmp, filepath.Base(name)+".o")
+	for i, o := range objects {
+		paths[i] = o.path
+		if _, err := os.Stat(o.path); err == nil {
+			continue
+		}
 		wait.Go(func() {
 			turns <- struct{}{}
-			failed[i] = run(compiler, append(slices.Clone(flags), "-x", "c++", "-c", name, "-o", objects[i])...)
+			made := filepath.Join(tmp, filepath.Base(o.path))
+			if failed[i] = run(root, compiler, append(slices.Clone(flags), "-x", "c++", "-c", o.source, "-o", made)...); failed[i] == nil {
+				failed[i] = os.Rename(made, o.path)
+			}
 			<-turns
 		})
 	}
@@ -128,16 +152,16 @@ func build(compiler string, flags, sources []string, path string) error {
 		return err
 	}
 	linked := filepath.Join(tmp, "linked")
-	if err := run(compiler, append([]string{"-shared", "-o", linked}, objects...)...); err != nil {
+	if err := run(root, compiler, append([]string{"-shared", "-o", linked}, paths...)...); err != nil {
 		return err
 	}
 	return os.Rename(linked, path)
 }
 
-func run(name string, args ...string) error {
+func run(dir, name string, args ...string) error {
 	cmd := exec.Command(name, args...)
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("sim: %s %s: %w\n%s", name, strings.Join(args, " "), err, out.String())
 	}
