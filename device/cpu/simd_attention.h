@@ -17,6 +17,35 @@
 
 #include "simd_attention_tile.h"
 
+// A mask is how many keys of a tile each query of another sees; a later query
+// sees no fewer.
+struct mask {
+	long queries, keys;
+	int whole;               // all see whole blocks of ROWS, and seen is not set
+	long most[TILE / BAND]; // of a strip of queries, its last
+	long blind[TILE / ROWS]; // how many queries see none of these keys
+	float seen[TILE];
+};
+
+// mask_of is the mask of queries that see so many of all keys, and of the keys
+// from t on.
+static struct mask mask_of(const int32_t *seen, long queries, long t, long keys)
+{
+	struct mask m = {.queries = queries, .keys = keys, .whole = seen[0] - t >= up_to(keys, ROWS)};
+	for (long c = 0; c < queries; c += BAND)
+		m.most[c / BAND] = min_l(max_l(seen[min_l(c + BAND, queries) - 1] - t, 0), keys);
+	if (m.whole)
+		return m;
+	for (long i = 0; i < queries; i++)
+		m.seen[i] = min_l(max_l(seen[i] - t, 0), keys);
+	for (long r = 0, i = 0; r < keys; r += ROWS) {
+		while (i < queries && m.seen[i] <= r)
+			i++;
+		m.blind[r / ROWS] = i;
+	}
+	return m;
+}
+
 // mm_block is ROWS rows by cols·W columns of out (+)= A · B, summed over n;
 // element (r,l) of A is a[r·row + l·step].
 INLINE void mm_block(const int cols, float *out, long ldo, const float *a, long row, long step, const float *b, long ldb, long n, int add)
@@ -104,27 +133,44 @@ static void read_head(float *dst, long hdp, struct vec x, long at, long ld, long
 // running maximum and sum; Oᵀ is brought to the new maximum.
 static void softmax_tile(float *p, const struct mask *m, float *most, float *total, float *out, long hdp)
 {
-	for (long c = 0; c < TILE; c += W) {
-		vf seen = load_f32(m->seen + c), old = load_f32(most + c), big = old;
-		long n = m->most[c / BAND];
-		for (long k = 0; k < n; k++) {
-			vf s = load_f32(p + k * TILE + c);
-			if (!m->whole) {
-				s = masked(s, seen, k);
-				store_f32(p + k * TILE + c, s);
+	enum { BESIDE = BAND / W }; // of which none waits for another
+	for (long c = 0; c < TILE; c += BAND) {
+		const long n = m->most[c / BAND];
+		vf seen[BESIDE], old[BESIDE], big[BESIDE], shrink[BESIDE], all[BESIDE];
+		UNROLL for (int j = 0; j < BESIDE; j++) {
+			seen[j] = load_f32(m->seen + c + j * W);
+			old[j] = big[j] = load_f32(most + c + j * W);
+		}
+		for (long k = 0; k < n; k++)
+			UNROLL for (int j = 0; j < BESIDE; j++) {
+				float *at = p + k * TILE + c + j * W;
+				vf s = load_f32(at);
+				if (!m->whole) {
+					s = masked(s, seen[j], k);
+					store_f32(at, s);
+				}
+				big[j] = vmax(big[j], s);
 			}
-			big = vmax(big, s);
+		UNROLL for (int j = 0; j < BESIDE; j++) {
+			shrink[j] = exp2_(old[j] - big[j]);
+			all[j] = load_f32(total + c + j * W) * shrink[j];
 		}
-		vf shrink = exp2_(old - big), all = load_f32(total + c) * shrink;
-		for (long k = 0; k < n; k++) {
-			vf e = exp2_(load_f32(p + k * TILE + c) - big);
-			store_f32(p + k * TILE + c, e);
-			all += e;
+		for (long k = 0; k < n; k++)
+			UNROLL for (int j = 0; j < BESIDE; j++) {
+				float *at = p + k * TILE + c + j * W;
+				vf e = exp2_(load_f32(at) - big[j]);
+				store_f32(at, e);
+				all[j] += e;
+			}
+		UNROLL for (int j = 0; j < BESIDE; j++) {
+			store_f32(most + c + j * W, big[j]);
+			store_f32(total + c + j * W, all[j]);
 		}
-		store_f32(most + c, big);
-		store_f32(total + c, all);
 		for (long r = 0; r < hdp; r++)
-			store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) * shrink);
+			UNROLL for (int j = 0; j < BESIDE; j++) {
+				float *at = out + r * TILE + c + j * W;
+				store_f32(at, load_f32(at) * shrink[j]);
+			}
 	}
 }
 

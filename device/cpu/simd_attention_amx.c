@@ -7,6 +7,7 @@
 #pragma GCC optimize("fp-contract=off")
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,amx-tile,amx-bf16")
 #define W 16
+#define BF16_INSTRUCTION
 
 #include "matmul_amx.h"
 #include "simd_vec.h"
@@ -14,113 +15,166 @@
 #define BEGIN octet_amx()->begin()
 #define END octet_amx()->end()
 
-// multiply is rows·16 by cols·16 of C (+)= A·B, summed over n. Rows are ldc floats
-// apart in C, lda halves in A, ldb words in B.
-static void multiply(float *c, long ldc, const uint16_t *a, long lda, const uint32_t *b, long ldb, long rows, long cols, long n, int add)
+// What has been multiplied and is still in tiles: cols·16 columns of 16 rows, for c.
+struct sums {
+	float *c;
+	long ldc;
+	int cols, odd;
+};
+
+// finish stores it.
+INLINE void finish(struct sums *x)
 {
-	// Four tiles of sums in a row where the columns have it, else below one another.
-	const int wide = cols % 4 == 0;
-	const long next = wide ? 16 : 16 * ldc, count = wide ? rows : cols, groups = wide ? cols / 4 : 1;
-	__asm__ volatile("" ::: "memory"); // tiles are read behind the compiler's back
-	for (long g = 0; g < groups; g++)
-		for (long i = 0; i < count; i++) {
-			float *to = c + (wide ? i * 16 * ldc + g * 64 : i * 16);
-			if (add) {
-				_tile_loadd(0, to, 4 * ldc);
-				_tile_loadd(1, to + next, 4 * ldc);
-				_tile_loadd(2, to + 2 * next, 4 * ldc);
-				_tile_loadd(3, to + 3 * next, 4 * ldc);
-			} else {
-				_tile_zero(0);
-				_tile_zero(1);
-				_tile_zero(2);
-				_tile_zero(3);
-			}
-			for (long k = 0; k * 32 < n; k++)
-				if (wide) {
-					const uint32_t *y = b + k * 16 * ldb + g * 64;
-					_tile_loadd(4, a + i * 16 * lda + k * 32, 2 * lda);
-					_tile_loadd(5, y, 4 * ldb);
-					_tile_dpbf16ps(0, 4, 5);
-					_tile_loadd(6, y + 16, 4 * ldb);
-					_tile_dpbf16ps(1, 4, 6);
-					_tile_loadd(7, y + 32, 4 * ldb);
-					_tile_dpbf16ps(2, 4, 7);
-					_tile_loadd(5, y + 48, 4 * ldb);
-					_tile_dpbf16ps(3, 4, 5);
-				} else {
-					const uint16_t *x = a + k * 32;
-					_tile_loadd(4, b + k * 16 * ldb + i * 16, 4 * ldb);
-					_tile_loadd(5, x, 2 * lda);
-					_tile_dpbf16ps(0, 5, 4);
-					_tile_loadd(6, x + 16 * lda, 2 * lda);
-					_tile_dpbf16ps(1, 6, 4);
-					_tile_loadd(7, x + 32 * lda, 2 * lda);
-					_tile_dpbf16ps(2, 7, 4);
-					_tile_loadd(5, x + 48 * lda, 2 * lda);
-					_tile_dpbf16ps(3, 5, 4);
-				}
-			_tile_stored(0, to, 4 * ldc);
-			_tile_stored(1, to + next, 4 * ldc);
-			_tile_stored(2, to + 2 * next, 4 * ldc);
-			_tile_stored(3, to + 3 * next, 4 * ldc);
-		}
+	if (x->odd) {
+		if (x->cols > 0)
+			_tile_stored(2, x->c, 4 * x->ldc);
+		if (x->cols > 1)
+			_tile_stored(3, x->c + 16, 4 * x->ldc);
+	} else {
+		if (x->cols > 0)
+			_tile_stored(0, x->c, 4 * x->ldc);
+		if (x->cols > 1)
+			_tile_stored(1, x->c + 16, 4 * x->ldc);
+	}
+	x->cols = 0;
+	__asm__ volatile("" ::: "memory"); // tiles are written, and read, behind the compiler's back
 }
 
-#include "simd_attention_bf16.h"
+// MULTIPLY has sums in two tiles.
+#define MULTIPLY(first, second)                                     \
+	do {                                                        \
+		_tile_loadd(first, from, 4 * ldf);                  \
+		if (cols > 1)                                       \
+			_tile_loadd(second, from + 16, 4 * ldf);    \
+		for (; n > 0; n -= 32, a += 32, b += 16 * ldb) {    \
+			_tile_loadd(4, a, 2 * lda);                 \
+			_tile_loadd(5, b, 4 * ldb);                 \
+			_tile_dpbf16ps(first, 4, 5);                \
+			if (cols > 1) {                             \
+				_tile_loadd(6, b + 16, 4 * ldb);    \
+				_tile_dpbf16ps(second, 4, 6);       \
+			}                                           \
+			for (int part = 1; part < 3 && more; part++) {      \
+				_tile_loadd(7, b + part * more, 4 * ldb); \
+				_tile_dpbf16ps(first, 4, 7);        \
+				if (cols > 1) {                     \
+					_tile_loadd(5, b + part * more + 16, 4 * ldb); \
+					_tile_dpbf16ps(second, 4, 5); \
+				}                                   \
+			}                                           \
+		}                                                   \
+	} while (0)
 
-// softmax_pairs turns scores into P, in pairs of keys: cut off to bf16, and what that left,
-// rounded, which together are P within 2^-15 of it. It keeps each query's running maximum, in
-// units of log2, and sum; Oᵀ is brought to the new maximum where there is one.
-static void softmax_pairs(uint32_t *p, uint32_t *rest, const float *s, float scale, const struct mask *m, float *most, float *total, float *out, long hdn)
+// multiply is 16 rows and cols·16 columns, two at most, of row. Where sums were to be stored that are not there
+// yet, all that follows would wait, so it stores those of the product before, and leaves its own.
+static inline void multiply(struct sums *x, int cols, float *c, long ldc, const float *from, long ldf, const uint16_t *a, long lda, const uint32_t *b, long ldb, long n, long more)
 {
-	for (long c = 0; c < TILE; c += W) {
-		vf seen = load_f32(m->seen + c), old = load_f32(most + c), big = set1(HIDDEN);
-		long n = m->most[c / BAND], k = 0;
-		for (; k < n; k++) {
-			vf x = load_f32(s + k * TILE + c);
-			big = vmax(big, m->whole ? x : masked(x, seen, k));
-		}
-		big = vmax(old, big * set1(scale));
-		vf all = set1(0);
-		for (k = 0; k < n; k += 2) {
-			vu high[2], low[2];
-			UNROLL for (int i = 0; i < 2; i++) {
-				vf e = exp2_(vfma(load_f32(s + (k + i) * TILE + c), set1(scale), -big));
-				if (!m->whole)
-					e = (vf)((vi)(seen > set1(k + i)) & (vi)e);
-				all += e;
-				high[i] = (vu)e & 0xFFFF0000;
-				low[i] = (vu)(e - (vf)high[i]) + 0x8000; // to round
+	__asm__ volatile("" ::: "memory");
+	const int odd = !x->odd;
+	if (odd)
+		MULTIPLY(2, 3);
+	else
+		MULTIPLY(0, 1);
+	finish(x);
+	*x = (struct sums){c, ldc, cols, odd};
+}
+
+#include "simd_attention_grad_bf16.h"
+
+// KEYS is the keys of a step.
+enum { KEYS = 32 };
+
+// A step's scores, and P in three parts, in pairs of keys.
+struct step {
+	float s[KEYS * TILE];
+	uint32_t p[3][KEYS / 2 * TILE];
+};
+
+// What is kept of a softmax that goes over the keys, for each query: its score of the first, in units
+// of log2, to which P is relative, and the sum of P. A larger score takes its place where P would have
+// grown past GROWN, which usual scores never do. What leaves is divided by the sum.
+struct softmax {
+	float most[TILE], total[TILE];
+};
+
+#define GROWN 0x1p60f
+
+// softmax_part turns scores of 16 keys into P = 2^(s·scale - most), for BAND queries from c on: cut off to
+// bf16, and twice what that left, eight bits of a float's 24 each. It adds to P's sums. The first of the keys is t.
+INLINE void softmax_part(const int whole, struct step *x, long from, long c, float scale, long t, long keys, const float *seen, const float *most, vf total[PAIR])
+{
+	const vf by[PAIR] = {load_f32(most), load_f32(most + W)}, last[PAIR] = {load_f32(seen), load_f32(seen + W)};
+	const float *s = x->s + from * TILE + c;
+	const long at = from / 2 * TILE + c;
+	uint32_t *p = x->p[0] + at, *rest = x->p[1] + at, *least = x->p[2] + at;
+	for (long k = 0; k < keys; k += 2, s += 2 * TILE, p += TILE, rest += TILE, least += TILE) {
+		vu part[3][2][PAIR];
+		UNROLL for (int i = 0; i < 2; i++)
+			UNROLL for (int j = 0; j < PAIR; j++) {
+				vf e = power(5, vfma(load_f32(s + i * TILE + j * W), set1(scale), -by[j]));
+				if (!whole)
+					e = hide(e, last[j], t + k + i);
+				total[j] += e;
+				part[0][i][j] = (vu)e;
+				part[1][i][j] = (vu)(e - (vf)((vu)e & 0xFFFF0000));
+				part[2][i][j] = (vu)((vf)part[1][i][j] - (vf)(part[1][i][j] & 0xFFFF0000));
 			}
-			_mm512_store_si512(p + k / 2 * TILE + c, (__m512i)(high[0] >> 16 | high[1]));
-			_mm512_store_si512(rest + k / 2 * TILE + c, (__m512i)(low[0] >> 16 | (low[1] & 0xFFFF0000)));
+		UNROLL for (int j = 0; j < PAIR; j++) {
+			pair(p + j * W, part[0][0][j], part[0][1][j]);
+			pair(rest + j * W, part[1][0][j], part[1][1][j]);
+			pair(least + j * W, part[2][0][j], part[2][1][j]);
 		}
-		for (; k < TILE; k += 2) {
-			_mm512_store_si512(p + k / 2 * TILE + c, _mm512_setzero_si512());
-			_mm512_store_si512(rest + k / 2 * TILE + c, _mm512_setzero_si512());
-		}
-		if (_mm512_cmp_ps_mask(old, big, _CMP_NEQ_UQ)) {
-			vf shrink = exp2_(old - big);
-			store_f32(most + c, big);
-			store_f32(total + c, load_f32(total + c) * shrink);
-			for (long r = 0; r < hdn; r++)
-				store_f32(out + r * TILE + c, load_f32(out + r * TILE + c) * shrink);
-		}
-		store_f32(total + c, load_f32(total + c) + all);
+	}
+	for (long k = up_to(keys, 2); k < 16; k += 2, p += TILE, rest += TILE, least += TILE) {
+		memset(p, 0, 4 * BAND);
+		memset(rest, 0, 4 * BAND);
+		memset(least, 0, 4 * BAND);
 	}
 }
+
+INLINE void softmax_half(struct step *x, long from, long c, float scale, long t, const struct sight *sight, const struct softmax *soft, vf total[PAIR])
+{
+	if (sight->least[c / BAND] >= t + 16)
+		softmax_part(1, x, from, c, scale, t, 16, sight->seen + c, soft->most + c, total);
+	else
+		softmax_part(0, x, from, c, scale, t, min_l(max_l(sight->most[c / BAND] - t, 0), 16), sight->seen + c, soft->most + c, total);
+}
+
+// renew makes the largest score of BAND queries the one to which P is relative, where it is larger, and brings
+// their sums and Oᵀ to it; then it does the step's P again.
+static void renew(struct step *x, long c, float scale, long t, const struct sight *sight, struct softmax *soft, float *out, long hdn, vf total[PAIR])
+{
+	for (long j = 0; j < PAIR; j++) {
+		const long at = c + j * W;
+		vf old = load_f32(soft->most + at), big = old;
+		for (long k = 0; k < KEYS; k++)
+			big = vmax(big, masked(load_f32(x->s + k * TILE + at) * set1(scale), load_f32(sight->seen + at), t + k));
+		vf shrink = exp2_(old - big);
+		store_f32(soft->most + at, big);
+		store_f32(soft->total + at, load_f32(soft->total + at) * shrink);
+		for (long r = 0; r < hdn; r++)
+			store_f32(out + r * TILE + at, load_f32(out + r * TILE + at) * shrink);
+		total[j] = set1(0);
+	}
+	for (long from = 0; from < KEYS; from += 16)
+		softmax_half(x, from, c, scale, t + from, sight, soft, total);
+}
+
+INLINE int grown(vf x) { return _mm512_cmp_ps_mask(x, set1(GROWN), _CMP_NLE_UQ); } // or NaN
 
 // octet_attend_amx is every query that reads key head kv of sequence b. mem holds 2·S'·hd'
 // floats, S' and hd' being S and hd rounded up to TILE and 16.
 void octet_attend_amx(struct attention a, int64_t b, int64_t kv, float *mem)
 {
 	const long hd = a.hd, hdn = up_to(hd, W), hdk = up_to(hd, PADDED), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;
-	const long rows = up_to(a.sk, TILE), k0 = b * a.sk * ldk + kv * hd;
+	const long rows = up_to(a.sk, TILE), k0 = b * a.sk * ldk + kv * hd, across = TILE / 16;
 	const float scale = 1.44269504f / sqrtf(hd);
 	uint16_t *k = (uint16_t *)mem, *vt = k + rows * hdk;
-	_Alignas(64) float s[TILE * TILE], most[TILE], total[TILE];
-	_Alignas(64) uint32_t p[PAIRS * TILE], rest[PAIRS * TILE];
+	struct sums sums = {0};
+	_Alignas(64) struct step ring[2];
+	_Alignas(64) struct softmax soft;
+	_Alignas(64) struct sight sight;
+	_Alignas(64) float none[TILE] = {0};
 	uint16_t q[TILE * hdk] __attribute__((aligned(64)));
 	uint32_t qt[hdk / 2 * TILE] __attribute__((aligned(64)));
 	float out[TILE * hdn] __attribute__((aligned(64))), o[TILE * hdn] __attribute__((aligned(64)));
@@ -132,23 +186,50 @@ void octet_attend_amx(struct attention a, int64_t b, int64_t kv, float *mem)
 	BEGIN;
 	for (long h = kv * group; h < (kv + 1) * group; h++) {
 		for (long lo = 0; lo < a.sq; lo += TILE) {
-			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
-			const int32_t *seen = a.seen + lo;
+			const long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
+			const long steps = up_to(a.seen[lo + queries - 1], KEYS) / KEYS;
+			look(&sight, a.seen + lo, queries);
+			const long next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
+			const struct ahead ahead[] = {ahead_of(a.q, next, ldq), ahead_of(a.o, next, ldq), ahead_of(a.k, k0 + hd + lo * ldk, ldk), ahead_of(a.v, k0 + hd + lo * ldk, ldk)};
 			read_rows(q, hdk, a.q, q0, ldq, queries, hd);
 			turn_words(qt, (const uint32_t *)q, TILE, hdk / 2);
 			memset(out, 0, sizeof out);
-			for (int i = 0; i < TILE; i++) {
-				most[i] = HIDDEN;
-				total[i] = 0;
+			memset(&soft, 0, sizeof soft);
+			if (steps) {
+				row(&sums, ring[0].s, TILE, none, 0, k, hdk, qt, TILE, across, hd, 0);
+				row(&sums, ring[0].s + 16 * TILE, TILE, none, 0, k + 16 * hdk, hdk, qt, TILE, across, hd, 0);
+				finish(&sums);
+				for (long c = 0; c < TILE; c += W)
+					store_f32(soft.most + c, load_f32(ring[0].s + c) * set1(scale));
 			}
-			for (long t = 0; t < seen[queries - 1]; t += TILE) {
-				struct mask m = mask_of(seen, queries, t, min_l(TILE, a.sk - t));
-				multiply(s, TILE, k + t * hdk, hdk, qt, TILE, TILE / 16, TILE / 16, hd, 0);
-				softmax_pairs(p, rest, s, scale, &m, most, total, out, hdn);
-				multiply(out, TILE, vt + t * hdn, TILE, p, TILE, hdn / 16, TILE / 16, TILE, 1);
-				multiply(out, TILE, vt + t * hdn, TILE, rest, TILE, hdn / 16, TILE / 16, TILE, 1);
+			for (long i = 0; i <= steps && steps > 0; i++) {
+				const long t = i * KEYS, before = t - KEYS;
+				struct step *now = &ring[i & 1], *beside = &ring[~i & 1];
+				ask(ahead, 4, min_l(TILE * i / steps, TILE), min_l(TILE * (i + 1) / steps, TILE), hd);
+				vf total[TILE / BAND][PAIR] = {0};
+				for (long half = 0; half < 2; half++) {
+					for (long r = 16 * half; r < hdn && i > 0; r += 32)
+						row(&sums, out + r * TILE, TILE, out + r * TILE, TILE, vt + before / TILE * TILE * hdn + r * TILE + before % TILE, TILE,
+						    beside->p[0], TILE, across, KEYS, beside->p[1] - beside->p[0]);
+					if (i == steps)
+						continue;
+					softmax_half(now, 16 * half, 0, scale, t + 16 * half, &sight, &soft, total[0]);
+					if (i + 1 < steps)
+						row(&sums, beside->s + 16 * half * TILE, TILE, none, 0, k + (t + KEYS + 16 * half) * hdk, hdk, qt, TILE, across, hd, 0);
+					softmax_half(now, 16 * half, BAND, scale, t + 16 * half, &sight, &soft, total[1]);
+				}
+				for (long c = 0; c < TILE && i < steps; c += BAND) {
+					vf *all = total[c / BAND];
+					if (grown(all[0]) || grown(all[1])) {
+						finish(&sums);
+						renew(now, c, scale, t, &sight, &soft, out, hdn, all);
+					}
+					for (long j = 0; j < PAIR; j++)
+						store_f32(soft.total + c + j * W, load_f32(soft.total + c + j * W) + all[j]);
+				}
 			}
-			write_queries(a, b, h, lo, queries, o, out, hdn, most, total);
+			finish(&sums);
+			write_queries(a, b, h, lo, queries, o, out, hdn, soft.most, soft.total);
 		}
 	}
 	END;

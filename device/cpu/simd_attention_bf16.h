@@ -1,57 +1,86 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Attention of bf16 tensors on units that multiply pairs of bf16 and sum
-// float32: the algorithm, the vectors of queries and the mask of
-// simd_attention.h. Scores, softmax, its sums and what products add up are
-// float32. Backward rounds P and dS to bf16 for the products that read them. Forward
-// may not (runs would leave the curves of PyTorch's): it is on AMX alone, which can afford P in
-// two parts.
+// float32: the algorithm and the vectors of queries of simd_attention.h. Scores,
+// softmax, its sums and what products add up are float32. Backward rounds P and dS
+// to bf16 for the products that read them. Forward may not (runs would leave the
+// curves of PyTorch's): it is on AMX alone, which can afford P in three parts, all of its bits.
 //
-// A product is C [M,N] (+)= A·B. Rows of A have what is summed side by side;
+// A product is C [M,N] = from + A·B. Rows of A have what is summed side by side;
 // B has it in pairs, a word for each column:
 //
 //	forward   Sᵀ = K·Qᵀ     Oᵀ += Vᵀ·Pᵀ
-//	backward  Sᵀ = K·Qᵀ     dPᵀ = V·dOᵀ    dQᵀ += Kᵀ·dSᵀ    dK += dSᵀ·Q    dV += Pᵀ·dO
+//	backward  Sᵀ = K·Qᵀ     dPᵀ = V·dOᵀ - D    dQᵀ += Kᵀ·dSᵀ    dK += dSᵀ·Q    dV += Pᵀ·dO
 //
-// K and V are A as they come, and Pᵀ and dSᵀ as a vector of queries is stored;
-// two rows of those interleaved are B. The others are turned when they are read.
+// K and V are A as they come. Pᵀ and dSᵀ are A in pairs of queries that are W apart, which two
+// vectors make without a permutation, and so are then Q and dO; and B in pairs of keys. The
+// others are turned when they are read.
 //
-// Whoever includes this has defined multiply, which takes blocks of 16 rows and of 16
-// columns, four of the first or a multiple of four of the second, and may read what
-// is summed up to a multiple of PADDED; and BEGIN and END, which stand around all products
-// of a call.
+// TILE queries go over the keys in steps. What a unit of its own multiplies for the
+// step ahead and the step behind stands between pieces of this step's softmax, as small as
+// the processor looks ahead, so that both run at once and neither waits for what the other
+// has only just stored.
+//
+// Whoever includes this has defined multiply, which computes 16 rows and one or two times 16
+// columns of a product and may read what is summed up to a multiple of PADDED; finish,
+// before which what the last one computed need not be where it belongs; and
+// BEGIN and END, which stand around all products of a call.
 
 #include "matmul_transpose.h"
 #include "simd_attention_tile.h"
 
-enum { PAIRS = TILE / 2, PADDED = 32 };
+// PAIR vectors are a BAND of queries.
+enum { PAIRS = TILE / 2, PADDED = 32, PAIR = BAND / W };
+
+// row is 16 rows of C = from + A·B, summed over n, and as many columns as 16 times cols. Rows are
+// ldc floats apart in C, and in from, or 0; lda halves in A, ldb words in B. If there is more, two more Bs
+// of as much, each so many words behind the one before, are multiplied too.
+static inline void row(struct sums *x, float *c, long ldc, const float *from, long ldf, const uint16_t *a, long lda, const uint32_t *b, long ldb, long cols, long n, long more)
+{
+	for (long j = 0; j < cols; j += 2)
+		multiply(x, min_l(cols - j, 2), c + j * 16, ldc, from + j * 16, ldf, a, lda, b + j * 16, ldb, n, more);
+}
 
 // read_rows copies n rows of a head to rows of width ld, which end in zeros, as
 // the rows do up to TILE.
 static void read_rows(uint16_t *dst, long ld, struct vec x, long at, long ldx, long n, long hd)
 {
 	const uint16_t *src = (const uint16_t *)x.p + at;
-	memset(dst, 0, 2 * ld * up_to(n, TILE));
-	for (long r = 0; r < n; r++, src += ldx, dst += ld) {
-		__builtin_prefetch(src + AHEAD * ldx); // too far apart for the processor to guess
-		for (long c = 0; c < hd; c += 32)
-			_mm512_mask_storeu_epi16(dst + c, hd - c < 32 ? (1u << (hd - c)) - 1 : ~0u, _mm512_maskz_loadu_epi16(hd - c < 32 ? (1u << (hd - c)) - 1 : ~0u, src + c));
-	}
+	for (long r = 0; r < n; r++, src += ldx, dst += ld)
+		for (long c = 0; c < ld; c += 32) {
+			const __mmask32 in = hd - c < 32 ? (1u << max_l(hd - c, 0)) - 1 : ~0u;
+			_mm512_storeu_si512(dst + c, _mm512_maskz_loadu_epi16(in, src + c));
+		}
+	memset(dst, 0, 2 * ld * (up_to(n, TILE) - n));
 }
 
-// pair makes words of the elements of two rows, each in the low half of its lane.
-INLINE __m512i pair(__m256i first, __m256i second)
+// Rows of a head that will be read soon, or written. ask asks for rows lo to hi-1 of each, a few at a time
+// between other work, because memory answers only so many questions at once: where a row is less than a line
+// of memory, and the next is far. Longer rows the processor finds, and asking costs more than it brings.
+struct ahead {
+	const uint16_t *p;
+	long ld;
+};
+
+INLINE struct ahead ahead_of(struct vec x, long at, long ld) { return (struct ahead){(const uint16_t *)x.p + at, ld}; }
+
+static inline void ask(const struct ahead *x, int n, long lo, long hi, long hd)
 {
-	return _mm512_or_si512(_mm512_cvtepu16_epi32(first), _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16));
+	enum { LINE = 32 };
+	for (long r = lo; r < hi && hd <= LINE; r++)
+		for (int i = 0; i < n; i++)
+			__builtin_prefetch(x[i].p + r * x[i].ld, 0, 2);
 }
 
-// pair_rows interleaves TILE rows of src [TILE,ld] by twos: dst [PAIRS,cols].
-static void pair_rows(uint32_t *dst, const uint16_t *src, long ld, long cols)
+// pair_rows interleaves TILE rows of src [TILE,ld] by twos that are so many rows apart: dst [PAIRS,cols].
+static void pair_rows(uint32_t *dst, const uint16_t *src, long ld, long cols, long apart)
 {
 	for (long r = 0; r < PAIRS; r++)
 		for (long c = 0; c < cols; c += W) {
-			const uint16_t *p = src + 2 * r * ld + c;
-			_mm512_store_si512(dst + r * cols + c, pair(_mm256_loadu_si256((const void *)p), _mm256_loadu_si256((const void *)(p + ld))));
+			const uint16_t *p = src + (r / apart * 2 * apart + r % apart) * ld + c;
+			__m512i first = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
+			__m512i second = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(p + apart * ld)));
+			_mm512_store_si512(dst + r * cols + c, _mm512_or_si512(first, _mm512_slli_epi32(second, 16)));
 		}
 }
 
@@ -73,96 +102,58 @@ static void turn_words(uint32_t *dst, const uint32_t *src, long rows, long cols)
 static void turn_rows(uint16_t *dst, const uint16_t *src, long ld, long cols)
 {
 	uint32_t pairs[PAIRS * cols] __attribute__((aligned(64)));
-	pair_rows(pairs, src, ld, cols);
+	pair_rows(pairs, src, ld, cols, 1);
 	turn_words((uint32_t *)dst, pairs, PAIRS, cols);
 }
 
-INLINE __m256i to_halves(vf v) { return (__m256i)_mm512_cvtneps_pbh(v); }
-
-// softmax_grad_halves turns scores into P and dP into dS = P∘(dP - mean), both rounded, and dS once
-// more in pairs of keys. lse is in units of log2.
-static void softmax_grad_halves(uint16_t *p, uint16_t *ds, uint32_t *pairs, const float *s, const float *dp, float scale,
-				const struct mask *m, const float *lse, const float *mean)
+// power is 2^x within an error of degree's, relative: 2.7e-6 of 4, 1.5e-7 of 5. It is the polynomial on
+// [0,1) whose largest error is least, of what x is above the integer below.
+INLINE vf power(const int degree, vf x)
 {
-	for (long c = 0; c < TILE; c += W) {
-		vf seen = load_f32(m->seen + c), l = load_f32(lse + c), d = load_f32(mean + c);
-		long n = m->most[c / BAND], k = 0;
-		for (; k < n; k += 2) {
-			__m256i both[2];
-			UNROLL for (int i = 0; i < 2; i++) {
-				long at = (k + i) * TILE + c;
-				vf e = exp2_(vfma(load_f32(s + at), set1(scale), -l));
-				if (!m->whole)
-					e = (vf)((vi)(seen > set1(k + i)) & (vi)e);
-				_mm256_store_si256((void *)(p + at), to_halves(e));
-				both[i] = to_halves(e * (load_f32(dp + at) - d));
-				_mm256_store_si256((void *)(ds + at), both[i]);
-			}
-			_mm512_store_si512(pairs + k / 2 * TILE + c, pair(both[0], both[1]));
-		}
-		for (; k < TILE; k++) {
-			_mm256_store_si256((void *)(p + k * TILE + c), _mm256_setzero_si256());
-			_mm256_store_si256((void *)(ds + k * TILE + c), _mm256_setzero_si256());
-			_mm512_store_si512(pairs + k / 2 * TILE + c, _mm512_setzero_si512());
-		}
+	enum { FROM_BELOW = 9 };
+	vf r = _mm512_reduce_ps(x, FROM_BELOW), p;
+	if (degree == 4) {
+		p = vfma(set1(1.353416778e-2f), r, set1(5.201146007e-2f));
+		p = vfma(p, r, set1(2.414427549e-1f));
+		p = vfma(p, r, set1(6.930038333e-1f));
+		p = vfma(p, r, set1(1.000002623f));
+	} else {
+		p = vfma(set1(1.877576695e-3f), r, set1(8.989339694e-3f));
+		p = vfma(p, r, set1(5.582631752e-2f));
+		p = vfma(p, r, set1(2.401536107e-1f));
+		p = vfma(p, r, set1(6.931530833e-1f));
+		p = vfma(p, r, set1(9.999999404e-1f));
+	}
+	return scale2(p, x); // by the integer below
+}
+
+// A strip of queries: how many keys each sees, as a vector of floats, and the most and the least of them.
+struct sight {
+	float seen[TILE];
+	long most[TILE / BAND], least[TILE / BAND];
+};
+
+static void look(struct sight *x, const int32_t *seen, long queries)
+{
+	for (long i = 0; i < TILE; i++)
+		x->seen[i] = i < queries ? seen[i] : 0;
+	for (long c = 0; c < TILE; c += BAND) {
+		x->least[c / BAND] = c < queries ? seen[c] : 0;
+		x->most[c / BAND] = c < queries ? seen[min_l(c + BAND, queries) - 1] : 0;
 	}
 }
 
-// attend_grad_bf16 is every query that reads key head kv of sequence b. mem holds
-// 5·S'·hd' floats.
-static void attend_grad_bf16(struct attention a, int64_t b, int64_t kv, float *mem)
-{
-	const long hd = a.hd, hdn = up_to(hd, W), hdk = up_to(hd, PADDED), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;
-	const long rows = up_to(a.sk, TILE), k0 = b * a.sk * ldk + kv * hd;
-	const float scale = 1 / sqrtf(hd);
-	float *dk = mem, *dv = dk + rows * hdn;
-	uint16_t *k = (uint16_t *)(dv + rows * hdn), *v = k + rows * hdk, *kt = v + rows * hdk;
-	_Alignas(64) float s[TILE * TILE], dp[TILE * TILE], lse[TILE], mean[TILE];
-	_Alignas(64) uint16_t p[TILE * TILE], ds[TILE * TILE];
-	_Alignas(64) uint32_t dst[PAIRS * TILE];
-	uint16_t q[TILE * hdk] __attribute__((aligned(64))), d_o[TILE * hdk] __attribute__((aligned(64)));
-	uint32_t qt[hdk / 2 * TILE] __attribute__((aligned(64))), dot[hdk / 2 * TILE] __attribute__((aligned(64)));
-	uint32_t qs[PAIRS * hdn] __attribute__((aligned(64))), dos[PAIRS * hdn] __attribute__((aligned(64)));
-	float dqt[TILE * hdn] __attribute__((aligned(64))), dq[TILE * hdn] __attribute__((aligned(64)));
+// hide is v where the lane's query sees the key.
+INLINE vf hide(vf v, vf seen, long key) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(seen, set1(key), _CMP_GT_OQ), v); }
 
-	read_rows(k, hdk, a.k, k0, ldk, a.sk, hd);
-	read_rows(v, hdk, a.v, k0, ldk, a.sk, hd);
-	for (long t = 0; t < a.sk; t += TILE)
-		turn_rows(kt + t * hdn, k + t * hdk, hdk, hdn);
-	memset(dk, 0, 8 * rows * hdn);
-	BEGIN;
-	for (long h = kv * group; h < (kv + 1) * group; h++) {
-		for (long lo = 0; lo < a.sq; lo += TILE) {
-			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
-			const int32_t *seen = a.seen + lo;
-			for (long i = 0; i < TILE; i++) {
-				vf d = set1(0);
-				if (i < queries)
-					EACH(c, n, hd, { d = vfma(load(a.o, q0 + i * ldq + c, n), load(a.d_o, q0 + i * ldq + c, n), d); });
-				mean[i] = sum(d);
-				lse[i] = i < queries ? a.lse[(b * a.h + h) * a.sq + lo + i] * 1.44269504f : 0;
-			}
-			read_rows(q, hdk, a.q, q0, ldq, queries, hd);
-			read_rows(d_o, hdk, a.d_o, q0, ldq, queries, hd);
-			turn_words(qt, (const uint32_t *)q, TILE, hdk / 2);
-			turn_words(dot, (const uint32_t *)d_o, TILE, hdk / 2);
-			pair_rows(qs, q, hdk, hdn);
-			pair_rows(dos, d_o, hdk, hdn);
-			memset(dqt, 0, sizeof dqt);
-			for (long t = 0; t < seen[queries - 1]; t += TILE) {
-				struct mask m = mask_of(seen, queries, t, min_l(TILE, a.sk - t));
-				multiply(s, TILE, k + t * hdk, hdk, qt, TILE, TILE / 16, TILE / 16, hd, 0);
-				multiply(dp, TILE, v + t * hdk, hdk, dot, TILE, TILE / 16, TILE / 16, hd, 0);
-				softmax_grad_halves(p, ds, dst, s, dp, scale * 1.44269504f, &m, lse, mean);
-				multiply(dqt, TILE, kt + t * hdn, TILE, dst, TILE, hdn / 16, TILE / 16, TILE, 1);
-				multiply(dk + t * hdn, hdn, ds, TILE, qs, hdn, TILE / 16, hdn / 16, TILE, 1);
-				multiply(dv + t * hdn, hdn, p, TILE, dos, hdn, TILE / 16, hdn / 16, TILE, 1);
-			}
-			transpose_tile(dq, dqt, hdn, TILE, 1);
-			write_head(a.dq, q0, ldq, queries, hd, dq, hdn, scale);
-		}
-	}
-	END;
-	write_head(a.dk, k0, ldk, a.sk, hd, dk, hdn, scale);
-	write_head(a.dv, k0, ldk, a.sk, hd, dv, hdn, 1);
+// pair makes words of two bf16, the upper halves of lanes; what lies below is left out. It shuffles where it might
+// shift, because the unit that shifts is the one that multiplies.
+INLINE void pair(void *p, vu first, vu second)
+{
+	const __m512i down = _mm512_broadcast_i32x4(_mm_setr_epi8(2, 3, -1, -1, 6, 7, -1, -1, 10, 11, -1, -1, 14, 15, -1, -1));
+	const int or_and = 0xF8; // a | (b & c)
+	_mm512_store_si512(p, _mm512_ternarylogic_epi32(_mm512_shuffle_epi8((__m512i)first, down), (__m512i)second, _mm512_set1_epi32(0xFFFF0000), or_and));
 }
+
+// rounded rounds to bf16, in a lane's upper half: to the nearest, away from 0 where two are as near.
+INLINE vu rounded(vf v) { return (vu)v + 0x8000; }

@@ -7,6 +7,7 @@
 #pragma GCC optimize("fp-contract=off")
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")
 #define W 16
+#define BF16_INSTRUCTION
 
 #include "simd_vec.h"
 
@@ -14,12 +15,12 @@
 #define END
 
 // block is 8 rows by n·16 columns of what multiply computes.
-INLINE void block(const int n, float *c, long ldc, const uint32_t *a, long lda, const uint32_t *b, long ldb, long words, int add)
+INLINE void block(const int n, float *c, long ldc, const float *from, long ldf, const uint32_t *a, long lda, const uint32_t *b, long ldb, long words)
 {
 	vf acc[8][2];
 	UNROLL for (int r = 0; r < 8; r++)
 		UNROLL for (int j = 0; j < n; j++)
-			acc[r][j] = add ? load_f32(c + r * ldc + j * W) : set1(0);
+			acc[r][j] = load_f32(from + r * ldf + j * W);
 	for (long k = 0; k < words; k++) {
 		__m512bh vb[2];
 		UNROLL for (int j = 0; j < n; j++)
@@ -35,19 +36,22 @@ INLINE void block(const int n, float *c, long ldc, const uint32_t *a, long lda, 
 			store_f32(c + r * ldc + j * W, acc[r][j]);
 }
 
-// multiply is rows·16 by cols·16 of C (+)= A·B, summed over n. Rows are ldc floats
-// apart in C, lda halves in A, ldb words in B.
-static void multiply(float *c, long ldc, const uint16_t *a, long lda, const uint32_t *b, long ldb, long rows, long cols, long n, int add)
+// Nothing is left for later.
+struct sums {
+	char none;
+};
+INLINE void finish(struct sums *x) {}
+
+// multiply is 16 rows and cols·16 columns, two at most, of row. There is one B.
+static inline void multiply(struct sums *x, int cols, float *c, long ldc, const float *from, long ldf, const uint16_t *a, long lda, const uint32_t *b, long ldb, long n, long more)
 {
-	for (long i = 0; i < 16 * rows; i += 8, c += 8 * ldc, a += 8 * lda) {
-		long j = 0;
-		for (; j + 2 <= cols; j += 2)
-			block(2, c + j * W, ldc, (const uint32_t *)a, lda / 2, b + j * W, ldb, (n + 1) / 2, add);
-		if (j < cols)
-			block(1, c + j * W, ldc, (const uint32_t *)a, lda / 2, b + j * W, ldb, (n + 1) / 2, add);
-	}
+	for (int i = 0; i < 16; i += 8, c += 8 * ldc, from += 8 * ldf, a += 8 * lda)
+		if (cols > 1)
+			block(2, c, ldc, from, ldf, (const uint32_t *)a, lda / 2, b, ldb, (n + 1) / 2);
+		else
+			block(1, c, ldc, from, ldf, (const uint32_t *)a, lda / 2, b, ldb, (n + 1) / 2);
 }
 
-#include "simd_attention_bf16.h"
+#include "simd_attention_grad_bf16.h"
 
 void octet_attend_grad_dot(struct attention a, int64_t b, int64_t kv, float *mem) { attend_grad_bf16(a, b, kv, mem); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What attention in float32 and in bf16 share: the mask of a tile, and how
-// what they computed leaves.
+// What attention in float32 and in bf16 share: sizes, and how what they computed
+// leaves.
 #ifndef OCTET_SIMD_ATTENTION_TILE_H
 #define OCTET_SIMD_ATTENTION_TILE_H
 
@@ -13,35 +13,6 @@ enum { TILE = ATTENTION_TILE, ROWS = 8, AHEAD = 32 };
 enum { BAND = (W == 16 ? 2 : 1) * W };
 
 INLINE long up_to(long x, long multiple) { return (x + multiple - 1) / multiple * multiple; }
-
-// A mask is how many keys of a tile each query of another sees; a later query
-// sees no fewer.
-struct mask {
-	long queries, keys;
-	int whole;               // all see whole blocks of ROWS, and seen is not set
-	long most[TILE / BAND]; // of a strip of queries, its last
-	long blind[TILE / ROWS]; // how many queries see none of these keys
-	float seen[TILE];
-};
-
-// mask_of is the mask of queries that see so many of all keys, and of the keys
-// from t on.
-static struct mask mask_of(const int32_t *seen, long queries, long t, long keys)
-{
-	struct mask m = {.queries = queries, .keys = keys, .whole = seen[0] - t >= up_to(keys, ROWS)};
-	for (long c = 0; c < queries; c += BAND)
-		m.most[c / BAND] = min_l(max_l(seen[min_l(c + BAND, queries) - 1] - t, 0), keys);
-	if (m.whole)
-		return m;
-	for (long i = 0; i < queries; i++)
-		m.seen[i] = min_l(max_l(seen[i] - t, 0), keys);
-	for (long r = 0, i = 0; r < keys; r += ROWS) {
-		while (i < queries && m.seen[i] <= r)
-			i++;
-		m.blind[r / ROWS] = i;
-	}
-	return m;
-}
 
 // write_head rounds n rows of f32, times scale, to a head of x.
 static void write_head(struct vec x, long at, long ld, long n, long hd, const float *src, long hdp, float scale)
