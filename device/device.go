@@ -17,7 +17,11 @@
 //	err = s.Sync()                 // waits; the first error of the stream
 package device
 
-import "octet/tensor"
+import (
+	"time"
+
+	"octet/tensor"
+)
 
 // Device owns memory and makes streams.
 type Device interface {
@@ -76,6 +80,23 @@ type NativeStream interface {
 	// goroutine, also while another waits in Sync, which then returns it once the
 	// queue is idle.
 	Fail(err error)
+}
+
+// TimedStream is a stream of a device with a clock, which notes when it comes to a point of
+// the stream's work.
+type TimedStream interface {
+	Stream
+	// Stamp marks the work enqueued so far, to have the time when all of it has run. It is nil where
+	// the stream has an error.
+	Stamp() Stamp
+}
+
+// Stamp is a time of a device's clock, once the device has come to it.
+type Stamp interface {
+	// Sync blocks until then.
+	Sync() error
+	// Since is how long after another stamp of the device that is. Both have been reached.
+	Since(earlier Stamp) (time.Duration, error)
 }
 
 // HostStream is a stream whose memory the host can touch, so that Go code

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -41,15 +40,7 @@ func (t tracedRank) step(start time.Time) (step timedStep, err error) {
 		err = t.rank.Device.Wait() // what the gathers' stream does for the next step is not that step's
 	}
 	step.spans = t.log.Stop()
-	return step, cmp.Or(err, timed(t.rank.Device.Name(), step.spans))
-}
-
-// timed is the error of a device whose streams have no times.
-func timed(device string, spans []*trace.Span) error {
-	if slices.ContainsFunc(spans, func(s *trace.Span) bool { return s.Timed }) {
-		return nil
-	}
-	return fmt.Errorf("the streams of %s cannot be timed kernel by kernel: only those of device.name = \"cpu\" can", device)
+	return step, err
 }
 
 // Trace trains o.Warmup steps with a configuration of octet train, and then one, of which it

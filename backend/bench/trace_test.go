@@ -59,16 +59,47 @@ func TestARunIsWhatWasScheduled(t *testing.T) {
 				if diff := cmp.Diff(scheduled(t, want), scheduled(t, all[rank])); diff != "" {
 					t.Errorf("rank %d (-scheduled +enqueued):\n%s", rank, diff)
 				}
-				last := map[string]time.Duration{}
-				for _, s := range all[rank] {
-					if !s.Timed || s.Begin < last[s.Stream] || s.End < s.Begin {
-						t.Errorf("rank %d: %s %s from %v to %v (timed: %v), the one before it ends at %v", rank, s.Stream, s.Name, s.Begin, s.End, s.Timed, last[s.Stream])
-					}
-					last[s.Stream] = s.End
-				}
+				apart(t, rank, all[rank])
 			}
 			chromeHas(t, all)
 		})
+	}
+}
+
+// apart reports spans without times, and those of a stream that overlap.
+func apart(t *testing.T, rank int, spans []*trace.Span) {
+	t.Helper()
+	last := map[string]time.Duration{}
+	for _, s := range spans {
+		if !s.Timed || s.Begin < last[s.Stream] || s.End < s.Begin {
+			t.Errorf("rank %d: %s %s from %v to %v (timed: %v), the one before it ends at %v", rank, s.Stream, s.Name, s.Begin, s.End, s.Timed, last[s.Stream])
+		}
+		last[s.Stream] = s.End
+	}
+}
+
+// TestStepsOfSimulatedGPUsHaveTimes: those of the driver's events, of every kernel, wait and
+// collective, and it is known what the step went to.
+func TestStepsOfSimulatedGPUsHaveTimes(t *testing.T) {
+	ranks.Simulated(t)
+	o := StepOptions{Ranks: 2, Warmup: 2, Steps: 1, Keys: tinyStep(append(float8Keys(), "--device.name=cuda")...), Log: io.Discard}
+	all, err := Trace(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rank, spans := range all {
+		apart(t, rank, spans)
+	}
+	chromeHas(t, all)
+	o.Ranks = 1 // copies as large as the limits need take long here
+	p, err := Step(t.Context(), Output{Text: io.Discard}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range p.Groups() {
+		if g.Name != "nothing enqueued" && !(g.MS > 0) {
+			t.Errorf("%s took %v ms", g.Group, g.MS)
+		}
 	}
 }
 

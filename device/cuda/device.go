@@ -32,6 +32,7 @@ type Device struct {
 	products  *gemm.Library // nil: octet's own kernels make them
 	warning   string
 	events    events
+	stamps    events // with times
 
 	mu      sync.Mutex
 	dead    error // what ended the context
@@ -80,7 +81,8 @@ func (d *Device) start(lib *api.CUDA, o Options) error {
 		return d.failure("cuDevicePrimaryCtxRetain", r)
 	}
 	d.cuda = lib.In(d.context)
-	d.events.cuda = d.cuda
+	d.events.cuda, d.stamps.cuda = d.cuda, d.cuda
+	d.events.flags = api.CU_EVENT_DISABLE_TIMING
 	var least, greatest int32
 	if r := d.cuda.CtxGetStreamPriorityRange(&least, &greatest); r != api.CUDA_SUCCESS {
 		return d.failure("cuCtxGetStreamPriorityRange", r)
@@ -181,6 +183,7 @@ func (d *Device) Close() error {
 		errs = append(errs, d.products.Close())
 	}
 	d.events.close()
+	d.stamps.close()
 	for _, m := range d.modules {
 		d.cuda.ModuleUnload(m)
 	}

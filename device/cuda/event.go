@@ -41,7 +41,8 @@ func (e *event) Sync() error {
 
 // events are a device's that nobody holds any more, to be recorded again.
 type events struct {
-	cuda *api.CUDA
+	cuda  *api.CUDA
+	flags uint32 // of cuEventCreate
 
 	mu     sync.Mutex
 	free   []uintptr
@@ -55,7 +56,7 @@ func (p *events) take(e *event) api.Result {
 	defer p.mu.Unlock()
 	if n := len(p.free); n > 0 {
 		e.handle, p.free = p.free[n-1], p.free[:n-1]
-	} else if r := p.cuda.EventCreate(&e.handle, api.CU_EVENT_DISABLE_TIMING); r != api.CUDA_SUCCESS {
+	} else if r := p.cuda.EventCreate(&e.handle, p.flags); r != api.CUDA_SUCCESS {
 		return r
 	} else {
 		p.all = append(p.all, e.handle)

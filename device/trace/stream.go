@@ -13,7 +13,8 @@ import (
 // stream decorates one; its kernels are in kernels.go.
 type stream struct {
 	inner device.Stream
-	host  device.HostStream // inner, or nil: no times
+	host  device.HostStream  // inner, or nil
+	clock device.TimedStream // inner, or nil: without both there are no times
 	name  string
 	log   *Log
 }
@@ -29,30 +30,40 @@ type Mark struct {
 	s     *stream
 	span  *Span
 	start time.Time
+	begun device.Stamp
 }
 
 // begin notes a span and enqueues the reading of the clock.
 func (s *stream) begin(span *Span) Mark {
 	span.Stream = s.name
-	m := Mark{s, span, s.log.add(span)}
-	if s.host != nil {
+	m := Mark{s: s, span: span, start: s.log.add(span)}
+	switch {
+	case s.host != nil:
 		s.host.Call("trace", func() error {
 			span.Begin = time.Since(m.start)
 			return nil
 		})
+	case s.clock != nil:
+		s.log.set(s.clock)
+		m.begun = s.clock.Stamp()
 	}
 	return m
 }
 
 // End is to be called when the span's work has been enqueued.
 func (m Mark) End() {
-	if m.span == nil || m.s.host == nil {
-		return
+	switch {
+	case m.span == nil:
+	case m.s.host != nil:
+		m.s.host.Call("trace", func() error {
+			m.span.End, m.span.Timed = time.Since(m.start), true
+			return nil
+		})
+	case m.begun != nil:
+		if ended := m.s.clock.Stamp(); ended != nil {
+			m.s.log.resolve(timed{m.span, m.begun, ended})
+		}
 	}
-	m.s.host.Call("trace", func() error {
-		m.span.End, m.span.Timed = time.Since(m.start), true
-		return nil
-	})
 }
 
 // Begin notes a collective that is enqueued on s by what follows, until Mark.End; what

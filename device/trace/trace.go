@@ -12,8 +12,9 @@
 //	… a step, waited for …
 //	for _, span := range log.Stop() { … }
 //
-// Times are those of streams whose work the host can be a piece of (device.HostStream), so
-// the CPU's; others, such as device/null's, have the order alone: what a program enqueues.
+// Times are the host's where the host can be a piece of a stream's work (device.HostStream),
+// and the device's where that has a clock (device.TimedStream), which Stop reads; streams that are neither, such as
+// device/null's, have the order alone: what a program enqueues.
 // A device that is not decorated knows nothing of this.
 package trace
 
@@ -91,10 +92,19 @@ func (a Arg) String() string {
 
 // Log holds what one device noted; the zero value is ready, and stopped.
 type Log struct {
-	on    atomic.Bool
-	mu    sync.Mutex
-	start time.Time
-	spans []*Span
+	on     atomic.Bool
+	mu     sync.Mutex
+	start  time.Time
+	spans  []*Span
+	origin device.Stamp // where the device's clock is set by the host's; nil: not yet
+	at     time.Duration
+	timed  []timed
+}
+
+// timed is a span whose times are the device's.
+type timed struct {
+	span       *Span
+	begin, end device.Stamp
 }
 
 // Start notes all that streams are given from now on. Their work before must be done.
@@ -104,7 +114,7 @@ func (l *Log) Start() { l.StartAt(time.Now()) }
 func (l *Log) StartAt(t time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.start, l.spans = t, nil
+	l.start, l.spans, l.origin, l.timed = t, nil, nil, nil
 	l.on.Store(true)
 }
 
@@ -113,9 +123,41 @@ func (l *Log) Stop() []*Span {
 	l.on.Store(false)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, t := range l.timed {
+		begin, err := t.begin.Since(l.origin)
+		if err != nil {
+			continue // the device is dead
+		}
+		end, err := t.end.Since(l.origin)
+		if err == nil {
+			t.span.Begin, t.span.End, t.span.Timed = l.at+begin, l.at+end, true
+		}
+	}
 	spans := l.spans
-	l.spans = nil
+	l.spans, l.origin, l.timed = nil, nil, nil
 	return spans
+}
+
+// set sets the device's clock by the host's, at the first span: the stream is idle then, so that the
+// host learns at once that the stamp is reached.
+func (l *Log) set(s device.TimedStream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.origin != nil {
+		return
+	}
+	if stamp := s.Stamp(); stamp != nil && stamp.Sync() == nil {
+		l.origin, l.at = stamp, time.Since(l.start)
+	}
+}
+
+// resolve notes a span that Stop gives its times.
+func (l *Log) resolve(t timed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.origin != nil {
+		l.timed = append(l.timed, t)
+	}
 }
 
 func (l *Log) add(s *Span) (start time.Time) {
@@ -139,6 +181,7 @@ func New(dev device.Device, log *Log) device.Device { return &traced{dev, log} }
 func (d *traced) NewStream(name string) device.Stream {
 	inner := d.Device.NewStream(name)
 	s := &stream{inner: inner, name: name, log: d.log}
+	s.clock, _ = inner.(device.TimedStream)
 	switch inner := inner.(type) {
 	case device.HostStream:
 		s.host = inner

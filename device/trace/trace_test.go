@@ -36,7 +36,10 @@ func TestEveryKernelIsNotedAndHasTheSameBits(t *testing.T) {
 		}
 	}
 	spans, seen := log.Stop(), map[string]bool{}
-	_, timed := dev.NewStream("test").(device.HostStream)
+	s := dev.NewStream("test")
+	_, host := s.(device.HostStream)
+	_, clock := s.(device.TimedStream)
+	timed := host || clock
 	for _, s := range spans {
 		seen[s.Name] = true
 		if s.Kind == trace.Kernel && (len(s.Args) == 0 && s.Name != "AdamW" && s.Name != "Amax" && s.Name != "SumSquares" || s.Timed != timed) {
@@ -143,6 +146,58 @@ func TestCosts(t *testing.T) {
 		if got := spans[0]; got.Name != tt.name || got.FLOPs != tt.flops || got.Bytes != tt.bytes || got.Unit != tt.unit || got.Timed {
 			t.Errorf("got %+v, want %s with %v operations of %v and %d bytes", *got, tt.name, tt.flops, tt.unit, tt.bytes)
 		}
+	}
+}
+
+// TestTimesOfASimulatedGPU: those of its clock, set by the host's once; what a stream with an
+// error was given has none.
+func TestTimesOfASimulatedGPU(t *testing.T) {
+	t.Setenv(ranks.DeviceVar, ranks.Sim)
+	driver := ranks.Simulated(t)
+	dev, log := ranks.Device(t, ranks.Options{}), &trace.Log{}
+	traced := trace.New(dev, log)
+	a, b := traced.NewStream("a"), traced.NewStream("b")
+	pool := device.NewPool(traced)
+	x := pool.New(dtype.Float32, 1<<20)
+	for range 2 { // also when it is started again
+		a.Zero(x)
+		if err := dev.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		log.StartAt(time.Now().Add(-time.Hour))
+		before := driver.Count("host waits")
+		a.Copy(pool.New(dtype.Float32, 1<<20), x)
+		b.Wait(a.Record())
+		b.Zero(x)
+		if n := driver.Count("host waits") - before; n != 1 {
+			t.Errorf("the host waited %d times, want once, to set the clock", n)
+		}
+		if err := dev.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		spans := log.Stop()
+		if len(spans) != 3 {
+			t.Fatalf("%d spans", len(spans))
+		}
+		copied, waited, zeroed := spans[0], spans[1], spans[2]
+		for _, s := range spans {
+			if !s.Timed || s.Begin < time.Hour || s.End < s.Begin || s.End > 2*time.Hour {
+				t.Errorf("%s is from %v to %v (timed: %v)", s.Name, s.Begin, s.End, s.Timed)
+			}
+		}
+		if copied.Took() == 0 || waited.End < copied.End || zeroed.Begin < waited.End {
+			t.Errorf("a copies until %v, b waits for it until %v and is at work from %v", copied.End, waited.End, zeroed.Begin)
+		}
+	}
+	log.Start()
+	a.Zero(x)
+	a.(device.NativeStream).Fail(errors.New("failed"))
+	a.Zero(x)
+	if err := dev.Wait(); err == nil {
+		t.Fatal("no error")
+	}
+	if spans := log.Stop(); !spans[0].Timed || spans[1].Timed {
+		t.Errorf("timed: %v and %v, want what was enqueued before the error alone", spans[0].Timed, spans[1].Timed)
 	}
 }
 

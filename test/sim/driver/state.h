@@ -83,6 +83,7 @@ struct stream {
 
 struct event {
 	std::shared_ptr<mark> last; // nullptr: never recorded
+	bool timed = true;
 };
 
 // access is one of the last to touch a piece of memory.

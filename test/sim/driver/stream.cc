@@ -106,9 +106,9 @@ CUresult cuStreamWaitValue32_v2(CUstream s, CUdeviceptr address, cuuint32_t valu
 	return on_word(s, kind::wait_value, address, value, flags);
 }
 
-CUresult cuEventCreate(CUevent *out, unsigned int) {
+CUresult cuEventCreate(CUevent *out, unsigned int flags) {
 	if (!current) return CUDA_ERROR_INVALID_CONTEXT;
-	*out = (CUevent) new event;
+	*out = (CUevent) new event{nullptr, !(flags & CU_EVENT_DISABLE_TIMING)};
 	return CUDA_SUCCESS;
 }
 CUresult cuEventDestroy_v2(CUevent e) {
@@ -147,7 +147,7 @@ CUresult cuEventSynchronize(CUevent e) {
 CUresult cuEventElapsedTime(float *ms, CUevent from, CUevent to) {
 	guard g(all().lock);
 	auto a = ((event *)from)->last, b = ((event *)to)->last;
-	if (!a || !b) return CUDA_ERROR_INVALID_HANDLE;
+	if (!a || !b || !((event *)from)->timed || !((event *)to)->timed) return CUDA_ERROR_INVALID_HANDLE;
 	if (!a->done || !b->done) return CUDA_ERROR_NOT_READY;
 	*ms = (float)(b->ms - a->ms);
 	return CUDA_SUCCESS;
