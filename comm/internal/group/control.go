@@ -42,7 +42,7 @@ func NewControl(name string, rank, n int, net Net, job *Job) *Control {
 	for r := range members {
 		members[r] = r
 	}
-	c := newControl(name, members, rank, net, job, &waits{})
+	c := newControl(name, members, rank, net, job, &waits{world: n})
 	c.root = true
 	net.Answer(c.waits.answer)
 	return c

@@ -12,6 +12,7 @@ import (
 
 // waits are the collectives that a rank is in, of all its groups: what it answers where another one has waited for it too long.
 type waits struct {
+	world int // ranks
 	mu    sync.Mutex
 	calls []*call
 }
@@ -68,6 +69,9 @@ func (g *Group) behindThem(ranks []int) (culprits []int, way string) {
 				continue
 			}
 			for _, w := range its {
+				if w.For < 0 || w.For >= g.waits.world {
+					continue
+				}
 				said = append(said, fmt.Sprintf("; rank %d waits for rank %d in %s", asked[i], w.For, w.Call))
 				if w.For != g.self() && !slices.Contains(seen, w.For) {
 					seen, next = append(seen, w.For), append(next, w.For)

@@ -5,6 +5,7 @@ package group
 import (
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"octet/comm"
 )
@@ -33,5 +34,32 @@ func TestAWaitThatFailedIsTold(t *testing.T) {
 	w.end(c)
 	if got := string(w.answer()); got != "null" {
 		t.Errorf("after its end: %s", got)
+	}
+}
+
+// answering is a net on which every rank gives the same answer.
+type answering struct {
+	Net
+	with string
+}
+
+func (n answering) Ask(ranks []int, _ time.Duration) [][]byte {
+	all := make([][]byte, len(ranks))
+	for i, r := range ranks {
+		if r < 0 || r > 3 {
+			panic("a rank that is not there")
+		}
+		all[i] = []byte(n.with)
+	}
+	return all
+}
+
+// TestWaitsForNobodyAreNotFollowed: ranks that are not in the world, and circles.
+func TestWaitsForNobodyAreNotFollowed(t *testing.T) {
+	for _, answer := range []string{`[{"Call":"x","For":4},{"Call":"x","For":-1}]`, `[{"Call":"x","For":2}]`, `[{"Call":"x","For":0}]`} {
+		g := &Group{Control: &Control{members: []int{0, 1, 2, 3}, net: answering{with: answer}, waits: &waits{world: 4}}}
+		if ranks, way := g.behindThem([]int{2}); len(ranks) != 1 || ranks[0] != 2 || way != "" {
+			t.Errorf("%s: %v %q", answer, ranks, way)
+		}
 	}
 }
