@@ -91,6 +91,9 @@ func watchers(file string) []shown {
 		return []shown{{folder: folder, run: "Products|CublasLt"}, inFlight, {folder: folder}, recipes}
 	case folder == "fsdp": // its own, on the CPU, take minutes
 		return []shown{inFlight, recipes, {folder: folder, run: "CollectivesPerStep|Frozen|Unused|Reduction|Order|Sends"}, layouts}
+	case folder == "fp8":
+		scales := shown{folder: "models/llama/plan", run: "TestWeightsAndTheirScalesAreThoseOfOneRank"}
+		return []shown{inFlight, recipes, {folder: folder}, scales, layouts}
 	case strings.HasPrefix(file, "device/cuda/kernel_"):
 		return []shown{{folder: folder, run: "TestEmulatedKernelsConform$"}, {folder: folder}, inFlight, recipes}
 	case folder == "device/cuda":

@@ -135,14 +135,14 @@ func TestProducts(t *testing.T) {
 		{"one scale missing", e4m3, e4m3, f32, 16, 16, 16, true, true, None, One, false, Direct},
 		{"by rows", e4m3, e4m3, bf16, 70, 80, 48, true, true, Each, Each, false, Direct},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		test := func(t *testing.T, gap int) {
 			p := Problem{M: tt.m, N: tt.n, K: tt.k, D: tt.d, DAlign: MaxAlign, Accumulate: tt.add, FastAccum: true,
-				A: Side{tt.a, tt.aK, tt.k, tt.as, MaxAlign}, B: Side{tt.b, tt.bK, tt.k, tt.bs, MaxAlign}}
+				A: Side{tt.a, tt.aK, tt.k + gap, tt.as, MaxAlign}, B: Side{tt.b, tt.bK, tt.k + gap, tt.bs, MaxAlign}}
 			if !tt.aK {
-				p.A.LD = tt.m
+				p.A.LD = tt.m + gap
 			}
 			if !tt.bK {
-				p.B.LD = tt.n
+				p.B.LD = tt.n + gap
 			}
 			how := g.lib.Choose(p)
 			if how.Kind != tt.wantKind || how.Plan == nil {
@@ -152,7 +152,9 @@ func TestProducts(t *testing.T) {
 				p.Accumulate = false // the kernel that adds is not this package's
 			}
 			g.compare(t, how.Plan, p)
-		})
+		}
+		t.Run(tt.name, func(t *testing.T) { test(t, 0) })
+		t.Run(tt.name+", apart", func(t *testing.T) { test(t, 32) })
 	}
 }
 
@@ -222,12 +224,21 @@ func numbers(s Side, lanes, k int, seed uint32) (values []float64, memory []byte
 		encoded[i] = encode(s.Type, float32(int32(x)>>8)*0x1p-22)
 		values[i] = decode(s.Type, encoded[i])[0]
 	}
+	inner := k
+	if !s.KContiguous {
+		inner = lanes
+	}
 	for outer := range lanes * k {
 		at := outer
 		if !s.KContiguous {
 			at = outer%lanes*k + outer/lanes
 		}
 		memory = append(memory, encoded[at]...)
+		if outer%inner == inner-1 { // up to the leading dimension, if there is one, something else
+			for range s.LD - inner {
+				memory = append(memory, encode(s.Type, 99)...)
+			}
+		}
 	}
 	return values, memory
 }
