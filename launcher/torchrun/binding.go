@@ -19,7 +19,7 @@ const unbound = "none"
 
 // checkBinding refuses what is no value of --numa-binding.
 func (f *Flags) checkBinding() error {
-	if v := f.numaBinding; v != "" && v != unbound && !slices.Contains(topo.Rules, topo.Rule(v)) {
+	if v := f.numaBinding; v != "" && v != unbound && !slices.Contains(topo.Rules(), topo.Rule(v)) {
 		return fmt.Errorf("--numa-binding %q: want node, socket, exclusive, core-complex or none", v)
 	}
 	return nil

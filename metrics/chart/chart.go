@@ -149,7 +149,6 @@ func onPage(p *plot.Plot) func(page draw.Canvas) {
 // write has a picture drawn on a white page, with a margin around it. An SVG names fonts that browsers have: Arial has the widths of
 // Liberation Sans, which pictures are laid out with. A PNG has twice the usual resolution, for screens that have it.
 func write(w io.Writer, f Format, width, height vg.Length, picture func(page draw.Canvas)) error {
-	var file bytes.Buffer
 	var err error
 	on := func(canvas vg.CanvasSizer) {
 		page := draw.New(canvas)
@@ -160,18 +159,14 @@ func write(w io.Writer, f Format, width, height vg.Length, picture func(page dra
 	if f == PNG {
 		canvas := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(192))
 		on(canvas)
-		_, err = (vgimg.PngCanvas{Canvas: canvas}).WriteTo(&file)
+		_, err = (vgimg.PngCanvas{Canvas: canvas}).WriteTo(w)
 	} else {
 		canvas := vgsvg.New(width, height)
 		on(canvas)
-		_, err = canvas.WriteTo(&file)
-	}
-	text := file.Bytes()
-	if f != PNG {
-		text = bytes.ReplaceAll(text, []byte("font-family:Liberation Sans"), []byte("font-family:Arial,Liberation Sans,sans-serif"))
-	}
-	if err == nil {
-		_, err = w.Write(text)
+		var svg bytes.Buffer
+		if _, err = canvas.WriteTo(&svg); err == nil {
+			_, err = w.Write(bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Arial,Liberation Sans,sans-serif")))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("chart: %w", err)

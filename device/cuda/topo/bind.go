@@ -27,7 +27,7 @@ const (
 )
 
 // Rules are all of them.
-var Rules = []Rule{Node, Socket, Exclusive, CoreComplex}
+func Rules() []Rule { return []Rule{Node, Socket, Exclusive, CoreComplex} }
 
 // Bind gives each of n ranks CPUs by a rule, of allowed alone. gpus are those that CUDA shows
 // the ranks.
