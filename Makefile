@@ -4,6 +4,7 @@ CONCURRENT    := ./comm/... ./launcher/... ./fsdp/... ./train/...
 VENV          := .venv-peers
 VENDOR        := .cuda
 FUZZTIME      := 10m
+FUZZ           = go test -run '^$$' -fuzzminimizetime 20x -fuzztime $(FUZZTIME) -fuzz
 
 .PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi images images-check sim-test gpu-bundle gpu-check gpu-sim mutate-gpu
 
@@ -77,20 +78,20 @@ gpu-check: gpu-bundle ## prove octet on this host's GPU, in under ten minutes; t
 gpu-sim: ## the same bundle on a simulated GPU, without Go: that its checks run (a quarter of an hour)
 	OCTET_HEAVY=1 go test -count 1 -timeout 60m -v -run TestTheBundleRuns ./test/gpucheck
 
-fuzz: ## whatever strangers can send, and files, and casts beside the formats' definitions, each target for FUZZTIME
-	go test -run '^$$' -fuzz '^FuzzAccept$$' -fuzztime $(FUZZTIME) ./internal/auth
-	go test -run '^$$' -fuzz '^FuzzProve$$' -fuzztime $(FUZZTIME) ./internal/auth
-	go test -run '^$$' -fuzz '^FuzzServer$$' -fuzztime $(FUZZTIME) ./comm/store
-	go test -run '^$$' -fuzz '^FuzzMessages$$' -fuzztime $(FUZZTIME) ./launcher/agent
-	go test -run '^$$' -fuzz '^FuzzGang$$' -fuzztime $(FUZZTIME) ./launcher/gang
-	go test -run '^$$' -fuzz '^FuzzConfig$$' -fuzztime $(FUZZTIME) ./models/llama/hf
-	go test -run '^$$' -fuzz '^FuzzParse$$' -fuzzminimizetime 20x -fuzztime $(FUZZTIME) ./tokenizer
-	go test -run '^$$' -fuzz '^FuzzLines$$' -fuzztime $(FUZZTIME) ./data/documents
-	go test -run '^$$' -fuzz '^FuzzParquet$$' -fuzztime $(FUZZTIME) ./data/documents
-	go test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./data
-	go test -run '^$$' -fuzz '^FuzzCast$$' -fuzztime $(FUZZTIME) ./device/cpu
-	go test -run '^$$' -fuzz '^FuzzCastLayouts$$' -fuzztime $(FUZZTIME) ./device/cpu
-	go test -run '^$$' -fuzz '^FuzzScaledCast$$' -fuzztime $(FUZZTIME) ./device/cpu
+fuzz: ## whatever strangers can send, and files, and casts beside the formats' definitions, each target for FUZZTIME (10m, or 1000x for a thousand inputs)
+	$(FUZZ) '^FuzzAccept$$' ./internal/auth
+	$(FUZZ) '^FuzzProve$$' ./internal/auth
+	$(FUZZ) '^FuzzServer$$' ./comm/store
+	$(FUZZ) '^FuzzMessages$$' ./launcher/agent
+	$(FUZZ) '^FuzzGang$$' ./launcher/gang
+	$(FUZZ) '^FuzzConfig$$' ./models/llama/hf
+	$(FUZZ) '^FuzzParse$$' ./tokenizer
+	$(FUZZ) '^FuzzLines$$' ./data/documents
+	$(FUZZ) '^FuzzParquet$$' ./data/documents
+	$(FUZZ) '^FuzzIndex$$' ./data
+	$(FUZZ) '^FuzzCast$$' ./device/cpu
+	$(FUZZ) '^FuzzCastLayouts$$' ./device/cpu
+	$(FUZZ) '^FuzzScaledCast$$' ./device/cpu
 
 mutate: ## plant sixty bugs in the configuration and its wiring (SEED=1 says which) and name those that no test notices: half an hour
 	go run ./test/mutate --seed $(or $(SEED),1) -v
