@@ -11,10 +11,7 @@ import (
 	"octet/comm/record"
 	"octet/device/null"
 	"octet/dtensor"
-	"octet/dtype"
 	"octet/nn"
-	"octet/optim"
-	"octet/parallel"
 )
 
 // Block is a layer of the model, spread over ranks: where its parameters are, and what the ranks send one another while it runs.
@@ -39,7 +36,7 @@ func (r *Run) Block() (Block, error) {
 		return Block{}, fmt.Errorf("model.args.n_layers = %d: a block that has one before it and one behind needs 3 at least", r.Args.Layers)
 	}
 	dev, log := null.Open(null.Options{}), &record.Log{Keep: true}
-	m, err := r.dryModel(0, dev, log)
+	t, err := r.trial(0, dev, log)
 	if err != nil {
 		return Block{}, err
 	}
@@ -47,7 +44,7 @@ func (r *Run) Block() (Block, error) {
 	if b.Mesh, err = r.Plan.Degrees.Mesh(r.Ranks); err != nil {
 		return Block{}, err
 	}
-	root, noted := m.Root(), &noted{log: log}
+	root, noted := t.Root(), &noted{log: log}
 	_ = nn.Walk(&root, func(path string, at nn.Module) (nn.Module, error) { // never fails
 		if path == b.Name {
 			noted.inner = at
@@ -55,21 +52,14 @@ func (r *Run) Block() (Block, error) {
 		}
 		return at, nil
 	})
-	for _, p := range m.Params() {
+	for _, p := range t.Params() {
 		if name, ok := strings.CutPrefix(p.Name, b.Name+"."); ok {
 			b.Params = append(b.Params, Spread{name, p.Layout(b.Mesh)})
 		}
 	}
-	c, t := m.Ctx(), r.Config.Training
-	adam, err := optim.NewAdam(dev, c.Stream, m.Params(), optim.AdamOptions{})
-	if err != nil {
-		return Block{}, err
-	}
-	ids := c.Pool.Lasting().New(dtype.Int32, t.LocalBatchSize, t.SeqLen)
+	t.take(1)
 	for range 2 { // the first step makes delayed scales, and learns the order of the units
-		if _, err := m.Step(parallel.StepOptions{Optimizer: adam, Count: 1}, func(c *nn.Ctx, _ int) {
-			nn.CrossEntropy(c, m.Forward(c, nn.Input(ids)), ids)
-		}).Wait(); err != nil {
+		if err := t.step(1, func(int) {}); err != nil {
 			return Block{}, err
 		}
 	}

@@ -7,19 +7,13 @@ import (
 	"slices"
 	"strings"
 
-	"octet/comm"
-	comms "octet/comm/null"
 	"octet/comm/record"
-	"octet/device"
 	"octet/device/null"
 	"octet/dtensor"
-	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/nn"
-	"octet/optim"
 	"octet/parallel"
-	"octet/tensor"
 )
 
 // dry runs two steps, and a batch of validation, as the given rank of a job on a device that
@@ -27,85 +21,46 @@ import (
 // communicators is in sent.
 func (r *Run) dry(rank int) (m *parallel.Model, memory Memory, sent sent, err error) {
 	dev, log := null.Open(null.Options{}), &record.Log{Keep: true}
-	if m, err = r.dryModel(rank, dev, log); err != nil {
-		return nil, memory, sent, err
-	}
-	c, t, v := m.Ctx(), r.Config.Training, r.Config.Validation
-	adam, err := optim.NewAdam(dev, c.Stream, m.Params(), optim.AdamOptions{})
+	t, err := r.trial(rank, dev, log)
 	if err != nil {
 		return nil, memory, sent, err
 	}
 	memory.State = dev.Allocated()
 	if r.Config.Debug.Float8Stats {
-		fp8.NewWatch(m.Root()).Begin(c)
+		fp8.NewWatch(t.Root()).Begin(t.Ctx())
 	}
-	batch := func(size, seqLen int) (ids, targets *tensor.Tensor) {
-		pool := c.Pool.Lasting()
-		return pool.New(dtype.Int32, size, seqLen), pool.New(dtype.Int32, size, seqLen)
-	}
-	loss := func(c *nn.Ctx, ids, targets *tensor.Tensor) {
-		nn.CrossEntropy(c, m.Forward(c, nn.Input(ids)), targets)
-	}
-	ids, targets := batch(t.LocalBatchSize, t.SeqLen)
 	microbatches := r.Config.Microbatches(r.Ranks)
-	for range microbatches - 1 {
-		batch(t.LocalBatchSize, t.SeqLen)
-	}
+	t.take(microbatches)
 	for range 2 { // the first step makes delayed scales, too
 		log.Take()
 		sent = nil
 		took := func(times int) { sent.add(log.Take(), times) }
 		// Of more than three microbatches those between the first and the last are alike, as
 		// steps are.
-		if _, err := m.Step(parallel.StepOptions{Optimizer: adam, Count: 1, Microbatches: min(3, microbatches)}, func(c *nn.Ctx, i int) {
+		if err := t.step(min(3, microbatches), func(i int) {
 			switch i { // of the microbatch before
 			case 1:
 				took(1)
 			case 2:
 				took(microbatches - 2)
 			}
-			loss(c, ids, targets)
-		}).Wait(); err != nil {
+		}); err != nil {
 			return nil, memory, sent, err
 		}
 		took(1)
 	}
-	if v.Enable {
-		ids, targets := batch(v.LocalBatchSize, v.SeqLen)
-		if _, err := m.Eval(1, func(c *nn.Ctx, _ int) (int, error) {
-			loss(c, ids, targets)
+	if v := r.Config.Validation; v.Enable {
+		b := t.batch(v.LocalBatchSize, v.SeqLen)
+		if _, err := t.Eval(1, func(c *nn.Ctx, _ int) (int, error) {
+			t.loss(c, b)
 			return 1, nil
 		}); err != nil {
 			return nil, memory, sent, err
 		}
 	}
-	memory.Activations, memory.Units = m.Peak()
+	memory.Activations, memory.Units = t.Peak()
 	memory.Total = dev.Allocated()
-	return m, memory, sent, nil
-}
-
-// dryModel is the model of a rank, on a device that computes nothing, in a group where nobody else is.
-func (r *Run) dryModel(rank int, dev device.Device, log *record.Log) (*parallel.Model, error) {
-	root, err := r.Build()
-	if err != nil {
-		return nil, err
-	}
-	world := record.New(comms.New(rank, r.Ranks), log)
-	world.(comm.Control).SetName("world")
-	m, err := r.Plan.Shard(root, world, dev)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.Load(func(_ device.Stream, params []*nn.Param) error {
-		for _, p := range params {
-			p.Written()
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	m.Ctx().Dry = true
-	return m, nil
+	return t.Model, memory, sent, nil
 }
 
 // Class is the ranks of a job that have parts of equal sizes, so that they take and send alike.
