@@ -25,10 +25,11 @@ import (
 )
 
 // each runs f on two ranks with a fault, in a group called "fsdp" with a short
-// deadline, and returns their errors.
+// deadline, and returns their errors. What nobody lets go of ends the process.
 func each(t *testing.T, fault string, o nccl.Options, f func(e *commtest.Env) error) []error {
 	t.Helper()
 	t.Setenv("SIM_FAULT", fault)
+	defer time.AfterFunc(time.Minute, func() { panic("nccl: ranks have not ended a minute after a fault: " + fault) }).Stop()
 	ranks := open(t, 2, o)
 	return commtest.Suite{Promises: promises}.Together(ranks, func(e *commtest.Env) error {
 		e.Comm.(comm.Control).SetName("fsdp")
@@ -81,10 +82,12 @@ func TestWhatIsInProgressIsWaitedFor(t *testing.T) {
 }
 
 // TestACollectiveThatHangsIsNamed, with the ranks that do not end it; an abort lets go
-// of the streams, and the last calls are written down.
+// of the streams, in one group for all communicators and without an error of its own,
+// and the last calls are written down.
 func TestACollectiveThatHangsIsNamed(t *testing.T) {
 	dump := t.TempDir()
-	for r, err := range each(t, "all-reduce#2@1:hang", nccl.Options{Dump: dump}, func(e *commtest.Env) error { // the barrier is the first
+	fatal := func(cause error) { t.Errorf("the abort failed: %v", cause) }
+	for r, err := range each(t, "all-reduce#2@1:hang", nccl.Options{Dump: dump, Fatal: fatal}, func(e *commtest.Env) error { // the barrier is the first
 		return errors.Join(reduce(e), reduce(e)) // what one rank lets go of may end on the other
 	}) {
 		if err == nil || !strings.Contains(err.Error(), `all-reduce #2 of group "fsdp" (4000 bytes): ranks 0, 1 have stopped within the call after 500ms; arrived: 0, 1`) {

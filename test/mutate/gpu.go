@@ -36,8 +36,8 @@ const sharded = "fsdp/fsdp.go fsdp/unit.go"
 func rules() []rule {
 	const (
 		casts   = "device/cuda/kernel_cast.go device/cuda/matmul.go device/cuda/kernel_matmul.go"
-		modules = "nn/*.go fp8/*.go fsdp/*.go optim/*.go"
-		steps   = "fsdp/*.go parallel/*.go fp8/*.go optim/*.go"
+		modules = "nn/*.go fp8/*.go fsdp/*.go tp/*.go optim/*.go"
+		steps   = "fsdp/*.go parallel/*.go fp8/*.go tp/*.go optim/*.go"
 		kernels = "device/cuda/kernel_*.go"
 	)
 	return []rule{
@@ -45,6 +45,8 @@ func rules() []rule {
 		{wrongStream, sharded, `\bf\.rs\b`, "f.ag"},
 		{wrongStream, sharded, `\bc\.Stream\b`, "f.ag"},
 		{wrongStream, sharded, `\bc\.Stream\b`, "u.fsdp.rs"},
+		{wrongStream, "tp/overlap.go", `\bo\.stream\b`, "c.Stream"},
+		{wrongStream, "tp/overlap.go", `\bc\.Stream\b`, "o.stream"},
 		{wrongStream, "device/cuda/stream.go device/cuda/launch.go device/cuda/native.go device/cuda/matmul.go", `\bs\.handle\b`, "0"},
 		{wrongStream, "nccl/handle.go", `C\.uintptr_t\(queue\)`, "C.uintptr_t(0)"},
 		{freedEarly, modules, `(?m)^(\t+)(\w+)( :?= )([\w.]*[pP]ool)\.New\(([^\n]*)\)$`, "$1$2$3$4.New($5)\n$1$4.Free($2)"},
@@ -62,7 +64,9 @@ func rules() []rule {
 		{wrongLD, "device/cuda/gemm/describe.go", `uint64\((k|lanes)\), uint64\((k|lanes)\)`, "uint64($2), uint64($1)"},
 		{wrongLD, "device/cuda/matmul.go", `\bl\.LD\b`, "l.Lanes"},
 		{wrongLD, "device/cuda/matmul.go", `\bl\.LD\b`, "l.K"},
-		{wrongLD, "device/cuda/kernel_matmul.go", `\bx\.LD\b`, "x.Lanes"},
+		// Tensors have no strides, so that LD is K or Lanes, and the other of them wrong.
+		{wrongLD, "device/cuda/kernel_matmul.go", `u64\(x\.LD\)\.u64\(1\)`, "u64(x.Lanes).u64(1)"},
+		{wrongLD, "device/cuda/kernel_matmul.go", `u64\(1\)\.u64\(x\.LD\)`, "u64(1).u64(x.K)"},
 		{swapped, casts, `\.Inv\b`, ".Scale"},
 		{swapped, casts, `\.Scale\b`, ".Inv"},
 		{swapped, casts, `\bx\.Inv\b`, "y.Inv"},
@@ -80,6 +84,7 @@ func rules() []rule {
 func watchers(file string) []shown {
 	inFlight := shown{folder: "test/multigpu", run: "StepsInFlight"}
 	recipes := shown{folder: "test/multigpu", run: "TestSimulatedGPUsTrainAsTheCPU|TwoSimulatedGPUs"}
+	beside := shown{folder: "test/multigpu", run: "AsyncTensorInFlight"}
 	layouts := shown{folder: "test/multigpu", run: "TestTPSP|TestHSDP$"} // on the CPU
 	folder := filepath.ToSlash(filepath.Dir(file))
 	switch {
@@ -91,6 +96,10 @@ func watchers(file string) []shown {
 		return []shown{{folder: folder, run: "Products|CublasLt"}, inFlight, {folder: folder}, recipes}
 	case folder == "fsdp": // its own, on the CPU, take minutes
 		return []shown{inFlight, recipes, {folder: folder, run: "CollectivesPerStep|Frozen|Unused|Reduction|Order|Sends"}, layouts}
+	case folder == "tp":
+		return []shown{beside, {folder: folder}, layouts, {folder: "models/llama/plan", run: "TestEveryLayoutTrainsAlike"}}
+	case file == "nn/cache.go":
+		return []shown{{folder: "test/multigpu", run: "Generates"}, {folder: folder}}
 	case folder == "fp8":
 		scales := shown{folder: "models/llama/plan", run: "TestWeightsAndTheirScalesAreThoseOfOneRank"}
 		return []shown{inFlight, recipes, {folder: folder}, scales, layouts}

@@ -104,9 +104,10 @@ static void collective(const operation &o) {
 		for (int q = 0; q < ranks; q++) {
 			if (sums)
 				m.take(c->gathered + q * bytes, q, parts ? c->rank * bytes : 0, bytes);
-			else if (o.what == kind::all_gather)
-				m.take(o.to + q * o.count * size + off, q, 0, bytes);
-			else if (q == o.peer && (q != c->rank || o.to != o.from)) // a root in place has it
+			else if (o.what == kind::all_gather) {
+				const CUdeviceptr to = o.to + q * o.count * size;
+				if (q != c->rank || to != o.from) m.take(to + off, q, 0, bytes); // what is in place NCCL does not write, and others may read
+			} else if (q == o.peer && (q != c->rank || o.to != o.from)) // a root in place has it
 				m.take(o.to + off, q, 0, bytes);
 		}
 		if (sums) reduce(o, o.to + off, n);
