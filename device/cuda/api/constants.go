@@ -21,6 +21,7 @@ const (
 	CUDA_ERROR_UNSUPPORTED_PTX_VERSION                    = 222
 	CUDA_ERROR_CONTAINED                                  = 226
 	CUDA_ERROR_INVALID_HANDLE                             = 400
+	CUDA_ERROR_ILLEGAL_STATE                              = 401
 	CUDA_ERROR_NOT_FOUND                                  = 500
 	CUDA_ERROR_NOT_READY                                  = 600
 	CUDA_ERROR_ILLEGAL_ADDRESS                            = 700
@@ -41,7 +42,12 @@ const (
 	CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE             = 804
 	CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED                 = 900
 	CUDA_ERROR_STREAM_CAPTURE_INVALIDATED                 = 901
+	CUDA_ERROR_STREAM_CAPTURE_MERGE                       = 902
+	CUDA_ERROR_STREAM_CAPTURE_UNMATCHED                   = 903
 	CUDA_ERROR_STREAM_CAPTURE_UNJOINED                    = 904
+	CUDA_ERROR_STREAM_CAPTURE_ISOLATION                   = 905
+	CUDA_ERROR_CAPTURED_EVENT                             = 907
+	CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD                = 908
 	CUDA_ERROR_UNKNOWN                                    = 999
 	CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT              = 16
 	CU_DEVICE_ATTRIBUTE_COMPUTE_MODE                      = 20

@@ -24,6 +24,10 @@ int sim::shared_of_block(int cc) { return (cc == 89 || cc / 10 == 12 ? 99 : cc =
 	const planned plan = planned_for(name, d.ordinal); \
 	if (plan.result && !plan.later) return plan.result
 
+// REFUSE returns where a capture forbids what may wait for the device.
+#define REFUSE \
+	if (const CUresult r = refused(d)) return r
+
 CUresult cuInit(unsigned int flags) {
 	guard g(all().lock);
 	if (flags) return CUDA_ERROR_INVALID_VALUE;
@@ -150,6 +154,7 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice ordinal) {
 	}
 	die(d, 0);
 	d.streams.clear();
+	d.graphs.clear();
 	release_all(d);
 	return CUDA_SUCCESS;
 }
@@ -163,6 +168,8 @@ CUresult cuCtxGetCurrent(CUcontext *c) {
 }
 CUresult cuCtxSynchronize() {
 	ENTER;
+	for (auto &s : d.streams)
+		if (s->in) return not_captured(*s);
 	count("host waits");
 	for (auto &s : d.streams) wait_for(g, d, mark_now(*s));
 	check_zones(d);
@@ -183,17 +190,20 @@ CUresult cuMemGetInfo_v2(size_t *free, size_t *total) {
 }
 CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
 	ENTER;
+	REFUSE;
 	PLAN("MemAlloc");
 	beside(d, "memory");
 	return allocate(d, bytes, address);
 }
 CUresult cuMemFree_v2(CUdeviceptr address) {
 	ENTER;
+	REFUSE;
 	beside(d, "memory");
 	return release(d, address);
 }
 CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned int flags) {
 	ENTER;
+	REFUSE;
 	PLAN("MemHostAlloc");
 	beside(d, "memory");
 	if (!bytes || flags) return CUDA_ERROR_INVALID_VALUE;
@@ -205,6 +215,7 @@ CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned int flags) {
 }
 CUresult cuMemFreeHost(void *memory) {
 	ENTER;
+	REFUSE;
 	const auto it = all().pinned.find((uint64_t)memory);
 	if (it == all().pinned.end()) return CUDA_ERROR_INVALID_VALUE;
 	freed(it->second, *d.host_clock);

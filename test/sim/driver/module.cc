@@ -90,6 +90,7 @@ CUresult refusal(const char *image) {
 
 CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned int, CUjit_option *, void **) {
 	ENTER;
+	if (const CUresult r = refused(d)) return r;
 	if (const planned p = planned_for("ModuleLoadDataEx", d.ordinal); p.result) return p.result;
 	if (const CUresult r = refusal((const char *)image); r != CUDA_SUCCESS) return r;
 	count("modules");
@@ -116,6 +117,9 @@ CUresult cuModuleUnload(CUmodule handle) {
 	for (auto &s : d.streams)
 		if (s->runs == handle || std::any_of(s->queue.begin(), s->queue.end(), [&](const operation &o) { return o.module == handle; }))
 			found("a module is unloaded while %s has launches of it", s->name.c_str());
+	for (auto &e : d.graphs)
+		if (std::any_of(e->steps.begin(), e->steps.end(), [&](const step &x) { return x.o.module == handle; }))
+			found("a module is unloaded while a graph has launches of it");
 	delete (module *)handle;
 	return CUDA_SUCCESS;
 }
@@ -149,6 +153,7 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction handle, void **par
 	for (auto &x : d.streams)
 		if (x.get() == (stream *)c->hStream) s = x.get();
 	if (!s) return CUDA_ERROR_INVALID_HANDLE;
+	if (s->in && s->in->invalid) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
 	const planned plan = planned_for(f.name, d.ordinal);
 	if (plan.result && !plan.later) return plan.result;
 	const registry &r = kernels();
@@ -175,7 +180,7 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction handle, void **par
 	for (auto &b : h->bytes) h->at.push_back(b.data());
 
 	const sim_kernel *k = f.kernel;
-	sim_launch l{c->gridDimX, c->blockDimX, c->sharedMemBytes, h->at.data(), all().how == mode::lazy || all().how == mode::random ? d.random() : 0};
+	const sim_launch launch{c->gridDimX, c->blockDimX, c->sharedMemBytes, h->at.data(), 0};
 	const uint64_t slow = plan.slow_ms * 1000;
 	operation o{};
 	o.what = kind::work;
@@ -189,8 +194,11 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction handle, void **par
 		r.ranges(k, h->at.data(), found.data(), found.size());
 		for (const sim_range &x : found) out.push_back({x.address, x.bytes, x.writes != 0, x.argument});
 	};
-	o.run = [h, k, l, slow]() -> std::string {
+	o.shuffle = draw(d);
+	o.run = [h, k, launch, slow](uint64_t shuffle) -> std::string {
 		if (slow) usleep((useconds_t)slow);
+		sim_launch l = launch;
+		l.seed = shuffle;
 		sim_report report{};
 		kernels().run(k, &l, &report);
 		return report.fault;

@@ -134,7 +134,7 @@ static void run_work(guard &g, stream &s, operation &o) {
 	const uint64_t delay = all().delay ? s.on->random() % all().delay : 0;
 	g.unlock();
 	if (delay) usleep((useconds_t)delay);
-	const std::string fault = o.run();
+	const std::string fault = o.run(o.shuffle);
 	if (o.spoil)
 		for (const range &r : touched)
 			if (r.writes) memset((void *)r.address, 0xFF, r.bytes < 4 ? r.bytes : 4);
@@ -189,7 +189,20 @@ void start(device &d) {
 	d.worker.detach();
 }
 
+uint64_t draw(device &d) { return all().how == mode::lazy || all().how == mode::random ? d.random() : 0; }
+
+stream *add_stream(device &d, const std::string &name, int priority) {
+	auto s = std::make_unique<stream>();
+	s->on = &d;
+	s->self = all().actors++;
+	s->priority = priority;
+	s->name = name;
+	d.streams.push_back(std::move(s));
+	return d.streams.back().get();
+}
+
 void enqueue(stream &s, operation o) {
+	if (s.in) return take(s, std::move(o));
 	o.number = ++s.numbered;
 	o.order = ++all().calls;
 	o.host = s.on->host_clock;

@@ -31,7 +31,8 @@ extern "C" {
 size_t sim_findings(char *text, size_t size);
 
 // sim_count is how often something happened since the last sim_reset: "launches", "copies",
-// "sets", "records", "waits" (of streams), "host waits", "allocations", or "launch NAME";
+// "sets", "records", "waits" (of streams), "host waits", "allocations", or "launch NAME", all as calls;
+// "graph launches", and "graph steps" that they have run;
 // "modules beside collectives", "memory
 // beside collectives": loaded, or taken or given back, while a stream waits for another rank. "live" is the bytes that are allocated now, "peak" the most there were.
 uint64_t sim_count(const char *what);

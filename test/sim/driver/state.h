@@ -24,6 +24,8 @@ namespace sim {
 
 struct device;
 struct stream;
+struct capture;
+struct graph_exec;
 
 // actor numbers whoever does things in an order of its own: the host of a device, a stream.
 using actor = uint32_t;
@@ -49,6 +51,8 @@ struct mark {
 	bool done = false;
 	vector_clock clock;
 	double ms = 0; // when it was reached
+	std::shared_ptr<capture> in; // of one that was only captured; nullptr
+	std::vector<size_t> seen;    // then: of each lane, how many of its steps are before
 };
 
 enum class kind { work, record, wait_event, wait_value, write_value };
@@ -58,7 +62,8 @@ struct operation {
 	std::string name;
 	uint64_t number = 0; // in its stream
 	std::function<void(std::vector<range> &)> touches;
-	std::function<std::string()> run; // returns what a GPU would have failed on
+	std::function<std::string(uint64_t shuffle)> run; // returns what a GPU would have failed on
+	uint64_t shuffle = 0; // the order of its blocks and threads; 0: as they are numbered
 	std::shared_ptr<mark> event;
 	uint64_t address = 0;
 	uint32_t value = 0;
@@ -78,6 +83,8 @@ struct stream {
 	std::deque<operation> queue;
 	bool running = false;
 	const void *runs = nullptr; // the module of the kernel that is running
+	std::shared_ptr<capture> in; // what takes its work; nullptr: it runs
+	size_t lane = 0;             // which of that
 	uint64_t numbered = 0;
 };
 
@@ -106,6 +113,30 @@ struct allocation {
 	bool host = false;
 };
 
+// step is an operation of a graph, on one of its lanes: what was a stream when it was captured.
+struct step {
+	size_t lane;
+	operation o;
+};
+
+// capture is work that is written down, from its begin on a stream to the end there.
+struct capture {
+	stream *origin; // lane 0
+	int mode;
+	std::thread::id by;
+	bool invalid = false, over = false;
+	std::vector<std::string> lanes;
+	std::vector<std::vector<size_t>> seen; // of each lane: how many steps of each are before its next
+	std::vector<step> steps;
+};
+
+// graph_exec is a graph that can be launched, on streams of its own.
+struct graph_exec {
+	std::vector<step> steps;
+	std::vector<stream *> lanes;
+	std::shared_ptr<mark> last; // of its last launch
+};
+
 struct context {
 	device *on;
 };
@@ -119,6 +150,7 @@ struct device {
 	context *current = nullptr;
 	std::map<uint64_t, allocation> memory; // by address
 	std::vector<std::unique_ptr<stream>> streams;
+	std::vector<std::unique_ptr<graph_exec>> graphs;
 	actor host;
 	std::shared_ptr<const vector_clock> host_clock;
 	std::mt19937_64 random;
@@ -173,13 +205,23 @@ void freed(allocation &a, const vector_clock &host);
 
 // schedule.cc
 void start(device &d);
-void enqueue(stream &s, operation o);
+void enqueue(stream &s, operation o); // or write it down, where s is captured
+uint64_t draw(device &d); // operation.shuffle
+stream *add_stream(device &d, const std::string &name, int priority);
 std::shared_ptr<mark> mark_now(stream &s);
 CUresult wait_for(guard &g, device &d, const std::shared_ptr<mark> &m);
 void want(const std::shared_ptr<mark> &m);
 void die(device &d, int code); // nothing of what is queued runs, and nobody waits for it
 void beside(device &d, const char *what); // counts what may wait for a collective
 void know(device &d, const vector_clock &c); // the host of d does, from now on
+
+// graph.cc
+void take(stream &s, operation o);                  // into the capture that s is in
+std::shared_ptr<mark> mark_captured(stream &s);
+CUresult wait_captured(stream &s, const std::shared_ptr<mark> &m); // where one of both is in a capture
+CUresult not_captured(stream &s);                   // the refusal of what looks at a stream
+CUresult refused(device &d);                        // what may not stand beside a capture
+void invalidate(capture &c);
 
 // faults.cc
 struct planned {

@@ -20,6 +20,11 @@ using namespace sim;
 	device &d = *s->on; \
 	if (d.sticky) return d.sticky
 
+// WRITABLE is ON for what enqueues: a capture that has failed takes nothing more.
+#define WRITABLE(handle) \
+	ON(handle); \
+	if (s->in && s->in->invalid) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
+
 static stream *find(device &d, CUstream handle) {
 	for (auto &s : d.streams)
 		if (s.get() == (stream *)handle) return s.get();
@@ -32,13 +37,7 @@ CUresult cuStreamCreateWithPriority(CUstream *out, unsigned int flags, int prior
 	device &d = *current->on;
 	if (d.sticky) return d.sticky;
 	if (flags != CU_STREAM_NON_BLOCKING) found("a stream that blocks was made: it waits for the default stream");
-	auto s = std::make_unique<stream>();
-	s->on = &d;
-	s->self = all().actors++;
-	s->priority = std::clamp(priority, -5, 0);
-	s->name = "stream " + std::to_string(d.streams.size() + 1);
-	*out = (CUstream)s.get();
-	d.streams.push_back(std::move(s));
+	*out = (CUstream)add_stream(d, "stream " + std::to_string(d.streams.size() + 1), std::clamp(priority, -5, 0));
 	return CUDA_SUCCESS;
 }
 CUresult cuStreamDestroy_v2(CUstream handle) {
@@ -47,6 +46,7 @@ CUresult cuStreamDestroy_v2(CUstream handle) {
 	device &d = *current->on;
 	stream *s = find(d, handle);
 	if (!s) return CUDA_ERROR_INVALID_HANDLE;
+	if (s->in) return not_captured(*s);
 	if (!d.sticky) {
 		auto end = mark_now(*s);
 		want(end);
@@ -58,6 +58,7 @@ CUresult cuStreamDestroy_v2(CUstream handle) {
 }
 CUresult cuStreamQuery(CUstream handle) {
 	ON(handle);
+	if (s->in) return not_captured(*s);
 	if (s->queue.empty() && !s->running) {
 		know(d, s->clock);
 		return CUDA_SUCCESS;
@@ -68,6 +69,7 @@ CUresult cuStreamQuery(CUstream handle) {
 }
 CUresult cuStreamSynchronize(CUstream handle) {
 	ON(handle);
+	if (s->in) return not_captured(*s);
 	count("host waits");
 	const CUresult r = wait_for(g, d, mark_now(*s));
 	check_zones(d);
@@ -78,6 +80,7 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent e, unsigned int flags) {
 	if (flags) return CUDA_ERROR_INVALID_VALUE;
 	auto &last = ((event *)e)->last;
 	if (!last) return CUDA_SUCCESS; // never recorded: nothing to wait for
+	if (s->in || last->in) return wait_captured(*s, last);
 	count("waits");
 	operation o{};
 	o.what = kind::wait_event;
@@ -89,7 +92,7 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent e, unsigned int flags) {
 
 // on_word enqueues a write of a word, or a wait for one.
 static CUresult on_word(CUstream handle, kind what, CUdeviceptr address, uint32_t value, unsigned int flags) {
-	ON(handle);
+	WRITABLE(handle);
 	if (flags || address % 4 || !owner(address, 4)) return CUDA_ERROR_INVALID_VALUE;
 	operation o{};
 	o.what = what;
@@ -117,9 +120,9 @@ CUresult cuEventDestroy_v2(CUevent e) {
 	return CUDA_SUCCESS;
 }
 CUresult cuEventRecord(CUevent e, CUstream handle) {
-	ON(handle);
+	WRITABLE(handle);
 	count("records");
-	((event *)e)->last = mark_now(*s);
+	((event *)e)->last = s->in ? mark_captured(*s) : mark_now(*s);
 	return CUDA_SUCCESS;
 }
 
@@ -130,7 +133,9 @@ CUresult cuEventRecord(CUevent e, CUstream handle) {
 	device &d = *current->on; \
 	if (d.sticky) return d.sticky; \
 	auto last = ((event *)e)->last; \
-	if (!last) return CUDA_SUCCESS
+	if (!last) return CUDA_SUCCESS; \
+	if (last->in) return invalidate(*last->in), CUDA_ERROR_CAPTURED_EVENT; \
+	if (const CUresult r = refused(d)) return r
 
 CUresult cuEventQuery(CUevent e) {
 	REACHED(e);
@@ -147,6 +152,7 @@ CUresult cuEventSynchronize(CUevent e) {
 CUresult cuEventElapsedTime(float *ms, CUevent from, CUevent to) {
 	guard g(all().lock);
 	auto a = ((event *)from)->last, b = ((event *)to)->last;
+	if (a && b && (a->in || b->in)) return CUDA_ERROR_CAPTURED_EVENT;
 	if (!a || !b || !((event *)from)->timed || !((event *)to)->timed) return CUDA_ERROR_INVALID_HANDLE;
 	if (!a->done || !b->done) return CUDA_ERROR_NOT_READY;
 	*ms = (float)(b->ms - a->ms);
@@ -163,7 +169,7 @@ CUresult cuEventElapsedTime(float *ms, CUevent from, CUevent to) {
 
 // copy enqueues a copy between memory that is there; host memory has to be pinned.
 static CUresult copy(CUstream handle, const char *op, const char *name, uint64_t dst, uint64_t src, size_t bytes, bool from_host, bool to_host) {
-	ON(handle);
+	WRITABLE(handle);
 	operation o{};
 	PLANNED(op);
 	if (!bytes) return CUDA_SUCCESS;
@@ -174,6 +180,7 @@ static CUresult copy(CUstream handle, const char *op, const char *name, uint64_t
 	o.what = kind::work;
 	o.name = name;
 	const bool pinned = there && here;
+	if (!pinned && s->in) return not_captured(*s);
 	o.touches = [=](std::vector<range> &all) {
 		if (there) all.push_back({src, bytes, false, nullptr});
 		if (here) all.push_back({dst, bytes, true, nullptr});
@@ -183,7 +190,7 @@ static CUresult copy(CUstream handle, const char *op, const char *name, uint64_t
 		found("%s: host memory that is not pinned: the host waits", op);
 		if (from_host) held = std::make_shared<std::vector<char>>((char *)src, (char *)src + bytes);
 	}
-	o.run = [=]() -> std::string {
+	o.run = [=](uint64_t) -> std::string {
 		if (slow) usleep((useconds_t)slow);
 		memmove((void *)dst, held ? held->data() : (void *)src, bytes);
 		return "";
@@ -203,7 +210,7 @@ CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CU
 
 // set enqueues n values of size bytes.
 static CUresult set(CUstream handle, const char *op, uint64_t dst, uint32_t value, size_t n, size_t size) {
-	ON(handle);
+	WRITABLE(handle);
 	operation o{};
 	PLANNED(op);
 	if (!n) return CUDA_SUCCESS;
@@ -212,7 +219,7 @@ static CUresult set(CUstream handle, const char *op, uint64_t dst, uint32_t valu
 	o.what = kind::work;
 	o.name = "set";
 	o.touches = [=](std::vector<range> &all) { all.push_back({dst, n * size, true, nullptr}); };
-	o.run = [=]() -> std::string {
+	o.run = [=](uint64_t) -> std::string {
 		if (slow) usleep((useconds_t)slow);
 		if (size == 1) memset((void *)dst, (int)value, n);
 		else std::fill_n((uint32_t *)dst, n, value);
@@ -223,17 +230,3 @@ static CUresult set(CUstream handle, const char *op, uint64_t dst, uint32_t valu
 }
 CUresult cuMemsetD8Async(CUdeviceptr dst, unsigned char value, size_t n, CUstream s) { return set(s, "MemsetD8Async", dst, value, n, 1); }
 CUresult cuMemsetD32Async(CUdeviceptr dst, unsigned int value, size_t n, CUstream s) { return set(s, "MemsetD32Async", dst, value, n, 4); }
-
-// Graphs are not simulated.
-CUresult cuStreamBeginCapture_v2(CUstream, CUstreamCaptureMode) { return CUDA_ERROR_NOT_SUPPORTED; }
-CUresult cuStreamEndCapture(CUstream, CUgraph *) { return CUDA_ERROR_NOT_SUPPORTED; }
-CUresult cuStreamIsCapturing(CUstream, CUstreamCaptureStatus *status) {
-	*status = CU_STREAM_CAPTURE_STATUS_NONE;
-	return CUDA_SUCCESS;
-}
-CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *) { return CUDA_ERROR_NOT_SUPPORTED; }
-CUresult cuGraphInstantiateWithFlags(CUgraphExec *, CUgraph, unsigned long long) { return CUDA_ERROR_NOT_SUPPORTED; }
-CUresult cuGraphUpload(CUgraphExec, CUstream) { return CUDA_ERROR_NOT_SUPPORTED; }
-CUresult cuGraphLaunch(CUgraphExec, CUstream) { return CUDA_ERROR_NOT_SUPPORTED; }
-CUresult cuGraphDestroy(CUgraph) { return CUDA_ERROR_NOT_SUPPORTED; }
-CUresult cuGraphExecDestroy(CUgraphExec) { return CUDA_ERROR_NOT_SUPPORTED; }
