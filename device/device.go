@@ -99,6 +99,26 @@ type Stamp interface {
 	Since(earlier Stamp) (time.Duration, error)
 }
 
+// GraphStream is a stream whose work can be written down, to run again and again by one call.
+type GraphStream interface {
+	Stream
+	// Capture calls f, and what f enqueues does not run: it is written down, on this stream and on
+	// those that f has wait for it, which it has to wait for before f ends. f may not wait for the host,
+	// upload or download, and no stream may wait for an event of before. What work reads and writes is
+	// memory, wherever that was: it stays the graph's until Close (Pool.Reserve). Where all that was not so the error
+	// says why; then the streams are as they were, and what f enqueued never runs.
+	Capture(f func()) (Graph, error)
+}
+
+// Graph is captured work.
+type Graph interface {
+	// Launch enqueues the work on the stream on which it was captured: behind all that this stream was given, and
+	// before what it is given next.
+	Launch()
+	// Close ends the graph, once its stream is through with its launches.
+	Close() error
+}
+
 // HostStream is a stream whose memory the host can touch, so that Go code
 // (a collective over shared memory) can be a piece of its work.
 type HostStream interface {

@@ -156,6 +156,19 @@ func (p *Pool) Lasting() *Pool {
 	return p.lasting
 }
 
+// Reserve takes out of the pool what is free now, until it is released: memory of a Graph, which a launch writes
+// to whatever has happened since.
+func (p *Pool) Reserve() (release func()) {
+	reserved := p.free
+	p.free = map[int][]tensor.Buffer{}
+	return func() {
+		for class, list := range reserved {
+			p.free[class] = append(p.free[class], list...)
+		}
+		reserved = nil
+	}
+}
+
 // Live and Peak are the bytes in use now and at most so far.
 func (p *Pool) Live() int { return p.live }
 func (p *Pool) Peak() int { return p.peak }

@@ -7,6 +7,8 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -34,10 +36,14 @@ type Device struct {
 	events    events
 	stamps    events // with times
 
+	capturing *Graph  // what is written down; nil: work runs
+	aside     *Stream // of constants that are needed meanwhile; nil before there was one
+
 	mu      sync.Mutex
 	dead    error // what ended the context
 	streams []*Stream
 	memory  map[*Buffer]struct{}
+	graphs  map[*Graph]struct{}
 }
 
 var _ device.Device = (*Device)(nil)
@@ -53,7 +59,7 @@ func Open(o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{ordinal: o.Ordinal, info: info, memory: map[*Buffer]struct{}{}, sync: o.search().Getenv("OCTET_CUDA_SYNC") == "1"}
+	d := &Device{ordinal: o.Ordinal, info: info, memory: map[*Buffer]struct{}{}, graphs: map[*Graph]struct{}{}, sync: o.search().Getenv("OCTET_CUDA_SYNC") == "1"}
 	if path := o.search().Getenv("OCTET_CUDA_TRACE"); path != "" {
 		if d.trace, err = openTrace(path); err != nil {
 			return nil, err
@@ -166,12 +172,15 @@ func (d *Device) NewStream(name string) device.Stream { return d.newStream(name)
 // has returned yet.
 func (d *Device) Close() error {
 	d.mu.Lock()
-	streams, memory := d.streams, d.memory
+	streams, memory, graphs := d.streams, d.memory, slices.Collect(maps.Keys(d.graphs))
 	d.streams, d.memory = nil, map[*Buffer]struct{}{}
 	d.mu.Unlock()
 	var errs []error
 	for _, s := range streams {
 		errs = append(errs, s.Sync())
+	}
+	for _, g := range graphs {
+		errs = append(errs, g.Close())
 	}
 	for _, s := range streams {
 		s.close()

@@ -18,7 +18,7 @@ const faultBytes = 4 * faultWords
 
 // readFault enqueues the copy, if anything was checked since the last.
 func (s *Stream) readFault() {
-	if !s.checked {
+	if !s.checked || s.lasting() { // what a graph has checked is read behind its launch
 		return
 	}
 	s.checked = false

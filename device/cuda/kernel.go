@@ -20,6 +20,10 @@ type engine interface {
 	launch(l *launch)
 	// Upload is device.Stream's.
 	Upload(dst *tensor.Tensor, src []byte)
+	// constant uploads what stays as it is, while the stream is captured as well; lasting reports
+	// whether launches of what is enqueued now may come at any later time.
+	constant(dst *tensor.Tensor, src []byte)
+	lasting() bool
 }
 
 // addressed is memory of a GPU: every buffer that its kernels are given.
@@ -70,6 +74,27 @@ func newKernels(e engine, pool *device.Pool, processors int) *kernels {
 	k.fault = pool.New(dtype.Int32, faultWords)
 	k.Zero(k.fault)
 	return k
+}
+
+// reserve leaves all memory that kernels keep to whoever may launch again what has been enqueued, and has the next ones take other, until
+// it is released.
+func (k *kernels) reserve() (release func()) {
+	pools := []func(){k.pool.Reserve(), k.pool.Lasting().Reserve()}
+	slots, tables := k.slots, k.tables
+	k.slots, k.tables = [numSlots]*tensor.Tensor{}, map[uint64][]listed{}
+	return func() {
+		for _, held := range slots {
+			k.pool.Free(held)
+		}
+		for _, list := range tables {
+			for _, t := range list {
+				k.pool.Lasting().Free(t.memory)
+			}
+		}
+		for _, release := range pools {
+			release()
+		}
+	}
 }
 
 // begin starts a launch.

@@ -91,6 +91,9 @@ func (s *emulatedStream) launch(l *launch) {
 
 func bytesAt(t *tensor.Tensor) []byte { return t.Buf.(*region).mem[t.Off : t.Off+t.Bytes()] }
 
+func (s *emulatedStream) constant(dst *tensor.Tensor, src []byte) { s.Upload(dst, src) }
+func (s *emulatedStream) lasting() bool                           { return false }
+
 func (s *emulatedStream) Upload(dst *tensor.Tensor, src []byte)   { copy(bytesAt(dst), src) }
 func (s *emulatedStream) Download(dst []byte, src *tensor.Tensor) { copy(dst, bytesAt(src)) }
 func (s *emulatedStream) Record() device.Event                    { return s }

@@ -63,16 +63,16 @@ func (k *kernels) table(words []uint64) *tensor.Tensor {
 			return t.memory
 		}
 	}
-	if len(k.tables) >= mostTables {
+	if len(k.tables) >= mostTables && !k.lasting() {
 		for _, list := range k.tables {
 			for _, t := range list {
-				k.pool.Free(t.memory) // what is queued before its next use has read it
+				k.pool.Lasting().Free(t.memory) // what is queued before its next use has read it
 			}
 		}
 		clear(k.tables)
 	}
-	memory := k.pool.New(dtype.Uint8, len(bytes))
-	k.Upload(memory, bytes)
+	memory := k.pool.Lasting().New(dtype.Uint8, len(bytes)) // nothing else is ever written to it
+	k.constant(memory, bytes)
 	k.tables[key] = append(k.tables[key], listed{words, memory})
 	return memory
 }

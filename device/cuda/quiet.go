@@ -18,6 +18,10 @@ func (s *Stream) marked() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.dev
+	if c := d.capturing; c != nil {
+		c.foreign = true // it runs at a launch
+		return
+	}
 	if s.native == nil {
 		e := &event{on: s}
 		if r := d.events.take(e); r != api.CUDA_SUCCESS {

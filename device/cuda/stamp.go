@@ -22,6 +22,9 @@ type stamp struct{ event }
 // counts in steps of half a microsecond or so.
 func (s *Stream) Stamp() device.Stamp {
 	s.usable()
+	if s.uncaptured(func() string { return "time" }) {
+		return nil
+	}
 	s.mu.Lock()
 	failed := s.err != nil
 	s.mu.Unlock()

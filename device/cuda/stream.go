@@ -76,7 +76,7 @@ func (s *Stream) setFailed(err error) {
 // check keeps what a call returned, if it is an error; where OCTET_CUDA_SYNC asks for it, it
 // waits for the work. what is asked only then.
 func (s *Stream) check(r api.Result, what func() string) {
-	if r == api.CUDA_SUCCESS && s.dev.sync {
+	if r == api.CUDA_SUCCESS && s.dev.sync && !s.lasting() {
 		r = s.dev.cuda.StreamSynchronize(s.handle)
 	}
 	if r != api.CUDA_SUCCESS {
@@ -87,6 +87,13 @@ func (s *Stream) check(r api.Result, what func() string) {
 // Upload copies src, by way of pinned memory; see device.Stream.
 func (s *Stream) Upload(dst *tensor.Tensor, src []byte) {
 	s.usable()
+	if s.uncaptured(func() string { return fmt.Sprintf("upload of %v", dst) }) {
+		return
+	}
+	s.upload(dst, src)
+}
+
+func (s *Stream) upload(dst *tensor.Tensor, src []byte) {
 	if len(src) != dst.Bytes() {
 		panic(fmt.Sprintf("cuda: upload of %d bytes to %v (%d bytes)", len(src), dst, dst.Bytes()))
 	}
@@ -106,6 +113,9 @@ func (s *Stream) Upload(dst *tensor.Tensor, src []byte) {
 // device.Stream.
 func (s *Stream) Download(dst []byte, src *tensor.Tensor) {
 	s.usable()
+	if s.uncaptured(func() string { return fmt.Sprintf("download of %v", src) }) {
+		return
+	}
 	if len(dst) != src.Bytes() {
 		panic(fmt.Sprintf("cuda: download of %v (%d bytes) to %d bytes", src, src.Bytes(), len(dst)))
 	}
@@ -176,6 +186,9 @@ func (s *Stream) Wait(ev device.Event) {
 
 // Sync waits for the stream; see device.Stream. The error is returned once.
 func (s *Stream) Sync() error {
+	if s.uncaptured(func() string { return "wait of the host" }) {
+		return errCaptured
+	}
 	s.readFault()
 	if r := s.dev.cuda.StreamSynchronize(s.handle); r != api.CUDA_SUCCESS {
 		s.fail(s.dev.failure("cuStreamSynchronize "+s.name, r))
