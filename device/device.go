@@ -20,6 +20,7 @@ package device
 import (
 	"time"
 
+	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -128,4 +129,7 @@ type HostStream interface {
 	// Bytes is the memory of t. It may be read and written only by work of
 	// streams, in their order.
 	Bytes(t *tensor.Tensor) []byte
+	// Sum is for such work, while it runs: dst becomes the sum of src, two or more as long as it, of type t
+	// (float32 or bfloat16), added in their order in float32 and rounded once. dst may be one of src.
+	Sum(dst []byte, src [][]byte, t dtype.Type)
 }

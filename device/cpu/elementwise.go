@@ -3,6 +3,9 @@
 package cpu
 
 import (
+	"unsafe"
+
+	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -47,6 +50,28 @@ func (s *Stream) Add(dst, a, b *tensor.Tensor) {
 func addGo(dst, a, b vec) {
 	for i := range dst.n {
 		dst.set(i, a.at(i)+b.at(i))
+	}
+}
+
+// sumLen is the elements that Sum makes at a time: what it adds up stays in the first cache.
+const sumLen = 1 << 12
+
+// Sum is dst = src[0] + src[1] + …; see device.HostStream.
+func (s *Stream) Sum(dst []byte, src [][]byte, t dtype.Type) {
+	n, last := len(dst)/t.Size(), len(src)-1
+	var sums vec
+	if last > 1 { // bfloat16 would round each, and dst may be what is still to be added
+		sums = vec{p: unsafe.Pointer(&scratchOf[float32](s, slotPieces, sumLen)[0]), n: sumLen, t: dtype.Float32}
+	}
+	for lo := 0; lo < n; lo += sumLen {
+		hi := min(n, lo+sumLen)
+		part := func(b []byte) vec { return vec{unsafe.Pointer(unsafe.SliceData(b)), n, t}.part(lo, hi) }
+		sum := part(src[0])
+		for _, b := range src[1:last] {
+			s.dev.table.add(sums.part(0, hi-lo), sum, part(b))
+			sum = sums.part(0, hi-lo)
+		}
+		s.dev.table.add(part(dst), sum, part(src[last]))
 	}
 }
 

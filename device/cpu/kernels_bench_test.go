@@ -88,6 +88,12 @@ func BenchmarkKernels(b *testing.B) {
 
 			measure("copy", params*(4+size), func() { s.Copy(grad[0], p[0]) })
 			measure("add", 3*tokens*dim*size, func() { s.Add(z, x, y) })
+			terms := [][]byte{raw(g), raw(u), raw(dg), raw(du)}
+			for _, n := range []int{2, 4} {
+				measure(fmt.Sprint("sum of ", n, " by the host"), (n+1)*tokens*hidden*size, func() {
+					s.(*Stream).do(func() { s.(*Stream).Sum(raw(h), terms[:n], ty) })
+				})
+			}
 			measure("amax", params*size, func() { s.Amax(loss, grad) })
 			measure("cast", params*(size+1), func() { s.Cast(q, none, of(grad[0])) })
 			measure("cast transposed", tokens*hidden*(size+1), func() { s.Cast(none, actT, of(h)) })

@@ -5,7 +5,9 @@ package devicetest
 import (
 	"fmt"
 
+	"octet/device"
 	"octet/dtype"
+	"octet/tensor"
 )
 
 // sizes are the edges of vectors and pieces.
@@ -31,7 +33,7 @@ func elementwiseCases() []kernelCase {
 			ids, same := h.ints(100, n), h.out(dtype.Int32, n)
 			h.Copy(same, ids.Tensor)
 			h.want("int32", same, ids.v, 0)
-		}}, kernelCase{fmt.Sprintf("add/%d", n), runAdd(n)})
+		}}, kernelCase{fmt.Sprintf("add/%d", n), runAdd(n)}, kernelCase{fmt.Sprintf("sum by the host/%d", n), runHostSum(n)})
 	}
 	for _, shape := range [][2]int{{0, 5}, {1, 1}, {3, 33}, {100, 7}, {200, 512}} {
 		all = append(all, kernelCase{fmt.Sprintf("bias/%dx%d", shape[0], shape[1]), runBias(shape[0], shape[1])})
@@ -58,6 +60,41 @@ func runAdd(n int) func(h *harness) {
 				b = h.put(tb, b.v, n)
 				h.Add(a.Tensor, a.Tensor, b.Tensor)
 				h.want(fmt.Sprint("a = ", ta, " + ", tb), a.Tensor, sum, tolerance(ta))
+			}
+		}
+	}
+}
+
+// runHostSum has sums with every bit: in float32, in the order given, rounded once.
+func runHostSum(n int) func(h *harness) {
+	return func(h *harness) {
+		s, ok := h.Stream.(device.HostStream)
+		if !ok {
+			return
+		}
+		for _, ty := range both {
+			for _, terms := range []int{2, 3, 5} {
+				for into := range terms + 1 { // a term, or memory of its own
+					all := make([]*tensor.Tensor, terms, terms+1)
+					sum := make([]float64, n)
+					for k := range all {
+						x := h.normal(ty, n)
+						all[k] = x.Tensor
+						for i, v := range x.v {
+							sum[i] = float64(float32(sum[i]) + float32(v))
+						}
+					}
+					dst := append(all, h.out(ty, n))[into]
+					s.Call("sum", func() error {
+						src := make([][]byte, terms)
+						for k, x := range all {
+							src[k] = s.Bytes(x)
+						}
+						s.Sum(s.Bytes(dst), src, ty)
+						return nil
+					})
+					h.want(fmt.Sprint(terms, " of ", ty, " into ", into), dst, round(ty, sum), 0)
+				}
 			}
 		}
 	}

@@ -200,6 +200,9 @@ type hostStream struct {
 
 func (s hostStream) Call(what string, f func() error) { s.host.Call(what, f) }
 func (s hostStream) Bytes(t *tensor.Tensor) []byte    { return s.host.Bytes(t) }
+func (s hostStream) Sum(dst []byte, src [][]byte, t dtype.Type) {
+	s.host.Sum(dst, src, t)
+}
 
 type nativeStream struct {
 	*stream

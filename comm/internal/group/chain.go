@@ -163,7 +163,7 @@ func (s *chain) sum(m *Message, lo, hi int) {
 				parts = append(parts, s.in.views[q].Bytes(&c.layout, t, a, b))
 			}
 		}
-		reduce(s.acc[at:at+b-a], parts, c.types[t], c.sig.Op, &c.g.acc)
+		reduce(c.host, s.acc[at:at+b-a], parts, c.types[t], c.sig.Op)
 	}
 }
 

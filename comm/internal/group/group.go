@@ -28,7 +28,6 @@ type Group struct {
 	free   []*call // recycled
 
 	round uint32 // of the call whose turn it is
-	acc   accumulator
 }
 
 var (

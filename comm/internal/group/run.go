@@ -290,7 +290,7 @@ func (c *call) reduce(lo, hi int) {
 			for q := range c.parts {
 				c.parts[q] = c.views[q].Bytes(&c.layout, i, a, b)
 			}
-			reduce(c.dst[i][a:b], c.parts, c.types[i], c.sig.Op, &c.g.acc)
+			reduce(c.host, c.dst[i][a:b], c.parts, c.types[i], c.sig.Op)
 		}
 	}
 }
