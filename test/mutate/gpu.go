@@ -41,7 +41,8 @@ func rules() []rule {
 		kernels = "device/cuda/kernel_*.go"
 	)
 	return []rule{
-		{wrongStream, sharded, `\bf\.ag\b( [^=]|[^ ])`, "f.rs$1"}, // but where it is compared with nil, as the other is as well
+		// What is compared with nil, or asked for its size, is as good as the other.
+		{wrongStream, sharded, `\bf\.ag\b( [^=]|[^ ])`, "f.rs$1"},
 		{wrongStream, sharded, `\bf\.rs\b`, "f.ag"},
 		{wrongStream, sharded, `\bc\.Stream\b`, "f.ag"},
 		{wrongStream, sharded, `\bc\.Stream\b`, "u.fsdp.rs"},
@@ -67,8 +68,8 @@ func rules() []rule {
 		// Tensors have no strides, so that LD is K or Lanes, and the other of them wrong.
 		{wrongLD, "device/cuda/kernel_matmul.go", `u64\(x\.LD\)\.u64\(1\)`, "u64(x.Lanes).u64(1)"},
 		{wrongLD, "device/cuda/kernel_matmul.go", `u64\(1\)\.u64\(x\.LD\)`, "u64(1).u64(x.K)"},
-		{swapped, casts, `\.Inv\b`, ".Scale"},
-		{swapped, casts, `\.Scale\b([^.])`, ".Inv$1"}, // but where its elements are counted, of which the other has as many
+		{swapped, casts, `\.Inv\b( [^=]|[^. ])`, ".Scale$1"},
+		{swapped, casts, `\.Scale\b( [^=]|[^. ])`, ".Inv$1"},
 		{swapped, casts, `\bx\.Inv\b`, "y.Inv"},
 		{swapped, casts, `\by\.Inv\b`, "x.Inv"},
 		{swapped, "device/cuda/gemm/glue.c", `first_inverse`, "second_inverse"},
