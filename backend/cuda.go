@@ -23,7 +23,7 @@ func openCUDA(o Options) (*Device, error) {
 	if err != nil {
 		return nil, notHere(err)
 	}
-	d := &Device{Device: dev, Peak: dev.Peak, Warning: dev.Warning()}
+	d := &Device{Device: dev, Peak: dev.Peak, Warning: dev.Warning(), Tuner: dev}
 	usage, done, err := topo.Watch(dev.Info().PCI)
 	if err != nil {
 		return d, nil //nolint:nilerr // a driver without NVML, or a GPU that it hides, trains as well

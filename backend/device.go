@@ -89,6 +89,8 @@ type Device struct {
 	// Warning says why this device is slower than the machine could be; empty
 	// where it is not.
 	Warning string
+	// Tuner chooses among algorithms of matrix products; nil where the device has one for each.
+	Tuner device.Tuner
 	// Usage is what a GPU does now; nil where the device is none, or NVML is not there.
 	Usage func() (metrics.GPU, error)
 

@@ -99,6 +99,12 @@ func (r *rig) matMul(ctx context.Context, rows *table, o MatMulOptions, shape Sh
 // multiply makes operands of high precision, or as a recipe casts them, and returns
 // what multiplies them. Gradients of weights are float32, as in training.
 func (r *rig) multiply(p product, shape Shape, t dtype.Type, recipe *fp8.Recipe) func() {
+	dst, a, b, o := r.operands(p, shape, t, recipe)
+	return func() { r.s.MatMul(dst, a, b, o) }
+}
+
+// operands are MatMul's arguments for a product. Where a device reads float8 operands of one layout alone they lie in that.
+func (r *rig) operands(p product, shape Shape, t dtype.Type, recipe *fp8.Recipe) (dst *tensor.Tensor, a, b tensor.Operand, o device.MatMulOptions) {
 	sizes := [...][2]int{nn.In: {shape.M, shape.K}, nn.Weight: {shape.N, shape.K}, nn.GradOut: {shape.M, shape.N},
 		nn.InForGW: {shape.M, shape.K}, nn.WeightForGI: {shape.N, shape.K}, nn.GradOutForGW: {shape.M, shape.N}}
 	operand := func(role nn.Role, perColumn bool) tensor.Operand {
@@ -110,8 +116,8 @@ func (r *rig) multiply(p product, shape Shape, t dtype.Type, recipe *fp8.Recipe)
 		return r.cast(x, recipe.Cast[role], perColumn, recipe.Config.RoundScalesToPowerOf2)
 	}
 	// A scale is shared along the dimension that is summed.
-	a, b := operand(p.a, p.transA), operand(p.b, !p.transB)
-	o := device.MatMulOptions{TransA: p.transA, TransB: p.transB, FastAccum: recipe != nil && recipe.FastAccum[p.by]}
+	a, b = operand(p.a, p.transA), operand(p.b, !p.transB)
+	o = device.MatMulOptions{TransA: p.transA, TransB: p.transB, FastAccum: recipe != nil && recipe.FastAccum[p.by]}
 	m, _ := a.Value()
 	if p.transA {
 		_, m = a.Value()
@@ -124,6 +130,5 @@ func (r *rig) multiply(p product, shape Shape, t dtype.Type, recipe *fp8.Recipe)
 	if p.by == nn.GradWeight {
 		to = dtype.Float32
 	}
-	dst := r.pool.New(to, m, n)
-	return func() { r.s.MatMul(dst, a, b, o) }
+	return r.pool.New(to, m, n), a, b, o
 }

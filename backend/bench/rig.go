@@ -60,7 +60,8 @@ func (r *rig) normal(t dtype.Type, name string, rows, cols int) *tensor.Tensor {
 }
 
 // cast makes src [R,C] float8 with its own scales: one of all or, where how is
-// axis-wise, one a row, or one a column.
+// axis-wise, one a row, or one a column. Of an operand whose rows are summed the scales are those of columns, and it
+// lies transposed where the device reads no other.
 func (r *rig) cast(src *tensor.Tensor, how fp8.Cast, perColumn, pow2 bool) tensor.Operand {
 	var scales []int
 	if how.Granularity != fp8.Tensorwise {
@@ -69,7 +70,14 @@ func (r *rig) cast(src *tensor.Tensor, how fp8.Cast, perColumn, pow2 bool) tenso
 			scales = []int{1, cols}
 		}
 	}
-	q := tensor.Operand{Tensor: r.pool.New(how.Format, src.Shape...), Scale: r.pool.New(dtype.Float32, scales...), Inv: r.pool.New(dtype.Float32, scales...)}
+	q := tensor.Operand{Scale: r.pool.New(dtype.Float32, scales...), Inv: r.pool.New(dtype.Float32, scales...)}
+	if perColumn && r.s.Float8TN() {
+		rows, cols := src.Matrix()
+		q.Tensor, q.Transposed = r.pool.New(how.Format, cols, rows), true
+		r.s.DynamicCast(tensor.Operand{}, q, tensor.Operand{Tensor: src}, pow2)
+		return q
+	}
+	q.Tensor = r.pool.New(how.Format, src.Shape...)
 	r.s.DynamicCast(q, tensor.Operand{}, tensor.Operand{Tensor: src}, pow2)
 	return q
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"octet/backend"
 	"octet/backend/bench"
 	"octet/fp8"
 )
@@ -14,6 +15,11 @@ import (
 func (f *benchFlags) timing() {
 	f.DurationVar(&f.effort.Time, "time", f.effort.Time, "time for the repetitions of one measurement; the fastest counts")
 	f.count(&f.effort.Repeat, "repeat", f.effort.Repeat, "the most repetitions of one measurement")
+}
+
+// onDevice declares the device that is measured.
+func (f *benchFlags) onDevice() {
+	f.StringVar(&f.device.Device, "device", "cpu", fmt.Sprintf("one of %v", backend.Devices()))
 }
 
 // noEffect declares a flag of torchao's that has nothing to act on.
@@ -53,6 +59,8 @@ func (f *benchFlags) recipe(flag string) func() (fp8.RecipeName, fp8.Recipe, err
 func benchMatMul(f *benchFlags) func(context.Context, bench.Output) error {
 	f.timing()
 	shapes, recipe := f.shapes(bench.DebugModel), f.recipe("recipe")
+	f.onDevice()
+	tune := f.Bool("tune", false, "time the algorithms that the GPU's library has for each product instead, and keep the fastest for training")
 	f.noEffect("use_gpu_kernel_time", "products are timed between two waits for the device, several as one where they are short")
 	return func(ctx context.Context, out bench.Output) error {
 		o := bench.MatMulOptions{Device: f.device, Effort: f.effort}
@@ -62,6 +70,9 @@ func benchMatMul(f *benchFlags) func(context.Context, bench.Output) error {
 		}
 		if _, o.Recipe, err = recipe(); err != nil {
 			return err
+		}
+		if *tune {
+			return bench.Tune(ctx, out, o)
 		}
 		return bench.MatMul(ctx, out, o)
 	}

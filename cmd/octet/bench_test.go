@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"octet/test/ranks"
 )
 
 func TestBenchNamesTheMistake(t *testing.T) {
@@ -26,6 +28,8 @@ func TestBenchNamesTheMistake(t *testing.T) {
 		{[]string{"matmul", "--threads=0"}, "--threads 0: want 1 or more"},
 		{[]string{"matmul", "--time=0s"}, "--time 0s: want more than 0"},
 		{[]string{"matmul", "--repeat=0"}, "--repeat 0: want 1 or more"},
+		{[]string{"matmul", "--device=tpu"}, `there is no device "tpu" in this build; there is: cpu, cuda`},
+		{[]string{"matmul", "--tune"}, "threads) has one kernel for each product and nothing to choose: it is for GPUs (--device cuda)"},
 		{[]string{"matmul", "--isa=sse"}, "OCTET_CPU_ISA=sse is not on this machine"},
 		{[]string{"matmul", "--recipe=blockwise"}, `there is no recipe "blockwise"`},
 		{[]string{"matmul", "--out_filename=/nowhere/x.csv"}, "--out_filename: open /nowhere/x.csv"},
@@ -107,6 +111,18 @@ func TestEveryFlagOfABenchmarkActs(t *testing.T) {
 		if len(rows) != tt.rows || !strings.Contains(text+strings.Join(rows[0], ","), tt.want) {
 			t.Errorf("octet bench %s: %d rows, want %d, and %q in\n%s\n%v", tt.args, len(rows), tt.rows, tt.want, text, rows)
 		}
+	}
+}
+
+// TestMatMulIsTunedOnAGPU, a simulated one.
+func TestMatMulIsTunedOnAGPU(t *testing.T) {
+	ranks.Simulated(t)
+	cache := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", cache)
+	text, rows := benched(t, strings.Fields("matmul --device=cuda --tune --shape_gen_name=custom --M=32 --K=16 --N=48 --time=1ms --repeat=1")...)
+	if len(rows) != 10 || !strings.HasPrefix(text, "cuda:0 (simulated GPU, compute capability 9.0); medians of up to 1 turns within 1ms\n") ||
+		!strings.HasSuffix(text, "kept in "+filepath.Join(cache, "octet", "gemm-9.0-130000.bin")+"\n") {
+		t.Errorf("%d rows, want 10:\n%s", len(rows), text)
 	}
 }
 

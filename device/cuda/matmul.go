@@ -23,7 +23,11 @@ func (d *Device) openProducts(lib *api.CUDA, s api.Search) error {
 		d.warning = fmt.Sprintf("products run on octet's own kernel, which is slower: %v", err)
 		return nil
 	}
-	d.products, err = gemm.Open(lt, lib, gemm.Options{Context: d.context, Major: d.info.Capability / 10, Minor: d.info.Capability % 10, Tell: d.tell, Quiet: d.quiet})
+	d.products, err = gemm.Open(lt, lib, gemm.Options{Context: d.context, Major: d.info.Capability / 10, Minor: d.info.Capability % 10,
+		Device: d.info.Name, Getenv: s.Getenv, Tell: d.tell, Quiet: d.quiet})
+	if err == nil {
+		d.warning = d.products.Stale()
+	}
 	return err
 }
 
@@ -54,21 +58,12 @@ func (s *Stream) MatMul(dst *tensor.Tensor, a, b tensor.Operand, o device.MatMul
 		return
 	}
 	how := s.dev.products.Choose(problemOf(dst, a, b, x, y, o))
-	args := gemm.Args{A: addressOf(a.Tensor), B: addressOf(b.Tensor), D: addressOf(dst)}
-	aside := dst
-	switch {
-	case how.Kind == gemm.Own:
+	if how.Kind == gemm.Own {
 		s.ownMatMul(dst, a, b, x, y, o.Accumulate)
 		return
-	case how.Kind == gemm.Unscaled || how.Aside:
-		aside = s.scratch(slotProduct, dtype.Float32, dst.Numel()).View(dst.Shape...)
-		args.D = addressOf(aside)
 	}
-	if how.Kind == gemm.Direct {
-		args.AInv, args.BInv = addressOrZero(x.Inv), addressOrZero(y.Inv)
-	}
-	var ok bool
-	if args.Workspace, ok = s.workspace(); !ok {
+	args, aside, ok := s.productArgs(how, dst, a, b, x, y)
+	if !ok {
 		return
 	}
 	s.usable()
@@ -85,11 +80,27 @@ func (s *Stream) MatMul(dst *tensor.Tensor, a, b tensor.Operand, o device.MatMul
 	}
 }
 
+// productArgs are what cuBLASLt is given for a product; aside is where it writes that, dst or memory of the stream's own. It is not
+// ok where the stream fails for want of memory.
+func (s *Stream) productArgs(how gemm.How, dst *tensor.Tensor, a, b tensor.Operand, x, y contract.Side) (args gemm.Args, aside *tensor.Tensor, ok bool) {
+	args = gemm.Args{A: addressOf(a.Tensor), B: addressOf(b.Tensor), D: addressOf(dst)}
+	aside = dst
+	if how.Kind == gemm.Unscaled || how.Aside {
+		aside = s.scratch(slotProduct, dtype.Float32, dst.Numel()).View(dst.Shape...)
+		args.D = addressOf(aside)
+	}
+	if how.Kind == gemm.Direct {
+		args.AInv, args.BInv = addressOrZero(x.Inv), addressOrZero(y.Inv)
+	}
+	args.Workspace, ok = s.workspace()
+	return args, aside, ok
+}
+
 // problemOf is a product as gemm asks cuBLASLt for it.
 func problemOf(dst *tensor.Tensor, a, b tensor.Operand, x, y contract.Side, o device.MatMulOptions) gemm.Problem {
 	return gemm.Problem{
 		M: x.Lanes, N: y.Lanes, K: x.K, A: sideOf(a, x), B: sideOf(b, y),
-		D: dst.Type, DAlign: gemm.Alignment(addressOf(dst), y.Lanes*dst.Type.Size()), Accumulate: o.Accumulate, FastAccum: o.FastAccum,
+		D: dst.Type, DAlign: gemm.Alignment(addressOf(dst), y.Lanes*dst.Type.Size()), Accumulate: o.Accumulate, FastAccum: o.FastAccum && a.Type.IsFloat8(),
 	}
 }
 

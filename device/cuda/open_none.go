@@ -5,9 +5,12 @@
 package cuda
 
 import (
+	"time"
+
 	"octet/device"
 	"octet/device/cuda/api"
 	"octet/dtype"
+	"octet/tensor"
 )
 
 // Options of a device.
@@ -34,6 +37,14 @@ func (d *Device) Warning() string { return "" }
 
 // Peak is of no device.
 func (d *Device) Peak(dtype.Type) float64 { return 0 }
+
+// Tune is of no device.
+func (d *Device) Tune(device.Stream, *tensor.Tensor, tensor.Operand, tensor.Operand, device.MatMulOptions, int, time.Duration) (device.Tuning, error) {
+	return device.Tuning{}, api.ErrNoCgo
+}
+
+// SaveTuned is of no device.
+func (d *Device) SaveTuned() (string, error) { return "", api.ErrNoCgo }
 
 // Check fails.
 func Check(api.Search, int) ([]Info, error) { return nil, api.ErrNoCgo }

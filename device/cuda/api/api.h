@@ -588,6 +588,7 @@ typedef struct octet_cublaslt {
 	cublasStatus_t (*cublasLtMatmulPreferenceSetAttribute)(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, const void *value, size_t bytes);
 	cublasStatus_t (*cublasLtMatmulPreferenceGetAttribute)(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, void *value, size_t bytes, size_t *written);
 	cublasStatus_t (*cublasLtMatmulAlgoGetHeuristic)(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference, int want, cublasLtMatmulHeuristicResult_t *results, int *got);
+	cublasStatus_t (*cublasLtMatmulAlgoCheck)(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *result);
 	cublasStatus_t (*cublasLtMatmul)(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha, const void *a, cublasLtMatrixLayout_t aLayout, const void *b, cublasLtMatrixLayout_t bLayout, const void *beta, const void *c, cublasLtMatrixLayout_t cLayout, void *d, cublasLtMatrixLayout_t dLayout, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspaceBytes, cudaStream_t stream);
 } octet_cublaslt;
 
@@ -673,6 +674,11 @@ static inline cublasStatus_t octet_cublasLtMatmulAlgoGetHeuristic(const octet_cu
 	CUresult octet_entered = octet_enter(t->cuda, in);
 	if (octet_entered != CUDA_SUCCESS) return CUBLAS_STATUS_NOT_INITIALIZED;
 	return t->cublasLtMatmulAlgoGetHeuristic((cublasLtHandle_t)handle, (cublasLtMatmulDesc_t)desc, (cublasLtMatrixLayout_t)a, (cublasLtMatrixLayout_t)b, (cublasLtMatrixLayout_t)c, (cublasLtMatrixLayout_t)d, (cublasLtMatmulPreference_t)preference, want, results, got);
+}
+static inline cublasStatus_t octet_cublasLtMatmulAlgoCheck(const octet_cublaslt *t, uintptr_t in, uintptr_t handle, uintptr_t desc, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *result) {
+	CUresult octet_entered = octet_enter(t->cuda, in);
+	if (octet_entered != CUDA_SUCCESS) return CUBLAS_STATUS_NOT_INITIALIZED;
+	return t->cublasLtMatmulAlgoCheck((cublasLtHandle_t)handle, (cublasLtMatmulDesc_t)desc, (cublasLtMatrixLayout_t)a, (cublasLtMatrixLayout_t)b, (cublasLtMatrixLayout_t)c, (cublasLtMatrixLayout_t)d, algo, result);
 }
 static inline cublasStatus_t octet_cublasLtMatmul(const octet_cublaslt *t, uintptr_t in, uintptr_t handle, uintptr_t desc, const void *alpha, const void *a, uintptr_t aLayout, const void *b, uintptr_t bLayout, const void *beta, const void *c, uintptr_t cLayout, void *d, uintptr_t dLayout, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspaceBytes, uintptr_t stream) {
 	CUresult octet_entered = octet_enter(t->cuda, in);

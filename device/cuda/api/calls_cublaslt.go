@@ -40,6 +40,8 @@ package api
 #cgo nocallback octet_cublasLtMatmulPreferenceGetAttribute
 #cgo noescape octet_cublasLtMatmulAlgoGetHeuristic
 #cgo nocallback octet_cublasLtMatmulAlgoGetHeuristic
+#cgo noescape octet_cublasLtMatmulAlgoCheck
+#cgo nocallback octet_cublasLtMatmulAlgoCheck
 #cgo noescape octet_cublasLtMatmul
 #cgo nocallback octet_cublasLtMatmul
 */
@@ -188,6 +190,15 @@ func (l *CublasLt) MatmulAlgoGetHeuristic(handle uintptr, desc uintptr, a uintpt
 	r := Status(C.octet_cublasLtMatmulAlgoGetHeuristic(l.table, l.context, C.uintptr_t(handle), C.uintptr_t(desc), C.uintptr_t(a), C.uintptr_t(b), C.uintptr_t(c), C.uintptr_t(d), C.uintptr_t(preference), C.int(want), (*C.cublasLtMatmulHeuristicResult_t)(results), (*C.int)(unsafe.Pointer(got))))
 	if l.trace != nil {
 		l.trace("cublasLtMatmulAlgoGetHeuristic", int(r), handle, desc, a, b, c, d, preference, want)
+	}
+	return r
+}
+
+// MatmulAlgoCheck is cublasLtMatmulAlgoCheck.
+func (l *CublasLt) MatmulAlgoCheck(handle uintptr, desc uintptr, a uintptr, b uintptr, c uintptr, d uintptr, algo unsafe.Pointer, result unsafe.Pointer) Status {
+	r := Status(C.octet_cublasLtMatmulAlgoCheck(l.table, l.context, C.uintptr_t(handle), C.uintptr_t(desc), C.uintptr_t(a), C.uintptr_t(b), C.uintptr_t(c), C.uintptr_t(d), (*C.cublasLtMatmulAlgo_t)(algo), (*C.cublasLtMatmulHeuristicResult_t)(result)))
+	if l.trace != nil {
+		l.trace("cublasLtMatmulAlgoCheck", int(r), handle, desc, a, b, c, d)
 	}
 	return r
 }

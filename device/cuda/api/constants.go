@@ -284,6 +284,7 @@ func rows(library string) []Function {
 			{"cublasLtMatmulPreferenceSetAttribute", "10.1", false},
 			{"cublasLtMatmulPreferenceGetAttribute", "10.1", false},
 			{"cublasLtMatmulAlgoGetHeuristic", "10.1", false},
+			{"cublasLtMatmulAlgoCheck", "10.1", false},
 			{"cublasLtMatmul", "10.1", false},
 		}
 	case "nccl":

@@ -19,11 +19,15 @@ type Library struct {
 	handle    uintptr
 	workspace int // bytes that a stream gives
 	modes     Modes
+	chip      chip
+	kept      string // the file of what was tuned; "" for none
+	stale     string // why it was not read
 	tell      func(string)
 	quiet     func()
 
 	mu    sync.Mutex
 	found map[Problem]How
+	tuned map[Problem]record
 }
 
 // WorkspaceBytes is what every stream gives cuBLASLt to work in, memory of its own: what
@@ -38,8 +42,10 @@ func WorkspaceBytes(major int) int {
 // Options are what Open is told of the GPU.
 type Options struct {
 	Context      uintptr
-	Major, Minor int               // compute capability
-	Tell         func(text string) // of products that go another way, once each; nil: nobody
+	Major, Minor int                      // compute capability
+	Device       string                   // the GPU's name
+	Getenv       func(name string) string // of where what was tuned is kept; nil: nowhere
+	Tell         func(text string)        // of products that go another way, once each; nil: nobody
 	// Quiet is called before a plan is made, and before it is first run, which may load kernels
 	// and so wait for all that the GPU is at: it lets collectives end. Nil: there are none.
 	Quiet func()
@@ -67,6 +73,7 @@ func Open(lt *api.CublasLt, cuda *api.CUDA, o Options) (*Library, error) {
 	}
 	modes.Accumulate = o.Major*10+o.Minor != 90 || lt.Version >= 130200
 	l.modes = modes
+	l.readTuned(o)
 	return l, nil
 }
 

@@ -27,15 +27,34 @@ type Plan struct {
 	mu         sync.Mutex // of the descriptor, whose scales belong to a call
 	desc       uintptr
 	a, b, d    uintptr // layouts, in cuBLASLt's terms: a is octet's right operand
-	algorithm  C.cublasLtMatmulHeuristicResult_t
+	problem    Problem
+	algorithm  C.cublasLtMatmulAlgo_t
 	accumulate int // 1: yes
 	scaled     int
 	ran        bool
 }
 
-// newPlan makes descriptors and asks for an algorithm.
-func (l *Library) newPlan(p Problem) (plan *Plan, err error) {
-	plan = &Plan{lib: l, accumulate: one(p.Accumulate), scaled: one(p.A.Scales != None || p.B.Scales != None)}
+// newPlan makes descriptors and finds an algorithm: the one that a tuning kept, or the first that cuBLASLt proposes.
+func (l *Library) newPlan(p Problem) (*Plan, error) {
+	plan, err := l.described(p)
+	if err != nil {
+		return nil, err
+	}
+	if kept, ok := l.tuned[p]; ok {
+		plan.algorithm = algorithmOf(kept.Algorithm)
+		return plan, nil
+	}
+	choices, err := plan.algorithms()
+	if err != nil {
+		return nil, errors.Join(err, plan.close())
+	}
+	plan.algorithm = choices[0]
+	return plan, nil
+}
+
+// described is a plan with its descriptors and without an algorithm.
+func (l *Library) described(p Problem) (plan *Plan, err error) {
+	plan = &Plan{lib: l, problem: p, accumulate: one(p.Accumulate), scaled: one(p.A.Scales != None || p.B.Scales != None)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, plan.close())
@@ -61,10 +80,6 @@ func (l *Library) newPlan(p Problem) (plan *Plan, err error) {
 		ok("cublasLtMatrixLayoutCreate", l.lt.MatrixLayoutCreate(&made, x.kind, x.rows, x.cols, x.ld))
 		*x.to = made
 	}
-	if err != nil {
-		return plan, err
-	}
-	plan.algorithm, err = l.algorithm(plan, p)
 	return plan, err
 }
 
@@ -75,14 +90,16 @@ func one(b bool) int {
 	return 0
 }
 
-// candidates is how many algorithms are asked for: the first that works is taken.
+// candidates is how many algorithms are asked for.
 const candidates = 8
 
-// algorithm asks for the best algorithm.
-func (l *Library) algorithm(plan *Plan, p Problem) (best C.cublasLtMatmulHeuristicResult_t, err error) {
+// algorithms asks for those that cuBLASLt takes to be the best, best first, and leaves out those that do not work here. There
+// is one at least, or an error.
+func (p *Plan) algorithms() (all []C.cublasLtMatmulAlgo_t, err error) {
+	l := p.lib
 	var preference uintptr
 	if s := l.lt.MatmulPreferenceCreate(&preference); s != api.CUBLAS_STATUS_SUCCESS {
-		return best, l.failed("cublasLtMatmulPreferenceCreate", s)
+		return nil, l.failed("cublasLtMatmulPreferenceCreate", s)
 	}
 	defer func() {
 		if s := l.lt.MatmulPreferenceDestroy(preference); s != api.CUBLAS_STATUS_SUCCESS {
@@ -91,29 +108,32 @@ func (l *Library) algorithm(plan *Plan, p Problem) (best C.cublasLtMatmulHeurist
 	}()
 	bytes := uint64(l.workspace)
 	if s := l.lt.MatmulPreferenceSetAttribute(preference, api.CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, unsafe.Pointer(&bytes), 8); s != api.CUBLAS_STATUS_SUCCESS {
-		return best, l.failed("cublasLtMatmulPreferenceSetAttribute MAX_WORKSPACE_BYTES", s)
+		return nil, l.failed("cublasLtMatmulPreferenceSetAttribute MAX_WORKSPACE_BYTES", s)
 	}
 	for _, a := range []struct{ id, align int }{
-		{api.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, p.B.Align}, {api.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, p.A.Align},
-		{api.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, p.DAlign}, {api.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, p.DAlign},
+		{api.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, p.problem.B.Align}, {api.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, p.problem.A.Align},
+		{api.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, p.problem.DAlign}, {api.CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, p.problem.DAlign},
 	} {
 		align := uint32(a.align)
 		if s := l.lt.MatmulPreferenceSetAttribute(preference, a.id, unsafe.Pointer(&align), 4); s != api.CUBLAS_STATUS_SUCCESS {
-			return best, l.failed(fmt.Sprintf("cublasLtMatmulPreferenceSetAttribute %d", a.id), s)
+			return nil, l.failed(fmt.Sprintf("cublasLtMatmulPreferenceSetAttribute %d", a.id), s)
 		}
 	}
 	var found [candidates]C.cublasLtMatmulHeuristicResult_t
 	var got int32
-	s := l.lt.MatmulAlgoGetHeuristic(l.handle, plan.desc, plan.a, plan.b, plan.d, plan.d, preference, candidates, unsafe.Pointer(&found[0]), &got)
+	s := l.lt.MatmulAlgoGetHeuristic(l.handle, p.desc, p.a, p.b, p.d, p.d, preference, candidates, unsafe.Pointer(&found[0]), &got)
 	if s != api.CUBLAS_STATUS_SUCCESS {
-		return best, l.failed("cublasLtMatmulAlgoGetHeuristic", s)
+		return nil, l.failed("cublasLtMatmulAlgoGetHeuristic", s)
 	}
 	for _, f := range found[:got] {
 		if f.state == api.CUBLAS_STATUS_SUCCESS && int(f.workspaceSize) <= l.workspace {
-			return f, nil
+			all = append(all, f.algo)
 		}
 	}
-	return best, errors.New(noAlgorithm)
+	if all == nil {
+		return nil, errors.New(noAlgorithm)
+	}
+	return all, nil
 }
 
 // Args are a product's memory: addresses on the device. C where D is added to is D.
@@ -134,7 +154,7 @@ func (p *Plan) Run(stream uintptr, args Args) error {
 	}
 	s := api.Status(C.octet_gemm((*C.octet_cublaslt)(l.lt.Table()), C.uintptr_t(l.context), &C.octet_product{
 		handle: C.uintptr_t(l.handle), desc: C.uintptr_t(p.desc), a: C.uintptr_t(p.a), b: C.uintptr_t(p.b), d: C.uintptr_t(p.d),
-		algorithm: p.algorithm.algo, accumulate: C.int(p.accumulate), scaled: C.int(p.scaled),
+		algorithm: p.algorithm, accumulate: C.int(p.accumulate), scaled: C.int(p.scaled),
 		first: C.uint64_t(args.B), second: C.uint64_t(args.A), result: C.uint64_t(args.D),
 		first_inverse: C.uint64_t(args.BInv), second_inverse: C.uint64_t(args.AInv),
 		workspace: C.uint64_t(args.Workspace), workspace_bytes: C.size_t(l.workspace), stream: C.uintptr_t(stream),

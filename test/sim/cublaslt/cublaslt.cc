@@ -3,7 +3,7 @@
 // A libcublasLt that multiplies on the simulated device with octet's own kernel, and
 // refuses what the real library refuses on the compute capability of SIM_CC: sizes of
 // attributes, types, transpositions, alignments, kinds of scales. It calls nothing but the
-// driver. An algorithm holds its problem's descriptors, so that one of another problem is
+// driver. An algorithm has its problem's fingerprint, so that one of another problem is
 // found out.
 
 #include <cstdlib>
@@ -46,6 +46,23 @@ template <typename Record, typename Handle> cublasStatus_t drop(Handle h) {
 product *of(cublasLtMatmulDesc_t d) { return reinterpret_cast<product *>(d); }
 layout *of(cublasLtMatrixLayout_t l) { return reinterpret_cast<layout *>(l); }
 preference *of(cublasLtMatmulPreference_t p) { return reinterpret_cast<preference *>(p); }
+
+// named reports which algorithm of a problem octet has, -1 for none: its first two words say so, the others are 0.
+int named(const cublasLtMatmulAlgo_t *algo, const problem &x) {
+	for (int i = 2; i < 8; i++)
+		if (algo->data[i]) return -1;
+	return algo->data[0] == fingerprint(x) && algo->data[1] < (uint64_t)algorithm_count ? (int)algo->data[1] : -1;
+}
+
+cublasLtMatmulHeuristicResult_t result_of(uint64_t print, int index) {
+	const algorithm is = algorithm_of(print, index);
+	cublasLtMatmulHeuristicResult_t r = {};
+	r.algo.data[0] = print, r.algo.data[1] = (uint64_t)index;
+	r.workspaceSize = is.workspace;
+	r.state = is.state;
+	r.wavesCount = 1;
+	return r;
+}
 
 problem all(cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d) {
 	return {*of(desc), *of(a), *of(b), *of(c), *of(d)};
@@ -131,16 +148,27 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
 	const problem x = all(desc, a, b, c, d);
 	const preference &asked = *of(p);
 	cublasStatus_t s = supported(x, reinterpret_cast<driver *>(handle)->capability);
-	if (s == CUBLAS_STATUS_SUCCESS && asked.workspace >= workspace_wanted) s = aligned(x, asked.align_a, asked.align_b, asked.align_d);
+	if (s == CUBLAS_STATUS_SUCCESS && asked.workspace >= algorithm_of(0, 0).workspace) s = aligned(x, asked.align_a, asked.align_b, asked.align_d);
 	if (s != CUBLAS_STATUS_SUCCESS) return s;
 	auto *on = reinterpret_cast<driver *>(handle);
-	if (!on->load(on->asked, fingerprint(x))) return CUBLAS_STATUS_INTERNAL_ERROR;
-	memset(results, 0, sizeof *results);
-	results->algo.data[0] = fingerprint(x);
-	results->workspaceSize = workspace_wanted;
-	results->wavesCount = 1;
-	*got = 1;
+	const uint64_t print = fingerprint(x);
+	if (!on->load(on->asked, print)) return CUBLAS_STATUS_INTERNAL_ERROR;
+	while (*got < want && *got < algorithm_count) {
+		results[*got] = result_of(print, *got);
+		++*got;
+	}
 	return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *result) {
+	if (!handle || !desc || !a || !b || !c || !d || !algo || !result) return CUBLAS_STATUS_INVALID_VALUE;
+	const problem x = all(desc, a, b, c, d);
+	const cublasStatus_t s = supported(x, reinterpret_cast<driver *>(handle)->capability);
+	if (s != CUBLAS_STATUS_SUCCESS) return s;
+	const int index = named(algo, x);
+	if (index < 0) return CUBLAS_STATUS_INVALID_VALUE;
+	*result = result_of(fingerprint(x), index);
+	return result->state;
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha, const void *a, cublasLtMatrixLayout_t aLayout, const void *b, cublasLtMatrixLayout_t bLayout, const void *beta, const void *c, cublasLtMatrixLayout_t cLayout, void *d, cublasLtMatrixLayout_t dLayout, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspaceBytes, cudaStream_t stream) {
@@ -150,11 +178,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
 	const float by = *(const float *)alpha, add = *(const float *)beta;
 	// The kernel has no other factors, and octet asks for none.
 	if (by != 1 || (add != 0 && add != 1) || c != d) return CUBLAS_STATUS_NOT_SUPPORTED;
-	if (algo->data[0] != fingerprint(x)) return CUBLAS_STATUS_INVALID_VALUE;
-	if (workspaceBytes < workspace_wanted || (uintptr_t)workspace % 256 != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
+	const int index = named(algo, x);
+	if (index < 0) return CUBLAS_STATUS_INVALID_VALUE;
+	const algorithm is = algorithm_of(fingerprint(x), index);
+	if (workspaceBytes < is.workspace || is.runs != CUBLAS_STATUS_SUCCESS || (uintptr_t)workspace % 256 != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
 	cublasStatus_t s = supported(x, on->capability);
 	if (s == CUBLAS_STATUS_SUCCESS) s = aligned(x, alignment(a), alignment(b), alignment(d));
 	if (s != CUBLAS_STATUS_SUCCESS) return s;
 	if (!on->load(on->ran, fingerprint(x))) return CUBLAS_STATUS_INTERNAL_ERROR;
-	return on->launch(x, a, b, d, add == 1, workspace, stream);
+	return on->launch(x, a, b, d, add == 1, workspace, is.fills, stream);
 }

@@ -64,7 +64,7 @@ bool driver::load(std::set<uint64_t> &known, uint64_t problem) {
 	return !known.insert(problem).second || load_module(&module, image, 0, nullptr, nullptr) == CUDA_SUCCESS;
 }
 
-cublasStatus_t driver::launch(const problem &x, const void *a, const void *b, void *d, bool add, void *workspace, cudaStream_t stream) {
+cublasStatus_t driver::launch(const problem &x, const void *a, const void *b, void *d, bool add, void *workspace, size_t fills, cudaStream_t stream) {
 	// The kernel's operands are row-major, so its left one is the second here: its lanes are
 	// D's columns.
 	uint64_t m = x.d.cols, n = x.d.rows, k = x.p.trans_a ? x.a.rows : x.a.cols;
@@ -80,7 +80,7 @@ cublasStatus_t driver::launch(const problem &x, const void *a, const void *b, vo
 	how.blockDimX = 256, how.blockDimY = how.blockDimZ = 1;
 	how.hStream = stream;
 	// Whoever has two streams share a workspace is found out by what is written there.
-	if (set((CUdeviceptr)(uintptr_t)workspace, 0xFF, workspace_wanted, stream) || launch_kernel(&how, kernel, args, nullptr)) return CUBLAS_STATUS_EXECUTION_FAILED;
+	if (set((CUdeviceptr)(uintptr_t)workspace, 0xFF, fills, stream) || launch_kernel(&how, kernel, args, nullptr)) return CUBLAS_STATUS_EXECUTION_FAILED;
 	return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -50,9 +50,16 @@ struct problem {
 	layout a, b, c, d;
 };
 
-// workspace_wanted is what the one algorithm there is asks for: more than nothing, so that
-// who forgets it is found out.
-const size_t workspace_wanted = 64 << 10;
+// algorithm is one of those that there are for a problem. All come to the same bits; what each costs is what it writes to its
+// workspace.
+struct algorithm {
+	size_t fills;               // bytes
+	size_t workspace = 64 << 10; // that it asks for: more than nothing, so that who forgets it is found out
+	cublasStatus_t state = CUBLAS_STATUS_SUCCESS, runs = CUBLAS_STATUS_SUCCESS;
+};
+
+const int algorithm_count = 6;
+algorithm algorithm_of(uint64_t problem, int index); // of a fingerprint
 
 size_t type_bytes(int type); // 0: no type
 cublasStatus_t supported(const problem &x, int capability);
@@ -64,7 +71,7 @@ uint32_t alignment(const void *address);
 struct driver {
 	int capability = 0;
 	bool open();
-	cublasStatus_t launch(const problem &x, const void *a, const void *b, void *d, bool add, void *workspace, cudaStream_t stream);
+	cublasStatus_t launch(const problem &x, const void *a, const void *b, void *d, bool add, void *workspace, size_t fills, cudaStream_t stream);
 
 	// load is what the library does when a problem is new: its kernels are loaded when they are first wanted.
 	bool load(std::set<uint64_t> &known, uint64_t problem);

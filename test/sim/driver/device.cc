@@ -118,6 +118,8 @@ static void configure() {
 	const std::string name = how ? how : "";
 	m.how = name == "eager" ? mode::eager : name == "random" ? mode::random : name == "lazy" ? mode::lazy : mode::late;
 	m.delay = env("SIM_DELAY", 0);
+	const char *clock = getenv("SIM_CLOCK");
+	m.work_clock = clock && std::string(clock) == "work";
 	m.capability = (int)env("SIM_CC", 90);
 	m.memory_of_each = env("SIM_MEMORY", 4ull << 30);
 	m.actors = 1;

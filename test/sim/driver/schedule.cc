@@ -131,6 +131,7 @@ static void run_work(guard &g, stream &s, operation &o) {
 			return die(*s.on, CUDA_ERROR_ILLEGAL_ADDRESS);
 		}
 	touch(s, o, touched);
+	for (const range &r : touched) s.spent += (double)r.bytes / 1e6;
 	const uint64_t delay = all().delay ? s.on->random() % all().delay : 0;
 	g.unlock();
 	if (delay) usleep((useconds_t)delay);
@@ -156,7 +157,7 @@ static void run(guard &g, stream &s) {
 	case kind::work: run_work(g, s, o); break;
 	case kind::record:
 		o.event->clock = s.clock;
-		o.event->ms = now_ms();
+		o.event->ms = m.work_clock ? s.spent : now_ms();
 		o.event->done = true;
 		break;
 	case kind::wait_event: s.clock.join(o.event->clock); break;

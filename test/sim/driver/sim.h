@@ -14,6 +14,9 @@
 //	lazy    nothing runs until the host waits; then in random order
 //	random  in random order
 //	eager   in the order of the calls
+//
+// With SIM_CLOCK=work the times of events are the same in every run: what a stream's work has touched by then, at
+// 1 GB/s. Without it they are the host's.
 
 #pragma once
 

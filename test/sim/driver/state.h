@@ -86,6 +86,7 @@ struct stream {
 	std::shared_ptr<capture> in; // what takes its work; nullptr: it runs
 	size_t lane = 0;             // which of that
 	uint64_t numbered = 0;
+	double spent = 0; // ms of the work clock
 };
 
 struct event {
@@ -174,6 +175,7 @@ struct machine {
 	uint64_t calls = 0;
 	sim::mode how = sim::mode::late;
 	uint64_t delay = 0;
+	bool work_clock = false; // events have the time of the work, not the host's
 	int capability = 90;
 	uint64_t memory_of_each = 4ull << 30;
 };
