@@ -5,14 +5,12 @@
 package nccl
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
-	"octet/comm"
 	"octet/device"
 	"octet/device/cuda/api"
 )
@@ -82,98 +80,6 @@ func (j *job) late() error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", found.sig.Title(found.comm.Name()), found.comm.missing(&found.sig, timeout))
-}
-
-// recent is how many calls of each group a rank tells, for others to compare.
-const recent = 8
-
-// progress is how far a rank has come with a group.
-type progress struct {
-	Group    string
-	Started  uint64      // sequence number of the last call that its stream has come to
-	Finished uint64      // and of the last that has ended
-	Recent   []comm.Call // the last few, ended or not
-}
-
-// answer is what this rank says to Ask: its groups' progress.
-func (j *job) answer() []byte {
-	by := map[*Comm]*progress{}
-	all := []*progress{}
-	j.record.look(time.Now(), func(e *entry) {
-		p := by[e.comm]
-		if p == nil {
-			p = &progress{Group: e.comm.id, Started: e.sig.Seq - 1, Finished: e.sig.Seq - 1}
-			by[e.comm], all = p, append(all, p)
-		}
-		if e.state == started {
-			p.Started = e.sig.Seq
-		}
-	})
-	j.mu.Lock()
-	for _, c := range j.comms {
-		if by[c] == nil && c.mu.TryLock() { // nothing is under way
-			by[c] = &progress{Group: c.id, Started: c.seq, Finished: c.seq}
-			all = append(all, by[c])
-			c.mu.Unlock()
-		}
-	}
-	j.mu.Unlock()
-	j.record.recent(func(e *entry) {
-		if p := by[e.comm]; p != nil && len(p.Recent) < recent {
-			p.Recent = append(p.Recent, e.sig)
-		}
-	})
-	text, err := json.Marshal(all)
-	if err != nil {
-		panic(err) // of numbers and names
-	}
-	return text
-}
-
-// missing asks the ranks of the group and says which of them keep a call from ending.
-func (c *Comm) missing(sig *comm.Call, timeout time.Duration) error {
-	var silent, behind, unfinished, arrived []int
-	for q, text := range c.Ask(askPatience) {
-		rank := c.World(q)
-		if text == nil {
-			silent = append(silent, rank)
-			continue
-		}
-		p := progressOf(text, c.id)
-		for _, its := range p.Recent {
-			if its.Seq == sig.Seq && its != *sig {
-				return comm.Mismatch(c.World(c.Rank()), sig, rank, &its)
-			}
-		}
-		if p.Started < sig.Seq {
-			behind = append(behind, rank)
-			continue
-		}
-		arrived = append(arrived, rank)
-		if p.Finished < sig.Seq {
-			unfinished = append(unfinished, rank)
-		}
-	}
-	switch {
-	case len(silent) > 0:
-		return comm.Missing(silent, fmt.Sprintf("not answered after %v; arrived: %s", timeout, comm.List(arrived)))
-	case len(behind) > 0:
-		return comm.Missing(behind, fmt.Sprintf("not arrived after %v; arrived: %s", timeout, comm.List(arrived)))
-	}
-	return comm.Missing(unfinished, fmt.Sprintf("stopped within the call after %v; arrived: %s", timeout, comm.List(arrived)))
-}
-
-// progressOf is what an answer says of a group; nothing: the rank has made no call.
-func progressOf(text []byte, group string) progress {
-	var all []progress
-	if json.Unmarshal(text, &all) == nil {
-		for _, p := range all {
-			if p.Group == group {
-				return p
-			}
-		}
-	}
-	return progress{Group: group}
 }
 
 // dump writes the recorder to its file and returns what an error says of it.

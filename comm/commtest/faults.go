@@ -51,7 +51,7 @@ func (s Suite) faults(t *testing.T, n int) {
 		var wg sync.WaitGroup
 		wg.Go(func() { s.deadline(t, whole) })
 		wg.Go(func() { s.splitDeadline(t, split) })
-		if n > 2 && !s.LateMismatch {
+		if n > 2 {
 			for bad := range 2 {
 				chained := s.opened(t, n)
 				wg.Go(func() { s.chainedDeadline(t, chained, bad) })
