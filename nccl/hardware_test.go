@@ -48,6 +48,14 @@ func TestHardwareConforms(t *testing.T) {
 	})
 }
 
+// TestHardwareNamesALostRank: of three processes that share a GPU, so over the simulated libnccl.
+func TestHardwareNamesALostRank(t *testing.T) {
+	if !onHardware() || !oneGPU() {
+		t.Skipf("%s=cuda and %s=1 run it on a GPU", ranks.DeviceVar, ranks.OneGPUVar)
+	}
+	namesALostRank(t)
+}
+
 // TestHardwareSharesAGPU: two ranks on one, which NCCL allows from 2.30 on where it is asked to.
 func TestHardwareSharesAGPU(t *testing.T) {
 	if !onHardware() || !oneGPU() {

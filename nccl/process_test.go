@@ -85,7 +85,11 @@ func rankMain() int {
 		if err != nil {
 			return err
 		}
-		dev, err := cuda.Open(cuda.Options{Ordinal: rank})
+		ordinal := rank
+		if oneGPU() {
+			ordinal = 0
+		}
+		dev, err := cuda.Open(cuda.Options{Ordinal: ordinal})
 		if err != nil {
 			return err
 		}
@@ -113,7 +117,9 @@ func rankMain() int {
 // start runs a scenario.
 func start(t *testing.T, scenario string) []*commtest.Process {
 	t.Helper()
-	simulate(t)
+	if !onHardware() {
+		simulate(t)
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +143,10 @@ func TestProcesses(t *testing.T) {
 
 // TestALostRankIsNamed: the others are told at once that one is gone, and at the deadline
 // that one does not answer; NCCL lets go of their streams.
-func TestALostRankIsNamed(t *testing.T) {
+func TestALostRankIsNamed(t *testing.T) { namesALostRank(t) }
+
+func namesALostRank(t *testing.T) {
+	t.Helper()
 	for _, tt := range []struct {
 		signal syscall.Signal
 		want   string

@@ -14,10 +14,12 @@ class Shape:
     dim: int = 256
     layers: int = 6
     heads: int = 16
+    kv_heads: int = 0  # 0: as many
     ffn: int = 768
     vocab: int = 2048
     seq: int = 512
     theta: float = 500_000.0
+    tied: bool = False
 
 
 def rotate(x, cos, sin):
@@ -29,14 +31,17 @@ def rotate(x, cos, sin):
 class Attention(nn.Module):
     def __init__(self, m: Shape):
         super().__init__()
-        self.heads = m.heads
-        self.wq, self.wk, self.wv, self.wo = (nn.Linear(m.dim, m.dim, bias=False) for _ in range(4))
+        self.heads, self.kv_heads = m.heads, m.kv_heads or m.heads
+        keys = m.dim // m.heads * self.kv_heads
+        self.wq, self.wk, self.wv, self.wo = (nn.Linear(i, o, bias=False) for i, o in ((m.dim, m.dim), (m.dim, keys), (m.dim, keys), (m.dim, m.dim)))
 
     def forward(self, x, cos, sin):
-        q, k, v = (w(x).unflatten(-1, (self.heads, -1)) for w in (self.wq, self.wk, self.wv))
+        q = self.wq(x).unflatten(-1, (self.heads, -1))
+        k, v = (w(x).unflatten(-1, (self.kv_heads, -1)) for w in (self.wk, self.wv))
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        return self.wo(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        shared = dict(enable_gqa=True) if self.kv_heads != self.heads else {}  # which older releases do not know
+        return self.wo(F.scaled_dot_product_attention(q, k, v, is_causal=True, **shared).transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -68,6 +73,8 @@ class Llama(nn.Module):
         self.layers = nn.ModuleList(Block(m) for _ in range(m.layers))
         self.norm = nn.RMSNorm(m.dim, eps=1e-5)
         self.output = nn.Linear(m.dim, m.vocab, bias=False)
+        if m.tied:
+            self.output.weight = self.tok_embeddings.weight
         head = m.dim // m.heads
         angle = torch.arange(m.seq)[:, None, None] * m.theta ** (-torch.arange(0, head, 2) / head)
         self.register_buffer("cos", angle.cos(), persistent=False)

@@ -24,6 +24,7 @@ type need string
 const (
 	gpu       need = "a GPU"
 	torch     need = "PyTorch with CUDA for python3"
+	torchao   need = "torchao beside it"
 	sanitizer need = "compute-sanitizer"
 )
 
@@ -98,8 +99,11 @@ func checks() []check {
 		step("step bf16", "--training.mixed_precision_param=bfloat16"),
 		step("step float8", "--training.mixed_precision_param=bfloat16", "--model.converters=quantize.linear.float8", "--quantize.linear.float8.filter_fqns=output"),
 		{"torch step bf16", "the same model in torch, eager", 45 * second, []need{gpu, torch}, peer("step"), judgePeer},
-		{"torch step bf16 compiled", "the same, compiled", 75 * second, []need{gpu, torch}, peer("step", "--compile"), judgePeer},
+		{"torch step float8", "and in torchao's tensor-wise float8", 45 * second, []need{gpu, torch, torchao}, peer("step", "--float8"), judgePeer},
+		{"torch step bf16 compiled", "bf16, each block compiled", 75 * second, []need{gpu, torch}, peer("step", "--compile"), judgePeer},
+		{"torch step float8 compiled", "float8, each block compiled", 75 * second, []need{gpu, torch, torchao}, peer("step", "--float8", "--compile"), judgePeer},
 		test("faults", "a bad address and the end of memory are told as they are", 30*second, "device/cuda", "^TestHardwareFaultsAreTold$", cuda),
+		test("lost peer", "of three ranks that share the GPU, processes, one is killed and one stopped: the others name it", 45*second, "nccl", "^TestHardwareNamesALostRank$", shared),
 		test("ptx", "the kernels as the driver compiles them", 75*second, "device/cuda", "^TestHardwareConformsFromPTX$", cuda),
 		test("ptx bits", "machine code and PTX come to the same bits", 45*second, "device/cuda", "^TestHardwareHasTheSameBitsFromPTX$", cuda),
 		test("own products", "products on octet's own kernel, without cuBLASLt", 40*second, "device/cuda", "^TestHardwareMultipliesWithoutCublasLt$", cuda),
@@ -116,10 +120,7 @@ func checks() []check {
 }
 
 // The model of the checks of whole steps: peer.py has the same.
-var stepModel = []string{
-	"--model.flavor=debugmodel", "--model.args.dim=2048", "--model.args.n_layers=4", "--model.args.n_heads=16", "--model.args.n_kv_heads=16",
-	"--model.args.ffn_hidden_dim=8192", "--model.args.vocab_size=2048", "--training.seq_len=2048", "--training.local_batch_size=4",
-}
+var stepModel = []string{"--model.flavor=1B", "--training.seq_len=4096", "--training.local_batch_size=2"}
 
 var shortModel = []string{
 	"--model.flavor=debugmodel", "--model.args.dim=32", "--model.args.n_layers=1", "--model.args.n_heads=2", "--model.args.n_kv_heads=2",
@@ -128,8 +129,8 @@ var shortModel = []string{
 
 // step is a check that measures steps of training on one rank.
 func step(name string, args ...string) check {
-	return check{name, "12 steps of a Llama of 4 layers of 8B's kind, dim 2048, 4 x 2048 tokens", 60 * time.Second, []need{gpu}, func(h *host) command {
-		model, steps := stepModel, 12
+	return check{name, "8 steps of Llama 1B, 2 x 4096 tokens", 75 * time.Second, []need{gpu}, func(h *host) command {
+		model, steps := stepModel, 8
 		if h.short {
 			model, steps = shortModel, 4
 		}
@@ -155,5 +156,6 @@ uname -srm; nproc; ldd --version 2>&1 | head -n 1
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader 2>&1 | head -n 8 | sed 's/^/nvidia-smi: /'
 if command -v compute-sanitizer >/dev/null; then echo "compute-sanitizer: $(command -v compute-sanitizer)"; fi
 timeout 40 python3 -c 'import torch; print("torch:", torch.__version__, "of CUDA", torch.version.cuda, "sees", torch.cuda.device_count() if torch.cuda.is_available() else 0)' 2>&1 | tail -n 1
+timeout 20 python3 -c 'import importlib.metadata as m; print("torchao:", m.version("torchao"))' 2>/dev/null
 true`, h.program("octet")}, dir: "."}
 }

@@ -99,7 +99,7 @@ esac`,
 		"kernels":   "pass ", "ptx": "fail TestHardwareConformsFromPTX/cast", "streams": "fail not done after 2 s", "faults": "fail exit status 2: panic: oh",
 		"ptx bits": "skipped there is no PTX", "speed": "fail below its target: cast,_scale_given", "products": "fail exit status 1: FAIL: the second", "collectives": "pass ", "nccl": "pass ",
 		"training": "pass ", "float8": "fail no test ran", "step bf16": "pass loss 2.0000 after 4 steps",
-		"torch products": "skipped python3 has no PyTorch that sees a GPU", "own products": "fail no test ran",
+		"torch products": "skipped python3 has no PyTorch that sees a GPU", "torch step float8": "skipped python3 has no PyTorch that sees a GPU", "own products": "fail no test ran",
 	} {
 		if r := got[name]; string(r.Verdict)+" "+r.Reason != want {
 			t.Errorf("%s: %s %s, want %s", name, r.Verdict, r.Reason, want)
@@ -152,9 +152,16 @@ func TestAPeersFiguresStandBeside(t *testing.T) {
 	r := Record{Results: []Result{
 		{Name: "products", Verdict: Pass, Measures: []Measure{{Name: "bf16/8x8x8", Value: 400000, Unit: "GFLOP/s"}}},
 		{Name: "torch products", Verdict: v, Measures: measures},
+		{Name: "step float8", Verdict: Pass, Measures: []Measure{{Name: "step float8", Value: 30000, Unit: "tokens/s"}}},
+		{Name: "torch step float8", Verdict: Pass, Measures: []Measure{{Name: "step float8", Value: 20000, Unit: "tokens/s"}}},
+		{Name: "torch step float8 compiled", Verdict: Pass, Measures: []Measure{{Name: "step float8 compiled", Value: 40000, Unit: "tokens/s"}}},
 	}}
-	if want := "| bf16/8x8x8, TFLOP/s | 400 | 500 | 0.80 |\n"; !strings.Contains(r.page(), want) {
-		t.Errorf("no line %q in\n%s", want, r.page())
+	for _, want := range []string{
+		"| bf16/8x8x8, TFLOP/s | 400 | 500 | 0.80 |\n", "| step float8, tokens/s | 3e+04 | 2e+04 | 1.50 |\n", "| step float8, torch compiled, tokens/s | 3e+04 | 4e+04 | 0.75 |\n",
+	} {
+		if !strings.Contains(r.page(), want) {
+			t.Errorf("no line %q in\n%s", want, r.page())
+		}
 	}
 }
 
@@ -193,7 +200,7 @@ func TestTheBundleRunsOnASimulatedGPU(t *testing.T) {
 	t.Setenv("OCTET_HEAVY", "")
 	out := t.TempDir()
 	cmd := exec.Command("bash", "-c", `tar xzf "$1" && chmod -R a-w gpucheck && PATH=/usr/bin:/bin gpucheck/check.sh --short --patience 10 --budget 2h --out "$2" --only "$3"`, "check", archive, out,
-		"kernels,streams,nccl,training,collectives,speed,products,step bf16,step float8,faults,own products,nccl shares")
+		"kernels,streams,nccl,training,collectives,speed,products,step bf16,step float8,faults,lost peer,own products,nccl shares")
 	cmd.Dir = folder
 	t.Cleanup(func() { _ = exec.Command("chmod", "-R", "u+w", folder).Run() })
 	text, err := cmd.CombinedOutput()

@@ -19,6 +19,7 @@ var (
 	gpuLine       = regexp.MustCompile(`(?m)^GPU \d+ +(.+)$`)
 	noGPULine     = regexp.MustCompile(`(?m)^(?:GPUs|libcuda\.so\.1) +(.+)$`)
 	torchLine     = regexp.MustCompile(`(?m)^torch: .* sees (\d+)$`)
+	torchaoLine   = regexp.MustCompile(`(?m)^torchao: `)
 	sanitizerLine = regexp.MustCompile(`(?m)^compute-sanitizer: `)
 	passLine      = regexp.MustCompile(`(?m)^--- PASS: `)
 	failLine      = regexp.MustCompile(`(?m)^ *--- FAIL: (\S+)`)
@@ -31,9 +32,12 @@ var (
 // judgeInventory finds what later checks need.
 func judgeInventory(h *host, out output) (Verdict, string, []Measure) {
 	first := gpuLine.FindStringSubmatch(out.text)
-	h.lacks[gpu], h.lacks[torch], h.lacks[sanitizer] = "", "", ""
+	h.lacks[gpu], h.lacks[torch], h.lacks[torchao], h.lacks[sanitizer] = "", "", "", ""
 	if m := torchLine.FindStringSubmatch(out.text); m == nil || m[1] == "0" {
 		h.lacks[torch] = "python3 has no PyTorch that sees a GPU"
+	}
+	if !torchaoLine.MatchString(out.text) {
+		h.lacks[torchao] = "python3 has no torchao"
 	}
 	if !sanitizerLine.MatchString(out.text) {
 		h.lacks[sanitizer] = "there is no compute-sanitizer"

@@ -2,7 +2,9 @@
 """What PyTorch does on the same GPU: a line of JSON for each figure.
 
 usage: python3 peer.py products            matrix products and attention, as BenchmarkMatMul and BenchmarkAttention of device/cuda have them
-       python3 peer.py step [--compile]    training steps, of the model of check.go
+       python3 peer.py step [--float8] [--compile] [--cpu]
+                                           training steps, of the model of check.go, in bf16 or in torchao's tensor-wise float8; on the
+                                           CPU a small one, to try this
 """
 import json
 import statistics
@@ -70,23 +72,29 @@ def attention(batch=2, tokens=4096, heads=32, groups=8):
             print(f"attention: {e}", file=sys.stderr)
 
 
-def step(compiled):
+def step(float8, compiled, device):
     from model import Llama, Shape
 
-    shape, batch, steps = Shape(dim=2048, layers=4, heads=16, ffn=8192, vocab=2048, seq=2048), 4, 12
+    shape, batch, steps = Shape(dim=2048, layers=16, heads=32, kv_heads=8, ffn=8192, vocab=128256, seq=4096, tied=True), 2, 8
+    if device == "cpu":
+        shape, batch, steps = Shape(dim=64, layers=2, heads=4, kv_heads=2, ffn=128, vocab=256, seq=32, tied=True), 2, 4
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
-    model = Llama(shape).cuda()
+    with torch.device(device):
+        model = Llama(shape)
+    if float8:
+        from torchao.float8 import Float8LinearConfig, convert_to_float8_training
+
+        convert_to_float8_training(model, config=Float8LinearConfig(emulate=device == "cpu"), module_filter_fn=lambda _, name: name != "output")
     if compiled:
         for block in model.layers:
             block.compile()
     optimizer = torch.optim.AdamW(model.parameters(), lr=8e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     seconds = []
     for _ in range(steps):
-        window = torch.randint(0, 256, (batch, shape.seq + 1), device="cuda")
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        with torch.autocast("cuda", torch.bfloat16):
+        window = torch.randint(0, 256, (batch, shape.seq + 1), device=device)
+        start = now(device)
+        with torch.autocast(device, torch.bfloat16):
             logits = model(window[:, :-1])
         loss = F.cross_entropy(logits.flatten(0, 1).float(), window[:, 1:].flatten())
         loss.backward()
@@ -94,14 +102,21 @@ def step(compiled):
         optimizer.step()
         optimizer.zero_grad()
         loss.item()
-        seconds.append(time.perf_counter() - start)
-    say("step bf16 compiled" if compiled else "step bf16", batch * shape.seq / statistics.median(seconds[steps // 2 :]), "tokens/s")
+        seconds.append(now(device) - start)
+    name = f"step {'float8' if float8 else 'bf16'}{' compiled' if compiled else ''}"
+    say(name, batch * shape.seq / statistics.median(seconds[steps // 2 :]), "tokens/s")
+
+
+def now(device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["products"]:
         products()
     elif sys.argv[1:2] == ["step"]:
-        step("--compile" in sys.argv)
+        step("--float8" in sys.argv, "--compile" in sys.argv, "cpu" if "--cpu" in sys.argv else "cuda")
     else:
         sys.exit(__doc__)

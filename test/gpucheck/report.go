@@ -131,8 +131,10 @@ func (r *Record) page() string {
 	}
 	versus("product, tokens × out × in; attention, tokens × heads × key heads × size", products, "TFLOP/s", 1e3)
 	versus("beside", other, "", 1)
-	if x := beside["step bf16 compiled"]; x > 0 {
-		fmt.Fprintf(&b, "| step bf16, torch compiled, tokens/s | – | %.4g | – |\n", x)
+	for _, m := range other { // the same again, beside what torch has compiled
+		if x := beside[m.Name+" compiled"]; x > 0 {
+			fmt.Fprintf(&b, "| %s, torch compiled, %s | %.4g | %.4g | %.2f |\n", m.Name, m.Unit, m.Value, x, m.Value/x)
+		}
 	}
 	return b.String()
 }
