@@ -45,8 +45,8 @@ func (g group) enter(c *nn.Ctx, x *nn.Var) *nn.Var {
 func (g group) gather(c *nn.Ctx, x *nn.Var, readers []*nn.Linear) *nn.Var {
 	sent := g.shipIn(c, x, readers)
 	y := g.gathered(c, x, sent, g.readAsSent(c, sent, readers), func(y *nn.Var) {
-		if own, ok := g.overlap.scatter(c, y.Grad().Tensor); ok {
-			g.receive(c, x, own)
+		if own := g.overlap.scatter(c, y.Grad().Tensor); own != nil {
+			receive(c, x, own)
 			return
 		}
 		x.Receive(c, func(dx *tensor.Tensor) {
@@ -143,7 +143,7 @@ func (g group) shipIn(c *nn.Ctx, x *nn.Var, readers []*nn.Linear) tensor.Operand
 
 // scatter is the rank's rows of x, which all ranks have alike.
 func (g group) scatter(c *nn.Ctx, x *nn.Var) *nn.Var {
-	y := g.scattered(c, x, nil)
+	y := g.scattered(c, x, nil, g.ownNew(c, x))
 	g.note(x.Value.Tensor, replicate, Value{})
 	c.Stream.Copy(y.Value.Tensor, g.ownRows(x.Value.Tensor, y.Shape()))
 	g.note(y.Value.Tensor, replicate, Value{At: byRows})
@@ -153,32 +153,38 @@ func (g group) scatter(c *nn.Ctx, x *nn.Var) *nn.Var {
 // scatterSum is the rank's rows of the sum of x over ranks. Where x is what a Linear has computed, the
 // gradient travels as that one reads it.
 func (g group) scatterSum(c *nn.Ctx, x *nn.Var, of *nn.Linear) *nn.Var {
-	y := g.scattered(c, x, of)
-	if own, ok := g.overlap.scatter(c, x.Value.Tensor); ok {
-		c.Stream.Copy(y.Value.Tensor, own)
-		g.overlap.release(c, own)
-		return y
+	if own := g.overlap.scatter(c, x.Value.Tensor); own != nil {
+		return g.scattered(c, x, of, own)
 	}
+	y := g.scattered(c, x, of, g.ownNew(c, x))
 	g.ReduceScatter(c.Stream, comm.T(y.Value.Tensor), comm.T(x.Value.Tensor), comm.Sum)
 	return y
 }
 
-// receive adds what the overlap has summed to x's gradient.
-func (g group) receive(c *nn.Ctx, x *nn.Var, own *tensor.Tensor) {
-	if x.NeedsGrad() {
-		if dx, accumulate := x.GradTarget(c); accumulate {
-			c.Stream.Add(dx, dx, own.View(dx.Shape...))
-		} else {
-			c.Stream.Copy(dx, own.View(dx.Shape...))
-		}
+// receive gives x a gradient, or adds it to the one it has: memory of c.Pool, which is x's or freed.
+func receive(c *nn.Ctx, x *nn.Var, own *tensor.Tensor) {
+	own = own.View(x.Shape()...)
+	switch {
+	case !x.NeedsGrad():
+	case x.Grad().Tensor == nil:
+		x.SetGrad(own)
+		return
+	default:
+		dx, _ := x.GradTarget(c)
+		c.Stream.Add(dx, dx, own)
 	}
-	g.overlap.release(c, own)
+	c.Pool.Free(own)
 }
 
-func (g group) scattered(c *nn.Ctx, x *nn.Var, of *nn.Linear) *nn.Var {
-	last := len(x.Shape()) - 1
-	c.Tokens = x.Shape()[:last]
-	return c.Op(func(y *nn.Var) {
+// ownNew is memory for the rank's rows of x.
+func (g group) ownNew(c *nn.Ctx, x *nn.Var) *tensor.Tensor {
+	return c.New(g.rows(x.Rows()), x.Shape()[len(x.Shape())-1])
+}
+
+// scattered is a Var of the rank's rows of x, which are, or will be, own.
+func (g group) scattered(c *nn.Ctx, x *nn.Var, of *nn.Linear, own *tensor.Tensor) *nn.Var {
+	c.Tokens = x.Shape()[:len(x.Shape())-1]
+	return c.OpTo(func(y *nn.Var) {
 		if of != nil {
 			if by, ok := of.Caster.(nn.Spreader); ok {
 				if sent, ok := by.Ship(c, y.Grad(), nn.GradOut, g); ok {
@@ -192,7 +198,7 @@ func (g group) scattered(c *nn.Ctx, x *nn.Var, of *nn.Linear) *nn.Var {
 			}
 		}
 		x.Receive(c, func(dx *tensor.Tensor) { g.AllGather(c.Stream, comm.T(dx), comm.T(y.Grad().Tensor)) })
-	}, g.rows(x.Rows()), x.Shape()[last])
+	}, tensor.Operand{Tensor: own})
 }
 
 // gradAsSent is readAsSent of a gradient: the layer's last product, which needs all of it, waits.

@@ -26,9 +26,8 @@ import (
 type Overlap struct {
 	comm    comm.Comm // of the tensor axis, for the stream
 	stream  device.Stream
-	pool    *device.Pool
-	coming  map[key][]chunk // rows of what is gathered
-	leaving map[key][]chunk // rows of what is reduced, in the order in which they lie
+	coming  map[key][]chunk  // rows of what is gathered
+	leaving map[key]*leaving // rows of what is reduced
 }
 
 // NewOverlap makes the stream, and a group for it; all ranks of the grid call it.
@@ -37,7 +36,7 @@ func NewOverlap(g *grid.Grid, dev device.Device) (*Overlap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tp: %w", err)
 	}
-	return &Overlap{c, dev.NewStream("tensor-parallel"), device.NewPool(dev), map[key][]chunk{}, map[key][]chunk{}}, nil
+	return &Overlap{c, dev.NewStream("tensor-parallel"), map[key][]chunk{}, map[key]*leaving{}}, nil
 }
 
 // Sync waits for what is on its way, and returns the first error.
@@ -54,7 +53,8 @@ func where(t *tensor.Tensor) key { return key{t.Buf, t.Off} }
 // chunk is some rows, and when they are there.
 type chunk struct {
 	rows  []span
-	ready device.Event // nil: from the start
+	into  *tensor.Tensor // what is made of them; nil: the product's memory
+	ready device.Event   // nil: from the start
 }
 
 func (p chunk) size() (rows int) {
@@ -83,7 +83,7 @@ func (o *Overlap) gather(c *nn.Ctx, whole, sent *tensor.Tensor) {
 	rows := func(lo, hi int) span { return span{lo, hi - lo, lo} }
 	o.coming[where(whole)] = []chunk{
 		{rows: []span{rows(rank*n, (rank+1)*n)}},
-		{[]span{rows(0, rank*n), rows((rank+1)*n, whole.Shape[0])}, o.stream.Record()},
+		{rows: []span{rows(0, rank*n), rows((rank+1)*n, whole.Shape[0])}, ready: o.stream.Record()},
 	}
 }
 
@@ -100,55 +100,89 @@ func (o *Overlap) settle(c *nn.Ctx, t *tensor.Tensor) {
 	delete(o.coming, where(t))
 }
 
-// parts are the pieces in which the rows of a product of all ranks' leave, of which each rank gets as many of its own. They lie in its memory
-// one behind the other, each as a reduce-scatter wants it. A gradient leaves at once, beside the product of the weight's gradient, which
-// follows it. Of an output that nothing follows, most leaves beside the rest: what is not hidden is the last piece, and each has a latency.
-func (o *Overlap) parts(which nn.MatMul, rows int) []chunk {
-	ranks := o.comm.Size()
-	own := rows / ranks
-	most := own - own/4
-	if which == nn.GradInput || most == own {
-		return []chunk{{rows: []span{{0, rows, 0}}}}
+// leaving is a product of all ranks' rows, of which each gets as many of its own, as a sum over ranks.
+type leaving struct {
+	own    *tensor.Tensor // the sum, memory of compute's stream since before the product
+	pieces []chunk        // in the order in which they are multiplied, and lie
+	swap   bool           // the first piece is the other rank's, the second own's first term
+}
+
+// leave cuts a product with rows for every rank. A gradient leaves in one piece, beside the product of the weight's gradient, which follows
+// it. Nothing follows an output. Of two ranks each multiplies the other's rows first, which are on their way while it multiplies its
+// own; more than two add up most of them, in float32, beside the rest: what is not hidden is the last piece, and each has a latency.
+func (o *Overlap) leave(c *nn.Ctx, which nn.MatMul, dst *tensor.Tensor) *leaving {
+	rows, cols := dst.Matrix()
+	ranks, me, own := o.comm.Size(), o.comm.Rank(), rows/o.comm.Size()
+	before := o.leaving[where(dst)]
+	if before == nil { // of several layers with one input the last one's gradient is the sum
+		before = &leaving{own: c.Pool.New(dst.Type, own, cols)}
 	}
-	pieces, to := make([]chunk, 2), 0
+	l := &leaving{own: before.own}
+	o.leaving[where(dst)] = l
+	most := own - own/4
+	switch {
+	case which == nn.GradInput:
+		l.pieces = []chunk{{rows: []span{{0, rows, 0}}}}
+		return l
+	case ranks == 2:
+		other := 1 - me
+		l.pieces = []chunk{{rows: []span{{other * own, own, me * own}}}, {rows: []span{{me * own, own, 0}}, into: l.own}}
+		l.swap = true
+		return l
+	}
+	l.pieces = make([]chunk, 2)
+	to := 0
 	for i, s := range [][2]int{{0, most}, {most, own}} {
 		for q := range ranks {
 			n := s[1] - s[0]
-			pieces[i].rows = append(pieces[i].rows, span{q*own + s[0], n, to})
+			l.pieces[i].rows = append(l.pieces[i].rows, span{q*own + s[0], n, to})
 			to += n
 		}
 	}
-	return pieces
+	return l
 }
 
-// scatter adds up what leaves, over ranks, and returns the rank's rows: memory of o.pool, which release takes back.
-func (o *Overlap) scatter(c *nn.Ctx, term *tensor.Tensor) (own *tensor.Tensor, ok bool) {
+// scatter adds up what leaves, over ranks, and returns the rank's rows: memory of compute's stream, or nil if term does not leave.
+func (o *Overlap) scatter(c *nn.Ctx, term *tensor.Tensor) (own *tensor.Tensor) {
 	if o == nil {
-		return nil, false
+		return nil
 	}
-	pieces, ok := o.leaving[where(term)]
-	if !ok {
-		return nil, false
+	l := o.leaving[where(term)]
+	if l == nil {
+		return nil
 	}
 	delete(o.leaving, where(term))
 	term = flat(term)
-	own = o.pool.New(term.Type, term.Shape[0]/o.comm.Size(), term.Shape[1])
+	if l.swap {
+		o.exchange(c, l, term)
+		return l.own
+	}
 	from, to := 0, 0
-	for _, p := range pieces {
+	for _, p := range l.pieces {
 		rows := p.size()
 		n := rows / o.comm.Size()
+		if n == 0 {
+			continue
+		}
 		o.stream.Wait(p.ready)
-		o.comm.ReduceScatter(o.stream, comm.T(own.Rows(to, to+n)), comm.T(term.Rows(from, from+rows)), comm.Sum)
+		o.comm.ReduceScatter(o.stream, comm.T(l.own.Rows(to, to+n)), comm.T(term.Rows(from, from+rows)), comm.Sum)
 		from, to = from+rows, to+n
 	}
 	c.Stream.Wait(o.stream.Record())
-	return own, true
+	return l.own
 }
 
-// release takes memory of scatter back, once compute's stream is through with it.
-func (o *Overlap) release(c *nn.Ctx, t *tensor.Tensor) {
-	o.stream.Wait(c.Stream.Record())
-	o.pool.Free(t)
+// exchange gives the other rank of two its rows of a term, of which those in the slot of the rank are made, and adds what it gives to the
+// rank's own, in the order of ranks.
+func (o *Overlap) exchange(c *nn.Ctx, l *leaving, term *tensor.Tensor) {
+	n, me := l.own.Shape[0], o.comm.Rank()
+	slot := func(rank int) *tensor.Tensor { return term.Rows(rank*n, (rank+1)*n) }
+	o.stream.Wait(l.pieces[0].ready)
+	o.comm.AllGather(o.stream, comm.T(term), comm.T(slot(me)))
+	c.Stream.Wait(o.stream.Record())
+	terms := [2]*tensor.Tensor{slot(0), slot(1)}
+	terms[me] = l.own
+	c.Stream.Add(l.own, terms[0], terms[1])
 }
 
 // multiplier computes a Linear's products, by the rows that come and those that leave.
@@ -157,26 +191,28 @@ type multiplier struct {
 	leaves nn.MatMul // of which the rows leave; NumMatMuls: of none
 }
 
-// pieces are those of a product whose rows are a's: in which they come or leave, or nil.
-func (p multiplier) pieces(c *nn.Ctx, which nn.MatMul, a *tensor.Tensor) (pieces []chunk, leave bool) {
-	if which == nn.GradWeight {
-		p.settle(c, a)
-		return nil, false
-	}
+// sends reports whether the rows of a product leave.
+func (p multiplier) sends(c *nn.Ctx, which nn.MatMul, dst *tensor.Tensor) bool {
 	// What a recomputation keeps of its first pass lies as it would without pieces.
 	again := which == nn.Output && (c.Mode == nn.FirstPass || c.Mode == nn.Recomputation)
-	if rows, _ := a.Matrix(); which == p.leaves && !again && rows%p.comm.Size() == 0 {
-		p.settle(c, a)
-		return p.parts(which, rows), true
-	}
-	pieces = p.coming[where(a)]
-	delete(p.coming, where(a))
-	return pieces, false
+	rows, _ := dst.Matrix()
+	return which == p.leaves && !again && rows%p.comm.Size() == 0
 }
 
 // multiply is nn.Linear.Multiply.
 func (p multiplier) multiply(c *nn.Ctx, which nn.MatMul, dst *tensor.Tensor, a, b tensor.Operand, opts device.MatMulOptions) {
-	pieces, leave := p.pieces(c, which, a.Tensor)
+	var pieces []chunk
+	leave := p.sends(c, which, dst)
+	switch {
+	case leave:
+		p.settle(c, a.Tensor)
+		pieces = p.leave(c, which, dst).pieces
+	case which == nn.GradWeight:
+		p.settle(c, a.Tensor)
+	default:
+		pieces = p.coming[where(a.Tensor)]
+		delete(p.coming, where(a.Tensor))
+	}
 	if pieces == nil {
 		c.Stream.MatMul(dst, a, b, opts)
 		return
@@ -184,26 +220,31 @@ func (p multiplier) multiply(c *nn.Ctx, which nn.MatMul, dst *tensor.Tensor, a, 
 	if a.Transposed {
 		panic(fmt.Sprintf("tp: the rows of a transposed %v do not follow one another", a))
 	}
-	from, to := a, flat(dst)
+	from, whole := a, flat(dst)
 	from.Tensor = flat(a.Tensor)
-	opts.Series = device.First
+	if len(pieces) > 1 {
+		opts.Series = device.First
+	}
 	for i, piece := range pieces {
-		if !leave && piece.ready != nil {
+		if piece.ready != nil {
 			c.Stream.Wait(piece.ready)
+		}
+		to := whole
+		if piece.into != nil {
+			to = piece.into
 		}
 		for _, s := range piece.rows {
 			if s.n == 0 {
 				continue
 			}
 			c.Stream.MatMul(to.Rows(s.to, s.to+s.n), rowsOf(from, s.lo, s.lo+s.n), b, opts)
-			opts.Series = device.Next
+			if opts.Series == device.First {
+				opts.Series = device.Next
+			}
 		}
 		if leave {
 			pieces[i].ready = c.Stream.Record()
 		}
-	}
-	if leave {
-		p.leaving[where(dst)] = pieces
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"octet/comm/grid"
 	"octet/comm/record"
+	"octet/device"
 	"octet/dtensor"
 	"octet/dtype"
 	"octet/nn"
@@ -21,8 +22,7 @@ import (
 func TestWhatTravelsBesideProducts(t *testing.T) {
 	want := []string{
 		"all-gather [{float32 48}]",     // x, of which a rank has 8 rows of 6
-		"reduce-scatter [{float32 72}]", // three quarters of the output
-		"reduce-scatter [{float32 24}]", // the rest
+		"all-gather [{float32 48}]",     // the output's rows of the other rank
 		"all-gather [{float32 48}]",     // the output's gradient
 		"reduce-scatter [{float32 96}]", // the input's gradient
 	}
@@ -60,5 +60,26 @@ func TestWhatTravelsBesideProducts(t *testing.T) {
 		}
 		x.FreeGrad(rig.Ctx)
 		return o.Sync()
+	})
+}
+
+// TestAReceivedGradientIsAdded to the one that is there, and its memory freed.
+func TestAReceivedGradientIsAdded(t *testing.T) {
+	ranks.Run(t, 1, ranks.Options{ISA: "portable"}, func(r *ranks.Rank) error {
+		rig := nntest.New(t, r.Device, dtype.Float32)
+		c := rig.Ctx
+		x := nn.Watch(rig.Put([]float32{0, 0}, 2, 1))
+		for _, by := range []float32{1, 10} {
+			own := c.Pool.New(dtype.Float32, 2, 1)
+			c.Stream.Upload(own, device.Float32Bytes([]float32{by, 2 * by}))
+			receive(c, x, own)
+		}
+		if got, want := rig.Get(x.Grad().Tensor), []float32{11, 22}; !slices.Equal(got, want) {
+			t.Errorf("the gradient is %v, want %v", got, want)
+		}
+		if x.FreeGrad(c); c.Pool.Live() != 0 {
+			t.Errorf("%d bytes are left", c.Pool.Live())
+		}
+		return nil
 	})
 }

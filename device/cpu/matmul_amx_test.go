@@ -163,6 +163,31 @@ func TestASeriesOfRowsIsTheWholeProduct(t *testing.T) {
 	})
 }
 
+// TestASeriesForgetsTheOneBefore: b's memory has other values in the next series, whose first product has so many rows that nothing
+// of b is kept.
+func TestASeriesForgetsTheOneBefore(t *testing.T) {
+	const m, k, n, few = 600, 70, 90, 40
+	eachISA(t, func(t *testing.T, isa ISA) {
+		dev := open(t, isa, 1)
+		a, b := newMatrix(t, dev, dtype.BFloat16, m, k, normal(1)), newMatrix(t, dev, dtype.BFloat16, n, k, normal(2))
+		whole, parts := newMatrix(t, dev, dtype.Float32, m, n, normal(3)), newMatrix(t, dev, dtype.Float32, m, n, normal(4))
+		s := dev.NewStream("series")
+		x, w := tensor.Operand{Tensor: a.Tensor}, tensor.Operand{Tensor: b.Tensor}
+		for _, first := range []int{few, m - few} { // the first leaves what it packs, the second must not take it
+			s.MatMul(whole.Tensor, x, w, device.MatMulOptions{TransB: true})
+			s.MatMul(parts.Rows(0, first), tensor.Operand{Tensor: a.Rows(0, first)}, w, device.MatMulOptions{TransB: true, Series: device.First})
+			s.MatMul(parts.Rows(first, m), tensor.Operand{Tensor: a.Rows(first, m)}, w, device.MatMulOptions{TransB: true, Series: device.Next})
+			if err := s.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := parts.read(), whole.read(); !slices.Equal(got, want) {
+				t.Errorf("%d rows first: the rows of a series differ from the whole product", first)
+			}
+			s.Add(b.Tensor, b.Tensor, b.Tensor)
+		}
+	})
+}
+
 // TestTilesOfAProductAreProductsOfTheirOwn: what is packed once for several columns of tiles, and however an operand lies in
 // memory, is what the columns alone have, on any number of threads.
 func TestTilesOfAProductAreProductsOfTheirOwn(t *testing.T) {

@@ -99,9 +99,17 @@ func (s *Stream) packA(p *product, g grid) {
 	}
 }
 
-// packSeries packs all of op(b) as the tiles of a grid read it, or has done so for the product before.
+// packSeries packs all of op(b) as the tiles of a grid read it, or has done so for the product before. Where a has many rows, each
+// product's tiles pack it: that takes less than to write all of it to memory and to read it again.
 func (s *Stream) packSeries(p *product, g grid) {
-	if p.series == device.Next && s.packedOf == p.b {
+	const many = 512
+	if p.series == device.First {
+		s.packedOf = panel{} // its values may be others
+	}
+	if p.m >= many {
+		return
+	}
+	if s.packedOf == p.b {
 		p.packedB = unsafe.Pointer(unsafe.SliceData(s.scratch.get(slotPackedB, 0).mem))
 		return
 	}
