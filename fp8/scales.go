@@ -82,11 +82,17 @@ func (l *scales) make(s device.Stream, pool *device.Pool, g comm.Comm, lo, hi in
 // bit patterns: for floats that are not negative the order of int32 is the order of
 // values, with NaN above all, so that the maximum is exact and keeps NaN.
 func agree(s device.Stream, pool *device.Pool, g comm.Comm, to tensor.Operand, parts []*tensor.Tensor, formats []dtype.Type, pow2 bool) {
+	amax := agreedAmax(s, pool, g, parts)
+	s.Scales(to.Scale, to.Inv, amax, formats, pow2)
+	pool.Free(amax)
+}
+
+// agreedAmax is float32 [n], from pool.
+func agreedAmax(s device.Stream, pool *device.Pool, g comm.Comm, parts []*tensor.Tensor) *tensor.Tensor {
 	amax := pool.New(dtype.Float32, len(parts))
 	s.Amax(amax, parts)
 	g.AllReduce(s, comm.T(tensor.At(amax.Buf, amax.Off, dtype.Int32, amax.Shape...)), comm.Max)
-	s.Scales(to.Scale, to.Inv, amax, formats, pow2)
-	pool.Free(amax)
+	return amax
 }
 
 // Scales are a model's scales that last longer than a cast: of weights that travel as

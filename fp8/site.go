@@ -21,6 +21,8 @@ type site struct {
 	// The ranks that have the other parts of input, weight and grad_output; nil: there are none.
 	spread [len(kinds)]comm.Comm
 
+	agreed *agreed // of gradients that are cast next; nil: nothing
+
 	// Of a weight that travels as float8 with a dynamic scale: the place of it.
 	scales *scales
 	index  int

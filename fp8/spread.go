@@ -3,13 +3,18 @@
 package fp8
 
 import (
+	"slices"
+
 	"octet/comm"
 	"octet/dtype"
 	"octet/nn"
 	"octet/tensor"
 )
 
-var _ nn.Spreader = (*site)(nil)
+var (
+	_ nn.Spreader = (*site)(nil)
+	_ nn.Agreer   = (*site)(nil)
+)
 
 // Spread has a dynamic scale of a whole tensor be that of all parts, by an all-reduce of
 // one word a cast. Scales of rows or columns are those of the part: the products of parts, each
@@ -80,6 +85,54 @@ func (k *site) agreedCast(c *nn.Ctx, g comm.Comm, dst, dstT, x tensor.Operand, f
 	if to.Tensor == nil {
 		to = dstT
 	}
-	agree(c.Stream, c.Pool, g, to, []*tensor.Tensor{x.Tensor}, []dtype.Type{format}, k.recipe.Config.RoundScalesToPowerOf2)
+	if !k.takeAgreed(c, to, x, format) {
+		agree(c.Stream, c.Pool, g, to, []*tensor.Tensor{x.Tensor}, []dtype.Type{format}, k.recipe.Config.RoundScalesToPowerOf2)
+	}
 	c.Stream.Cast(dst, dstT, x)
+}
+
+// agreed are the amaxes of several gradients that all ranks know, until each has been cast.
+type agreed struct {
+	of   []*tensor.Tensor
+	amax *tensor.Tensor // float32 [len(of)]
+	left int            // to be cast
+}
+
+// Agrees holds for dynamic scales of whole tensors of the same ranks.
+func (k *site) Agrees(with nn.Caster) bool {
+	other, ok := with.(*site)
+	return ok && k.spread[nn.GradOut] != nil && k.spread[nn.GradOut] == other.spread[nn.GradOut] && k.agreesAlone() && other.agreesAlone()
+}
+
+func (k *site) agreesAlone() bool {
+	how := k.recipe.Cast[nn.GradOut]
+	return how.Type == Dynamic && how.Granularity != Axiswise
+}
+
+// Agree is one all-reduce of a word for each gradient.
+func (k *site) Agree(c *nn.Ctx, by []nn.Agreer, dy []tensor.Operand) {
+	all := &agreed{left: len(dy)}
+	for i, x := range dy {
+		all.of = append(all.of, x.Tensor)
+		by[i].(*site).agreed = all
+	}
+	all.amax = agreedAmax(c.Stream, c.Pool, k.spread[nn.GradOut], all.of)
+}
+
+// takeAgreed makes x's scale of an amax that is known already; false: there is none.
+func (k *site) takeAgreed(c *nn.Ctx, to, x tensor.Operand, format dtype.Type) bool {
+	all := k.agreed
+	if all == nil {
+		return false
+	}
+	i := slices.Index(all.of, x.Tensor)
+	if i < 0 {
+		return false
+	}
+	c.Stream.Scales(to.Scale, to.Inv, all.amax.Rows(i, i+1), []dtype.Type{format}, k.recipe.Config.RoundScalesToPowerOf2)
+	k.agreed = nil
+	if all.left--; all.left == 0 {
+		c.Pool.Free(all.amax)
+	}
+	return true
 }

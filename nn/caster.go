@@ -80,6 +80,17 @@ type Spreader interface {
 	Ship(c *Ctx, x tensor.Operand, role Role, g comm.Comm) (tensor.Operand, bool)
 }
 
+// Agreer is a Caster that makes a scale of grad_output with other ranks, by a collective. Those of
+// Linears that read one input need one for all: their gradients are complete together.
+type Agreer interface {
+	Caster
+	// Agrees reports whether it does, and with the same ranks as another one.
+	Agrees(with Caster) bool
+	// Agree is told the gradients dy of such Linears, whose Casters by are, and that each is cast as GradOut
+	// next, in any order and before any other.
+	Agree(c *Ctx, by []Agreer, dy []tensor.Operand)
+}
+
 // HighPrecision is the Caster that returns its input.
 type HighPrecision struct{}
 

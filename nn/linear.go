@@ -67,7 +67,14 @@ func (l *Linear) Forward(c *Ctx, x *Var) *Var {
 	in, forGW := x.Cast(c, l.Caster, In, later)
 	last := len(x.Shape()) - 1
 	out, there := c.result(c.kept.keeps(linear), c.Act, append(slices.Clone(x.Shape()[:last]), l.Weight.Shape[0])...)
-	y := c.op(func(y *Var) { l.backward(c, x, y, forGW) }, out)
+	var read *reading
+	y := c.op(func(y *Var) {
+		read.agree(c)
+		l.backward(c, x, y, forGW)
+	}, out)
+	if c.Mode.Defers() && (x.NeedsGrad() || !l.Weight.Frozen()) {
+		read = c.Tape.read(l.Caster, x, y)
+	}
 	if y.again = there; !there {
 		weight := l.Weight.Value()
 		w, _ := l.Caster.Cast(c, weight, Weight, NoRole)

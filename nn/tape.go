@@ -15,6 +15,7 @@ import (
 // autograd graph, as a list.
 type Tape struct {
 	steps []func()
+	last  *reading // the newest
 }
 
 // Defer adds the backward of an operation that has just been enqueued.
@@ -38,7 +39,7 @@ func (t *Tape) Backward() {
 		t.steps[i]()
 		t.steps[i] = nil
 	}
-	t.steps = t.steps[:0]
+	t.steps, t.last = t.steps[:0], nil
 }
 
 // Mode says what a forward pass is for.

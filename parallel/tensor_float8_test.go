@@ -105,7 +105,8 @@ func TestActivationsTravelInFloat8(t *testing.T) {
 		word,                                     // dy
 		"all-gather float8_e5m2[512], 512 bytes", // of it
 		word,                                     // w2
-		word, word, word, word,                   // of w3 and w1, gradient and weight
+		"all-reduce max int32[2], 8 bytes",       // gradients of w3 and w1
+		word, word,                               // w3, w1
 		"reduce-scatter sum bfloat16[1024], 2048 bytes",
 	}
 	for _, tn := range []bool{false, true} {
