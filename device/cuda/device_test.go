@@ -350,18 +350,29 @@ func TestAFaultGoesWithTheStreamsThatWaited(t *testing.T) {
 }
 
 // TestTwoDevicesOfOneGPUEndApart: each with its own kernels, as ranks that share a GPU have them. What is enqueued
-// on one is not in the way of the other's end; kernels that go before their launches are found.
+// on one is not in the way of the other's end, which leaves neither memory nor streams; kernels that go before their launches are found.
 func TestTwoDevicesOfOneGPUEndApart(t *testing.T) {
 	c := simulate(t)
 	r := newRig(t, "compute")
+	x := r.upload(1, 2)
+	streams, live := c.Count("streams"), c.Count("live")
 	other, err := Open(Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := r.upload(1, 2)
+	other.NewStream("other")
+	if _, err := other.Alloc(64); err != nil {
+		t.Fatal(err)
+	}
+	if c.Count("streams") == streams || c.Count("live") == live {
+		t.Error("a device has neither streams nor memory")
+	}
 	r.Add(x, x, x)
 	if err := other.Close(); err != nil {
 		t.Error(err)
+	}
+	if n, bytes := c.Count("streams"), c.Count("live"); n != streams || bytes != live {
+		t.Errorf("%d streams and %d bytes are left, want %d and %d", n, bytes, streams, live)
 	}
 	if found := c.Findings(); len(found) > 0 {
 		t.Errorf("found %q", found)

@@ -107,7 +107,7 @@ func watchers(file string) []shown {
 	case strings.HasPrefix(file, "device/cuda/kernel_"):
 		return []shown{{folder: folder, run: "TestEmulatedKernelsConform$"}, {folder: folder}, inFlight, recipes}
 	case folder == "device/cuda":
-		return []shown{{folder: folder, run: "Host|Download|Missing|Fault|Dead|Error"}, inFlight, {folder: folder}, recipes}
+		return []shown{{folder: folder, run: "Host|Download|Missing|Fault|Dead|Error|EndApart"}, inFlight, {folder: folder}, recipes}
 	}
 	return []shown{inFlight, recipes, {folder: folder}, layouts}
 }

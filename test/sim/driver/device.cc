@@ -248,9 +248,10 @@ size_t sim_findings(char *text, size_t size) {
 }
 uint64_t sim_count(const char *what) {
 	guard g(all().lock);
-	if (!strcmp(what, "live")) {
+	const bool streams = !strcmp(what, "streams");
+	if (streams || !strcmp(what, "live")) {
 		uint64_t n = 0;
-		for (auto &d : all().devices) n += d->live;
+		for (auto &d : all().devices) n += streams ? d->streams.size() : d->live;
 		return n;
 	}
 	return strcmp(what, "peak") ? all().counts[what] : all().peak;

@@ -37,7 +37,8 @@ size_t sim_findings(char *text, size_t size);
 // "sets", "records", "waits" (of streams), "host waits", "allocations", or "launch NAME", all as calls;
 // "graph launches", and "graph steps" that they have run;
 // "modules beside collectives", "memory
-// beside collectives": loaded, or taken or given back, while a stream waits for another rank. "live" is the bytes that are allocated now, "peak" the most there were.
+// beside collectives": loaded, or taken or given back, while a stream waits for another rank. "live" is the bytes that are allocated now, "peak" the most there were,
+// "streams" those that there are now.
 uint64_t sim_count(const char *what);
 
 void sim_reset(void);
