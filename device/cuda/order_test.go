@@ -14,6 +14,7 @@ import (
 	"octet/device/devicetest"
 	"octet/dtype"
 	"octet/tensor"
+	"octet/test/sim/registry"
 )
 
 // orders is in how many orders of blocks and threads kernels are run.
@@ -61,34 +62,42 @@ func unmoved() []work {
 }
 
 // TestKernelsDoNotDependOnTheOrderOfThreads: in whatever order blocks and threads run between two barriers, memory
-// is the same at the end, byte for byte.
+// is the same at the end, byte for byte. Where one block does the work of all, what it leaves in shared memory is
+// not written over before all of its threads have read it.
 func TestKernelsDoNotDependOnTheOrderOfThreads(t *testing.T) {
 	r := openKernels(t)
 	for _, w := range append(works(), unmoved()...) {
 		t.Run(w.name, func(t *testing.T) {
-			var want [][]byte
-			for seed := range orders() + 1 { // 0 is as they are numbered
-				d := &emulated{TB: t, kernels: r, seed: seed, blocks: 1}
-				s, pool := d.NewStream("test").(*emulatedStream), device.NewPool(d)
-				var all []*tensor.Tensor
-				w.make(&maker{rows: 20, cols: 640, new: func(ty dtype.Type, shape ...int) *tensor.Tensor {
-					x := pool.New(ty, shape...)
-					s.Upload(x, someBytes(x))
-					all = append(all, x)
-					return x
-				}})(s)
-				if err := s.Sync(); err != nil {
-					t.Fatal(err)
-				}
-				for i, x := range all {
-					if seed == 0 {
-						want = append(want, bytes.Clone(bytesAt(x)))
-					} else if !bytes.Equal(bytesAt(x), want[i]) {
-						t.Fatalf("order %d: tensor %d, %v, has other bytes", seed, i, x)
-					}
-				}
-			}
+			inOrders(t, r, w, orders(), 1)
+			inOrders(t, r, w, 2, 0) // which makes one block
 		})
+	}
+}
+
+// inOrders compares what a work leaves in so many orders with what it leaves as blocks and threads are numbered, on a device of so many processors.
+func inOrders(t *testing.T, r *registry.Registry, w work, orders uint64, processors int) {
+	t.Helper()
+	var want [][]byte
+	for seed := range orders + 1 {
+		d := &emulated{TB: t, kernels: r, seed: seed, blocks: processors}
+		s, pool := d.NewStream("test").(*emulatedStream), device.NewPool(d)
+		var all []*tensor.Tensor
+		w.make(&maker{rows: 20, cols: 640, new: func(ty dtype.Type, shape ...int) *tensor.Tensor {
+			x := pool.New(ty, shape...)
+			s.Upload(x, someBytes(x))
+			all = append(all, x)
+			return x
+		}})(s)
+		if err := s.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		for i, x := range all {
+			if seed == 0 {
+				want = append(want, bytes.Clone(bytesAt(x)))
+			} else if !bytes.Equal(bytesAt(x), want[i]) {
+				t.Fatalf("order %d of %d processors: tensor %d, %v, has other bytes", seed, processors, i, x)
+			}
+		}
 	}
 }
 
