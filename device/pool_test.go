@@ -102,3 +102,28 @@ func TestAScopeFreesAllButItsResults(t *testing.T) {
 	}()
 	first()
 }
+
+// TestReservedMemoryIsNobodys: until it is released.
+func TestReservedMemoryIsNobodys(t *testing.T) {
+	dev := &memory{limit: 2}
+	pool := device.NewPool(dev)
+	a := pool.New(dtype.Float32, 100)
+	pool.Free(a)
+	release := pool.Reserve()
+	b := pool.New(dtype.Float32, 100)
+	if b.Buf == a.Buf {
+		t.Error("reserved memory was handed out")
+	}
+	pool.Free(b)
+	if c := pool.New(dtype.Float32, 100); c.Buf != b.Buf {
+		t.Error("what was freed since is reserved too")
+	}
+	release()
+	release() // once is enough
+	if c := pool.New(dtype.Float32, 100); c.Buf != a.Buf {
+		t.Error("released memory was not handed out")
+	}
+	if pool.Live() != 2*4096 {
+		t.Errorf("%d bytes are in use", pool.Live())
+	}
+}

@@ -149,6 +149,16 @@ func (all Scales) PrecomputeFloat8DynamicScaleForFSDP(s device.Stream, pool *dev
 	}
 }
 
+// Expire has every weight that travels as float8 without a precomputed scale get its scale anew at its next
+// gather, although it may have one: for passes that are launched again when the weights have moved.
+func (all Scales) Expire() {
+	for _, l := range all.weights {
+		if !l.precomputed {
+			clear(l.versions)
+		}
+	}
+}
+
 // Stale says of the first weight that was sent without a precomputed scale, although
 // scales are precomputed, that it was written to since; once, and then nothing. The scale
 // was made anew, by a collective of its own.

@@ -339,6 +339,23 @@ func (f *FSDP) Finish(c *nn.Ctx) {
 	f.begun = false
 }
 
+// Join has c's stream come after all that the other streams were given.
+func (f *FSDP) Join(c *nn.Ctx) {
+	for _, s := range []device.Stream{f.ag, f.rs, f.ar} {
+		if s != nil {
+			c.Stream.Wait(s.Record())
+		}
+	}
+}
+
+// Reserve keeps the memory of what was gathered and reduced, all of it free, for who launches that again
+// (device.Pool.Reserve).
+func (f *FSDP) Reserve() {
+	for _, pool := range []*device.Pool{f.agPool, f.rsPool, f.grads} {
+		pool.Reserve()
+	}
+}
+
 // FullTensor is the whole of a parameter, float32 as the shards are, on every rank
 // (DTensor.full_tensor). It waits.
 func (f *FSDP) FullTensor(c *nn.Ctx, p *nn.Param) ([]float32, error) {

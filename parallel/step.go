@@ -35,6 +35,9 @@ type StepOptions struct {
 	Vote *int32
 	// Microbatches is how often the function is called, whose gradients add up; 0 is once.
 	Microbatches int
+	// Graph, where it is set, has the device launch forward and backward at once, as soon as it has captured them. The
+	// function is then no longer called: it has to read the same memory in each step, which the caller fills before Step.
+	Graph *Graph
 }
 
 // Result is what a step or an evaluation measured, alike on all ranks.
@@ -99,22 +102,7 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	}
 	m.world.AllReduce(s, summed, comm.Sum)
 	s.Reciprocal(m.scale, m.count)
-	s.Zero(c.Loss)
-	c.Scale = m.scale
-	m.checks.begin()
-	m.checks.params(c, "the weight ", m.Params(), (*nn.Param).Local)
-	for i, n := 0, max(1, o.Microbatches); i < n; i++ {
-		m.checks.microbatch(i, n)
-		m.sharded.Begin(c, i == n-1)
-		microbatch(c, i)
-		c.Tape.Backward()
-	}
-	m.sharded.Finish(c)
-	if m.tensor != nil {
-		m.partial.Reduce(c, m.tensor)
-	}
-	m.checks.params(c, "the gradient of ", m.Params(), gradient)
-	m.scales.SyncFloat8AmaxAndScaleHistory(c)
+	o.Graph.run(m, max(1, o.Microbatches), microbatch)
 	p.notFinite = m.scales.NotFinite(s)
 	m.clip.Measure(s, m.world, o.MaxNorm)
 	p.gather(o.Count)
@@ -135,6 +123,28 @@ func (m *Model) Step(o StepOptions, microbatch func(c *nn.Ctx, i int)) *Pending 
 	m.precompute()
 	p.done = s.Record()
 	return p
+}
+
+// passes are a step's forward and backward passes, with all reductions: from weights and scales to gradients and
+// the next delayed scales. Nothing in them depends on the step but through memory.
+func (m *Model) passes(microbatches int, microbatch func(c *nn.Ctx, i int)) {
+	c := m.ctx
+	c.Stream.Zero(c.Loss)
+	c.Scale = m.scale
+	m.checks.begin()
+	m.checks.params(c, "the weight ", m.Params(), (*nn.Param).Local)
+	for i := range microbatches {
+		m.checks.microbatch(i, microbatches)
+		m.sharded.Begin(c, i == microbatches-1)
+		microbatch(c, i)
+		c.Tape.Backward()
+	}
+	m.sharded.Finish(c)
+	if m.tensor != nil {
+		m.partial.Reduce(c, m.tensor)
+	}
+	m.checks.params(c, "the gradient of ", m.Params(), gradient)
+	m.scales.SyncFloat8AmaxAndScaleHistory(c)
 }
 
 // counted is what the rank adds to a number of terms: of those that share modules and have the same data one counts it.

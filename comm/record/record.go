@@ -55,11 +55,9 @@ type Log struct {
 	// Keep also keeps every call; set it before the first.
 	Keep bool
 
-	mu     sync.Mutex
-	counts [comm.Kinds][types]Count
-	copied [comm.Kinds]int64
-	bytes  int64
-	calls  []Call
+	mu    sync.Mutex
+	total Counts
+	calls []Call
 }
 
 // Call is one call of one rank.
@@ -113,14 +111,14 @@ func (c Call) String() string {
 func (l *Log) Bytes() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.bytes
+	return l.total.bytes
 }
 
 // Count is the sum over the calls of one kind, with tensors of one type.
 func (l *Log) Count(k comm.Kind, t dtype.Type) Count {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.counts[k][t]
+	return l.total.counts[k][t]
 }
 
 // Copied is how many bytes the calls of one kind copied from the rank to
@@ -128,21 +126,59 @@ func (l *Log) Count(k comm.Kind, t dtype.Type) Count {
 func (l *Log) Copied(k comm.Kind) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.copied[k]
+	return l.total.copied[k]
 }
 
 // Totals are all counts that are not zero, by kind and type.
 func (l *Log) Totals() (ts []Total) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for k := range l.counts {
-		for t, n := range l.counts[k] {
+	for k := range l.total.counts {
+		for t, n := range l.total.counts[k] {
 			if n.Calls > 0 {
 				ts = append(ts, Total{comm.Kind(k), dtype.Type(t), n})
 			}
 		}
 	}
 	return ts
+}
+
+// Counts are what a Log has counted, without the calls themselves.
+type Counts struct {
+	counts [comm.Kinds][types]Count
+	copied [comm.Kinds]int64
+	bytes  int64
+}
+
+// During is what is counted while f runs.
+func (l *Log) During(f func()) (counted Counts) {
+	l.mu.Lock()
+	before := l.total
+	l.mu.Unlock()
+	f()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	counted = l.total
+	counted.add(&before, -1)
+	return counted
+}
+
+// Add counts c so many times more: of calls that a graph of the device repeats without being asked for each.
+func (l *Log) Add(c Counts, times int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.total.add(&c, int64(times))
+}
+
+func (c *Counts) add(o *Counts, times int64) {
+	for k := range o.counts {
+		for t, n := range o.counts[k] {
+			c.counts[k][t].Calls += times * n.Calls
+			c.counts[k][t].Bytes += times * n.Bytes
+		}
+		c.copied[k] += times * o.copied[k]
+	}
+	c.bytes += times * o.bytes
 }
 
 // Take returns the calls kept so far and forgets them.
@@ -159,21 +195,21 @@ func (l *Log) Take() []Call {
 func (l *Log) add(call Call, ts []*tensor.Tensor) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.copied[call.Kind] += call.Copied
+	l.total.copied[call.Kind] += call.Copied
 	var seen [types]bool
 	for _, t := range ts {
-		c := &l.counts[call.Kind][t.Type]
+		c := &l.total.counts[call.Kind][t.Type]
 		if !seen[t.Type] {
 			seen[t.Type] = true
 			c.Calls++
 		}
 		c.Bytes += int64(t.Bytes())
 		if call.Ranks > 1 {
-			l.bytes += int64(t.Bytes())
+			l.total.bytes += int64(t.Bytes())
 		}
 	}
 	if len(ts) == 0 {
-		l.counts[call.Kind][dtype.Invalid].Calls++
+		l.total.counts[call.Kind][dtype.Invalid].Calls++
 	}
 	if l.Keep {
 		for _, t := range ts {

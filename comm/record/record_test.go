@@ -299,3 +299,38 @@ func TestWhatACollectiveEnqueuesIsNotNotedBesideIt(t *testing.T) {
 		t.Errorf("noted %+v, want the collective alone", spans)
 	}
 }
+
+// TestCallsOfAGraphAreCounted: as often as it is launched, and not for having been written down.
+func TestCallsOfAGraphAreCounted(t *testing.T) {
+	errs := commtest.Together(commtest.On(ranks.Device(t, ranks.Options{}), local.New(2, local.Options{})...), func(e *commtest.Env) error {
+		log := &record.Log{}
+		c := record.New(e.Comm, log)
+		x, whole := e.New(dtype.Float32, 8), e.New(dtype.Float32, 16)
+		c.AllReduce(e.Stream, comm.T(x), comm.Sum)
+		written := log.During(func() {
+			c.AllReduce(e.Stream, comm.T(x), comm.Sum)
+			c.AllGather(e.Stream, comm.T(whole), comm.T(x))
+			c.Barrier(e.Stream)
+		})
+		log.Add(written, -1)
+		want := []record.Total{{Kind: comm.AllReduce, Type: dtype.Float32, Count: record.Count{Calls: 1, Bytes: 32}}}
+		if diff := cmp.Diff(want, log.Totals()); diff != "" || log.Bytes() != 32 || log.Copied(comm.AllGather) != 0 {
+			return fmt.Errorf("before a launch: %d bytes, %d copied (-want +got):\n%s", log.Bytes(), log.Copied(comm.AllGather), diff)
+		}
+		log.Add(written, 3)
+		want = []record.Total{
+			{Kind: comm.AllGather, Type: dtype.Float32, Count: record.Count{Calls: 3, Bytes: 96}},
+			{Kind: comm.AllReduce, Type: dtype.Float32, Count: record.Count{Calls: 4, Bytes: 128}},
+			{Kind: comm.Barrier, Count: record.Count{Calls: 3}},
+		}
+		if diff := cmp.Diff(want, log.Totals()); diff != "" || log.Bytes() != 7*32 || log.Copied(comm.AllGather) != 96 {
+			return fmt.Errorf("after three launches: %d bytes, %d copied (-want +got):\n%s", log.Bytes(), log.Copied(comm.AllGather), diff)
+		}
+		return e.Stream.Sync()
+	})
+	for _, err := range errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
