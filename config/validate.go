@@ -47,6 +47,7 @@ func (c *Config) values() *multierror.Error {
 	v.float8()
 	v.recomputation()
 	v.async()
+	v.graph()
 	v.datasets()
 	if c.Validation.Enable {
 		v.tokens("validation", c.Validation.LocalBatchSize, c.Validation.SeqLen)
@@ -113,6 +114,18 @@ func (v *validator) async() {
 	}
 }
 
+// graph refuses what a captured step does not go with.
+func (v *validator) graph() {
+	const key = "device.cuda_graph"
+	switch c := v.config; {
+	case !c.Device.CUDAGraph:
+	case c.Device.Name != "cuda":
+		v.problem(key, "device.name = %q has no CUDA graphs; use device.name = \"cuda\", or false", c.Device.Name)
+	case c.Debug.DetectAnomaly:
+		v.problem(key, "debug.detect_anomaly looks at each step by itself; use false while you look for one")
+	}
+}
+
 // maxMicrobatches bounds what a step uploads before it begins.
 const maxMicrobatches = 1 << 14
 
@@ -123,6 +136,9 @@ func (v *validator) parallelism(world int) {
 	p, others := c.Parallelism, c.otherDegrees()
 	if min(p.DataParallelReplicateDegree, p.TensorParallelDegree, p.ContextParallelDegree, p.PipelineParallelDegree) < 1 {
 		return // told already
+	}
+	if c.Device.CUDAGraph && world > 1 {
+		v.problem("device.cuda_graph", "the collectives of %d ranks are not captured yet; use false, or one rank", world)
 	}
 	if others < 1 || world%others != 0 {
 		use := ""

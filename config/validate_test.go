@@ -183,6 +183,10 @@ func TestValidateErrors(t *testing.T) {
 		{"--profiling.enable_profiling --profiling.profiler_active=10", 1, ""},
 		{"--profiling.enable_profiling --profiling.profiler_active=11", 1, "profiling.profiler_active = 11: must be at most profiling.profile_freq, 10"},
 		{"--profiling.enable_profiling --profiling.save_traces_folder=../x", 1, `profiling.save_traces_folder = "../x": must be a path inside job.dump_folder`},
+		{"--device.cuda_graph --device.name=cuda", 1, ""},
+		{"--device.cuda_graph", 1, `device.cuda_graph = true: device.name = "cpu" has no CUDA graphs; use device.name = "cuda", or false`},
+		{"--device.cuda_graph --device.name=cuda --debug.detect_anomaly", 1, "device.cuda_graph = true: debug.detect_anomaly looks at each step by itself; use false while you look for one"},
+		{"--device.cuda_graph --device.name=cuda", 2, "device.cuda_graph = true: the collectives of 2 ranks are not captured yet; use false, or one rank"},
 		{"--profiling.enable_profiling --device.name=cuda", 1, `profiling.enable_profiling = true: the streams of device.name = "cuda" have no times: leave it out`},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

@@ -104,7 +104,10 @@ func (t *Trainer) enqueue(lr float64) (*parallel.Pending, error) {
 	}
 	o := parallel.StepOptions{
 		Optimizer: t.adam, LR: lr, MaxNorm: float32(t.cfg.Training.MaxNorm), Count: valid, Microbatches: len(t.micro),
-		BeforeUpdate: t.copied, Vote: t.stopAsked(),
+		BeforeUpdate: t.copied, Vote: t.stopAsked(), Graph: t.graph,
+	}
+	if t.watching() { // what is looked at in such a step, the graph does not look at
+		o.Graph = nil
 	}
 	t.copied = nil
 	return t.model.Step(o, func(c *nn.Ctx, i int) {

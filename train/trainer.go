@@ -84,9 +84,10 @@ type Trainer struct {
 
 	micro []microbatch // of a step, on the device
 
-	validation *validator // nil: not asked for
-	watch      *fp8.Watch // of the casts; nil: not asked for
-	profiler   *profiler  // nil: not asked for
+	validation *validator      // nil: not asked for
+	watch      *fp8.Watch      // of the casts; nil: not asked for
+	graph      *parallel.Graph // of the passes; nil: not asked for
+	profiler   *profiler       // nil: not asked for
 }
 
 // microbatch is the memory of one: int32 [B,S] each.
@@ -140,6 +141,9 @@ func New(j Job) (*Trainer, error) {
 	if cfg.Debug.Float8Stats {
 		t.watch = fp8.NewWatch(t.model.Root())
 	}
+	if cfg.Device.CUDAGraph {
+		t.graph = &parallel.Graph{Tell: t.uncaptured, Count: t.counted}
+	}
 	if cfg.Validation.Enable {
 		if t.validation, err = newValidator(j.Run, rank, t.model.Ctx().Pool.Lasting()); err != nil {
 			return nil, err
@@ -161,6 +165,17 @@ func (t *Trainer) allocate(dev device.Device) (err error) {
 		t.micro = append(t.micro, newMicrobatch(c.Pool.Lasting(), t.cfg.Training.LocalBatchSize, t.cfg.Training.SeqLen))
 	}
 	return nil
+}
+
+// uncaptured tells that steps are not launched as a graph.
+func (t *Trainer) uncaptured(why error) {
+	t.log.Warn(fmt.Sprintf("step %d: device.cuda_graph has no effect from here on, which changes no number: %v", t.step, why))
+}
+
+// counted counts what passes send, once, and as often as they are launched.
+func (t *Trainer) counted(passes func()) (more func(times int)) {
+	counts := t.sent.During(passes)
+	return func(times int) { t.sent.Add(counts, times) }
 }
 
 func newMicrobatch(pool *device.Pool, batch, seqLen int) microbatch {

@@ -102,6 +102,8 @@ func proofs(t *testing.T) []proof {
 		{key: "job.print_config", value: "true", by: printed},
 		{key: "job.save_config_file", value: "saved.toml", by: written},
 		{key: "device.name", value: "abacus", by: refusal},
+		{key: "device.cuda_graph", value: "true", by: refusal},
+		{key: "device.cuda_graph", test: "../../test/multigpu/graph_test.go TestAStepAsAGraph"},
 
 		{key: "model.name", value: "llama4", by: refusal},
 		{key: "model.flavor", value: "1B", by: trained},

@@ -49,6 +49,14 @@ func (r *Run) dry(rank int) (m *parallel.Model, memory Memory, sent sent, err er
 		}
 		took(1)
 	}
+	if r.Config.Device.CUDAGraph { // beside which all else takes memory of its own
+		t.Reserve()
+		if r.Config.Debug.Float8Stats {
+			if err := t.step(min(3, microbatches), func(int) {}); err != nil {
+				return nil, memory, sent, err
+			}
+		}
+	}
 	if v := r.Config.Validation; v.Enable {
 		b := t.batch(v.LocalBatchSize, v.SeqLen)
 		if _, err := t.Eval(1, func(c *nn.Ctx, _ int) (int, error) {

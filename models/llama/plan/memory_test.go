@@ -69,6 +69,23 @@ func TestWhatALayerKeepsForBackward(t *testing.T) {
 	}
 }
 
+// TestWhatRunsBesideAGraphTakesMemoryOfItsOwn: validation, and steps that are looked at.
+func TestWhatRunsBesideAGraphTakesMemoryOfItsOwn(t *testing.T) {
+	const graph, validated = " --device.name=cuda --device.cuda_graph", " --validation.enable --validation.local_batch_size=2 --validation.seq_len=128"
+	const watched = " --model.converters=quantize.linear.float8 --debug.float8_stats"
+	total := func(args string) int { return memoryOf(t, 2, args).Total }
+	if with, without := total(graph), total(""); with != without {
+		t.Errorf("alone a graph takes %d bytes, want those of a step, %d", with, without)
+	}
+	// The logits of a batch, and as much as all activations of a step.
+	if more := total(validated+graph) - total(validated); more < 256*512*2 {
+		t.Errorf("a validation beside a graph takes %d bytes more", more)
+	}
+	if more, step := total(watched+graph)-total(watched), memoryOf(t, 2, watched).Activations; more < step {
+		t.Errorf("a step beside a graph takes %d bytes more, want the %d of its activations at least", more, step)
+	}
+}
+
 // TestCosts has the memory of each mode, and what a step sends.
 func TestCosts(t *testing.T) {
 	cfg, err := config.Load(strings.Fields("--model.args.n_layers=3 --activation_checkpoint.mode=selective --activation_checkpoint.selective_ac_option=3 --training.seq_len=64 --training.global_batch_size=96"))
