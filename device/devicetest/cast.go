@@ -194,6 +194,14 @@ func amaxCases() []kernelCase {
 		dst := h.out(dtype.Float32, len(ts))
 		h.Amax(dst, ts)
 		h.want("amax", dst, want, 0)
+
+		nans := map[dtype.Type][]byte{dtype.Float32: {0, 0, 0, 0xBF, 0x45, 0x23, 0x81, 0xFF}, dtype.BFloat16: {0, 0xBF, 0x81, 0xFF}} // -0.5, -NaN
+		for _, ty := range both {
+			x, dst := h.pool.New(ty, 2), h.out(dtype.Float32, 1)
+			h.Upload(x, nans[ty])
+			h.Amax(dst, []*tensor.Tensor{x})
+			h.want(fmt.Sprint("bits of a nan ", ty), tensor.At(dst.Buf, dst.Off, dtype.Int32, 1), []float64{0x7FC00000}, 0)
+		}
 	}}, {"scales", func(h *harness) {
 		amax := h.put(dtype.Float32, []float64{0, 1e-13, 5e-5, 1, 65504, 3e38, math.Inf(1), math.NaN()}, 8)
 		for _, pow2 := range []bool{false, true} {
