@@ -106,27 +106,6 @@ static void turn_rows(uint16_t *dst, const uint16_t *src, long ld, long cols)
 	turn_words((uint32_t *)dst, pairs, PAIRS, cols);
 }
 
-// power is 2^x within an error of degree's, relative: 2.7e-6 of 4, 1.5e-7 of 5. It is the polynomial on
-// [0,1) whose largest error is least, of what x is above the integer below.
-INLINE vf power(const int degree, vf x)
-{
-	enum { FROM_BELOW = 9 };
-	vf r = _mm512_reduce_ps(x, FROM_BELOW), p;
-	if (degree == 4) {
-		p = vfma(set1(1.353416778e-2f), r, set1(5.201146007e-2f));
-		p = vfma(p, r, set1(2.414427549e-1f));
-		p = vfma(p, r, set1(6.930038333e-1f));
-		p = vfma(p, r, set1(1.000002623f));
-	} else {
-		p = vfma(set1(1.877576695e-3f), r, set1(8.989339694e-3f));
-		p = vfma(p, r, set1(5.582631752e-2f));
-		p = vfma(p, r, set1(2.401536107e-1f));
-		p = vfma(p, r, set1(6.931530833e-1f));
-		p = vfma(p, r, set1(9.999999404e-1f));
-	}
-	return scale2(p, x); // by the integer below
-}
-
 // A strip of queries: how many keys each sees, as a vector of floats, and the most and the least of them.
 struct sight {
 	float seen[TILE];

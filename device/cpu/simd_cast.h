@@ -11,9 +11,6 @@ INLINE int32_t largest(vi v)
 	return a;
 }
 
-// BF16_WIDE is how many bf16 a vector holds.
-enum { BF16_WIDE = 2 * W };
-
 INLINE vh magnitudes(const uint16_t *p) { return load_vh(p) & 0x7FFF; }
 
 // amax_bf16 compares n bit patterns as they are, without widening them.

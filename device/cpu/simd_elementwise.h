@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Kernels that go once over memory, element by element; see elementwise.go,
-// swiglu.go and optim.go.
+// optim.go.
 
 static void convert(struct vec dst, struct vec src)
 {
@@ -39,38 +39,6 @@ static void sum_rows(float *dst, int64_t cols, struct vec x)
 		EACH(i, k, cols, {
 			store(d, i, k, load(d, i, k) + load(x, r + i, k));
 		});
-}
-
-INLINE vf sigmoid(vf x) { return set1(1.f) / (set1(1.f) + exp_(-x)); }
-
-INLINE void swiglu_as(const int type, struct vec h, struct vec gate, struct vec up)
-{
-	h = pin(type, h), gate = pin(type, gate), up = pin(type, up);
-	EACH(i, k, h.n, {
-		vf g = load(gate, i, k);
-		store(h, i, k, g * sigmoid(g) * load(up, i, k));
-	});
-}
-
-static void swiglu(struct vec h, struct vec gate, struct vec up)
-{
-	BY_TYPE(common(h.type, common(gate.type, up.type)), swiglu_as, h, gate, up);
-}
-
-INLINE void swiglu_grad_as(const int type, struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
-{
-	dgate = pin(type, dgate), dup = pin(type, dup), dh = pin(type, dh), gate = pin(type, gate), up = pin(type, up);
-	EACH(i, k, dh.n, {
-		vf d = load(dh, i, k), g = load(gate, i, k), u = load(up, i, k), sig = sigmoid(g);
-		store(dgate, i, k, d * u * sig * (set1(1.f) + g * (set1(1.f) - sig)));
-		store(dup, i, k, d * g * sig);
-	});
-}
-
-static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
-{
-	int type = common(common(dgate.type, dup.type), common(dh.type, common(gate.type, up.type)));
-	BY_TYPE(type, swiglu_grad_as, dgate, dup, dh, gate, up);
 }
 
 // sum_squares widens to double: the sum of a billion squares keeps its digits.

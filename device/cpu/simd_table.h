@@ -5,6 +5,7 @@
 
 #include "simd_vec.h"
 #include "simd_elementwise.h"
+#include "simd_swiglu.h"
 #include "simd_activation.h"
 #include "simd_layernorm.h"
 #include "simd_cast.h"
