@@ -242,7 +242,8 @@ INLINE void by_table(const int type, const int each, const struct table *t, uint
 	const __m512i low = t->low, high = t->high, exponents = _mm512_set1_epi16(0x7F80 >> (7 - f.man)), one = _mm512_set1_epi16(1);
 	__m512i bottom = _mm512_set1_epi16(t->bottom);
 	for (long i = 0; i < n; i += 2 * W) {
-		const __mmask32 k = n - i < 2 * W ? (1u << (n - i)) - 1 : ~0u;
+		const __mmask32 k = lanes(n - i);
+		ask_ahead(src + i), ask_to_write(dst + i);
 		const __m512i u = _mm512_maskz_loadu_epi16(k, src + i);
 		if (each)
 			bottom = _mm512_loadu_si512(t->bottoms + i);
@@ -290,6 +291,7 @@ INLINE void cast_as(const int type, const int src_type, uint8_t *dst, struct vec
 		return;
 	}
 	EACH(i, k, src.n, {
+		ask_ahead_of(src, i), ask_to_write(dst + i);
 		store_codes(dst + i, k, encode_as(type, load(src, i, k) * set1(scale)));
 	});
 }

@@ -14,6 +14,7 @@ INLINE void add_as(const int type, struct vec dst, struct vec a, struct vec b)
 {
 	dst = pin(type, dst), a = pin(type, a), b = pin(type, b);
 	EACH(i, k, dst.n, {
+		ask_ahead_of(a, i), ask_ahead_of(b, i), ask_to_write_of(dst, i);
 		store(dst, i, k, load(a, i, k) + load(b, i, k));
 	});
 }

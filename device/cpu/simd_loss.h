@@ -4,6 +4,68 @@
 // for the sum of exponentials, then for the gradient; an exponential computed
 // twice costs less than one stored.
 
+#if W == 16
+
+// nearest is what x is above or below the nearest integer; 0 of infinities.
+INLINE vf nearest(vf x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+// exp_near is e^x of x <= 0, 1 at 0, within 3.5e-6, relative, but for the rounding of x·log2(e). Its polynomial for 2^r
+// on |r| <= 1/2 was interpolated at Chebyshev points.
+INLINE vf exp_near(vf x)
+{
+	x *= set1(1.44269504f);
+	const vf r = nearest(x);
+	vf p = set1(9.666368515e-03f);
+	p = vfma(p, r, set1(5.592197584e-02f));
+	p = vfma(p, r, set1(2.402234904e-01f));
+	p = vfma(p, r, set1(6.931210452e-01f));
+	return scale2(vfma(p, r, set1(1.f)), x - r);
+}
+
+// exp_close is that by exp2_'s polynomial, within 2e-7.
+INLINE vf exp_close(vf x)
+{
+	x *= set1(1.44269504f);
+	const vf r = nearest(x);
+	return scale2(near_power(r), x - r);
+}
+
+// sum_bf16 is Σ exp(x - max) of a row of bf16, and the maximum, 32 values at once.
+static double sum_bf16(const uint16_t *x, long width, float *most)
+{
+	const __m512i nothing = _mm512_set1_epi16((short)0xFF80); // -infinity
+	vf big = set1(-INFINITY), total = set1(0), odd = total;
+	for (long i = 0; i < width; i += BF16_WIDE) {
+		ask_ahead(x + i);
+		const struct two v = widen_two((vi)_mm512_mask_loadu_epi16(nothing, lanes(width - i), x + i));
+		big = vmax(vmax(big, v.even), v.odd);
+	}
+	*most = top(big);
+	const vf m = set1(*most == -INFINITY ? 0 : *most); // where all are, the sum is 0, not NaN
+	for (long i = 0; i < width; i += BF16_WIDE) {
+		const struct two v = widen_two((vi)_mm512_mask_loadu_epi16(nothing, lanes(width - i), x + i));
+		total += exp_close(v.even - m), odd += exp_close(v.odd - m);
+	}
+	return sum(total + odd);
+}
+
+// softmax_bf16 is x = exp(x - m)·by.
+static void softmax_bf16(uint16_t *x, long width, vf m, vf by)
+{
+	for (long i = 0; i < width; i += BF16_WIDE) {
+		const __mmask32 k = lanes(width - i);
+		const struct two v = load_two(x + i, k);
+		store_two(x + i, k, (struct two){exp_near(v.even - m) * by, exp_near(v.odd - m) * by});
+	}
+}
+
+#else // rows of bf16 are as others
+
+INLINE double sum_bf16(const uint16_t *x, long width, float *most) { return 0; }
+INLINE void softmax_bf16(uint16_t *x, long width, vf m, vf by) {}
+
+#endif
+
 INLINE void loss_stats_as(const int type, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset)
 {
 	logits = pin(type, logits);
@@ -14,6 +76,12 @@ INLINE void loss_stats_as(const int type, struct loss_row *rows, int64_t n, stru
 			continue;
 		struct vec x = part(logits, r * width, width);
 		long whole = width / W * W, rest = width - whole, at = targets[r] - offset;
+		if (0 <= at && at < width)
+			rows[r].target = load(x, at, 1)[0];
+		if (W == 16 && x.type == BF16) {
+			rows[r].sum = sum_bf16(x.p, width, &rows[r].max);
+			continue;
+		}
 		vf big = set1(-INFINITY), total = set1(0);
 		for (long i = 0; i < whole; i += W)
 			big = vmax(big, load(x, i, W));
@@ -29,8 +97,6 @@ INLINE void loss_stats_as(const int type, struct loss_row *rows, int64_t n, stru
 			all += exp_(load(x, whole + i, 1) - m)[0];
 		rows[r].max = most;
 		rows[r].sum = all;
-		if (0 <= at && at < width)
-			rows[r].target = load(x, at, 1)[0];
 	}
 }
 
@@ -55,9 +121,12 @@ INLINE void loss_grad_as(const int type, struct loss_row *rows, int64_t n, struc
 		long at = targets[r] - offset;
 		rows[r].loss = log(all) - ((double)label - most);
 		vf m = set1(most), inv = set1((float)(scale / all));
-		EACH(i, k, width, {
-			store(x, i, k, exp_(load(x, i, k) - m) * inv);
-		});
+		if (W == 16 && x.type == BF16)
+			softmax_bf16(x.p, width, m, inv);
+		else
+			EACH(i, k, width, {
+				store(x, i, k, exp_(load(x, i, k) - m) * inv);
+			});
 		if (at < 0 || at >= width)
 			continue;
 		// The label's own gradient, from its logit as it was.

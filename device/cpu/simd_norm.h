@@ -2,6 +2,68 @@
 
 // RMSNorm and RoPE; see norm.go and rope.go.
 
+#if W == 16
+
+// The norm of bf16, 32 values at once.
+static void rms_norm_bf16(uint16_t *y, uint16_t *total, float *rstd, long rows, const uint16_t *x, const uint16_t *residual, const uint16_t *w, long d, float eps)
+{
+	for (long r = 0; r < rows; r++, y += d, x += d) {
+		const uint16_t *s = residual ? total : x;
+		vf even = set1(0), odd = even;
+		for (long i = 0; i < d; i += BF16_WIDE) {
+			const __mmask32 k = lanes(d - i);
+			ask_ahead(x + i), ask_to_write(y + i);
+			struct two v = load_two(x + i, k);
+			if (residual) {
+				ask_ahead(residual + i), ask_to_write(total + i);
+				const struct two more = load_two(residual + i, k);
+				v = store_two(total + i, k, (struct two){v.even + more.even, v.odd + more.odd});
+			}
+			even = vfma(v.even, v.even, even), odd = vfma(v.odd, v.odd, odd);
+		}
+		rstd[r] = 1 / sqrtf(sum(even + odd) / d + eps);
+		const vf scale = set1(rstd[r]);
+		for (long i = 0; i < d; i += BF16_WIDE) {
+			const __mmask32 k = lanes(d - i);
+			const struct two v = load_two(s + i, k), by = load_two(w + i, k);
+			store_two(y + i, k, (struct two){v.even * scale * by.even, v.odd * scale * by.odd});
+		}
+		if (residual)
+			residual += d, total += d;
+	}
+}
+
+// And its gradient.
+static void rms_norm_grad_bf16(uint16_t *dx, float *dw, const uint16_t *dy, const uint16_t *s, const float *rstd, long rows, const uint16_t *w, const uint16_t *add, long d)
+{
+	for (long r = 0; r < rows; r++, dx += d, dy += d, s += d) {
+		const vf scale = set1(rstd[r]);
+		vf even = set1(0), odd = even;
+		for (long i = 0; i < d; i += BF16_WIDE) {
+			const __mmask32 k = lanes(d - i);
+			ask_ahead(dy + i), ask_ahead(s + i), ask_to_write(dx + i);
+			const struct two g = load_two(dy + i, k), by = load_two(w + i, k), v = load_two(s + i, k);
+			even = vfma(g.even * by.even, v.even, even), odd = vfma(g.odd * by.odd, v.odd, odd);
+		}
+		const vf mean = set1(sum(even + odd) * rstd[r] / d);
+		for (long i = 0; i < d; i += BF16_WIDE) {
+			const __mmask32 k = lanes(d - i);
+			const struct two g = load_two(dy + i, k), v = load_two(s + i, k), by = load_two(w + i, k), n = {v.even * scale, v.odd * scale};
+			struct two out = {scale * (g.even * by.even - n.even * mean), scale * (g.odd * by.odd - n.odd * mean)};
+			add_two(dw + i, k, (struct two){g.even * n.even, g.odd * n.odd});
+			if (add) {
+				const struct two more = load_two(add + i, k);
+				out.even += more.even, out.odd += more.odd;
+			}
+			store_two(dx + i, k, out);
+		}
+		if (add)
+			add += d;
+	}
+}
+
+#endif
+
 INLINE void rms_norm_as(const int type, struct vec y, struct vec total, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps)
 {
 	y = pin(type, y), total = pin(type, total), x = pin(type, x), residual = pin(type, residual), w = pin(type, w);
@@ -31,6 +93,12 @@ static void rms_norm(struct vec y, struct vec total, float *rstd, int64_t rows, 
 	int type = common(y.type, common(x.type, w.type));
 	if (residual.p)
 		type = common(type, common(total.type, residual.type));
+#if W == 16
+	if (type == BF16) {
+		rms_norm_bf16(y.p, total.p, rstd, rows, x.p, residual.p, w.p, w.n, eps);
+		return;
+	}
+#endif
 	BY_TYPE(type, rms_norm_as, y, total, rstd, rows, x, residual, w, eps);
 }
 
@@ -62,6 +130,12 @@ static void rms_norm_grad(struct vec dx, float *dw, struct vec dy, struct vec s,
 	int type = common(common(dx.type, dy.type), common(s.type, w.type));
 	if (add.p)
 		type = common(type, add.type);
+#if W == 16
+	if (type == BF16) {
+		rms_norm_grad_bf16(dx.p, dw, dy.p, s.p, rstd, rows, w.p, add.p, w.n);
+		return;
+	}
+#endif
 	BY_TYPE(type, rms_norm_grad_as, dx, dw, dy, s, rstd, rows, w, add);
 }
 
@@ -74,6 +148,7 @@ INLINE void rope_as(const int type, struct vec x, const float *table, const int3
 	for (long o = 0, token = first; o < x.n; token++) {
 		long at = pos[token % seq] * hd;
 		for (long head = 0; head < heads; head++, o += hd) {
+			ask_to_write_of(x, o);
 			EACH(i, k, hd, {
 				vf v = load(x, o + i, k), cs = load(angles, at + i, k);
 				// Even lanes: a·cos - b·sin; odd lanes: b·cos + a·sin.

@@ -49,6 +49,7 @@ INLINE void swiglu_as(const int type, struct vec h, struct vec gate, struct vec 
 {
 	h = pin(type, h), gate = pin(type, gate), up = pin(type, up);
 	EACH(i, k, h.n, {
+		ask_ahead_of(gate, i), ask_ahead_of(up, i), ask_to_write_of(h, i);
 		vf g = load(gate, i, k);
 		store(h, i, k, g * sigmoid(g) * load(up, i, k));
 	});
@@ -70,6 +71,7 @@ INLINE void swiglu_grad_as(const int type, struct vec dgate, struct vec dup, str
 {
 	dgate = pin(type, dgate), dup = pin(type, dup), dh = pin(type, dh), gate = pin(type, gate), up = pin(type, up);
 	EACH(i, k, dh.n, {
+		ask_ahead_of(dh, i), ask_ahead_of(gate, i), ask_ahead_of(up, i), ask_to_write_of(dgate, i), ask_to_write_of(dup, i);
 		vf d = load(dh, i, k), g = load(gate, i, k), u = load(up, i, k), sig = sigmoid(g);
 		store(dgate, i, k, d * u * sig * (set1(1.f) + g * (set1(1.f) - sig)));
 		store(dup, i, k, d * g * sig);

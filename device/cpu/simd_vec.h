@@ -117,23 +117,35 @@ INLINE vf exp_(vf x)
 	return scale2(p, n);
 }
 
-// exp2_ is 2^x for finite x <= 1, as close.
-INLINE vf exp2_(vf x)
+// near_power is 2^r of |r| <= 1/2, within 2e-8 but for rounding, and 1 at 0.
+INLINE vf near_power(vf r)
 {
-#if W == 8 // where scale2 takes no less
-	x = vmax(set1(-127.f), x);
-#endif
-	vf n = rint_(x);
-	vf r = x - n;
 	vf p = set1(1.54532624e-4f);
 	p = vfma(p, r, set1(1.339097825e-3f));
 	p = vfma(p, r, set1(9.618082371e-3f));
 	p = vfma(p, r, set1(5.550356899e-2f));
 	p = vfma(p, r, set1(2.402265076e-1f));
 	p = vfma(p, r, set1(6.931471881e-1f));
-	p = vfma(p, r, set1(1.f));
-	return scale2(p, n);
+	return vfma(p, r, set1(1.f));
 }
+
+// exp2_ is 2^x for finite x <= 1, as close as exp_.
+INLINE vf exp2_(vf x)
+{
+#if W == 8 // where scale2 takes no less
+	x = vmax(set1(-127.f), x);
+#endif
+	const vf n = rint_(x);
+	return scale2(near_power(x - n), n);
+}
+
+// What a kernel that goes over memory once will read, or write, FAR bytes from here is asked for by instructions
+// of its own: the processor's own asking ends at each page of memory.
+enum { FAR = 2048 };
+INLINE void ask_ahead(const void *p) { __builtin_prefetch((const char *)p + FAR, 0, 3); }
+INLINE void ask_to_write(const void *p) { __builtin_prefetch((const char *)p + FAR, 1, 3); }
+INLINE void ask_ahead_of(struct vec x, long i) { ask_ahead((const char *)x.p + i * size_of(x.type)); }
+INLINE void ask_to_write_of(struct vec x, long i) { ask_to_write((const char *)x.p + i * size_of(x.type)); }
 
 #if W == 16
 
@@ -158,12 +170,6 @@ INLINE vf power(const int degree, vf x)
 	return scale2(p, x); // by the integer below
 }
 
-// What a kernel that goes over memory once will read, or write, FAR bytes from here is asked for by instructions
-// of its own: the processor's own asking ends at each page of memory.
-enum { FAR = 2048 };
-INLINE void ask_ahead(const void *p) { __builtin_prefetch((const char *)p + FAR, 0, 3); }
-INLINE void ask_to_write(const void *p) { __builtin_prefetch((const char *)p + FAR, 1, 3); }
-
 // lanes are those of a vector of bf16 that are below n.
 INLINE __mmask32 lanes(long n) { return n < BF16_WIDE ? (1u << n) - 1 : ~0u; }
 
@@ -172,24 +178,36 @@ struct two {
 	vf even, odd;
 };
 
+INLINE struct two widen_two(vi u) { return (struct two){(vf)(u << 16), (vf)(u & (int32_t)0xFFFF0000)}; }
+
 INLINE struct two load_two(const uint16_t *p, __mmask32 k)
 {
-	const vi u = (vi)_mm512_maskz_loadu_epi16(k, p);
-	return (struct two){(vf)(u << 16), (vf)(u & (int32_t)0xFFFF0000)};
+	return widen_two((vi)_mm512_maskz_loadu_epi16(k, p));
 }
 
-// store_two rounds as store_bf16 does.
-INLINE void store_two(uint16_t *p, __mmask32 k, struct two v)
+// add_two adds to floats, which have the values in order.
+INLINE void add_two(float *p, __mmask32 k, struct two v)
 {
+	const __m512i first = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0), second = first + _mm512_set1_epi64(8 | 8L << 32);
+	const __mmask16 low = k, high = k >> 16;
+	_mm512_mask_storeu_ps(p, low, _mm512_maskz_loadu_ps(low, p) + _mm512_permutex2var_ps(v.even, first, v.odd));
+	_mm512_mask_storeu_ps(p + W, high, _mm512_maskz_loadu_ps(high, p + W) + _mm512_permutex2var_ps(v.even, second, v.odd));
+}
+
+// store_two rounds as store_bf16 does, and is what was stored.
+INLINE struct two store_two(uint16_t *p, __mmask32 k, struct two v)
+{
+	vi u;
 #ifdef BF16_INSTRUCTION
 	const int subnormal = 0x20;
 	if (__builtin_expect((_mm512_fpclass_ps_mask(v.even, subnormal) | _mm512_fpclass_ps_mask(v.odd, subnormal)) == 0, 1)) {
 		const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-		_mm512_mask_storeu_epi16(p, k, _mm512_permutexvar_epi16(zip, (__m512i)_mm512_cvtne2ps_pbh(v.odd, v.even)));
-		return;
-	}
+		u = (vi)_mm512_permutexvar_epi16(zip, (__m512i)_mm512_cvtne2ps_pbh(v.odd, v.even));
+	} else
 #endif
-	_mm512_mask_storeu_epi16(p, k, (__m512i)(to_bf16(v.even) | (to_bf16(v.odd) << 16)));
+		u = to_bf16(v.even) | (to_bf16(v.odd) << 16);
+	_mm512_mask_storeu_epi16(p, k, (__m512i)u);
+	return widen_two(u);
 }
 
 #endif
