@@ -162,7 +162,7 @@ func proofs(t *testing.T) []proof {
 		{key: "parallelism.tensor_parallel_degree", value: "2", by: trained, ranks: 2, args: "--model.args.n_kv_heads=2"},
 		{key: "parallelism.enable_sequence_parallel", value: "false", by: trained, ranks: 2, args: "--model.args.n_kv_heads=2 --parallelism.tensor_parallel_degree=2"},
 		{key: "parallelism.disable_loss_parallel", value: "true", by: trained, ranks: 2, args: "--model.args.n_kv_heads=2 --parallelism.tensor_parallel_degree=2"},
-		{key: "parallelism.enable_async_tensor_parallel", value: "true", by: printed, ranks: 2, args: "--debug.print_plan --model.args.n_kv_heads=2 --parallelism.tensor_parallel_degree=2"},
+		{key: "parallelism.enable_async_tensor_parallel", value: "true", by: trained, ranks: 2, args: "--model.args.n_kv_heads=2 --parallelism.tensor_parallel_degree=2"},
 		{key: "parallelism.pipeline_parallel_degree", value: "2", by: refusal},
 		{key: "parallelism.context_parallel_degree", value: "2", by: refusal},
 
