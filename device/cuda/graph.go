@@ -114,7 +114,7 @@ func errorsOf(streams []*Stream) map[*Stream]error {
 func restore(streams []*Stream, before map[*Stream]error) (first error) {
 	for _, s := range streams {
 		s.mu.Lock()
-		if first == nil && s.err != before[s] {
+		if first == nil && !errors.Is(s.err, before[s]) {
 			first = s.err
 		}
 		s.err = before[s]

@@ -5,6 +5,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -251,14 +252,14 @@ func TestAStreamsErrorStaysWhereACaptureFails(t *testing.T) {
 	if _, err := c.main.Capture(func() { c.main.Zero(c.norm) }); err != nil {
 		t.Errorf("another stream's error keeps this one from being captured: %v", err)
 	}
-	if err := c.beside.Sync(); err != errCaptured {
+	if err := c.beside.Sync(); !errors.Is(err, errCaptured) {
 		t.Errorf("the stream beside has lost its error: %v", err)
 	}
 	c.main.fail(errCaptured)
-	if _, err := c.main.Capture(func() { t.Error("a stream with an error is captured") }); err != errCaptured {
+	if _, err := c.main.Capture(func() { t.Error("a stream with an error is captured") }); !errors.Is(err, errCaptured) {
 		t.Errorf("error %v", err)
 	}
-	if err := c.main.Sync(); err != errCaptured {
+	if err := c.main.Sync(); !errors.Is(err, errCaptured) {
 		t.Errorf("the stream has lost its error: %v", err)
 	}
 }
