@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"octet/comm"
@@ -135,50 +134,27 @@ func (g groups) of(group string) progress {
 	return progress{Group: group}
 }
 
-// wait is a call that does not end before another rank comes.
-type wait struct {
-	call string
-	rank int
-}
-
 // waits are those of a rank: of each call that it is in, for the members of the group that have not come.
-func waits(rank int, standing []groups) (all []wait) {
+func waits(rank int, standing []groups) (all []comm.Wait) {
 	for _, p := range standing[rank] {
 		if p.Started <= p.Finished {
 			continue
 		}
 		for _, m := range p.Members {
 			if m >= 0 && m < len(standing) && m != rank && standing[m].of(p.Group).Started < p.Started {
-				all = append(all, wait{p.Call, m})
+				all = append(all, comm.Wait{Call: p.Call, For: m})
 			}
 		}
 	}
 	return all
 }
 
-// behindThem follows what ranks that have not come wait for themselves, in other groups, to those that wait for nobody, and says by
-// which way, as comm's own groups do. Where there are none, as in a circle, it is the ranks. self is who asks.
+// behindThem looks up whom they wait for (comm.Follow).
 func behindThem(ranks []int, self int, standing []groups) (culprits []int, way string) {
-	var text strings.Builder
-	seen := slices.Clone(ranks)
-	for next := ranks; len(next) > 0; {
-		asked := next
-		next = nil
+	return comm.Follow(ranks, self, len(standing), func(asked []int) (all [][]comm.Wait) {
 		for _, rank := range asked {
-			its := waits(rank, standing)
-			if len(its) == 0 {
-				culprits = append(culprits, rank)
-			}
-			for _, w := range its {
-				fmt.Fprintf(&text, "; rank %d waits for rank %d in %s", rank, w.rank, w.call)
-				if w.rank != self && !slices.Contains(seen, w.rank) {
-					seen, next = append(seen, w.rank), append(next, w.rank)
-				}
-			}
+			all = append(all, waits(rank, standing))
 		}
-	}
-	if len(culprits) == 0 || slices.Equal(culprits, ranks) {
-		return ranks, ""
-	}
-	return culprits, text.String()
+		return all
+	})
 }
