@@ -88,7 +88,7 @@ func (l *Library) Tune(plan *Plan, turns int, within time.Duration, run func() e
 	r := recordOf(plan.problem)
 	r.Algorithm, r.Nanoseconds = *(*[8]uint64)(unsafe.Pointer(&choices[best].data)), uint64(times[best])
 	l.mu.Lock()
-	l.tuned[plan.problem], _ = r, 0
+	l.tuned[plan.problem] = r
 	l.mu.Unlock()
 	return times, best, nil
 }
