@@ -59,6 +59,15 @@ func sequential(modules ...nn.Module) nn.Module {
 	return s
 }
 
+// alone has all ranks along the tensor axis.
+func alone(world comm.Comm) (*grid.Grid, error) {
+	mesh, err := dtensor.NewMesh(world.Size(), dtensor.Axis{Name: Axis, Size: world.Size()})
+	if err != nil {
+		return nil, err
+	}
+	return grid.New(mesh, world)
+}
+
 func named(m nn.Module) nn.Module {
 	return &nn.Sequential{Names: []string{"m"}, Modules: []nn.Module{m}}
 }
@@ -155,11 +164,7 @@ func (e example) run(t *testing.T, n int, decorate func(nn.Module) nn.Module, ap
 		nn.AssignNames(m)
 		var partial Partial
 		if n > 1 {
-			mesh, err := dtensor.NewMesh(n, dtensor.Axis{Name: Axis, Size: n})
-			if err != nil {
-				return err
-			}
-			g, err := grid.New(mesh, r.World)
+			g, err := alone(r.World)
 			if err != nil {
 				return err
 			}
@@ -319,11 +324,7 @@ func TestARunAgainHasItsOwnTokens(t *testing.T) {
 	ranks.Run(t, 2, ranks.Options{}, func(r *ranks.Rank) error {
 		rig := nntest.New(t, r.Device, dtype.Float32)
 		m := named(attention(4, 2))
-		mesh, err := dtensor.NewMesh(2, dtensor.Axis{Name: Axis, Size: 2})
-		if err != nil {
-			return err
-		}
-		g, err := grid.New(mesh, r.World)
+		g, err := alone(r.World)
 		if err != nil {
 			return err
 		}

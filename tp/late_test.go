@@ -8,9 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"octet/comm/grid"
 	"octet/device"
-	"octet/dtensor"
 	"octet/dtype"
 	"octet/nn"
 	"octet/nn/nntest"
@@ -22,11 +20,7 @@ import (
 // sums, although it is free by then.
 func TestSumsArriveInMemoryThatNobodyReads(t *testing.T) {
 	ranks.Run(t, 2, ranks.Options{ISA: "portable"}, func(r *ranks.Rank) error {
-		mesh, err := dtensor.NewMesh(2, dtensor.Axis{Name: Axis, Size: 2})
-		if err != nil {
-			return err
-		}
-		g, err := grid.New(mesh, r.World)
+		g, err := alone(r.World)
 		if err != nil {
 			return err
 		}

@@ -7,10 +7,8 @@ import (
 	"slices"
 	"testing"
 
-	"octet/comm/grid"
 	"octet/comm/record"
 	"octet/device"
-	"octet/dtensor"
 	"octet/dtype"
 	"octet/nn"
 	"octet/nn/nntest"
@@ -28,11 +26,7 @@ func TestWhatTravelsBesideProducts(t *testing.T) {
 	}
 	ranks.Run(t, 2, ranks.Options{ISA: "portable"}, func(r *ranks.Rank) error {
 		log := &record.Log{}
-		mesh, err := dtensor.NewMesh(2, dtensor.Axis{Name: Axis, Size: 2})
-		if err != nil {
-			return err
-		}
-		g, err := grid.New(mesh, record.New(r.World, log))
+		g, err := alone(record.New(r.World, log))
 		if err != nil {
 			return err
 		}
