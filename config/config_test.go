@@ -192,6 +192,8 @@ func TestNotesTellOfAliasesAndCuts(t *testing.T) {
 		{[]string{"--model.converters=float8"}, []string{"model.converters: float8 is now called quantize.linear.float8"}},
 		{[]string{"--checkpoint.enable", "--checkpoint.async_mode=async_with_pinned_mem"}, []string{"checkpoint.async_mode: async_with_pinned_mem is async here: the copy is in the rank's own memory"}},
 		{[]string{"--training.steps=20"}, []string{"lr_scheduler.warmup_steps = 200 is cut to the 20 steps of the curve"}},
+		{[]string{"--training.steps=500", "--profiling.enable_profiling", "--profiling.profile_freq=501"}, []string{"profiling.profile_freq = 501: no trace is written in 500 steps"}},
+		{[]string{"--training.steps=500", "--profiling.enable_profiling", "--profiling.profile_freq=500"}, nil},
 		{[]string{"--training.steps=20", "--lr_scheduler.total_steps=200"}, nil},
 		{[]string{"--training.steps=300", "--lr_scheduler.decay_ratio=0.5"}, []string{"lr_scheduler.decay_ratio = 0.5 of 300 steps reaches into the 200 steps of warmup: it is cut"}},
 	} {

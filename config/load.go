@@ -90,6 +90,9 @@ func (c *Config) resolve() {
 	if c.Checkpoint.Enable && c.Checkpoint.AsyncMode == "async_with_pinned_mem" {
 		c.note("checkpoint.async_mode: async_with_pinned_mem is async here: the copy is in the rank's own memory")
 	}
+	if p := c.Profiling; p.EnableProfiling && p.ProfileFreq > c.Training.Steps {
+		c.note("profiling.profile_freq = %d: no trace is written in %d steps", p.ProfileFreq, c.Training.Steps)
+	}
 	total, warmup, ratio := c.TotalSteps(), c.LRScheduler.WarmupSteps, c.LRScheduler.DecayRatio
 	if warmup > total {
 		c.note("lr_scheduler.warmup_steps = %d is cut to the %d steps of the curve", warmup, total)
