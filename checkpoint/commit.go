@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"octet/internal/durable"
 	"octet/nn"
 )
 
@@ -49,13 +50,13 @@ func (s *Saver) commit(tmp, final string, own *report, run Run, tensors []nn.DTe
 			return fmt.Errorf("%s has %d bytes, not the %d that were written", name, stat.Size(), f.Size)
 		}
 	}
-	if err := errors.Join(writeSynced(filepath.Join(tmp, IndexName), text), syncFolder(tmp)); err != nil {
+	if err := errors.Join(durable.Text(filepath.Join(tmp, IndexName), text), durable.Folder(tmp)); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, final); err != nil {
 		return err
 	}
-	return errors.Join(syncFolder(s.o.Folder), retain(s.o.Folder, s.o.Keep))
+	return errors.Join(durable.Folder(s.o.Folder), retain(s.o.Folder, s.o.Keep))
 }
 
 // collect adds the reports of all ranks to an index, as they come.

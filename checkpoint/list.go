@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"octet/internal/durable"
 )
 
 // Listed is an entry of a folder of checkpoints.
@@ -119,5 +121,5 @@ func SetAside(folder string, step int) (said []string, err error) {
 		}
 		said = append(said, fmt.Sprintf("%s, of a later step than the run now goes on from, is now %s", l.Dir, filepath.Base(aside)))
 	}
-	return said, syncFolder(folder)
+	return said, durable.Folder(folder)
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"octet/internal/durable"
 )
 
 // Ranks write the files of one folder together, and rank 0 then gives it its name. They meet in the file system, by a small
@@ -27,7 +29,7 @@ func reportName(rank int) string { return fmt.Sprintf("rank-%05d.json", rank) }
 
 // Report leaves what this rank has to say of its part, to rank 0, in the folder dir: whole, and on the disk.
 func (r Ranks) Report(dir string, text []byte) error {
-	return writeSynced(filepath.Join(dir, reportName(r.Rank)), text)
+	return durable.Text(filepath.Join(dir, reportName(r.Rank)), text)
 }
 
 // Fail reports why this rank has no part. Where there is no room for it, it tries again for a second, in which others may have made

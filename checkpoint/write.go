@@ -168,28 +168,3 @@ func (e export) convert(raw []byte, rows *tensor.Tensor, scratch []byte) (stored
 	}
 	return scratch, scratch, safetensors.EncodeFloat32(scratch, to, values)
 }
-
-// writeSynced writes a small file that is there whole or not at all, and on the disk.
-func writeSynced(path string, text []byte) error {
-	f, err := os.OpenFile(path+".part", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(path+".part", path)
-	}
-	if err != nil {
-		_ = os.Remove(path + ".part") // it takes room
-	}
-	return err
-}
-
-// syncFolder brings the names in a folder to the disk.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"octet/data/documents"
+	"octet/internal/durable"
 )
 
 // What prepared data is made of, in a folder:
@@ -295,16 +296,7 @@ func writeJSON(path string, value any) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*.tmp")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(append(text, '\n'))
-	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return durable.Text(path, append(text, '\n'))
 }
 
 // isMissing reports that a file is not there.

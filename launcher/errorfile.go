@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"octet/internal/durable"
 )
 
 // errorFileVar names the file in which a worker leaves the reason of its failure.
@@ -66,12 +68,8 @@ func WriteErrorFile(failure error) error {
 	if err == nil {
 		err = os.MkdirAll(filepath.Dir(path), 0o755)
 	}
-	// Written beside and renamed, so the launcher never reads half of it.
 	if err == nil {
-		err = os.WriteFile(path+".tmp", text, 0o644)
-	}
-	if err == nil {
-		err = os.Rename(path+".tmp", path)
+		err = durable.Text(path, text)
 	}
 	if err != nil {
 		return fmt.Errorf("launcher: error file: %w", err)

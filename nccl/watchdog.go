@@ -5,14 +5,13 @@
 package nccl
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"octet/device"
 	"octet/device/cuda/api"
+	"octet/internal/durable"
 )
 
 const (
@@ -88,14 +87,7 @@ func (j *job) dump() string {
 		return ""
 	}
 	path := filepath.Join(j.opts.Dump, fmt.Sprintf("nccl.rank%d.txt", j.control.World(j.control.Rank())))
-	f, err := os.Create(path + ".part") // whoever finds the file finds all of it
-	if err == nil {
-		err = errors.Join(j.record.dump(f), f.Close())
-	}
-	if err == nil {
-		err = os.Rename(path+".part", path)
-	}
-	if err != nil {
+	if err := durable.Write(path, j.record.dump); err != nil {
 		return fmt.Sprintf(" (the last calls could not be written: %v)", err)
 	}
 	return " (the last calls: " + path + ")"

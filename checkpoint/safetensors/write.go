@@ -3,7 +3,6 @@
 package safetensors
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/binary"
@@ -11,9 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
+
+	"octet/internal/durable"
 )
 
 // Tensor is one tensor to be written.
@@ -37,7 +37,7 @@ func Write(path string, metadata map[string]string, tensors []Tensor) error {
 	if err != nil {
 		return fmt.Errorf("safetensors: write %s: %w", path, err)
 	}
-	err = writeAtomic(path, func(w io.Writer) error {
+	err = durable.Write(path, func(w io.Writer) error {
 		if _, err := w.Write(head); err != nil {
 			return err
 		}
@@ -48,6 +48,9 @@ func Write(path string, metadata map[string]string, tensors []Tensor) error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = durable.Folder(filepath.Dir(path))
+	}
 	if err != nil {
 		return fmt.Errorf("safetensors: write %s: %w", path, err)
 	}
@@ -145,25 +148,4 @@ func (t Tensor) check() error {
 		return fmt.Errorf("shape %v has a negative size", t.Shape)
 	}
 	return nil
-}
-
-// writeAtomic has fill write a temporary file beside path, and renames it to path once its bytes are on the disk.
-func writeAtomic(path string, fill func(io.Writer) error) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err := errors.Join(fill(w), w.Flush(), f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close()) // the new name, too, must survive a crash
 }

@@ -7,10 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"octet/internal/durable"
 )
 
 // Verdict is what a check came to.
@@ -67,14 +68,7 @@ func (r *Record) write(folder string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(replace(filepath.Join(folder, "result.json"), append(text, '\n')), replace(filepath.Join(folder, "gpu.md"), []byte(r.page())))
-}
-
-func replace(path string, text []byte) error {
-	if err := os.WriteFile(path+".new", text, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return errors.Join(durable.Text(filepath.Join(folder, "result.json"), append(text, '\n')), durable.Text(filepath.Join(folder, "gpu.md"), []byte(r.page())))
 }
 
 func (r *Record) table() string {

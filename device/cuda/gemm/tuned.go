@@ -18,6 +18,7 @@ import (
 
 	"octet/device/cuda/api"
 	"octet/dtype"
+	"octet/internal/durable"
 )
 
 // What a tuning found is kept in a file, in little-endian numbers: magic, the chip, the number of records, the records, and the
@@ -189,16 +190,8 @@ func (l *Library) SaveTuned() (path string, err error) {
 	if err := os.MkdirAll(filepath.Dir(l.kept), 0o755); err != nil {
 		return "", err
 	}
-	part, err := os.CreateTemp(filepath.Dir(l.kept), filepath.Base(l.kept)+".*") // whoever finds the file finds all of it
-	if err != nil {
+	if err := durable.Text(l.kept, out.Bytes()); err != nil {
 		return "", err
-	}
-	_, err = part.Write(out.Bytes())
-	if err = errors.Join(err, part.Close()); err == nil {
-		err = os.Rename(part.Name(), l.kept)
-	}
-	if err != nil {
-		return "", errors.Join(err, os.Remove(part.Name()))
 	}
 	return l.kept, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"octet/checkpoint"
+	"octet/internal/durable"
 	"octet/tokenizer"
 )
 
@@ -83,7 +84,7 @@ func (e *export) lead(folder string) (err error) {
 	if err := e.options.Ranks.Collect(e.making, err, refuse); err != nil { // nobody writes any more
 		return err
 	}
-	if err := errors.Join(e.index(files, pieces), WriteConfig(e.making, e.config), syncFolder(e.making)); err != nil {
+	if err := errors.Join(e.index(files, pieces), WriteConfig(e.making, e.config), durable.Folder(e.making)); err != nil {
 		return err
 	}
 	if err := os.Remove(folder); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that is not empty stays
@@ -92,7 +93,7 @@ func (e *export) lead(folder string) (err error) {
 	if err := os.Rename(e.making, folder); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(folder))
+	return durable.Folder(filepath.Dir(folder))
 }
 
 // refuse is the error that another rank reports, if it does.
@@ -179,13 +180,4 @@ func (e *export) takeIDs() error {
 		e.config.EOS = []int{int(id)}
 	}
 	return nil
-}
-
-// syncFolder brings the names in a folder to the disk.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
