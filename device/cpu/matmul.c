@@ -35,7 +35,8 @@ static struct ahead strip_ahead(const struct matmul_source *s, int64_t lane0, in
 	const char *data = s->data;
 	if (s->k_contiguous)
 		return (struct ahead){.row = data + lane0 * ld + k0 * size, .ld = ld, .rows = lanes, .lines = (n * size + 63) / 64};
-	return (struct ahead){.row = data + k0 * ld + lane0 * size, .ld = ld, .rows = n, .lines = 1};
+	// A strip may begin in a line that the one before it has ended in.
+	return (struct ahead){.row = data + k0 * ld + (lane0 + lanes) * size - 1, .ld = ld, .rows = lanes > 0 ? n : 0, .lines = 1};
 }
 
 // Asks for some lines more. The processor drops requests that come too many at
@@ -88,7 +89,7 @@ void octet_matmul_tile(const struct matmul_unit *u, const struct matmul *p, int6
 					if (!(first && last))
 						for (int i = 0; i < block; i += 16)
 							prefetch_to_write(sums + i);
-					u->kernel(steps, a + h * by.row, by, b + c / u->b_lanes * strip, sums, !first);
+					u->kernel(height, steps, a + h * by.row, by, b + c / u->b_lanes * strip, sums, !first);
 					if (last)
 						u->finish(p, row + r + h, height, col + c, width, sums, bias);
 				}

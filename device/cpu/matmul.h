@@ -67,8 +67,9 @@ struct matmul_unit {
 	void (*pack_a)(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
 	void (*pack_b)(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
 	// block[mr][nr] = (add ? block : 0) + the products of mr rows of strip a
-	// and nr/b_lanes strips of b, which follow one another.
-	void (*kernel)(int64_t steps, const uint32_t *a, struct strides, const uint32_t *b, float *block, int add);
+	// and nr/b_lanes strips of b, which follow one another. Of the rows the first
+	// so many are wanted.
+	void (*kernel)(int64_t rows, int64_t steps, const uint32_t *a, struct strides, const uint32_t *b, float *block, int add);
 	// Writes rows x cols of a block to dst: times bias and the reciprocals of the
 	// operands' scales, accumulated, rounded once.
 	void (*finish)(const struct matmul *, int64_t row, int64_t rows, int64_t col, int64_t cols,

@@ -114,7 +114,7 @@ static void pack_b(uint32_t *strip, const struct matmul_source *s, int64_t lane0
 }
 
 // 12 sums of 8 lanes: 6 rows by one strip.
-static void kernel(int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block, int add)
+static void kernel(int64_t rows, int64_t steps, const uint32_t *a, struct strides by, const uint32_t *b, float *block, int add)
 {
 	const float *fb = (const float *)b;
 	__m256 sum[ROWS][2];

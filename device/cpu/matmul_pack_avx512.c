@@ -62,6 +62,9 @@ INLINE __m512i as_bf16(int type, __m512i halves)
 
 INLINE __m512i as_fp16(int type, __m512i halves) { return decode(&fp16_codes[type - E4M3], halves); }
 
+// twice copies the low half of each word to the high one, which is zero.
+INLINE __m512i twice(__m512i words) { return _mm512_or_si512(words, _mm512_slli_epi32(words, 16)); }
+
 INLINE __m512i as_f32(int type, __m512i words)
 {
 	return type == F32 ? words : _mm512_slli_epi32(as_bf16(type, words), 16);
@@ -80,7 +83,7 @@ INLINE __m512i along_k(enum content content, int type, const struct matmul_sourc
 	case BF16_PAIR:
 		return as_bf16(type, load_halves(type, p, n));
 	case FP16_TWICE:
-		return _mm512_mullo_epi32(as_fp16(type, load_words(type, p, n)), _mm512_set1_epi32(0x10001));
+		return twice(as_fp16(type, load_words(type, p, n)));
 	default: {
 		__m512i next = lane + 1 < s->lanes ? load_words(type, at(type, s, lane + 1, k), n) : _mm512_setzero_si512();
 		return as_fp16(type, _mm512_or_si512(load_words(type, p, n), _mm512_slli_epi32(next, 16)));
@@ -101,7 +104,7 @@ INLINE __m512i along_lanes(enum content content, int type, const struct matmul_s
 		return as_bf16(type, _mm512_or_si512(load_words(type, p, n), _mm512_slli_epi32(next, 16)));
 	}
 	case FP16_TWICE:
-		return _mm512_mullo_epi32(as_fp16(type, load_words(type, p, n)), _mm512_set1_epi32(0x10001));
+		return twice(as_fp16(type, load_words(type, p, n)));
 	default:
 		return as_fp16(type, load_halves(type, p, n));
 	}
@@ -117,7 +120,7 @@ INLINE void pack_as(enum side side, enum content content, int type, uint32_t *st
 		for (int64_t i = 0; i < steps; i++)
 			_mm512_store_si512(strip + i * STRIP, along_lanes(content, type, s, lane0, k0 + i * k_per_word));
 	} else if (side == SIDE_A) {
-		for (int64_t l = 0; l < STRIP; l++)
+		for (int64_t l = 0; l < (content == ONE_F32 ? F32_ROWS : STRIP); l++)
 			for (int64_t i = 0; i < steps; i += 16)
 				_mm512_store_si512(strip + l * TILE_STEPS + i, along_k(content, type, s, lane0 + l, k0 + i * k_per_word));
 	} else {
