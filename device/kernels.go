@@ -16,6 +16,9 @@ const Ignored = -100
 // not overlap a source, "high precision" is float32 or bfloat16 (each tensor on
 // its own), sums and intermediate values are float32, and results are rounded
 // once, to nearest even. Results do not depend on the number of threads.
+//
+// An amax that a method names last is that of what it writes, float32 [], with the
+// bits of Amax, taken while it is written; nil: nobody wants it.
 type Kernels interface {
 	// Zero clears t.
 	Zero(t *tensor.Tensor)
@@ -46,7 +49,8 @@ type Kernels interface {
 	// dst.Inv, then casts: Amax, Scales and Cast in one call. src is high
 	// precision, and its amaxes are taken after its Inv is folded in. The shape of
 	// dst.Scale says what shares a scale: the tensor, a row [R,1] or a column [1,C]
-	// of src. A call has one scale, whatever it writes: rows for one matmul and
+	// of src. An Amax of src is taken for its amax where there is one scale and nothing to
+	// fold in, and src is read once. A call has one scale, whatever it writes: rows for one matmul and
 	// columns for another are two casts, because all their bytes differ.
 	DynamicCast(dst, dstT, src tensor.Operand, pow2 bool)
 	// RecordCast is Cast of high precision by a scale that is given and, in the same
@@ -90,10 +94,10 @@ type Kernels interface {
 	// rstd = 1/sqrt(mean(s²)+eps). All but rstd (float32 [T]) and w [D] are
 	// [T,D]. sum receives s where residual is given; it may be x or residual.
 	// s is rounded to sum's type before the norm.
-	RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32)
+	RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32, amax *tensor.Tensor)
 	// RMSNormGrad is dx = add + the gradient of s, dw = the gradient of w
 	// (float32 [D], overwritten). add may be nil or dx itself.
-	RMSNormGrad(dx, dw, dy, s, rstd, w, add *tensor.Tensor)
+	RMSNormGrad(dx, dw, dy, s, rstd, w, add, amax *tensor.Tensor)
 
 	// LayerNorm is y = (x - mean)·rstd·w + b with the mean of each row of x and
 	// rstd = 1/sqrt(mean((x - mean)²)+eps). mean and rstd are float32 [T], w and b
@@ -126,9 +130,9 @@ type Kernels interface {
 	AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tensor.Tensor)
 
 	// SwiGLU is h = silu(gate)·up, elementwise.
-	SwiGLU(h, gate, up *tensor.Tensor)
-	// SwiGLUGrad overwrites dgate and dup, which may be gate and up.
-	SwiGLUGrad(dgate, dup, dh, gate, up *tensor.Tensor)
+	SwiGLU(h, gate, up, amax *tensor.Tensor)
+	// SwiGLUGrad overwrites dgate and dup, which may be gate and up; each has an amax.
+	SwiGLUGrad(dgate, dup, dh, gate, up, gateAmax, upAmax *tensor.Tensor)
 
 	// Activate is y = f(x), elementwise; y may be x.
 	Activate(y, x *tensor.Tensor, f Activation)

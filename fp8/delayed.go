@@ -161,7 +161,7 @@ func (k *site) delayedCast(c *nn.Ctx, dst, dstT, x tensor.Operand, role nn.Role)
 		return
 	}
 	if !s.ready && h.recipe.Config.EnableAmaxInit {
-		agree(c.Stream, c.Pool, h.group, s.given, []*tensor.Tensor{x.Tensor}, []dtype.Type{h.recipe.Cast[role].Format}, h.memory.Pow2)
+		agree(c.Stream, c.Pool, h.group, s.given, []tensor.Operand{x}, []dtype.Type{h.recipe.Cast[role].Format}, h.memory.Pow2)
 		s.ready = true
 	}
 	c.Stream.RecordCast(dst, dstT, x, s.given, s.record)
@@ -175,7 +175,7 @@ func (k *site) delayedPack(on device.Stream, pool *device.Pool, g comm.Comm, p *
 	h, s := k.histories, k.slot(nn.Weight)
 	h.mustHaveMemory(k)
 	ofItsOwn := func(to tensor.Operand) tensor.Operand {
-		agree(on, pool, g, to, []*tensor.Tensor{k.weight.Local()}, []dtype.Type{h.recipe.Cast[nn.Weight].Format}, h.memory.Pow2)
+		agree(on, pool, g, to, []tensor.Operand{{Tensor: k.weight.Local()}}, []dtype.Type{h.recipe.Cast[nn.Weight].Format}, h.memory.Pow2)
 		return to
 	}
 	given, record := s.given, s.record

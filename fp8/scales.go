@@ -66,11 +66,11 @@ func (l *scales) make(s device.Stream, pool *device.Pool, g comm.Comm, lo, hi in
 	if l.scale == nil {
 		l.allocate(pool)
 	}
-	shards := make([]*tensor.Tensor, hi-lo)
+	shards := make([]tensor.Operand, hi-lo)
 	formats := make([]dtype.Type, hi-lo)
 	for i := range shards {
 		k := l.sites[lo+i]
-		shards[i], formats[i] = k.weight.Local(), k.recipe.Cast[nn.Weight].Format
+		shards[i].Tensor, formats[i] = k.weight.Local(), k.recipe.Cast[nn.Weight].Format
 		l.versions[lo+i] = k.weight.Version() + 1
 	}
 	agree(s, pool, g, tensor.Operand{Scale: l.scale.Rows(lo, hi), Inv: l.inv.Rows(lo, hi)}, shards, formats, l.sites[lo].recipe.Config.RoundScalesToPowerOf2)
@@ -81,16 +81,26 @@ func (l *scales) make(s device.Stream, pool *device.Pool, g comm.Comm, lo, hi in
 // of each. It is the one way to a dynamic scale that ranks share. Amaxes travel as their
 // bit patterns: for floats that are not negative the order of int32 is the order of
 // values, with NaN above all, so that the maximum is exact and keeps NaN.
-func agree(s device.Stream, pool *device.Pool, g comm.Comm, to tensor.Operand, parts []*tensor.Tensor, formats []dtype.Type, pow2 bool) {
+func agree(s device.Stream, pool *device.Pool, g comm.Comm, to tensor.Operand, parts []tensor.Operand, formats []dtype.Type, pow2 bool) {
 	amax := agreedAmax(s, pool, g, parts)
 	s.Scales(to.Scale, to.Inv, amax, formats, pow2)
 	pool.Free(amax)
 }
 
-// agreedAmax is float32 [n], from pool.
-func agreedAmax(s device.Stream, pool *device.Pool, g comm.Comm, parts []*tensor.Tensor) *tensor.Tensor {
+// agreedAmax is float32 [n], from pool. Parts whose own amaxes are known are not read.
+func agreedAmax(s device.Stream, pool *device.Pool, g comm.Comm, parts []tensor.Operand) *tensor.Tensor {
 	amax := pool.New(dtype.Float32, len(parts))
-	s.Amax(amax, parts)
+	if slices.ContainsFunc(parts, func(o tensor.Operand) bool { return o.Amax == nil }) {
+		all := make([]*tensor.Tensor, len(parts))
+		for i, o := range parts {
+			all[i] = o.Tensor
+		}
+		s.Amax(amax, all)
+	} else {
+		for i, o := range parts {
+			s.Copy(amax.Rows(i, i+1), o.Amax)
+		}
+	}
 	g.AllReduce(s, comm.T(tensor.At(amax.Buf, amax.Off, dtype.Int32, amax.Shape...)), comm.Max)
 	return amax
 }

@@ -35,9 +35,10 @@ type site struct {
 }
 
 var (
-	_ nn.Caster   = (*site)(nil)
-	_ nn.Sharer   = (*site)(nil)
-	_ nn.Stateful = (*site)(nil)
+	_ nn.Caster     = (*site)(nil)
+	_ nn.AmaxReader = (*site)(nil)
+	_ nn.Sharer     = (*site)(nil)
+	_ nn.Stateful   = (*site)(nil)
 )
 
 // Cast makes x float8 with scales of its own amaxes: one, or one for each vector that
@@ -93,7 +94,7 @@ func padRows(c *nn.Ctx, x tensor.Operand) tensor.Operand {
 	padded := c.Pool.New(x.Type, (rows+Alignment-1)/Alignment*Alignment, cols)
 	c.Stream.Copy(padded.Rows(0, rows), x.Tensor.View(rows, cols))
 	c.Stream.Zero(padded.Rows(rows, padded.Shape[0]))
-	return tensor.Operand{Tensor: padded}
+	return tensor.Operand{Tensor: padded, Amax: x.Amax}
 }
 
 // againstRows reports whether the role's matmul sums over the rows of its tensor.
@@ -184,6 +185,12 @@ func (k *site) Serves(by nn.Caster, made, want nn.Role) bool {
 	other, ok := by.(*site)
 	return ok && made == want && (other.recipe == k.recipe || *other.recipe == *k.recipe) &&
 		k.spread[forward(want)] == other.spread[forward(want)] && (k.recipe.Cast[want].Type != Delayed || k.sharesScale(other, want))
+}
+
+// ReadsAmax holds for a dynamic scale of a whole tensor.
+func (k *site) ReadsAmax(role nn.Role) bool {
+	how := k.recipe.Cast[role]
+	return how.Type == Dynamic && how.Granularity != Axiswise
 }
 
 func (k *site) FastAccum(m nn.MatMul) bool { return k.recipe.FastAccum[m] }

@@ -86,7 +86,7 @@ func (k *site) agreedCast(c *nn.Ctx, g comm.Comm, dst, dstT, x tensor.Operand, f
 		to = dstT
 	}
 	if !k.takeAgreed(c, to, x, format) {
-		agree(c.Stream, c.Pool, g, to, []*tensor.Tensor{x.Tensor}, []dtype.Type{format}, k.recipe.Config.RoundScalesToPowerOf2)
+		agree(c.Stream, c.Pool, g, to, []tensor.Operand{x}, []dtype.Type{format}, k.recipe.Config.RoundScalesToPowerOf2)
 	}
 	c.Stream.Cast(dst, dstT, x)
 }
@@ -104,19 +104,15 @@ func (k *site) Agrees(with nn.Caster) bool {
 	return ok && k.spread[nn.GradOut] != nil && k.spread[nn.GradOut] == other.spread[nn.GradOut] && k.agreesAlone() && other.agreesAlone()
 }
 
-func (k *site) agreesAlone() bool {
-	how := k.recipe.Cast[nn.GradOut]
-	return how.Type == Dynamic && how.Granularity != Axiswise
-}
+func (k *site) agreesAlone() bool { return k.ReadsAmax(nn.GradOut) }
 
 // Agree is one all-reduce of a word for each gradient.
 func (k *site) Agree(c *nn.Ctx, by []nn.Agreer, dy []tensor.Operand) {
-	all := &agreed{left: len(dy)}
+	all := &agreed{left: len(dy), amax: agreedAmax(c.Stream, c.Pool, k.spread[nn.GradOut], dy)}
 	for i, x := range dy {
 		all.of = append(all.of, x.Tensor)
 		by[i].(*site).agreed = all
 	}
-	all.amax = agreedAmax(c.Stream, c.Pool, k.spread[nn.GradOut], all.of)
 }
 
 // takeAgreed makes x's scale of an amax that is known already; false: there is none.

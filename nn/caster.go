@@ -59,6 +59,13 @@ type Caster interface {
 	String() string
 }
 
+// AmaxReader is a Caster whose casts may begin with the amax of a whole tensor: whoever writes
+// the tensor then takes it besides, and the cast is given it (tensor.Operand.Amax).
+type AmaxReader interface {
+	Caster
+	ReadsAmax(role Role) bool
+}
+
 // Sharer is a Caster whose casts depend on what it has cast before.
 type Sharer interface {
 	// Took is told that a cast which by made of a common input, as now and later, serves

@@ -21,9 +21,9 @@ func (f *FeedForward) Forward(c *Ctx, x *Var) *Var {
 	h := c.Op(func(h *Var) {
 		g, u := gate.Value.Tensor, up.Value.Tensor
 		dg, du := gate.gradFrom(c, 1), up.gradFrom(c, 1)
-		c.Stream.SwiGLUGrad(dg, du, h.Grad().Tensor, g, u)
+		c.Stream.SwiGLUGrad(dg, du, h.Grad().Tensor, g, u, gate.gradAmax(c), up.gradAmax(c))
 	}, gate.Shape()...)
-	c.Stream.SwiGLU(h.Value.Tensor, gate.Keep(), up.Keep())
+	c.Stream.SwiGLU(h.Value.Tensor, gate.Keep(), up.Keep(), h.amaxFor(c, &f.W2))
 	gate.Done(c)
 	up.Done(c)
 	return Last(c, f.W2, h)

@@ -179,7 +179,7 @@ func (m *squares) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 	y := m.inner.Forward(c, x)
 	z := c.Op(func(z *nn.Var) {
 		gate, up := c.New(y.Shape()...), c.New(y.Shape()...)
-		c.Stream.SwiGLUGrad(gate, up, z.Grad().Tensor, y.Value.Tensor, y.Value.Tensor)
+		c.Stream.SwiGLUGrad(gate, up, z.Grad().Tensor, y.Value.Tensor, y.Value.Tensor, nil, nil)
 		c.Stream.Add(gate, gate, up)
 		dy, accumulate := y.GradTarget(c)
 		if accumulate {
@@ -190,7 +190,7 @@ func (m *squares) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 		c.Pool.Free(gate)
 		c.Pool.Free(up)
 	}, y.Shape()...)
-	c.Stream.SwiGLU(z.Value.Tensor, y.Keep(), y.Value.Tensor)
+	c.Stream.SwiGLU(z.Value.Tensor, y.Keep(), y.Value.Tensor, nil)
 	z.Keep() // as an operation would whose backward reads its output; see TestAKeptValueIsThereInBackward
 	return z
 }

@@ -5,6 +5,7 @@ package nn
 import (
 	"fmt"
 
+	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -44,7 +45,18 @@ func (v *Var) GradTarget(c *Ctx) (dst *tensor.Tensor, accumulate bool) {
 		v.grad = &gradient{tensor.Operand{Tensor: c.New(v.shape...)}, 1}
 		c.Stream.Copy(v.grad.Tensor, shared.Tensor)
 	}
+	c.Pool.Free(v.grad.Amax) // which was of less
+	v.grad.Amax = nil
 	return v.grad.Tensor, true
+}
+
+// gradAmax is where a kernel puts the amax of v's gradient, which it writes; nil where nobody
+// wants it.
+func (v *Var) gradAmax(c *Ctx) *tensor.Tensor {
+	if v.amaxOfGrad {
+		v.grad.Amax = c.Pool.New(dtype.Float32)
+	}
+	return v.grad.Amax
 }
 
 // sumTarget is GradTarget for a kernel that adds what it is given to what it
@@ -109,6 +121,7 @@ func (v *Var) FreeGrad(c *Ctx) {
 		c.Pool.Free(v.grad.Tensor)
 		c.Pool.Free(v.grad.Scale)
 		c.Pool.Free(v.grad.Inv)
+		c.Pool.Free(v.grad.Amax)
 	}
 	v.grad = nil
 }
@@ -129,7 +142,7 @@ func (v *Var) gradFrom(c *Ctx, kept int) *tensor.Tensor {
 		g = c.New(v.shape...)
 		c.Stream.Copy(g, v.Value.Tensor)
 	} else {
-		g = v.takeValue()
+		g = v.takeValue(c)
 	}
 	v.SetGrad(g)
 	return g

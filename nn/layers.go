@@ -46,6 +46,9 @@ type RMSNorm struct {
 	Leaf
 	Weight *Param
 	Eps    float32
+	// Reader is the slot of the module that casts what Forward returns, if one does: where that begins
+	// with an amax, the norm takes it besides. nil: nobody casts it.
+	Reader *Module
 }
 
 // NewRMSNorm describes a norm over dim; its weight starts at 1.
@@ -65,7 +68,7 @@ func (n *RMSNorm) Forward(c *Ctx, x *Var) *Var {
 			x.FreeGrad(c)
 		}
 	}, x.Shape()...)
-	c.Stream.RMSNorm(y.Value.Tensor, nil, rstd, x.Keep(), nil, n.Weight.Value().Tensor, n.Eps)
+	c.Stream.RMSNorm(y.Value.Tensor, nil, rstd, x.Keep(), nil, n.Weight.Value().Tensor, n.Eps, y.amaxFor(c, n.Reader))
 	c.saved(rstd)
 	return y
 }
@@ -73,9 +76,9 @@ func (n *RMSNorm) Forward(c *Ctx, x *Var) *Var {
 // AddForward is sum = x + r and the norm of sum, in one pass.
 func (n *RMSNorm) AddForward(c *Ctx, x, r *Var) (sum, y *Var) {
 	rstd := c.Pool.New(dtype.Float32, x.Rows())
-	sum = c.Op(func(sum *Var) { split(c, sum, x, r) }, x.Shape()...)
+	sum = c.sumOf(x, r)
 	y = c.Op(func(y *Var) { n.backward(c, sum, y, rstd) }, x.Shape()...)
-	c.Stream.RMSNorm(y.Value.Tensor, sum.Keep(), rstd, x.Value.Tensor, r.Value.Tensor, n.Weight.Value().Tensor, n.Eps)
+	c.Stream.RMSNorm(y.Value.Tensor, sum.Keep(), rstd, x.Value.Tensor, r.Value.Tensor, n.Weight.Value().Tensor, n.Eps, y.amaxFor(c, n.Reader))
 	c.saved(rstd)
 	return sum, y
 }
@@ -94,7 +97,7 @@ func AddNorm(c *Ctx, norm Module, x, r *Var) (sum, y *Var) {
 func (n *RMSNorm) backward(c *Ctx, s, y *Var, rstd *tensor.Tensor) {
 	ds, add := s.sumTarget(c)
 	n.Weight.withGrad(c, func(dw *tensor.Tensor) {
-		c.Stream.RMSNormGrad(ds, dw, y.Grad().Tensor, s.Value.Tensor, rstd, n.Weight.Value().Tensor, add)
+		c.Stream.RMSNormGrad(ds, dw, y.Grad().Tensor, s.Value.Tensor, rstd, n.Weight.Value().Tensor, add, s.gradAmax(c))
 	})
 	c.Pool.Free(rstd)
 }
@@ -141,15 +144,19 @@ func (n *LayerNorm) Forward(c *Ctx, x *Var) *Var {
 
 // Add is x + r.
 func Add(c *Ctx, x, r *Var) *Var {
-	sum := c.Op(func(sum *Var) { split(c, sum, x, r) }, x.Shape()...)
+	sum := c.sumOf(x, r)
 	c.Stream.Add(sum.Value.Tensor, r.Value.Tensor, x.Value.Tensor)
 	return sum
 }
 
-// split hands the gradient of sum = x + r on to both.
-func split(c *Ctx, sum, x, r *Var) {
-	x.AddGrad(c, sum)
-	r.AddGrad(c, sum)
+// sumOf begins sum = x + r, which hands its gradient on to both.
+func (c *Ctx) sumOf(x, r *Var) *Var {
+	sum := c.Op(func(sum *Var) {
+		x.AddGrad(c, sum)
+		r.AddGrad(c, sum)
+	}, x.Shape()...)
+	sum.amaxOfGrad = x.amaxOfGrad || r.amaxOfGrad
+	return sum
 }
 
 func one(name string, p *Param) iter.Seq2[string, *Param] {

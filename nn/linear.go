@@ -41,6 +41,28 @@ func NewLinear(k, n int, o LinearOptions) *Linear {
 	return l
 }
 
+// readsAmax reports whether the Linear's cast as role begins with an amax.
+func (l *Linear) readsAmax(role Role) bool {
+	r, ok := l.Caster.(AmaxReader)
+	return ok && r.ReadsAmax(role)
+}
+
+// readsAmax reports whether what is in a slot casts its input so.
+func readsAmax(slot *Module) bool {
+	if slot == nil {
+		return false
+	}
+	switch m := Base(*slot).(type) {
+	case *Linear:
+		return m.readsAmax(In)
+	case *Attention:
+		return readsAmax(&m.WQ)
+	case *FeedForward:
+		return readsAmax(&m.W1)
+	}
+	return false
+}
+
 // Params yields weight and bias.
 func (l *Linear) Params() iter.Seq2[string, *Param] {
 	return func(yield func(string, *Param) bool) {
@@ -86,6 +108,7 @@ func (l *Linear) Forward(c *Ctx, x *Var) *Var {
 		y.Done(c)
 		y = whole
 	}
+	y.amaxOfGrad = l.readsAmax(GradOut)
 	if l.Bias != nil {
 		l.Bias.addTo(c, y)
 	}

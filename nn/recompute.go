@@ -61,7 +61,7 @@ func (r *recomputed) Forward(c *Ctx, x *Var) *Var {
 		return x
 	}
 	x.Keep()
-	y := &Var{Value: first.Value, shape: first.shape, given: first.given || k.holds(first.Value.Tensor), Slice: first.Slice}
+	y := &Var{Value: first.Value, shape: first.shape, given: first.given || k.holds(first.Value.Tensor), Slice: first.Slice, amaxOfGrad: first.amaxOfGrad}
 	tokens := c.Tokens
 	c.Tape.Defer(func() {
 		c.Tokens = tokens
@@ -82,7 +82,7 @@ func (r *recomputed) firstPass(c *Ctx, x *Var, k *kept) *Var {
 	y := r.inner.Forward(c, x)
 	c.Mode, c.kept = Train, nil
 	x.freeCasts(c, casts)
-	end(append(k.list(), y.Value.Tensor, y.Value.Scale, y.Value.Inv)...)
+	end(append(k.list(), y.Value.Tensor, y.Value.Scale, y.Value.Inv, y.Value.Amax)...)
 	return y
 }
 

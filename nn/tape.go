@@ -173,7 +173,7 @@ func Scoped(c *Ctx, m Module, x *Var) *Var {
 	end := c.Pool.Scope()
 	y := m.Forward(c, x)
 	x.freeCasts(c, 0)
-	end(y.Value.Tensor, y.Value.Scale, y.Value.Inv)
+	end(y.Value.Tensor, y.Value.Scale, y.Value.Inv, y.Value.Amax)
 	return y
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"octet/comm"
+	"octet/dtype"
 	"octet/tensor"
 )
 
@@ -33,6 +34,8 @@ type Var struct {
 	keeps int  // how many backwards read Value
 	casts []cast
 	grad  *gradient // nil until the first contribution
+
+	amaxOfGrad bool // a cast of the gradient begins with its amax
 }
 
 // cast is what a Caster made of a Var: for the matmuls of forward, and for those
@@ -74,6 +77,15 @@ func (v *Var) Rows() int {
 	return n
 }
 
+// amaxFor is where the kernel that makes v's value puts its amax, for the module in the slot that
+// reads it; nil where that takes none.
+func (v *Var) amaxFor(c *Ctx, reader *Module) *tensor.Tensor {
+	if readsAmax(reader) {
+		v.Value.Amax = c.Pool.New(dtype.Float32)
+	}
+	return v.Value.Amax
+}
+
 // Keep says that a backward will read Value, and returns it.
 func (v *Var) Keep() *tensor.Tensor {
 	v.keeps++
@@ -94,8 +106,13 @@ func (v *Var) Done(c *Ctx) {
 	if !c.Mode.Defers() {
 		v.freeCasts(c, 0)
 	}
-	if !v.given && (v.keeps == 0 || !c.Mode.Defers()) {
+	switch {
+	case v.given:
+	case v.keeps == 0 || !c.Mode.Defers():
 		v.freeValue(c)
+	default: // backward casts no value
+		c.Pool.Free(v.Value.Amax)
+		v.Value.Amax = nil
 	}
 }
 
@@ -106,12 +123,13 @@ func (v *Var) freeValue(c *Ctx) {
 		c.Pool.Free(v.Value.Scale)
 		c.Pool.Free(inv)
 	}
-	c.drop(v.takeValue())
+	c.drop(v.takeValue(c))
 }
 
-// takeValue moves the memory out of v.
-func (v *Var) takeValue() *tensor.Tensor {
+// takeValue moves the memory out of v, to be written to.
+func (v *Var) takeValue(c *Ctx) *tensor.Tensor {
 	t := v.Value.Tensor
+	c.Pool.Free(v.Value.Amax)
 	v.Value = tensor.Operand{}
 	return t
 }

@@ -21,13 +21,13 @@ import (
 func squash(c *nn.Ctx, x *nn.Var) *nn.Var {
 	y := c.Op(func(y *nn.Var) {
 		left, right := c.New(x.Shape()...), c.New(x.Shape()...)
-		c.Stream.SwiGLUGrad(left, right, y.Grad().Tensor, x.Value.Tensor, x.Value.Tensor)
+		c.Stream.SwiGLUGrad(left, right, y.Grad().Tensor, x.Value.Tensor, x.Value.Tensor, nil, nil)
 		dx, _ := x.GradTarget(c) // x has no other use
 		c.Stream.Add(dx, left, right)
 		c.Pool.Free(left)
 		c.Pool.Free(right)
 	}, x.Shape()...)
-	c.Stream.SwiGLU(y.Value.Tensor, x.Keep(), x.Value.Tensor)
+	c.Stream.SwiGLU(y.Value.Tensor, x.Keep(), x.Value.Tensor, nil)
 	return y
 }
 

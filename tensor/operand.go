@@ -19,6 +19,9 @@ import (
 type Operand struct {
 	*Tensor
 	Scale, Inv *Tensor
+	// Amax is the largest magnitude in a tensor of high precision, float32 [], where
+	// whoever wrote it has taken it; nil: nobody has.
+	Amax *Tensor
 	// Transposed: the memory is [C,R], the value its transpose.
 	Transposed bool
 }

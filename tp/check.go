@@ -206,7 +206,7 @@ func (l *lies) Copy(dst, src *tensor.Tensor)                      { l.set(dst, l
 func (l *lies) Add(dst, a, b *tensor.Tensor)                      { l.do(opAdd, dst, a, b) }
 func (l *lies) AddBias(y, b *tensor.Tensor)                       { l.do(opBias, y, y, b) }
 func (l *lies) Activate(y, x *tensor.Tensor, _ device.Activation) { l.do(opEach, y, x) }
-func (l *lies) SwiGLU(h, gate, up *tensor.Tensor)                 { l.do(opEach, h, gate, up) }
+func (l *lies) SwiGLU(h, gate, up, _ *tensor.Tensor)              { l.do(opEach, h, gate, up) }
 func (l *lies) RoPE(x, _, _ *tensor.Tensor, _ bool)               { l.do(opAttention, x, x) }
 func (l *lies) Attention(o, _, q, k, v, _, _ *tensor.Tensor)      { l.do(opAttention, o, q, k, v) }
 func (l *lies) CrossEntropy(_, z, _, _ *tensor.Tensor)            { l.do(opLoss, nil, z) }
@@ -216,7 +216,7 @@ func (l *lies) Embedding(y, table, ids *tensor.Tensor, _, _ int) { l.do(opEmbedd
 
 func (l *lies) CrossEntropyStats(_, _, _, z, _ *tensor.Tensor, _, _ int) { l.do(opSliceLoss, nil, z) }
 
-func (l *lies) RMSNorm(y, sum, _, x, residual, w *tensor.Tensor, _ float32) {
+func (l *lies) RMSNorm(y, sum, _, x, residual, w *tensor.Tensor, _ float32, _ *tensor.Tensor) {
 	if residual != nil {
 		l.do(opAdd, sum, x, residual)
 		x = sum

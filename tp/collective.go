@@ -90,7 +90,7 @@ func (g group) gathered(c *nn.Ctx, x *nn.Var, sent tensor.Operand, apart bool, b
 // the reciprocals of one a row. Apart: the rows come while they are read.
 func (g group) all(c *nn.Ctx, sent, kept tensor.Operand, shape []int, apart bool) tensor.Operand {
 	whole := sent
-	whole.Tensor = c.Pool.New(sent.Type, shape...)
+	whole.Tensor, whole.Amax = c.Pool.New(sent.Type, shape...), nil // which is of the rank's rows
 	var to, from []*tensor.Tensor
 	if sent.Granularity() == tensor.PerRow {
 		whole.Scale, whole.Inv = nil, c.Pool.New(dtype.Float32, sent.Inv.Dim(0)*g.Size(), 1)

@@ -48,11 +48,11 @@ type faultyStream struct {
 	dev *faulty
 }
 
-func (s *faultyStream) SwiGLU(h, gate, up *tensor.Tensor) {
+func (s *faultyStream) SwiGLU(h, gate, up, amax *tensor.Tensor) {
 	if s.dev.swiglu != nil {
 		s.dev.swiglu(s.HostStream)
 	}
-	s.HostStream.SwiGLU(h, gate, up)
+	s.HostStream.SwiGLU(h, gate, up, amax)
 }
 
 func (s *faultyStream) CrossEntropy(loss, logits, targets, scale *tensor.Tensor) {

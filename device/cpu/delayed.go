@@ -48,16 +48,9 @@ func (s *Stream) castWithAmax(dst, dstT, src tensor.Operand) uint32 {
 			return from.part(lo*cols, hi*cols)
 		}
 	}
-	found := scratchOf[uint32](s, slotPieces, count(n, size))
+	found := scratchOf[uint32](s, slotPieces, count(n, size))[:count(n, size)]
 	s.pieces(n, size, func(lo, hi int) { found[lo/size] = table.amax(piece(lo, hi)) })
-	var amax uint32
-	for _, a := range found {
-		amax = max(amax, a)
-	}
-	if amax > infBits {
-		return nanBits
-	}
-	return amax
+	return joined(found)
 }
 
 // SyncHistories moves records to histories; see device.Kernels.

@@ -54,6 +54,7 @@ func (f factors) rows(lo, hi int) factors {
 func (s *Stream) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
 	must.DynamicCast(dst, dstT, src)
 	to := contract.Made(dst, dstT)
+	known := contract.Known(to, src)
 	s.do(func() {
 		// The amaxes stand where the scales will.
 		switch g := to.Granularity(); {
@@ -64,6 +65,8 @@ func (s *Stream) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
 			s.amaxColumns(as[uint32](to.Scale), src)
 		case src.Inv != nil:
 			s.amaxFolded(as[uint32](to.Scale), src)
+		case known != nil:
+			as[uint32](to.Scale)[0] = as[uint32](known)[0]
 		default:
 			s.amax(as[uint32](to.Scale), piecesOf([]*tensor.Tensor{src.Tensor}))
 		}

@@ -109,7 +109,7 @@ const maxChunks = 32
 // sumChunks is dst = the sum of what f gives for fixed chunks of the rows, in
 // their order: the same bits for any number of threads.
 func (s *Stream) sumChunks(dst []float32, rows int, f func(partial []float32, lo, hi int)) {
-	size := max(16, count(rows, maxChunks))
+	size := chunkOf(rows)
 	n, cols := count(rows, size), len(dst)
 	partials := scratchOf[float32](s, slotPieces, n*cols)
 	s.pieces(rows, size, func(lo, hi int) {
@@ -125,6 +125,9 @@ func (s *Stream) sumChunks(dst []float32, rows int, f func(partial []float32, lo
 		}
 	})
 }
+
+// chunkOf is how many of so many rows a chunk of sumChunks has.
+func chunkOf(rows int) int { return max(16, count(rows, maxChunks)) }
 
 // sumRowsGo is dst[c] = Σ_r x[r,c].
 func sumRowsGo(dst []float32, x vec) {

@@ -43,10 +43,10 @@ func BenchmarkFarKernels(b *testing.B) {
 			bytes int
 			run   func(o *operands)
 		}{
-			{"swiglu", 3 * 2 * tokens * hidden, func(o *operands) { s.SwiGLU(o.h, o.g, o.u) }},
-			{"swiglu gradient", 5 * 2 * tokens * hidden, func(o *operands) { s.SwiGLUGrad(o.dg, o.du, o.h, o.g, o.u) }},
-			{"rmsnorm", 4 * 2 * tokens * dim, func(o *operands) { s.RMSNorm(o.z, o.x, o.rstd, o.x, o.y, w, 1e-5) }},
-			{"rmsnorm gradient", 4 * 2 * tokens * dim, func(o *operands) { s.RMSNormGrad(o.z, dw, o.x, o.y, o.rstd, w, o.z) }},
+			{"swiglu", 3 * 2 * tokens * hidden, func(o *operands) { s.SwiGLU(o.h, o.g, o.u, nil) }},
+			{"swiglu gradient", 5 * 2 * tokens * hidden, func(o *operands) { s.SwiGLUGrad(o.dg, o.du, o.h, o.g, o.u, nil, nil) }},
+			{"rmsnorm", 4 * 2 * tokens * dim, func(o *operands) { s.RMSNorm(o.z, o.x, o.rstd, o.x, o.y, w, 1e-5, nil) }},
+			{"rmsnorm gradient", 4 * 2 * tokens * dim, func(o *operands) { s.RMSNormGrad(o.z, dw, o.x, o.y, o.rstd, w, o.z, nil) }},
 			{"add", 3 * 2 * tokens * dim, func(o *operands) { s.Add(o.z, o.x, o.y) }},
 			{"dynamic cast", 3 * tokens * hidden, func(o *operands) {
 				s.DynamicCast(tensor.Operand{Tensor: o.q, Scale: scale, Inv: inv}, tensor.Operand{}, of(o.u), false)

@@ -64,13 +64,13 @@ struct adamw {
 	X(void, transpose, (void *dst, const void *src, int64_t rows, int64_t cols, int64_t lo, int64_t hi, int size), (dst, src, rows, cols, lo, hi, size)) \
 	X(void, add_bias, (struct vec y, struct vec bias), (y, bias)) \
 	X(void, sum_rows, (float *dst, int64_t cols, struct vec x), (dst, cols, x)) \
-	X(void, rms_norm, (struct vec y, struct vec sum, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps), (y, sum, rstd, rows, x, residual, w, eps)) \
-	X(void, rms_norm_grad, (struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add), (dx, dw, dy, s, rstd, rows, w, add)) \
+	X(void, rms_norm, (struct vec y, struct vec sum, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps, uint32_t *most), (y, sum, rstd, rows, x, residual, w, eps, most)) \
+	X(void, rms_norm_grad, (struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add, uint32_t *most), (dx, dw, dy, s, rstd, rows, w, add, most)) \
 	X(void, rope, (struct vec x, const float *angles, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse), (x, angles, pos, seq, heads, hd, first, inverse)) \
 	X(void, attend, (struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem)) \
 	X(void, attend_grad, (struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem)) \
-	X(void, swiglu, (struct vec h, struct vec gate, struct vec up), (h, gate, up)) \
-	X(void, swiglu_grad, (struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up), (dgate, dup, dh, gate, up)) \
+	X(void, swiglu, (struct vec h, struct vec gate, struct vec up, uint32_t *most), (h, gate, up, most)) \
+	X(void, swiglu_grad, (struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up, uint32_t *most_gate, uint32_t *most_up), (dgate, dup, dh, gate, up, most_gate, most_up)) \
 	X(void, activate, (struct vec y, struct vec x, int f), (y, x, f)) \
 	X(void, activate_grad, (struct vec dx, struct vec dy, struct vec x, int f), (dx, dy, x, f)) \
 	X(void, layer_norm, (struct vec y, float *mean, float *rstd, int64_t rows, struct vec x, struct vec w, struct vec b, float eps), (y, mean, rstd, rows, x, w, b, eps)) \

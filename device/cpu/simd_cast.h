@@ -42,6 +42,16 @@ static uint32_t amax(struct vec x)
 	return largest(big);
 }
 
+// NEAR is how many elements of a tensor a kernel writes before it takes their amax: few enough to be in
+// the first cache still.
+enum { NEAR = 4096 };
+
+INLINE void raise(uint32_t *most, struct vec x)
+{
+	const uint32_t a = amax(x);
+	*most = a > *most ? a : *most;
+}
+
 // factor is that of k elements of row r, from column c on.
 INLINE vf factor(struct factors f, long r, long c, long k)
 {

@@ -66,6 +66,7 @@ func floats(s []float32) *C.float { return (*C.float)(unsafe.SliceData(s)) }
 func ints(s []int32) *C.int32_t   { return (*C.int32_t)(unsafe.SliceData(s)) }
 
 func words(s []uint32) *C.uint32_t { return (*C.uint32_t)(unsafe.SliceData(s)) }
+func word(w *uint32) *C.uint32_t   { return (*C.uint32_t)(w) }
 
 func (f factors) c() C.struct_factors {
 	return C.struct_factors{p: floats(f.p), row: C.int64_t(f.row), col: C.int64_t(f.col)}
@@ -109,11 +110,11 @@ func simdTable(t *C.struct_simd_table) *table {
 		},
 		addBias: func(y, bias vec) { C.call_add_bias(t, y.c(), bias.c()) },
 		sumRows: func(dst []float32, x vec) { C.call_sum_rows(t, floats(dst), C.int64_t(len(dst)), x.c()) },
-		rmsNorm: func(y, sum vec, rstd []float32, x, residual, w vec, eps float32) {
-			C.call_rms_norm(t, y.c(), sum.c(), floats(rstd), C.int64_t(len(rstd)), x.c(), residual.c(), w.c(), C.float(eps))
+		rmsNorm: func(y, sum vec, rstd []float32, x, residual, w vec, eps float32, amax *uint32) {
+			C.call_rms_norm(t, y.c(), sum.c(), floats(rstd), C.int64_t(len(rstd)), x.c(), residual.c(), w.c(), C.float(eps), word(amax))
 		},
-		rmsNormGrad: func(dx vec, dw []float32, dy, s vec, rstd []float32, w, add vec) {
-			C.call_rms_norm_grad(t, dx.c(), floats(dw), dy.c(), s.c(), floats(rstd), C.int64_t(len(rstd)), w.c(), add.c())
+		rmsNormGrad: func(dx vec, dw []float32, dy, s vec, rstd []float32, w, add vec, amax *uint32) {
+			C.call_rms_norm_grad(t, dx.c(), floats(dw), dy.c(), s.c(), floats(rstd), C.int64_t(len(rstd)), w.c(), add.c(), word(amax))
 		},
 		rope: func(x vec, angles []float32, pos []int32, heads, hd, first int, inverse bool) {
 			back := C.int(0)
@@ -128,9 +129,9 @@ func simdTable(t *C.struct_simd_table) *table {
 		attendGrad: func(a *attentionGrad, b, kv int, mem []float32) {
 			C.call_attend_grad(t, a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))
 		},
-		swiGLU: func(h, gate, up vec) { C.call_swiglu(t, h.c(), gate.c(), up.c()) },
-		swiGLUGrad: func(dgate, dup, dh, gate, up vec) {
-			C.call_swiglu_grad(t, dgate.c(), dup.c(), dh.c(), gate.c(), up.c())
+		swiGLU: func(h, gate, up vec, amax *uint32) { C.call_swiglu(t, h.c(), gate.c(), up.c(), word(amax)) },
+		swiGLUGrad: func(dgate, dup, dh, gate, up vec, gateAmax, upAmax *uint32) {
+			C.call_swiglu_grad(t, dgate.c(), dup.c(), dh.c(), gate.c(), up.c(), word(gateAmax), word(upAmax))
 		},
 		activate: func(y, x vec, f device.Activation) { C.call_activate(t, y.c(), x.c(), C.int(f)) },
 		activateGrad: func(dx, dy, x vec, f device.Activation) {

@@ -88,7 +88,7 @@ INLINE void rms_norm_as(const int type, struct vec y, struct vec total, float *r
 	}
 }
 
-static void rms_norm(struct vec y, struct vec total, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps)
+static void rms_norm_rows(struct vec y, struct vec total, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps)
 {
 	int type = common(y.type, common(x.type, w.type));
 	if (residual.p)
@@ -100,6 +100,21 @@ static void rms_norm(struct vec y, struct vec total, float *rstd, int64_t rows, 
 	}
 #endif
 	BY_TYPE(type, rms_norm_as, y, total, rstd, rows, x, residual, w, eps);
+}
+
+static void rms_norm(struct vec y, struct vec total, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps, uint32_t *most)
+{
+	if (!most) {
+		rms_norm_rows(y, total, rstd, rows, x, residual, w, eps);
+		return;
+	}
+	*most = 0;
+	const long d = w.n, some = max_l(1, NEAR / max_l(1, d));
+	for (long r = 0; r < rows; r += some) {
+		const long n = min_l(some, rows - r);
+		rms_norm_rows(rows_of(y, d, r, n), rows_of(total, d, r, n), rstd + r, n, rows_of(x, d, r, n), rows_of(residual, d, r, n), w, eps);
+		raise(most, rows_of(y, d, r, n));
+	}
 }
 
 INLINE void rms_norm_grad_as(const int type, struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add)
@@ -125,7 +140,7 @@ INLINE void rms_norm_grad_as(const int type, struct vec dx, float *dw, struct ve
 	}
 }
 
-static void rms_norm_grad(struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add)
+static void rms_norm_grad_rows(struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add)
 {
 	int type = common(common(dx.type, dy.type), common(s.type, w.type));
 	if (add.p)
@@ -137,6 +152,21 @@ static void rms_norm_grad(struct vec dx, float *dw, struct vec dy, struct vec s,
 	}
 #endif
 	BY_TYPE(type, rms_norm_grad_as, dx, dw, dy, s, rstd, rows, w, add);
+}
+
+static void rms_norm_grad(struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add, uint32_t *most)
+{
+	if (!most) {
+		rms_norm_grad_rows(dx, dw, dy, s, rstd, rows, w, add);
+		return;
+	}
+	*most = 0;
+	const long d = w.n, some = max_l(1, NEAR / max_l(1, d));
+	for (long r = 0; r < rows; r += some) {
+		const long n = min_l(some, rows - r);
+		rms_norm_grad_rows(rows_of(dx, d, r, n), dw, rows_of(dy, d, r, n), rows_of(s, d, r, n), rstd + r, n, w, rows_of(add, d, r, n));
+		raise(most, rows_of(dx, d, r, n));
+	}
 }
 
 INLINE void rope_as(const int type, struct vec x, const float *table, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse)

@@ -55,7 +55,7 @@ INLINE void swiglu_as(const int type, struct vec h, struct vec gate, struct vec 
 	});
 }
 
-static void swiglu(struct vec h, struct vec gate, struct vec up)
+static void swiglu_part(struct vec h, struct vec gate, struct vec up)
 {
 	const int type = common(h.type, common(gate.type, up.type));
 #if W == 16
@@ -65,6 +65,20 @@ static void swiglu(struct vec h, struct vec gate, struct vec up)
 	}
 #endif
 	BY_TYPE(type, swiglu_as, h, gate, up);
+}
+
+static void swiglu(struct vec h, struct vec gate, struct vec up, uint32_t *most)
+{
+	if (!most) {
+		swiglu_part(h, gate, up);
+		return;
+	}
+	*most = 0;
+	for (long i = 0; i < h.n; i += NEAR) {
+		const long n = min_l(NEAR, h.n - i);
+		swiglu_part(part(h, i, n), part(gate, i, n), part(up, i, n));
+		raise(most, part(h, i, n));
+	}
 }
 
 INLINE void swiglu_grad_as(const int type, struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
@@ -78,7 +92,7 @@ INLINE void swiglu_grad_as(const int type, struct vec dgate, struct vec dup, str
 	});
 }
 
-static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
+static void swiglu_grad_part(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
 {
 	int type = common(common(dgate.type, dup.type), common(dh.type, common(gate.type, up.type)));
 #if W == 16
@@ -88,5 +102,24 @@ static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct 
 	}
 #endif
 	BY_TYPE(type, swiglu_grad_as, dgate, dup, dh, gate, up);
+}
+
+static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up, uint32_t *most_gate, uint32_t *most_up)
+{
+	if (!most_gate && !most_up) {
+		swiglu_grad_part(dgate, dup, dh, gate, up);
+		return;
+	}
+	uint32_t gate_most = 0, up_most = 0;
+	for (long i = 0; i < dh.n; i += NEAR / 2) { // of each
+		const long n = min_l(NEAR / 2, dh.n - i);
+		swiglu_grad_part(part(dgate, i, n), part(dup, i, n), part(dh, i, n), part(gate, i, n), part(up, i, n));
+		raise(&gate_most, part(dgate, i, n));
+		raise(&up_most, part(dup, i, n));
+	}
+	if (most_gate)
+		*most_gate = gate_most;
+	if (most_up)
+		*most_up = up_most;
 }
 

@@ -5,10 +5,10 @@
 
 #include "simd_vec.h"
 #include "simd_elementwise.h"
+#include "simd_cast.h"
 #include "simd_swiglu.h"
 #include "simd_activation.h"
 #include "simd_layernorm.h"
-#include "simd_cast.h"
 #include "simd_norm.h"
 #include "simd_loss.h"
 #include "simd_attention.h"

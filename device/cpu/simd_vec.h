@@ -58,6 +58,9 @@ INLINE struct vec floats(const float *p) { return (struct vec){.p = (void *)p, .
 // part is n elements of x from element i on.
 INLINE struct vec part(struct vec x, long i, long n) { return (struct vec){.p = (char *)x.p + i * size_of(x.type), .n = n, .type = x.type}; }
 
+// rows_of is n rows of d elements from row r on, of a tensor that may be left out.
+INLINE struct vec rows_of(struct vec x, long d, long r, long n) { return x.p ? part(x, r * d, n * d) : x; }
+
 // BY_TYPE calls body with the type that all its tensors have as a constant
 // first argument, for which the compiler makes a loop of its own, or with 0.
 // Bodies pin their tensors' types to it.

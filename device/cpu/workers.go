@@ -94,6 +94,8 @@ const (
 	slotTiles               // the workspaces of MatMul
 	slotPackedA             // op(a) of a product of several columns of tiles
 	slotPackedB             // op(b) of a series of products
+	slotAmax                // amaxes of the pieces of what is written
+	slotUpAmax              // and of a second tensor
 	slots
 )
 

@@ -49,6 +49,14 @@ func (k *kernels) Amax(dst *tensor.Tensor, ts []*tensor.Tensor) {
 	k.over(l, k.list(l, []bool{false}, ts))
 }
 
+// amaxOf is the amax of x, where it is wanted.
+func (k *kernels) amaxOf(to, x *tensor.Tensor) {
+	if to != nil {
+		k.Zero(to)
+		k.each(k.begin(kAmaxWhole).dst(to).src(x).src(nil).u64(x.Numel()).u32(0), x.Numel(), 8)
+	}
+}
+
 // Scales turns amaxes into scales and reciprocals; see device.Kernels.
 func (k *kernels) Scales(scale, inv, amax *tensor.Tensor, formats []dtype.Type, pow2 bool) {
 	must.Scales(scale, inv, amax, formats)
@@ -119,19 +127,25 @@ func (k *kernels) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
 		k.over(l.held(cols, 1), rows)
 		return
 	}
-	// The amaxes stand where the scales will.
-	if g != tensor.PerRow {
-		k.Zero(to.Scale)
+	amaxes := to.Scale // where the scales will be
+	if known := contract.Known(to, src); known != nil {
+		amaxes = known
+	}
+	if g != tensor.PerRow && amaxes == to.Scale {
+		k.Zero(amaxes)
 	}
 	switch g {
 	case tensor.PerRow:
 		k.over(k.begin(kAmaxRows).dst(to.Scale).src(src.Tensor).src(fold).u64(rows).u64(cols).u32(flags), rows)
 	case tensor.PerColumn:
 		k.over(k.begin(kAmaxCols).dst(to.Scale).src(src.Tensor).src(fold).u64(rows).u64(cols).u32(flags), count(cols, 256)*count(rows, 128))
-	default:
+	case tensor.PerTensor:
+		if amaxes != to.Scale {
+			break
+		}
 		k.each(k.begin(kAmaxWhole).dst(to.Scale).src(src.Tensor).src(fold).u64(cols).u32(flags), src.Numel(), 8)
 	}
-	k.each(k.begin(kScales).dst(to.Scale).dst(to.Inv).src(to.Scale).src(nil).u32(int(to.Type)).bool(pow2), to.Scale.Numel(), 1)
+	k.each(k.begin(kScales).dst(to.Scale).dst(to.Inv).src(amaxes).src(nil).u32(int(to.Type)).bool(pow2), to.Scale.Numel(), 1)
 	k.cast(dst, dstT, src, nil, tensor.Operand{})
 }
 

@@ -8,25 +8,27 @@ import (
 )
 
 // RMSNorm is y = s·rstd·w, s = x + residual; see device.Kernels.
-func (k *kernels) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32) {
+func (k *kernels) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32, amax *tensor.Tensor) {
 	rows, cols := x.Matrix()
-	must.RMSNorm(y, sum, rstd, x, residual, w)
+	must.RMSNorm(y, sum, rstd, x, residual, w, amax)
 	if residual == nil {
 		sum = nil
 	}
 	l := k.begin(kRMSNorm).dst(y).dst(sum).dst(rstd).src(x).src(residual).src(w).u64(rows).u64(cols).f32(eps)
 	k.over(l.held(cols, 1), rows)
+	k.amaxOf(amax, y)
 }
 
 // RMSNormGrad gives the gradients of s and w; see device.Kernels.
-func (k *kernels) RMSNormGrad(dx, dw, dy, sum, rstd, w, add *tensor.Tensor) {
+func (k *kernels) RMSNormGrad(dx, dw, dy, sum, rstd, w, add, amax *tensor.Tensor) {
 	rows, cols := sum.Matrix()
-	must.RMSNormGrad(dx, dw, dy, sum, rstd, w, add)
+	must.RMSNormGrad(dx, dw, dy, sum, rstd, w, add, amax)
 	parts := shares(rows)
 	partial := k.scratch(slotPartial, dtype.Float32, parts*cols)
 	l := k.begin(kRMSNormGrad).dst(dx).dst(partial).src(dy).src(sum).src(rstd).src(w).src(add).u64(rows).u64(cols)
 	k.blocks(l.held(cols, 3), parts)
 	k.sumColumns(dw, partial, parts)
+	k.amaxOf(amax, dx)
 }
 
 // LayerNorm is y = (x - mean)·rstd·w + b; see device.Kernels.

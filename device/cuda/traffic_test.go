@@ -114,15 +114,15 @@ func works() []work {
 		}},
 		{"rmsnorm", 2, 2, .80, func(m *maker) func(k device.Kernels) {
 			y, x, w, rstd := m.bf16(), m.bf16(), m.new(bf16, m.cols), m.new(f32, m.rows)
-			return func(k device.Kernels) { k.RMSNorm(y, x, rstd, x, nil, w, 1e-5) }
+			return func(k device.Kernels) { k.RMSNorm(y, x, rstd, x, nil, w, 1e-5, nil) }
 		}},
 		{"rmsnorm and residual", 4, 4, .80, func(m *maker) func(k device.Kernels) {
 			y, x, sum, res, w, rstd := m.bf16(), m.bf16(), m.bf16(), m.bf16(), m.new(bf16, m.cols), m.new(f32, m.rows)
-			return func(k device.Kernels) { k.RMSNorm(y, sum, rstd, x, res, w, 1e-5) }
+			return func(k device.Kernels) { k.RMSNorm(y, sum, rstd, x, res, w, 1e-5, nil) }
 		}},
 		{"rmsnorm's gradient", 4, 2, .75, func(m *maker) func(k device.Kernels) {
 			dx, dy, x, w, dw, rstd := m.bf16(), m.bf16(), m.bf16(), m.new(bf16, m.cols), m.new(f32, m.cols), m.new(f32, m.rows)
-			return func(k device.Kernels) { k.RMSNormGrad(dx, dw, dy, x, rstd, w, nil) }
+			return func(k device.Kernels) { k.RMSNormGrad(dx, dw, dy, x, rstd, w, nil, nil) }
 		}},
 		{"layernorm", 2, 2, .80, func(m *maker) func(k device.Kernels) {
 			y, x, w, b, mean, rstd := m.bf16(), m.bf16(), m.new(bf16, m.cols), m.new(bf16, m.cols), m.new(f32, m.rows), m.new(f32, m.rows)
@@ -142,11 +142,11 @@ func works() []work {
 		{"attention's gradient, a tile a sequence", 20, 6, .35, shortAttention(true)},
 		{"swiglu", 4, 2, .80, func(m *maker) func(k device.Kernels) {
 			h, gate, up := m.bf16(), m.bf16(), m.bf16()
-			return func(k device.Kernels) { k.SwiGLU(h, gate, up) }
+			return func(k device.Kernels) { k.SwiGLU(h, gate, up, nil) }
 		}},
 		{"swiglu's gradient", 6, 4, .80, func(m *maker) func(k device.Kernels) {
 			dgate, dup, dh, gate, up := m.bf16(), m.bf16(), m.bf16(), m.bf16(), m.bf16()
-			return func(k device.Kernels) { k.SwiGLUGrad(dgate, dup, dh, gate, up) }
+			return func(k device.Kernels) { k.SwiGLUGrad(dgate, dup, dh, gate, up, nil, nil) }
 		}},
 		{"gelu", 2, 2, .80, func(m *maker) func(k device.Kernels) {
 			y, x := m.bf16(), m.bf16()

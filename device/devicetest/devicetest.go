@@ -111,7 +111,7 @@ type kernelCase struct {
 func cases() []kernelCase {
 	var all []kernelCase
 	for _, group := range [][]kernelCase{
-		elementwiseCases(), castCases(), axisCases(), castStatsCases(), amaxCases(), delayedCases(), matMulCases(), embeddingCases(), normCases(),
+		elementwiseCases(), castCases(), axisCases(), castStatsCases(), amaxCases(), madeAmaxCases(), delayedCases(), matMulCases(), embeddingCases(), normCases(),
 		ropeCases(), attentionCases(), swiGLUCases(), activationCases(), layerNormCases(), lossCases(), squaredErrorCases(), optimCases(), nanCases(),
 	} {
 		all = append(all, group...)

@@ -74,7 +74,7 @@ func normCases() []kernelCase {
 					name := fmt.Sprint(tx, ",", tw, " ")
 					x, res, w := h.normal(tx, rows, d), h.normal(tw, rows, d), h.normal(tw, d)
 					y, rstd := h.out(tw, rows, d), h.out(dtype.Float32, rows)
-					h.RMSNorm(y, nil, rstd, x.Tensor, nil, w.Tensor, eps)
+					h.RMSNorm(y, nil, rstd, x.Tensor, nil, w.Tensor, eps, nil)
 					wantY, wantR := rmsNorm(x.v, w.v, eps)
 					h.want(name+"y", y, wantY, tolerance(tw))
 					h.want(name+"rstd", rstd, wantR, tolerance(dtype.Float32))
@@ -90,7 +90,7 @@ func normCases() []kernelCase {
 							res = h.put(tw, res.v, rows, d)
 						}
 						y, rstd := h.out(tw, rows, d), h.out(dtype.Float32, rows)
-						h.RMSNorm(y, dst, rstd, x.Tensor, res.Tensor, w.Tensor, eps)
+						h.RMSNorm(y, dst, rstd, x.Tensor, res.Tensor, w.Tensor, eps, nil)
 						wantY, wantR := rmsNorm(round(dst.Type, sum), w.v, eps)
 						h.want(fmt.Sprint(name, "sum ", i), dst, sum, tolerance(dst.Type))
 						h.want(fmt.Sprint(name, "residual y ", i), y, wantY, 2*tolerance(tw))
@@ -116,14 +116,14 @@ func normCases() []kernelCase {
 					_, r := rmsNorm(x.v, w.v, eps)
 					rstd := h.put(dtype.Float32, r, rows)
 					dx, dw := h.out(ty, rows, d), h.out(dtype.Float32, d)
-					h.RMSNormGrad(dx, dw, dy.Tensor, x.Tensor, rstd.Tensor, w.Tensor, nil)
+					h.RMSNormGrad(dx, dw, dy.Tensor, x.Tensor, rstd.Tensor, w.Tensor, nil, nil)
 					h.want(name+"dx", dx, wantX, tolerance(ty))
 					h.want(name+"dw", dw, wantW, tolerance(dtype.Float32))
 					sum := make([]float64, rows*d)
 					for i := range sum {
 						sum[i] = wantX[i] + add.v[i]
 					}
-					h.RMSNormGrad(add.Tensor, dw, dy.Tensor, x.Tensor, rstd.Tensor, w.Tensor, add.Tensor)
+					h.RMSNormGrad(add.Tensor, dw, dy.Tensor, x.Tensor, rstd.Tensor, w.Tensor, add.Tensor, nil)
 					h.want(name+"dx over add", add.Tensor, sum, tolerance(ty))
 				}
 			}
@@ -195,12 +195,12 @@ func swiGLUCases() []kernelCase {
 						wantU[i] = dh.v[i] * silu(g)
 						wantG[i] = dh.v[i] * up.v[i] * (silu(g+step) - silu(g-step)) / (2 * step)
 					}
-					h.SwiGLU(y, gate.Tensor, up.Tensor)
-					h.SwiGLUGrad(dgate, dup, dh.Tensor, gate.Tensor, up.Tensor)
+					h.SwiGLU(y, gate.Tensor, up.Tensor, nil)
+					h.SwiGLUGrad(dgate, dup, dh.Tensor, gate.Tensor, up.Tensor, nil, nil)
 					h.want(name+"h", y, wantY, tolerance(to))
 					h.want(name+"dgate", dgate, wantG, tolerance(to))
 					h.want(name+"dup", dup, wantU, tolerance(to))
-					h.SwiGLUGrad(gate.Tensor, up.Tensor, dh.Tensor, gate.Tensor, up.Tensor)
+					h.SwiGLUGrad(gate.Tensor, up.Tensor, dh.Tensor, gate.Tensor, up.Tensor, nil, nil)
 					h.want(name+"dgate in place", gate.Tensor, wantG, tolerance(ty))
 					h.want(name+"dup in place", up.Tensor, wantU, tolerance(ty))
 				}

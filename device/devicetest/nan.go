@@ -40,7 +40,7 @@ func nanCases() []kernelCase {
 			h.want(fmt.Sprint("codes ", ty), q, all(rows*d), 0)
 
 			w, y, rstd := h.normal(ty, d), h.out(ty, rows, d), h.out(dtype.Float32, rows)
-			h.RMSNorm(y, nil, rstd, x.Tensor, nil, w.Tensor, 0)
+			h.RMSNorm(y, nil, rstd, x.Tensor, nil, w.Tensor, 0, nil)
 			normed, _ := rmsNorm(x.v, w.v, 0)
 			h.want(fmt.Sprint("rmsnorm ", ty), y, normed, tolerance(ty))
 
@@ -49,7 +49,7 @@ func nanCases() []kernelCase {
 			for i, g := range x.v {
 				gated[i] = g * sigmoid(g) * up.v[i]
 			}
-			h.SwiGLU(act, x.Tensor, up.Tensor)
+			h.SwiGLU(act, x.Tensor, up.Tensor, nil)
 			h.want(fmt.Sprint("swiglu ", ty), act, gated, tolerance(ty))
 			for f, name := range []string{device.ReLU: "relu", device.GELU: "gelu", device.GELUTanh: "gelu by tanh"} {
 				y := h.out(ty, 1)

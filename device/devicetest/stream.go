@@ -207,7 +207,7 @@ func RunStream(t *testing.T, o Options) {
 			"matmul": func() {
 				h.MatMul(a, tensor.Operand{Tensor: a}, tensor.Operand{Tensor: b}, device.MatMulOptions{TransB: true})
 			},
-			"rmsnorm": func() { h.RMSNorm(a, nil, a, a, nil, a, 0) },
+			"rmsnorm": func() { h.RMSNorm(a, nil, a, a, nil, a, 0, nil) },
 			"rope":    func() { h.RoPE(a, b, nil, false) },
 			"positions": func() {
 				x := h.out(f32, 1, 3, 2, 4)
@@ -215,7 +215,7 @@ func RunStream(t *testing.T, o Options) {
 			},
 			"short table": func() { h.RoPE(h.out(f32, 1, 3, 2, 4), h.out(f32, 2, 2, 2), nil, false) },
 			"attention":   func() { h.Attention(a, a, a, a, a, nil, nil) },
-			"swiglu":      func() { h.SwiGLU(a, a, b) },
+			"swiglu":      func() { h.SwiGLU(a, a, b, nil) },
 			"loss":        func() { h.CrossEntropy(a, b, a, a) },
 			"slice": func() {
 				h.CrossEntropyStats(h.out(f32, 4), h.out(f32, 4), h.out(f32, 4), a, h.ints(4, 4).Tensor, 3, 6)

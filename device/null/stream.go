@@ -37,15 +37,15 @@ func (stream) AddBias(*tensor.Tensor, *tensor.Tensor)                           
 func (stream) BiasGrad(*tensor.Tensor, *tensor.Tensor)                                       {}
 func (stream) Embedding(_, _, _ *tensor.Tensor, _, _ int)                                    {}
 func (stream) EmbeddingGrad(_, _, _ *tensor.Tensor, _, _ int)                                {}
-func (stream) RMSNorm(_, _, _, _, _, _ *tensor.Tensor, _ float32)                            {}
-func (stream) RMSNormGrad(_, _, _, _, _, _, _ *tensor.Tensor)                                {}
+func (stream) RMSNorm(_, _, _, _, _, _ *tensor.Tensor, _ float32, _ *tensor.Tensor)          {}
+func (stream) RMSNormGrad(_, _, _, _, _, _, _, _ *tensor.Tensor)                             {}
 func (stream) LayerNorm(_, _, _, _, _, _ *tensor.Tensor, _ float32)                          {}
 func (stream) LayerNormGrad(_, _, _, _, _, _, _, _ *tensor.Tensor)                           {}
 func (stream) RoPE(_, _, _ *tensor.Tensor, _ bool)                                           {}
 func (stream) Attention(_, _, _, _, _, _, _ *tensor.Tensor)                                  {}
 func (stream) AttentionGrad(_, _, _, _, _, _, _, _, _, _, _ *tensor.Tensor)                  {}
-func (stream) SwiGLU(*tensor.Tensor, *tensor.Tensor, *tensor.Tensor)                         {}
-func (stream) SwiGLUGrad(_, _, _, _, _ *tensor.Tensor)                                       {}
+func (stream) SwiGLU(_, _, _, _ *tensor.Tensor)                                              {}
+func (stream) SwiGLUGrad(_, _, _, _, _, _, _ *tensor.Tensor)                                 {}
 func (stream) Activate(*tensor.Tensor, *tensor.Tensor, device.Activation)                    {}
 func (stream) ActivateGrad(_, _, _ *tensor.Tensor, _ device.Activation)                      {}
 func (stream) CrossEntropy(_, _, _, _ *tensor.Tensor)                                        {}

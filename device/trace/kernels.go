@@ -4,6 +4,7 @@ package trace
 
 import (
 	"octet/device"
+	"octet/device/internal/contract"
 	"octet/dtype"
 	"octet/tensor"
 )
@@ -48,11 +49,11 @@ func (s *stream) Cast(dst, dstT, src tensor.Operand) {
 	s.inner.Cast(dst, dstT, src)
 }
 
-// DynamicCast reads the source twice where all of it shares a scale; a row or a column can
-// be kept in between.
+// DynamicCast reads the source twice where all of it shares a scale that nobody has taken the amax
+// for; a row or a column can be kept in between.
 func (s *stream) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
 	again := 0
-	if o := dst; o.Tensor != nil && o.Granularity() == tensor.PerTensor || o.Tensor == nil && dstT.Granularity() == tensor.PerTensor {
+	if to := contract.Made(dst, dstT); to.Granularity() == tensor.PerTensor && contract.Known(to, src) == nil {
 		again = src.Bytes()
 	}
 	defer s.cast("DynamicCast", again, dst, dstT, src).End()
@@ -131,14 +132,14 @@ func (s *stream) EmbeddingGrad(dtable, dy, ids *tensor.Tensor, offset, vocab int
 	s.inner.EmbeddingGrad(dtable, dy, ids, offset, vocab)
 }
 
-func (s *stream) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32) {
+func (s *stream) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32, amax *tensor.Tensor) {
 	defer s.kernel("RMSNorm", 0, y, sum, rstd, x, residual, w).End()
-	s.inner.RMSNorm(y, sum, rstd, x, residual, w, eps)
+	s.inner.RMSNorm(y, sum, rstd, x, residual, w, eps, amax)
 }
 
-func (s *stream) RMSNormGrad(dx, dw, dy, x, rstd, w, add *tensor.Tensor) {
+func (s *stream) RMSNormGrad(dx, dw, dy, x, rstd, w, add, amax *tensor.Tensor) {
 	defer s.kernel("RMSNormGrad", 0, dx, dw, dy, x, rstd, w, add).End()
-	s.inner.RMSNormGrad(dx, dw, dy, x, rstd, w, add)
+	s.inner.RMSNormGrad(dx, dw, dy, x, rstd, w, add, amax)
 }
 
 func (s *stream) LayerNorm(y, mean, rstd, x, w, b *tensor.Tensor, eps float32) {
@@ -183,14 +184,14 @@ func (s *stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tens
 	s.inner.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos)
 }
 
-func (s *stream) SwiGLU(h, gate, up *tensor.Tensor) {
+func (s *stream) SwiGLU(h, gate, up, amax *tensor.Tensor) {
 	defer s.kernel("SwiGLU", 0, h, gate, up).End()
-	s.inner.SwiGLU(h, gate, up)
+	s.inner.SwiGLU(h, gate, up, amax)
 }
 
-func (s *stream) SwiGLUGrad(dgate, dup, dh, gate, up *tensor.Tensor) {
+func (s *stream) SwiGLUGrad(dgate, dup, dh, gate, up, gateAmax, upAmax *tensor.Tensor) {
 	defer s.kernel("SwiGLUGrad", 0, dgate, dup, dh, gate, up).End()
-	s.inner.SwiGLUGrad(dgate, dup, dh, gate, up)
+	s.inner.SwiGLUGrad(dgate, dup, dh, gate, up, gateAmax, upAmax)
 }
 
 func (s *stream) Activate(y, x *tensor.Tensor, f device.Activation) {

@@ -40,10 +40,10 @@ func New(a Args, seqLen int) *Model {
 		embed.Weight.Init = start
 		output.Weight = embed.Weight
 	}
-	m := &Model{Args: a, Embed: embed, Head: &nn.Sequential{
-		Names:   []string{"norm", "output"},
-		Modules: []nn.Module{nn.NewRMSNorm(a.Dim, float32(a.NormEps)), output},
-	}}
+	norm := nn.NewRMSNorm(a.Dim, float32(a.NormEps))
+	head := &nn.Sequential{Names: []string{"norm", "output"}, Modules: []nn.Module{norm, output}}
+	norm.Reader = &head.Modules[1]
+	m := &Model{Args: a, Embed: embed, Head: head}
 	for i := range a.Layers {
 		m.Layers = append(m.Layers, newBlock(a, i, rope))
 	}
@@ -87,15 +87,17 @@ func newBlock(a Args, layer int, rope *nn.RoPE) *Block {
 	in := nn.Normal(0.02)
 	// Matrices that write to the residual stream start smaller with depth.
 	out := nn.Normal(0.02 / math.Sqrt(2*float64(layer+1)))
-	return &Block{
-		AttentionNorm: nn.NewRMSNorm(a.Dim, float32(a.NormEps)),
-		FFNNorm:       nn.NewRMSNorm(a.Dim, float32(a.NormEps)),
+	attentionNorm, ffnNorm := nn.NewRMSNorm(a.Dim, float32(a.NormEps)), nn.NewRMSNorm(a.Dim, float32(a.NormEps))
+	b := &Block{
+		AttentionNorm: attentionNorm, FFNNorm: ffnNorm,
 		Attention: &nn.Attention{
 			WQ: linear(a.Dim, q, in), WK: linear(a.Dim, kv, in), WV: linear(a.Dim, kv, in), WO: linear(q, a.Dim, out),
 			HeadDim: a.HeadDim(), RoPE: rope,
 		},
 		FeedForward: &nn.FeedForward{W1: linear(a.Dim, a.Hidden(), in), W2: linear(a.Hidden(), a.Dim, out), W3: linear(a.Dim, a.Hidden(), out)},
 	}
+	attentionNorm.Reader, ffnNorm.Reader = &b.Attention, &b.FeedForward
+	return b
 }
 
 // Children yields attention_norm, ffn_norm, attention and feed_forward.

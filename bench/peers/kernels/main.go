@@ -127,10 +127,10 @@ func (b *bench) layers() {
 	const tokens, dim, ffn = 4096, 256, 768
 	x, w, rstd := b.normal(dtype.Float32, tokens, dim), b.normal(dtype.Float32, dim), b.pool.New(dtype.Float32, tokens)
 	y := b.pool.New(dtype.Float32, tokens, dim)
-	b.measure("rms_norm 4096x256", "f32", "Gvalue/s", x.Numel(), func(s device.Stream) { s.RMSNorm(y, nil, rstd, x, nil, w, 1e-5) })
+	b.measure("rms_norm 4096x256", "f32", "Gvalue/s", x.Numel(), func(s device.Stream) { s.RMSNorm(y, nil, rstd, x, nil, w, 1e-5, nil) })
 
 	gate, up, h := b.normal(dtype.Float32, tokens, ffn), b.normal(dtype.Float32, tokens, ffn), b.pool.New(dtype.Float32, tokens, ffn)
-	b.measure("silu(a)*b 4096x768", "f32", "Gvalue/s", h.Numel(), func(s device.Stream) { s.SwiGLU(h, gate, up) })
+	b.measure("silu(a)*b 4096x768", "f32", "Gvalue/s", h.Numel(), func(s device.Stream) { s.SwiGLU(h, gate, up, nil) })
 
 	const batch, seq, heads, head = 4, 512, 16, 16
 	q, k, v := b.normal(dtype.Float32, batch, seq, heads, head), b.normal(dtype.Float32, batch, seq, heads, head), b.normal(dtype.Float32, batch, seq, heads, head)

@@ -28,6 +28,14 @@ func Made(dst, dstT tensor.Operand) tensor.Operand {
 	return dst
 }
 
+// Known is the amax that a dynamic cast of src to an operand with to's scale need not take; nil: it must.
+func Known(to, src tensor.Operand) *tensor.Tensor {
+	if src.Amax == nil || src.Inv != nil || to.Granularity() != tensor.PerTensor {
+		return nil
+	}
+	return src.Amax
+}
+
 // Cast is Kernels.Cast's. It reports whether the cast widens: from float8 to high
 // precision.
 func (d Of) Cast(dst, dstT, src tensor.Operand) (widens bool) {
@@ -67,6 +75,7 @@ func (d Of) DynamicCast(dst, dstT, src tensor.Operand) {
 	d.cast(dst, dstT, src)
 	to := Made(dst, dstT)
 	d.Hold(isHP(src.Tensor) && to.Scale != nil && to.Inv != nil, "DynamicCast of high precision, with a scale and a reciprocal to write", src.Tensor, to.Scale, to.Inv)
+	d.amax(src.Amax)
 }
 
 // RecordCast is Kernels.RecordCast's.
@@ -106,6 +115,13 @@ func sameValue(a, b tensor.Operand) bool {
 	rows, cols := a.Value()
 	r, c := b.Value()
 	return r == rows && c == cols
+}
+
+// amax is what every kernel wants of an amax beside what it makes.
+func (d Of) amax(ts ...*tensor.Tensor) {
+	for _, t := range ts {
+		d.Hold(t == nil || isF32(t, 1), "an amax float32 [] or none", t)
+	}
 }
 
 // same reports whether a and b are one tensor, or both left out.

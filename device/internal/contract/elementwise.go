@@ -28,14 +28,16 @@ func (d Of) BiasGrad(db, dy *tensor.Tensor) {
 }
 
 // SwiGLU is Kernels.SwiGLU's.
-func (d Of) SwiGLU(h, gate, up *tensor.Tensor) {
+func (d Of) SwiGLU(h, gate, up, amax *tensor.Tensor) {
 	d.Hold(isHP(h, gate, up) && sameNumel(h, gate, up), "SwiGLU(h, gate, up) of equal numel, high precision", h, gate, up)
+	d.amax(amax)
 }
 
 // SwiGLUGrad is Kernels.SwiGLUGrad's.
-func (d Of) SwiGLUGrad(dgate, dup, dh, gate, up *tensor.Tensor) {
+func (d Of) SwiGLUGrad(dgate, dup, dh, gate, up, gateAmax, upAmax *tensor.Tensor) {
 	d.Hold(isHP(dgate, dup, dh, gate, up) && sameNumel(dh, dgate, dup, gate, up),
 		"SwiGLUGrad(dgate, dup, dh, gate, up) of equal numel, high precision", dgate, dup, dh, gate, up)
+	d.amax(gateAmax, upAmax)
 }
 
 // Activate is Kernels.Activate's.

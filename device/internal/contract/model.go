@@ -26,19 +26,21 @@ func (d Of) embedding(want string, y, table, ids *tensor.Tensor, offset, vocab i
 }
 
 // RMSNorm is Kernels.RMSNorm's.
-func (d Of) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor) {
+func (d Of) RMSNorm(y, sum, rstd, x, residual, w, amax *tensor.Tensor) {
 	rows, _ := x.Matrix()
 	ok := isHP(y, x, w) && sameNumel(x, y) && w.Numel() == x.Dim(-1) && isF32(rstd, rows) &&
 		(residual == nil || sum != nil && isHP(sum, residual) && sameNumel(x, sum, residual))
 	d.Hold(ok, "RMSNorm(y, sum, rstd float32 [T], x, residual [T,D], w [D])", y, sum, rstd, x, residual, w)
+	d.amax(amax)
 }
 
 // RMSNormGrad is Kernels.RMSNormGrad's.
-func (d Of) RMSNormGrad(dx, dw, dy, s, rstd, w, add *tensor.Tensor) {
+func (d Of) RMSNormGrad(dx, dw, dy, s, rstd, w, add, amax *tensor.Tensor) {
 	rows, _ := s.Matrix()
 	ok := isHP(dx, dy, s, w) && sameNumel(s, dx, dy) && w.Numel() == s.Dim(-1) && isF32(dw, w.Numel()) && isF32(rstd, rows) &&
 		(add == nil || isHP(add) && sameNumel(s, add))
 	d.Hold(ok, "RMSNormGrad(dx, dw float32 [D], dy, s [T,D], rstd float32 [T], w [D], add [T,D] or none)", dx, dw, dy, s, rstd, w, add)
+	d.amax(amax)
 }
 
 // LayerNorm is Kernels.LayerNorm's.

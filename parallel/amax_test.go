@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package parallel_test
+
+import (
+	"testing"
+
+	"octet/device"
+	"octet/dtype"
+	"octet/fp8"
+	"octet/fsdp"
+	"octet/nn"
+	"octet/optim"
+	"octet/parallel"
+	"octet/tensor"
+	"octet/test/ranks"
+)
+
+// castCounter is a device that looks at the dynamic casts of the compute stream, by format: how many begin
+// with a read of their own, and how many are given an amax, which it reads for itself.
+type castCounter struct {
+	device.Device
+	read, given map[dtype.Type]int
+	amaxes      [][2][]float32 // given, and read
+}
+
+func (d *castCounter) NewStream(name string) device.Stream {
+	s := d.Device.NewStream(name)
+	if name != "compute" {
+		return s
+	}
+	return &countedStream{s.(device.HostStream), d, device.NewPool(d.Device)}
+}
+
+type countedStream struct {
+	device.HostStream
+	dev  *castCounter
+	pool *device.Pool
+}
+
+func (s *countedStream) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
+	to := dst
+	if to.Tensor == nil {
+		to = dstT
+	}
+	if src.Amax == nil {
+		s.dev.read[to.Type]++
+	} else {
+		s.dev.given[to.Type]++
+		amax, both := s.pool.New(dtype.Float32), [2][]float32{{0}, {0}}
+		s.Amax(amax, []*tensor.Tensor{src.Tensor})
+		s.Download(device.Float32Bytes(both[0]), src.Amax)
+		s.Download(device.Float32Bytes(both[1]), amax)
+		s.pool.Free(amax)
+		s.dev.amaxes = append(s.dev.amaxes, both)
+	}
+	s.HostStream.DynamicCast(dst, dstT, src, pow2)
+}
+
+// TestCastsAreGivenTheAmaxesOfWhatIsMade: of a block's dynamic casts only those of attention's output and
+// gradients read their source for its amax; what the others are given is that of what they cast, through
+// recomputation and microbatches. Nothing is given to casts by rows or by delayed scales.
+func TestCastsAreGivenTheAmaxesOfWhatIsMade(t *testing.T) {
+	const layers, microbatches = 2, 2
+	for _, tt := range []struct {
+		name                     string
+		recipe                   fp8.RecipeName
+		recompute                *parallel.Recompute
+		float8TN                 bool
+		inRead, inGiven          int // of a layer, in a microbatch
+		gradientRead, gradsGiven int
+	}{
+		{"tensor-wise", fp8.RecipeTensorwise, nil, false, 1, 3, 3, 4},
+		{"one layout", fp8.RecipeTensorwise, nil, true, 1, 3, 3, 4},
+		{"recomputed", fp8.RecipeTensorwise, &parallel.Recompute{Modules: []string{"layers.*"}}, false, 2, 6, 3, 4},
+		{"but for what costs much", fp8.RecipeTensorwise, &parallel.Recompute{Modules: []string{"layers.*"}, Keep: nn.KeepCostly}, false, 2, 6, 3, 4},
+		{"delayed", fp8.RecipeDelayed, nil, false, 0, 0, 0, 0},
+		{"by rows", fp8.RecipeRowwise, nil, false, 2 * (4 + 7), 0, 0, 0}, // all e4m3
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg, err := fp8.ConfigFromRecipe(tt.recipe)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg.EnableFsdpFloat8AllGather = true
+			p := parallel.Plan{Float8: &parallel.Float8{Config: cfg, Skip: []string{"output"}, Precompute: true}, Recompute: tt.recompute,
+				Units: []string{"tok_embeddings", "layers.*", "norm+output"}, FSDP: fsdp.Options{Param: dtype.BFloat16}}
+			r := ranks.Open(t, 1, ranks.Options{Float8TN: tt.float8TN})[0]
+			dev := &castCounter{Device: r.Device, read: map[dtype.Type]int{}, given: map[dtype.Type]int{}}
+			root := model()
+			if err := p.Convert(&root); err != nil {
+				t.Fatal(err)
+			}
+			m, err := p.Shard(root, r.World, dev)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Init(1); err != nil {
+				t.Fatal(err)
+			}
+			adam, err := optim.NewAdam(dev, m.Ctx().Stream, m.Params(), optim.AdamOptions{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := m.Ctx().Pool.Lasting().New(dtype.Int32, 2, 8)
+			_, err = m.Step(parallel.StepOptions{Optimizer: adam, LR: 1e-3, Count: 16 * microbatches, Microbatches: microbatches}, func(c *nn.Ctx, i int) {
+				c.Stream.Upload(ids, device.Int32Bytes([]int32{1, 2, 3, 4, 5, 6, 7, int32(i), 9, 8, 7, 6, 5, 4, 3, 2}))
+				nn.CrossEntropy(c, m.Forward(c, nn.Input(ids)), ids)
+			}).Wait()
+			if err != nil {
+				t.Fatal(err)
+			}
+			of := func(n int) int { return n * layers * microbatches }
+			e4m3, e5m2 := dtype.Float8E4M3, dtype.Float8E5M2
+			if dev.read[e4m3] != of(tt.inRead) || dev.given[e4m3] != of(tt.inGiven) || dev.read[e5m2] != of(tt.gradientRead) || dev.given[e5m2] != of(tt.gradsGiven) {
+				t.Errorf("read %v, given %v; want %d and %d of inputs, %d and %d of gradients", dev.read, dev.given, of(tt.inRead), of(tt.inGiven), of(tt.gradientRead), of(tt.gradsGiven))
+			}
+			for i, both := range dev.amaxes {
+				if both[0][0] != both[1][0] || both[0][0] == 0 {
+					t.Errorf("cast %d: given an amax of %v, which is %v", i, both[0][0], both[1][0])
+				}
+			}
+		})
+	}
+}
