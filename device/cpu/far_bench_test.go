@@ -47,9 +47,16 @@ func BenchmarkFarKernels(b *testing.B) {
 			{"swiglu gradient", 5 * 2 * tokens * hidden, func(o *operands) { s.SwiGLUGrad(o.dg, o.du, o.h, o.g, o.u, nil, nil) }},
 			{"rmsnorm", 4 * 2 * tokens * dim, func(o *operands) { s.RMSNorm(o.z, o.x, o.rstd, o.x, o.y, w, 1e-5, nil) }},
 			{"rmsnorm gradient", 4 * 2 * tokens * dim, func(o *operands) { s.RMSNormGrad(o.z, dw, o.x, o.y, o.rstd, w, o.z, nil) }},
+			{"swiglu and amax", 3 * 2 * tokens * hidden, func(o *operands) { s.SwiGLU(o.h, o.g, o.u, scale) }},
+			{"swiglu gradient and amaxes", 5 * 2 * tokens * hidden, func(o *operands) { s.SwiGLUGrad(o.dg, o.du, o.h, o.g, o.u, scale, inv) }},
+			{"rmsnorm and amax", 4 * 2 * tokens * dim, func(o *operands) { s.RMSNorm(o.z, o.x, o.rstd, o.x, o.y, w, 1e-5, scale) }},
+			{"rmsnorm gradient and amax", 4 * 2 * tokens * dim, func(o *operands) { s.RMSNormGrad(o.z, dw, o.x, o.y, o.rstd, w, o.z, scale) }},
 			{"add", 3 * 2 * tokens * dim, func(o *operands) { s.Add(o.z, o.x, o.y) }},
 			{"dynamic cast", 3 * tokens * hidden, func(o *operands) {
 				s.DynamicCast(tensor.Operand{Tensor: o.q, Scale: scale, Inv: inv}, tensor.Operand{}, of(o.u), false)
+			}},
+			{"dynamic cast by an amax", 3 * tokens * hidden, func(o *operands) {
+				s.DynamicCast(tensor.Operand{Tensor: o.q, Scale: scale, Inv: inv}, tensor.Operand{}, tensor.Operand{Tensor: o.u, Amax: loss.View()}, false)
 			}},
 			{"cross-entropy", 2 * 2 * tokens * vocab, func(o *operands) { s.CrossEntropy(loss, o.logits, targets, one) }},
 		} {
