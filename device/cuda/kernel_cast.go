@@ -49,11 +49,10 @@ func (k *kernels) Amax(dst *tensor.Tensor, ts []*tensor.Tensor) {
 	k.over(l, k.list(l, []bool{false}, ts))
 }
 
-// amaxOf is the amax of x, where it is wanted.
-func (k *kernels) amaxOf(to, x *tensor.Tensor) {
-	if to != nil {
-		k.Zero(to)
-		k.each(k.begin(kAmaxWhole).dst(to).src(x).src(nil).u64(x.Numel()).u32(0), x.Numel(), 8)
+// clear readies an amax that the next kernel raises, where it is wanted.
+func (k *kernels) clear(amax *tensor.Tensor) {
+	if amax != nil {
+		k.Zero(amax)
 	}
 }
 
@@ -128,21 +127,18 @@ func (k *kernels) DynamicCast(dst, dstT, src tensor.Operand, pow2 bool) {
 		return
 	}
 	amaxes := to.Scale // where the scales will be
-	if known := contract.Known(to, src); known != nil {
-		amaxes = known
-	}
-	if g != tensor.PerRow && amaxes == to.Scale {
+	known := contract.Known(to, src)
+	if g != tensor.PerRow && known == nil {
 		k.Zero(amaxes)
 	}
-	switch g {
-	case tensor.PerRow:
+	switch {
+	case known != nil:
+		amaxes = known
+	case g == tensor.PerRow:
 		k.over(k.begin(kAmaxRows).dst(to.Scale).src(src.Tensor).src(fold).u64(rows).u64(cols).u32(flags), rows)
-	case tensor.PerColumn:
+	case g == tensor.PerColumn:
 		k.over(k.begin(kAmaxCols).dst(to.Scale).src(src.Tensor).src(fold).u64(rows).u64(cols).u32(flags), count(cols, 256)*count(rows, 128))
-	case tensor.PerTensor:
-		if amaxes != to.Scale {
-			break
-		}
+	default:
 		k.each(k.begin(kAmaxWhole).dst(to.Scale).src(src.Tensor).src(fold).u64(cols).u32(flags), src.Numel(), 8)
 	}
 	k.each(k.begin(kScales).dst(to.Scale).dst(to.Inv).src(amaxes).src(nil).u32(int(to.Type)).bool(pow2), to.Scale.Numel(), 1)

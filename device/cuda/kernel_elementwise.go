@@ -32,16 +32,16 @@ func (k *kernels) Add(dst, a, b *tensor.Tensor) {
 // SwiGLU is h = silu(gate)·up; see device.Kernels.
 func (k *kernels) SwiGLU(h, gate, up, amax *tensor.Tensor) {
 	must.SwiGLU(h, gate, up, amax)
-	k.each(k.begin(kSwiGLU).dst(h).src(gate).src(up), h.Numel(), 8)
-	k.amaxOf(amax, h)
+	k.clear(amax)
+	k.each(k.begin(kSwiGLU).dst(h).src(gate).src(up).dst(amax), h.Numel(), 8)
 }
 
 // SwiGLUGrad is the gradient of SwiGLU; see device.Kernels.
 func (k *kernels) SwiGLUGrad(dgate, dup, dh, gate, up, gateAmax, upAmax *tensor.Tensor) {
 	must.SwiGLUGrad(dgate, dup, dh, gate, up, gateAmax, upAmax)
-	k.each(k.begin(kSwiGLUGrad).dst(dgate).dst(dup).src(dh).src(gate).src(up), dh.Numel(), 8)
-	k.amaxOf(gateAmax, dgate)
-	k.amaxOf(upAmax, dup)
+	k.clear(gateAmax)
+	k.clear(upAmax)
+	k.each(k.begin(kSwiGLUGrad).dst(dgate).dst(dup).src(dh).src(gate).src(up).dst(gateAmax).dst(upAmax), dh.Numel(), 8)
 }
 
 // Activate is y = f(x); see device.Kernels.

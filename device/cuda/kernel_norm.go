@@ -11,24 +11,24 @@ import (
 func (k *kernels) RMSNorm(y, sum, rstd, x, residual, w *tensor.Tensor, eps float32, amax *tensor.Tensor) {
 	rows, cols := x.Matrix()
 	must.RMSNorm(y, sum, rstd, x, residual, w, amax)
+	k.clear(amax)
 	if residual == nil {
 		sum = nil
 	}
-	l := k.begin(kRMSNorm).dst(y).dst(sum).dst(rstd).src(x).src(residual).src(w).u64(rows).u64(cols).f32(eps)
+	l := k.begin(kRMSNorm).dst(y).dst(sum).dst(rstd).src(x).src(residual).src(w).u64(rows).u64(cols).f32(eps).dst(amax)
 	k.over(l.held(cols, 1), rows)
-	k.amaxOf(amax, y)
 }
 
 // RMSNormGrad gives the gradients of s and w; see device.Kernels.
 func (k *kernels) RMSNormGrad(dx, dw, dy, sum, rstd, w, add, amax *tensor.Tensor) {
 	rows, cols := sum.Matrix()
 	must.RMSNormGrad(dx, dw, dy, sum, rstd, w, add, amax)
+	k.clear(amax)
 	parts := shares(rows)
 	partial := k.scratch(slotPartial, dtype.Float32, parts*cols)
-	l := k.begin(kRMSNormGrad).dst(dx).dst(partial).src(dy).src(sum).src(rstd).src(w).src(add).u64(rows).u64(cols)
+	l := k.begin(kRMSNormGrad).dst(dx).dst(partial).src(dy).src(sum).src(rstd).src(w).src(add).u64(rows).u64(cols).dst(amax)
 	k.blocks(l.held(cols, 3), parts)
 	k.sumColumns(dw, partial, parts)
-	k.amaxOf(amax, dx)
 }
 
 // LayerNorm is y = (x - mean)·rstd·w + b; see device.Kernels.

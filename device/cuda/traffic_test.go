@@ -46,7 +46,7 @@ func (m *maker) fp8(scales ...int) (o, t tensor.Operand) {
 // cast is a work of a method that casts bf16.
 func cast(both bool, scales func(m *maker) []int, f func(k device.Kernels, m *maker, dst, dstT, src tensor.Operand)) func(m *maker) func(k device.Kernels) {
 	return func(m *maker) func(k device.Kernels) {
-		src := tensor.Operand{Tensor: m.bf16()}
+		src := tensor.Operand{Tensor: m.bf16(), Amax: m.new(dtype.Float32)}
 		dst, dstT := m.fp8(scales(m)...)
 		if !both {
 			dstT = tensor.Operand{}
@@ -60,6 +60,10 @@ func rows(m *maker) []int { return []int{m.rows, 1} }
 func cols(m *maker) []int { return []int{1, m.cols} }
 
 func dynamic(k device.Kernels, _ *maker, dst, dstT, src tensor.Operand) {
+	src.Amax = nil
+	k.DynamicCast(dst, dstT, src, false)
+}
+func dynamicByAmax(k device.Kernels, _ *maker, dst, dstT, src tensor.Operand) {
 	k.DynamicCast(dst, dstT, src, false)
 }
 func given(k device.Kernels, _ *maker, dst, dstT, src tensor.Operand) { k.Cast(dst, dstT, src) }
@@ -95,6 +99,8 @@ func works() []work {
 			return func(k device.Kernels) { k.RecordCast(dst, tensor.Operand{}, src, from, record) }
 		}},
 		{"dynamic cast", 4, 1, .80, cast(false, whole, dynamic)},
+		{"dynamic cast by an amax", 2, 1, .80, cast(false, whole, dynamicByAmax)},
+		{"dynamic cast by an amax in both layouts", 2, 2, .80, cast(true, whole, dynamicByAmax)},
 		{"dynamic cast in both layouts", 4, 2, .80, cast(true, whole, dynamic)},
 		{"dynamic cast by rows", 2, 1, .80, cast(false, rows, dynamic)},
 		{"dynamic cast by columns", 4, 1, .80, cast(false, cols, dynamic)},
@@ -124,6 +130,14 @@ func works() []work {
 			dx, dy, x, w, dw, rstd := m.bf16(), m.bf16(), m.bf16(), m.new(bf16, m.cols), m.new(f32, m.cols), m.new(f32, m.rows)
 			return func(k device.Kernels) { k.RMSNormGrad(dx, dw, dy, x, rstd, w, nil, nil) }
 		}},
+		{"rmsnorm and amax", 2, 2, .80, func(m *maker) func(k device.Kernels) {
+			y, x, w, rstd, amax := m.bf16(), m.bf16(), m.new(bf16, m.cols), m.new(f32, m.rows), m.new(f32)
+			return func(k device.Kernels) { k.RMSNorm(y, x, rstd, x, nil, w, 1e-5, amax) }
+		}},
+		{"rmsnorm's gradient and amax", 4, 2, .75, func(m *maker) func(k device.Kernels) {
+			dx, dy, x, w, dw, rstd, amax := m.bf16(), m.bf16(), m.bf16(), m.new(bf16, m.cols), m.new(f32, m.cols), m.new(f32, m.rows), m.new(f32)
+			return func(k device.Kernels) { k.RMSNormGrad(dx, dw, dy, x, rstd, w, nil, amax) }
+		}},
 		{"layernorm", 2, 2, .80, func(m *maker) func(k device.Kernels) {
 			y, x, w, b, mean, rstd := m.bf16(), m.bf16(), m.new(bf16, m.cols), m.new(bf16, m.cols), m.new(f32, m.rows), m.new(f32, m.rows)
 			return func(k device.Kernels) { k.LayerNorm(y, mean, rstd, x, w, b, 1e-5) }
@@ -147,6 +161,14 @@ func works() []work {
 		{"swiglu's gradient", 6, 4, .80, func(m *maker) func(k device.Kernels) {
 			dgate, dup, dh, gate, up := m.bf16(), m.bf16(), m.bf16(), m.bf16(), m.bf16()
 			return func(k device.Kernels) { k.SwiGLUGrad(dgate, dup, dh, gate, up, nil, nil) }
+		}},
+		{"swiglu and amax", 4, 2, .80, func(m *maker) func(k device.Kernels) {
+			h, gate, up, amax := m.bf16(), m.bf16(), m.bf16(), m.new(f32)
+			return func(k device.Kernels) { k.SwiGLU(h, gate, up, amax) }
+		}},
+		{"swiglu's gradient and amaxes", 6, 4, .80, func(m *maker) func(k device.Kernels) {
+			dgate, dup, dh, gate, up, ofGate, ofUp := m.bf16(), m.bf16(), m.bf16(), m.bf16(), m.bf16(), m.new(f32), m.new(f32)
+			return func(k device.Kernels) { k.SwiGLUGrad(dgate, dup, dh, gate, up, ofGate, ofUp) }
 		}},
 		{"gelu", 2, 2, .80, func(m *maker) func(k device.Kernels) {
 			y, x := m.bf16(), m.bf16()

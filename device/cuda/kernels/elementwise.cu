@@ -2,7 +2,7 @@
 
 // What is done to each element by itself.
 
-#include "dev.h"
+#include "written.h"
 
 // fill sets bytes, of which there are a multiple of four but for the end.
 KERNEL(256, fill, dst y, u32 value) {
@@ -43,17 +43,21 @@ KERNEL(256, add, dst y, src a, src b) {
 
 DEV float sigmoid(float x) { return 1 / (1 + expf(-x)); }
 
-KERNEL(256, swiglu, dst h, src gate, src up) {
+KERNEL(256, swiglu, dst h, src gate, src up, dst amax) {
+	u32 most = 0;
 	for (u64 i = START(8); i < h.n(); i += STRIDE(8)) {
 		float g[8], u[8];
 		get8(gate, i, h.n(), g);
 		get8(up, i, h.n(), u);
 		UNROLL for (u32 k = 0; k < 8; k++) g[k] = g[k] * sigmoid(g[k]) * u[k];
 		put8(h, i, h.n(), g);
+		if (!amax.none()) most = written8(most, h, h.n() - i, g);
 	}
+	raise_amax<256>(amax, most);
 }
 
-KERNEL(256, swiglu_grad, dst dgate, dst dup, src dh, src gate, src up) {
+KERNEL(256, swiglu_grad, dst dgate, dst dup, src dh, src gate, src up, dst gate_amax, dst up_amax) {
+	u32 gate_most = 0, up_most = 0;
 	for (u64 i = START(8); i < dh.n(); i += STRIDE(8)) {
 		float d[8], g[8], u[8];
 		get8(dh, i, dh.n(), d);
@@ -66,7 +70,11 @@ KERNEL(256, swiglu_grad, dst dgate, dst dup, src dh, src gate, src up) {
 		}
 		put8(dgate, i, dh.n(), u);
 		put8(dup, i, dh.n(), g);
+		if (!gate_amax.none()) gate_most = written8(gate_most, dgate, dh.n() - i, u);
+		if (!up_amax.none()) up_most = written8(up_most, dup, dh.n() - i, g);
 	}
+	raise_amax<256>(gate_amax, gate_most);
+	raise_amax<256>(up_amax, up_most);
 }
 
 // The activations, by the numbers of device.Activation.

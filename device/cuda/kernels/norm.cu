@@ -3,13 +3,12 @@
 // Norms of rows: a block takes a row at a time, a thread every so many eights of it.
 
 #include "rows.h"
+#include "written.h"
 
-// rounded is v as a type holds it.
-DEV float rounded(u32 t, float v) { return t == BFLOAT16 ? from_bf16(to_bf16(v)) : v; }
-
-KERNEL(256, rmsnorm, dst y, dst sum, dst rstd, src x, src residual, src w, u64 rows, u64 cols, float eps, u32 hold) {
+KERNEL(256, rmsnorm, dst y, dst sum, dst rstd, src x, src residual, src w, u64 rows, u64 cols, float eps, dst amax, u32 hold) {
 	DYNAMIC(float, held);
 	const u32 eights = eights_of(cols);
+	u32 most = 0;
 	for (u64 row = BLOCK; row < rows; row += BLOCKS) {
 		const u64 begin = row * cols, end = begin + cols;
 		float v[8], r[8], squares = 0;
@@ -35,8 +34,10 @@ KERNEL(256, rmsnorm, dst y, dst sum, dst rstd, src x, src residual, src w, u64 r
 			get8(w, j * 8, cols, r);
 			UNROLL for (u32 e = 0; e < 8; e++) v[e] = v[e] * by * r[e];
 			put8(y, i, end, v);
+			if (!amax.none()) most = written8(most, y, end - i, v);
 		}
 	}
+	raise_amax<256>(amax, most);
 }
 
 KERNEL(256, layernorm, dst y, dst mean, dst rstd, src x, src w, src b, u64 rows, u64 cols, float eps, u32 hold) {
@@ -86,7 +87,8 @@ KERNEL(256, layernorm, dst y, dst mean, dst rstd, src x, src w, src b, u64 rows,
 // fit, or in its row of partial [blocks,cols].
 template <bool CENTERED>
 DEV void norm_grad(Shared<float> held, const dst &dx, const dst &partial, const src &dy, const src &x, const src &mean, const src &rstd,
-	const src &w, const src &add, u64 rows, u64 cols, bool hold) {
+	const src &w, const src &add, u64 rows, u64 cols, const dst &amax, bool hold) {
+	u32 most = 0;
 	const u32 T = 512, eights = eights_of(cols);
 	const u64 base = BLOCK * cols, first = rows * BLOCK / BLOCKS, last = rows * (BLOCK + 1) / BLOCKS;
 	const auto ns = held + (hold ? 8 * eights : 0), sums = held + (hold ? 16 * eights : 0);
@@ -138,16 +140,18 @@ DEV void norm_grad(Shared<float> held, const dst &dx, const dst &partial, const 
 				UNROLL for (u32 e = 0; e < 8; e++) d[e] += g[e];
 			}
 			put8(dx, i, end, d);
+			if (!amax.none()) most = written8(most, dx, end - i, d);
 		}
 	}
+	raise_amax<T>(amax, most);
 }
 
-KERNEL(512, rmsnorm_grad, dst dx, dst partial, src dy, src x, src rstd, src w, src add, u64 rows, u64 cols, u32 hold) {
+KERNEL(512, rmsnorm_grad, dst dx, dst partial, src dy, src x, src rstd, src w, src add, u64 rows, u64 cols, dst amax, u32 hold) {
 	DYNAMIC(float, held);
-	norm_grad<false>(held, dx, partial, dy, x, src{nullptr, 0}, rstd, w, add, rows, cols, hold);
+	norm_grad<false>(held, dx, partial, dy, x, src{nullptr, 0}, rstd, w, add, rows, cols, amax, hold);
 }
 
 KERNEL(512, layernorm_grad, dst dx, dst partial, src dy, src x, src mean, src rstd, src w, src add, u64 rows, u64 cols, u32 hold) {
 	DYNAMIC(float, held);
-	norm_grad<true>(held, dx, partial, dy, x, mean, rstd, w, add, rows, cols, hold);
+	norm_grad<true>(held, dx, partial, dy, x, mean, rstd, w, add, rows, cols, dst{nullptr, 0}, hold);
 }

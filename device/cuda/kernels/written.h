@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The amax of what a kernel writes, which it raises beside, for a cast that comes next. Whoever launches has
+// cleared it.
+
+#pragma once
+
+#include "dev.h"
+
+// rounded is v as a type holds it.
+DEV float rounded(u32 t, float v) { return t == BFLOAT16 ? from_bf16(to_bf16(v)) : v; }
+
+// written8 is the larger of most and the magnitudes of the first n of v, as y holds them.
+DEV u32 written8(u32 most, const dst &y, u64 n, const float (&v)[8]) {
+	UNROLL for (u32 k = 0; k < 8; k++)
+		if (k < n) most = max_of(most, magnitude(rounded(y.type(), v[k])));
+	return most;
+}
+
+// raise_amax is the end of a block of T threads.
+template <u32 T>
+DEV void raise_amax(const dst &amax, u32 most) {
+	if (amax.none()) return;
+	most = block_max<T>(most);
+	if (THREAD == 0) raise(amax, 0, most);
+}
