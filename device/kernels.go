@@ -111,7 +111,7 @@ type Kernels interface {
 	// table float32 [N, hd/2, 2] of (cos, sin). pos int32 [S] is the row of the
 	// table of each token of a sequence, in any order (nil: 0..S-1, N >= S); one
 	// outside [0,N) is an error of the stream. inverse rotates back.
-	RoPE(x, table, pos *tensor.Tensor, inverse bool)
+	RoPE(x, table, pos *tensor.Tensor, inverse bool, amax *tensor.Tensor)
 	// Attention is causal softmax(q·kᵀ/sqrt(hd))·v for q, o [B,Sq,H,hd] and
 	// k, v [B,Sk,KV,hd]; query head h reads key head h/(H/KV). Query i sees key
 	// j where kpos[j] <= qpos[i]: qpos int32 [Sq] and kpos int32 [Sk], of all

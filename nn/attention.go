@@ -43,7 +43,7 @@ func (a *Attention) Forward(c *Ctx, x *Var) *Var {
 	qh, kh, vh := heads(q.Keep()), heads(k.Keep()), heads(v.Keep())
 	rotate := func(v *Var, h *tensor.Tensor) {
 		if !v.again {
-			c.Stream.RoPE(h, table, nil, false)
+			c.Stream.RoPE(h, table, nil, false, nil)
 		}
 	}
 	rotate(q, qh)
@@ -55,8 +55,8 @@ func (a *Attention) Forward(c *Ctx, x *Var) *Var {
 	o := c.op(func(o *Var) {
 		dq, dk, dv := heads(q.newGrad(c)), heads(k.newGrad(c)), heads(v.newGrad(c))
 		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad().Tensor), qh, kh, vh, heads(o.Value.Tensor), lse, nil, nil)
-		c.Stream.RoPE(dq, table, nil, true)
-		c.Stream.RoPE(dk, table, nil, true)
+		c.Stream.RoPE(dq, table, nil, true, q.gradAmax(c))
+		c.Stream.RoPE(dk, table, nil, true, k.gradAmax(c))
 		c.Pool.Free(lse)
 	}, out)
 	if oh := heads(o.Keep()); !there {

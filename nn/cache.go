@@ -81,8 +81,8 @@ func (a *Attention) forwardCached(c *Ctx, x *Var) *Var {
 	table, at := a.RoPE.On(c, k.n), k.positions(c)
 	heads := func(t *tensor.Tensor) *tensor.Tensor { return t.View(1, s, a.heads(t), a.HeadDim) }
 	qh, kh := heads(query.Value.Tensor), heads(key.Value.Tensor)
-	c.Stream.RoPE(qh, table, at, false)
-	c.Stream.RoPE(kh, table, at, false)
+	c.Stream.RoPE(qh, table, at, false, nil)
+	c.Stream.RoPE(kh, table, at, false, nil)
 	keys, values := k.put(c, a, kh, heads(value.Value.Tensor))
 	o := c.Op(nil, query.Shape()...)
 	lse := c.Pool.New(dtype.Float32, 1, qh.Dim(2), s)

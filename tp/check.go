@@ -200,17 +200,17 @@ func (g group) note(t *tensor.Tensor, was dtensor.Placement, is Value) {
 	l.set(t, is)
 }
 
-func (l *lies) Zero(t *tensor.Tensor)                             { l.set(t, Value{}) }
-func (l *lies) Upload(t *tensor.Tensor, _ []byte)                 { l.set(t, Value{}) }
-func (l *lies) Copy(dst, src *tensor.Tensor)                      { l.set(dst, l.get(src)) }
-func (l *lies) Add(dst, a, b *tensor.Tensor)                      { l.do(opAdd, dst, a, b) }
-func (l *lies) AddBias(y, b *tensor.Tensor)                       { l.do(opBias, y, y, b) }
-func (l *lies) Activate(y, x *tensor.Tensor, _ device.Activation) { l.do(opEach, y, x) }
-func (l *lies) SwiGLU(h, gate, up, _ *tensor.Tensor)              { l.do(opEach, h, gate, up) }
-func (l *lies) RoPE(x, _, _ *tensor.Tensor, _ bool)               { l.do(opAttention, x, x) }
-func (l *lies) Attention(o, _, q, k, v, _, _ *tensor.Tensor)      { l.do(opAttention, o, q, k, v) }
-func (l *lies) CrossEntropy(_, z, _, _ *tensor.Tensor)            { l.do(opLoss, nil, z) }
-func (l *lies) SquaredError(_, y, _, _ *tensor.Tensor)            { l.do(opSquares, nil, y) }
+func (l *lies) Zero(t *tensor.Tensor)                                 { l.set(t, Value{}) }
+func (l *lies) Upload(t *tensor.Tensor, _ []byte)                     { l.set(t, Value{}) }
+func (l *lies) Copy(dst, src *tensor.Tensor)                          { l.set(dst, l.get(src)) }
+func (l *lies) Add(dst, a, b *tensor.Tensor)                          { l.do(opAdd, dst, a, b) }
+func (l *lies) AddBias(y, b *tensor.Tensor)                           { l.do(opBias, y, y, b) }
+func (l *lies) Activate(y, x *tensor.Tensor, _ device.Activation)     { l.do(opEach, y, x) }
+func (l *lies) SwiGLU(h, gate, up, _ *tensor.Tensor)                  { l.do(opEach, h, gate, up) }
+func (l *lies) RoPE(x, _, _ *tensor.Tensor, _ bool, _ *tensor.Tensor) { l.do(opAttention, x, x) }
+func (l *lies) Attention(o, _, q, k, v, _, _ *tensor.Tensor)          { l.do(opAttention, o, q, k, v) }
+func (l *lies) CrossEntropy(_, z, _, _ *tensor.Tensor)                { l.do(opLoss, nil, z) }
+func (l *lies) SquaredError(_, y, _, _ *tensor.Tensor)                { l.do(opSquares, nil, y) }
 
 func (l *lies) Embedding(y, table, ids *tensor.Tensor, _, _ int) { l.do(opEmbedding, y, ids, table) }
 

@@ -110,7 +110,7 @@ func BenchmarkKernels(b *testing.B) {
 			measure("transpose of float8", 2*tokens*hidden, func() { s.Transpose(actT.Tensor, act.Tensor) })
 			measure("rmsnorm", 4*tokens*dim*size, func() { s.RMSNorm(z, x, rstd, x, y, w, 1e-5, nil) })
 			measure("rmsnorm gradient", 4*tokens*dim*size, func() { s.RMSNormGrad(z, dw, x, y, rstd, w, z, nil) })
-			measure("rope", 2*tokens*dim*size, func() { s.RoPE(heads, table, nil, false) })
+			measure("rope", 2*tokens*dim*size, func() { s.RoPE(heads, table, nil, false, nil) })
 			measure("swiglu", 3*tokens*hidden*size, func() { s.SwiGLU(h, g, u, nil) })
 			measure("swiglu gradient", 5*tokens*hidden*size, func() { s.SwiGLUGrad(dg, du, h, g, u, nil, nil) })
 			measure("cross-entropy", 2*tokens*vocab*size, func() { s.CrossEntropy(loss, logits, targets, scale) })

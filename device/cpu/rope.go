@@ -9,8 +9,8 @@ import (
 )
 
 // RoPE rotates pairs in place; see device.Kernels.
-func (s *Stream) RoPE(x, table, pos *tensor.Tensor, inverse bool) {
-	must.RoPE(x, table, pos)
+func (s *Stream) RoPE(x, table, pos *tensor.Tensor, inverse bool, amax *tensor.Tensor) {
+	must.RoPE(x, table, pos, amax)
 	seq, heads, hd := x.Dim(1), x.Dim(2), x.Dim(3)
 	s.Call("rope", func() error {
 		v, rows := vecOf(x), scratchOf[int32](s, slotPieces, seq)
@@ -21,9 +21,12 @@ func (s *Stream) RoPE(x, table, pos *tensor.Tensor, inverse bool) {
 			}
 		}
 		tokens, width := x.Dim(0)*seq, heads*hd
-		s.pieces(tokens, rowsPerPiece(width), func(lo, hi int) {
-			s.dev.table.rope(v.part(lo*width, hi*width), f32s(table), rows, heads, hd, lo, inverse)
+		size := rowsPerPiece(width)
+		found := s.amaxesOf(amax, slotAmax, count(tokens, size))
+		s.pieces(tokens, size, func(lo, hi int) {
+			s.dev.table.rope(v.part(lo*width, hi*width), f32s(table), rows, heads, hd, lo, inverse, found.of(lo/size))
 		})
+		found.join()
 		return nil
 	})
 }
@@ -38,7 +41,7 @@ func posAt(pos *tensor.Tensor, t int) int32 {
 
 // ropeGo rotates the tokens of x by the angles [N,hd/2,2] at pos [S]; the first
 // token of x has index first in [B·S].
-func ropeGo(x vec, angles []float32, pos []int32, heads, hd, first int, inverse bool) {
+func ropeGo(x vec, angles []float32, pos []int32, heads, hd, first int, inverse bool, amax *uint32) {
 	for i := 0; i < x.n; i += 2 {
 		token, pair := (first+i/(heads*hd))%len(pos), i%hd
 		at := int(pos[token])*hd + pair
@@ -50,4 +53,5 @@ func ropeGo(x vec, angles []float32, pos []int32, heads, hd, first int, inverse 
 		x.set(i, a*cos-b*sin)
 		x.set(i+1, a*sin+b*cos)
 	}
+	takeAmaxGo(amax, x)
 }

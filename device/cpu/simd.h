@@ -66,7 +66,7 @@ struct adamw {
 	X(void, sum_rows, (float *dst, int64_t cols, struct vec x), (dst, cols, x)) \
 	X(void, rms_norm, (struct vec y, struct vec sum, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps, uint32_t *most), (y, sum, rstd, rows, x, residual, w, eps, most)) \
 	X(void, rms_norm_grad, (struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add, uint32_t *most), (dx, dw, dy, s, rstd, rows, w, add, most)) \
-	X(void, rope, (struct vec x, const float *angles, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse), (x, angles, pos, seq, heads, hd, first, inverse)) \
+	X(void, rope, (struct vec x, const float *angles, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse, uint32_t *most), (x, angles, pos, seq, heads, hd, first, inverse, most)) \
 	X(void, attend, (struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem)) \
 	X(void, attend_grad, (struct attention a, int64_t b, int64_t kv, float *mem), (a, b, kv, mem)) \
 	X(void, swiglu, (struct vec h, struct vec gate, struct vec up, uint32_t *most), (h, gate, up, most)) \

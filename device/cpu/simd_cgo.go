@@ -116,12 +116,12 @@ func simdTable(t *C.struct_simd_table) *table {
 		rmsNormGrad: func(dx vec, dw []float32, dy, s vec, rstd []float32, w, add vec, amax *uint32) {
 			C.call_rms_norm_grad(t, dx.c(), floats(dw), dy.c(), s.c(), floats(rstd), C.int64_t(len(rstd)), w.c(), add.c(), word(amax))
 		},
-		rope: func(x vec, angles []float32, pos []int32, heads, hd, first int, inverse bool) {
+		rope: func(x vec, angles []float32, pos []int32, heads, hd, first int, inverse bool, amax *uint32) {
 			back := C.int(0)
 			if inverse {
 				back = 1
 			}
-			C.call_rope(t, x.c(), floats(angles), ints(pos), C.int64_t(len(pos)), C.int64_t(heads), C.int64_t(hd), C.int64_t(first), back)
+			C.call_rope(t, x.c(), floats(angles), ints(pos), C.int64_t(len(pos)), C.int64_t(heads), C.int64_t(hd), C.int64_t(first), back, word(amax))
 		},
 		attend: func(a *attention, b, kv int, mem []float32) {
 			C.call_attend(t, a.c(), C.int64_t(b), C.int64_t(kv), floats(mem))

@@ -188,7 +188,17 @@ INLINE void rope_as(const int type, struct vec x, const float *table, const int3
 	}
 }
 
-static void rope(struct vec x, const float *table, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse)
+static void rope(struct vec x, const float *table, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse, uint32_t *most)
 {
-	BY_TYPE(x.type, rope_as, x, table, pos, seq, heads, hd, first, inverse);
+	if (!most) {
+		BY_TYPE(x.type, rope_as, x, table, pos, seq, heads, hd, first, inverse);
+		return;
+	}
+	*most = 0;
+	const long d = max_l(1, heads * hd), tokens = x.n / d, some = max_l(1, NEAR / d);
+	for (long t = 0; t < tokens; t += some) {
+		const struct vec near = rows_of(x, d, t, min_l(some, tokens - t));
+		BY_TYPE(x.type, rope_as, near, table, pos, seq, heads, hd, first + t, inverse);
+		raise(most, near);
+	}
 }

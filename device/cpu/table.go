@@ -21,7 +21,7 @@ type table struct {
 	sumRows       func(dst []float32, x vec)
 	rmsNorm       func(y, sum vec, rstd []float32, x, residual, w vec, eps float32, amax *uint32)
 	rmsNormGrad   func(dx vec, dw []float32, dy, s vec, rstd []float32, w, add vec, amax *uint32)
-	rope          func(x vec, angles []float32, pos []int32, heads, hd, first int, inverse bool)
+	rope          func(x vec, angles []float32, pos []int32, heads, hd, first int, inverse bool, amax *uint32)
 	attend        func(a *attention, b, kv int, mem []float32)
 	attendGrad    func(a *attentionGrad, b, kv int, mem []float32)
 	swiGLU        func(h, gate, up vec, amax *uint32)

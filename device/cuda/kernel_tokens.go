@@ -99,11 +99,12 @@ func mustSort(table *tensor.Tensor, vocab int) {
 }
 
 // RoPE rotates pairs in place; see device.Kernels.
-func (k *kernels) RoPE(x, table, pos *tensor.Tensor, inverse bool) {
-	must.RoPE(x, table, pos)
+func (k *kernels) RoPE(x, table, pos *tensor.Tensor, inverse bool, amax *tensor.Tensor) {
+	must.RoPE(x, table, pos, amax)
+	k.clear(amax)
 	seq, heads, hd := x.Dim(1), x.Dim(2), x.Dim(3)
 	if pos != nil {
 		k.checkIDs(checkAngles, pos, table.Dim(0), noneIgnored)
 	}
-	k.each(k.begin(kRoPE).dst(x).src(table).src(pos).u64(seq).u32(heads).u32(hd).bool(inverse), x.Numel(), 8)
+	k.each(k.begin(kRoPE).dst(x).src(table).src(pos).u64(seq).u32(heads).u32(hd).bool(inverse).dst(amax), x.Numel(), 8)
 }

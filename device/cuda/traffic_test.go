@@ -150,7 +150,13 @@ func works() []work {
 			const hd = 128
 			x, table := m.bf16(), m.new(f32, m.rows, hd/2, 2)
 			x = x.View(1, m.rows, m.cols/hd, hd)
-			return func(k device.Kernels) { k.RoPE(x, table, nil, false) }
+			return func(k device.Kernels) { k.RoPE(x, table, nil, false, nil) }
+		}},
+		{"rope and amax", 2, 2, .80, func(m *maker) func(k device.Kernels) {
+			const hd = 128
+			x, table, amax := m.bf16(), m.new(f32, m.rows, hd/2, 2), m.new(f32)
+			x = x.View(1, m.rows, m.cols/hd, hd)
+			return func(k device.Kernels) { k.RoPE(x, table, nil, false, amax) }
 		}},
 		{"attention, a tile a sequence", 6, 2, .40, shortAttention(false)},
 		{"attention's gradient, a tile a sequence", 20, 6, .35, shortAttention(true)},

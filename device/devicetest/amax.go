@@ -29,7 +29,7 @@ func (h *harness) wantAmax(name string, amax, made, without *tensor.Tensor) {
 func madeAmaxCases() []kernelCase {
 	odd := map[string]float64{"": 0, "a nan": math.NaN(), "an infinity": math.Inf(-1)}
 	var all []kernelCase
-	for _, s := range [][2]int{{0, 4}, {1, 1}, {1, 5000}, {3, 7}, {40, 33}, {700, 65}} {
+	for _, s := range [][2]int{{0, 4}, {1, 1}, {1, 5000}, {3, 7}, {40, 34}, {700, 65}} {
 		rows, d := s[0], s[1]
 		all = append(all, kernelCase{fmt.Sprintf("amax of what is made/%dx%d", rows, d), func(h *harness) {
 			for _, from := range both {
@@ -91,6 +91,17 @@ func (h *harness) producers(name string, x, dy, w *tensor.Tensor, to dtype.Type,
 	h.SwiGLU(without[0], x, dy, nil)
 	h.SwiGLU(made[0], x, dy, a)
 	h.wantAmax(name+"swiglu", a, made[0], without[0])
+
+	if d%2 == 0 {
+		fresh()
+		a = amax()
+		table := h.normal(dtype.Float32, rows+1, d/2, 2) // any numbers: a kernel multiplies by them
+		for i, t := range []*tensor.Tensor{without[0], made[0]} {
+			h.Copy(t, x)
+			h.RoPE(t.View(1, rows, 1, d), table.Tensor, nil, true, []*tensor.Tensor{nil, a}[i])
+		}
+		h.wantAmax(name+"rope", a, made[0], without[0])
+	}
 
 	for _, asked := range [][2]bool{{true, true}, {true, false}, {false, true}} {
 		fresh()

@@ -162,7 +162,7 @@ func ropeCases() []kernelCase {
 						want[i] = x.v[i]*cos - x.v[i+1]*sin
 						want[i+1] = x.v[i]*sin + x.v[i+1]*cos
 					}
-					h.RoPE(x.Tensor, table.Tensor, at32, inverse)
+					h.RoPE(x.Tensor, table.Tensor, at32, inverse, nil)
 					h.want(fmt.Sprint(ty, " inverse ", inverse), x.Tensor, want, tolerance(ty))
 				}
 			}

@@ -147,7 +147,7 @@ func RunStream(t *testing.T, o Options) {
 			{[]float64{0, -2, 1}, "position -2 of token 1 is outside the table of 8", true},
 		} {
 			bad := h.positions(c.pos)
-			calls := map[string]func(){"rope": func() { h.RoPE(x, table, bad, false) }}
+			calls := map[string]func(){"rope": func() { h.RoPE(x, table, bad, false, nil) }}
 			if !c.rope {
 				calls = map[string]func(){
 					"query": func() { h.Attention(h.out(f32, x.Shape...), lse, x, x, x, bad, good) },
@@ -168,7 +168,7 @@ func RunStream(t *testing.T, o Options) {
 				}
 			}
 		}
-		h.RoPE(x, table, good, false)
+		h.RoPE(x, table, good, false, nil)
 		h.Attention(h.out(f32, x.Shape...), lse, x, x, x, good, good)
 		if err := h.Sync(); err != nil {
 			t.Error(err)
@@ -208,12 +208,12 @@ func RunStream(t *testing.T, o Options) {
 				h.MatMul(a, tensor.Operand{Tensor: a}, tensor.Operand{Tensor: b}, device.MatMulOptions{TransB: true})
 			},
 			"rmsnorm": func() { h.RMSNorm(a, nil, a, a, nil, a, 0, nil) },
-			"rope":    func() { h.RoPE(a, b, nil, false) },
+			"rope":    func() { h.RoPE(a, b, nil, false, nil) },
 			"positions": func() {
 				x := h.out(f32, 1, 3, 2, 4)
 				h.Attention(x, h.out(f32, 1, 2, 3), x, x, x, h.positions(upTo(0, 2)), nil)
 			},
-			"short table": func() { h.RoPE(h.out(f32, 1, 3, 2, 4), h.out(f32, 2, 2, 2), nil, false) },
+			"short table": func() { h.RoPE(h.out(f32, 1, 3, 2, 4), h.out(f32, 2, 2, 2), nil, false, nil) },
 			"attention":   func() { h.Attention(a, a, a, a, a, nil, nil) },
 			"swiglu":      func() { h.SwiGLU(a, a, b, nil) },
 			"loss":        func() { h.CrossEntropy(a, b, a, a) },

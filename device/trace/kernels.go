@@ -152,9 +152,9 @@ func (s *stream) LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add *tensor.Tensor)
 	s.inner.LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add)
 }
 
-func (s *stream) RoPE(x, table, pos *tensor.Tensor, inverse bool) {
+func (s *stream) RoPE(x, table, pos *tensor.Tensor, inverse bool, amax *tensor.Tensor) {
 	defer s.kernel("RoPE", x.Bytes(), x, table, pos).End()
-	s.inner.RoPE(x, table, pos, inverse)
+	s.inner.RoPE(x, table, pos, inverse, amax)
 }
 
 // attention notes a kernel with that many products, each of 2 operations for a query, one of

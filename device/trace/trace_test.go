@@ -129,7 +129,7 @@ func TestCosts(t *testing.T) {
 			2 * 64 * 32 * 16, 4096 + 4096 + 2048, dtype.Float32},
 		{"Attention", func() { s.Attention(q, lse, q, k, k, nil, nil) }, 2 * attention, 2*2048 + 256 + 2*1024, dtype.BFloat16},
 		{"AttentionGrad", func() { s.AttentionGrad(q, k, k, q, q, k, k, q, lse, nil, nil) }, 5 * attention, 4*2048 + 256 + 4*1024, dtype.BFloat16},
-		{"RoPE", func() { s.RoPE(q, f32(8, 8, 2), nil, false) }, 0, 2*2048 + 512, 0},
+		{"RoPE", func() { s.RoPE(q, f32(8, 8, 2), nil, false, nil) }, 0, 2*2048 + 512, 0},
 		{"RMSNorm", func() { s.RMSNorm(wide.Tensor, nil, f32(64), wide.Tensor, nil, f32(32), 1e-5, nil) }, 0, 2*4096 + 256 + 128, 0},
 		{"CrossEntropy", func() { s.CrossEntropy(f32(1), wide.Tensor, pool.New(dtype.Int32, 64), f32(1)) }, 0, 2*4096 + 256, 0},
 		{"AdamW", func() {

@@ -51,7 +51,7 @@ KERNEL(256, swiglu, dst h, src gate, src up, dst amax) {
 		get8(up, i, h.n(), u);
 		UNROLL for (u32 k = 0; k < 8; k++) g[k] = g[k] * sigmoid(g[k]) * u[k];
 		put8(h, i, h.n(), g);
-		if (!amax.none()) most = written8(most, h, h.n() - i, g);
+		most = written8(most, amax, h, h.n() - i, g);
 	}
 	raise_amax<256>(amax, most);
 }
@@ -69,9 +69,9 @@ KERNEL(256, swiglu_grad, dst dgate, dst dup, src dh, src gate, src up, dst gate_
 			g[k] = d[k] * g[k] * s;
 		}
 		put8(dgate, i, dh.n(), u);
+		gate_most = written8(gate_most, gate_amax, dgate, dh.n() - i, u);
 		put8(dup, i, dh.n(), g);
-		if (!gate_amax.none()) gate_most = written8(gate_most, dgate, dh.n() - i, u);
-		if (!up_amax.none()) up_most = written8(up_most, dup, dh.n() - i, g);
+		up_most = written8(up_most, up_amax, dup, dh.n() - i, g);
 	}
 	raise_amax<256>(gate_amax, gate_most);
 	raise_amax<256>(up_amax, up_most);

@@ -34,7 +34,7 @@ KERNEL(256, rmsnorm, dst y, dst sum, dst rstd, src x, src residual, src w, u64 r
 			get8(w, j * 8, cols, r);
 			UNROLL for (u32 e = 0; e < 8; e++) v[e] = v[e] * by * r[e];
 			put8(y, i, end, v);
-			if (!amax.none()) most = written8(most, y, end - i, v);
+			most = written8(most, amax, y, end - i, v);
 		}
 	}
 	raise_amax<256>(amax, most);
@@ -140,7 +140,7 @@ DEV void norm_grad(Shared<float> held, const dst &dx, const dst &partial, const 
 				UNROLL for (u32 e = 0; e < 8; e++) d[e] += g[e];
 			}
 			put8(dx, i, end, d);
-			if (!amax.none()) most = written8(most, dx, end - i, d);
+			most = written8(most, amax, dx, end - i, d);
 		}
 	}
 	raise_amax<T>(amax, most);

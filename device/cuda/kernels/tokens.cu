@@ -3,7 +3,7 @@
 // What is looked up by a token's id or position. What is out of range gives NaN, and
 // check_ids says so.
 
-#include "dev.h"
+#include "written.h"
 
 // check_ids finds the first of n ids (but those equal to ignored) outside [0,limit), or
 // with ascending the first below the one before it, and writes fault = (kind, where,
@@ -105,7 +105,8 @@ KERNEL(256, embedding_grad, dst grad, src dy, src keys, src ids, u64 n, u64 offs
 
 // rope rotates the pairs of each head in place by the angles [positions,hd/2,2]; pos,
 // where it is given, has a position for each of seq tokens.
-KERNEL(256, rope, dst x, src angles, src pos, u64 seq, u32 heads, u32 hd, u32 inverse) {
+KERNEL(256, rope, dst x, src angles, src pos, u64 seq, u32 heads, u32 hd, u32 inverse, dst amax) {
+	u32 most = 0;
 	const u64 limit = angles.n() / hd;
 	for (u64 i = START(8); i < x.n(); i += STRIDE(8)) {
 		float v[8], a[8];
@@ -134,5 +135,7 @@ KERNEL(256, rope, dst x, src angles, src pos, u64 seq, u32 heads, u32 hd, u32 in
 			v[k + 1] = p * s + q * c;
 		}
 		put8(x, i, x.n(), v);
+		most = written8(most, amax, x, x.n() - i, v);
 	}
+	raise_amax<256>(amax, most);
 }

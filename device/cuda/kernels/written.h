@@ -10,10 +10,11 @@
 // rounded is v as a type holds it.
 DEV float rounded(u32 t, float v) { return t == BFLOAT16 ? from_bf16(to_bf16(v)) : v; }
 
-// written8 is the larger of most and the magnitudes of the first n of v, as y holds them.
-DEV u32 written8(u32 most, const dst &y, u64 n, const float (&v)[8]) {
-	UNROLL for (u32 k = 0; k < 8; k++)
-		if (k < n) most = max_of(most, magnitude(rounded(y.type(), v[k])));
+// written8 is the larger of most and the magnitudes of the first n of v, as y holds them, if an amax is wanted. What is
+// not counted is left out without a branch, for which the compiler has too few barriers in some kernels.
+DEV u32 written8(u32 most, const dst &amax, const dst &y, u64 n, const float (&v)[8]) {
+	const u64 counted = amax.none() ? 0 : n;
+	UNROLL for (u32 k = 0; k < 8; k++) most = max_of(most, k < counted ? magnitude(rounded(y.type(), v[k])) : 0);
 	return most;
 }
 

@@ -59,7 +59,8 @@ func (d Of) LayerNormGrad(dx, dw, dy, x, mean, rstd, w, add *tensor.Tensor) {
 }
 
 // RoPE is Kernels.RoPE's.
-func (d Of) RoPE(x, table, pos *tensor.Tensor) {
+func (d Of) RoPE(x, table, pos, amax *tensor.Tensor) {
+	d.amax(amax)
 	const want = "RoPE(x [B,S,H,hd], table float32 [N,hd/2,2], N >= S where pos is nil, pos int32 [S] or nil)"
 	d.Hold(isHP(x) && len(x.Shape) == 4 && len(table.Shape) == 3 && x.Dim(3)%2 == 0, want, x, table, pos)
 	seq, hd := x.Dim(1), x.Dim(3)
