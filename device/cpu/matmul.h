@@ -62,10 +62,10 @@ struct matmul_unit {
 	int a_lanes; // rows of op(a) used of a strip
 	int b_lanes; // columns of op(b) in a strip
 	int mr, nr;  // rows and columns of a kernel's block; mr divides a_lanes
-	// Packs one strip: lanes from lane0 on, steps words from element k0 on.
-	// What lies outside the matrix is zero.
+	// Packs one strip of op(a), or n of op(b) that follow one another: lanes from
+	// lane0 on, steps words from element k0 on. What lies outside the matrix is zero.
 	void (*pack_a)(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
-	void (*pack_b)(uint32_t *strip, const struct matmul_source *, int64_t lane0, int64_t k0, int64_t steps);
+	void (*pack_b)(uint32_t *strips, const struct matmul_source *, int64_t lane0, int64_t n, int64_t k0, int64_t steps);
 	// block[mr][nr] = (add ? block : 0) + the products of mr rows of strip a
 	// and nr/b_lanes strips of b, which follow one another. Of the rows the first
 	// so many are wanted.

@@ -64,53 +64,68 @@ INLINE __m256 along_k(int type, const struct matmul_source *s, int64_t lane, int
 	return lane < s->lanes ? load(type, at(type, s, lane, k), s->k - k) : _mm256_setzero_ps();
 }
 
-INLINE void pack_as(enum side side, int type, float *strip, const struct matmul_source *s, int64_t lane0, int64_t k0,
+enum { ABREAST = 4 };
+
+// Packs n strips where lanes are contiguous, ABREAST at a time, so that memory is
+// read a few lines in a row.
+
+INLINE void pack_lanes(int type, float *strip, const struct matmul_source *s, int64_t lane0, int64_t n, int64_t k0, int64_t steps)
+{
+	for (; n > 0; n -= ABREAST, strip += ABREAST * steps * STRIP, lane0 += ABREAST * STRIP)
+		for (int64_t i = 0; i < steps; i++)
+			for (int64_t j = 0; j < n && j < ABREAST; j++)
+				for (int64_t half = 0; half < STRIP; half += 8) {
+					const int64_t lane = lane0 + j * STRIP + half;
+					_mm256_store_ps(strip + (j * steps + i) * STRIP + half, load(type, at(type, s, k0 + i, lane), s->lanes - lane));
+				}
+}
+
+INLINE void pack_as(enum side side, int type, float *strip, const struct matmul_source *s, int64_t lane0, int64_t n, int64_t k0,
 		    int64_t steps)
 {
-	if (s->k_contiguous && side == SIDE_A) {
+	if (!s->k_contiguous) {
+		pack_lanes(type, strip, s, lane0, n, k0, steps);
+		return;
+	}
+	if (side == SIDE_A) {
 		for (int64_t l = 0; l < 2 * ROWS; l++)
 			for (int64_t i = 0; i < steps; i += 8)
 				_mm256_store_ps(strip + l * TILE_STEPS + i, along_k(type, s, lane0 + l, k0 + i));
 		return;
 	}
-	for (int half = 0; half < STRIP; half += 8, strip += 8, lane0 += 8) {
-		if (!s->k_contiguous) {
-			for (int64_t i = 0; i < steps; i++)
-				_mm256_store_ps(strip + i * STRIP, load(type, at(type, s, k0 + i, lane0), s->lanes - lane0));
-			continue;
-		}
-		for (int64_t i = 0; i < steps; i += 8) {
-			__m256 r[8];
-			UNROLL for (int l = 0; l < 8; l++)
-				r[l] = along_k(type, s, lane0 + l, k0 + i);
-			transpose8(r);
-			for (int64_t j = 0; j < 8 && i + j < steps; j++)
-				_mm256_store_ps(strip + (i + j) * STRIP, r[j]);
-		}
-	}
+	for (; n > 0; n--, strip += steps * STRIP, lane0 += STRIP)
+		for (int half = 0; half < STRIP; half += 8)
+			for (int64_t i = 0; i < steps; i += 8) {
+				__m256 r[8];
+				UNROLL for (int l = 0; l < 8; l++)
+					r[l] = along_k(type, s, lane0 + half + l, k0 + i);
+				transpose8(r);
+				for (int64_t j = 0; j < 8 && i + j < steps; j++)
+					_mm256_store_ps(strip + (i + j) * STRIP + half, r[j]);
+			}
 }
 
 // Makes the type a constant of the loops.
-INLINE void pack(enum side side, uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+INLINE void pack(enum side side, uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t n, int64_t k0, int64_t steps)
 {
 	if (s->type == F32)
-		pack_as(side, F32, (float *)strip, s, lane0, k0, steps);
+		pack_as(side, F32, (float *)strip, s, lane0, n, k0, steps);
 	else if (s->type == BF16)
-		pack_as(side, BF16, (float *)strip, s, lane0, k0, steps);
+		pack_as(side, BF16, (float *)strip, s, lane0, n, k0, steps);
 	else if (s->type == E4M3)
-		pack_as(side, E4M3, (float *)strip, s, lane0, k0, steps);
+		pack_as(side, E4M3, (float *)strip, s, lane0, n, k0, steps);
 	else
-		pack_as(side, E5M2, (float *)strip, s, lane0, k0, steps);
+		pack_as(side, E5M2, (float *)strip, s, lane0, n, k0, steps);
 }
 
 static void pack_a(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
 {
-	pack(SIDE_A, strip, s, lane0, k0, steps);
+	pack(SIDE_A, strip, s, lane0, 1, k0, steps);
 }
 
-static void pack_b(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)
+static void pack_b(uint32_t *strips, const struct matmul_source *s, int64_t lane0, int64_t n, int64_t k0, int64_t steps)
 {
-	pack(SIDE_B, strip, s, lane0, k0, steps);
+	pack(SIDE_B, strips, s, lane0, n, k0, steps);
 }
 
 // 12 sums of 8 lanes: 6 rows by one strip.

@@ -110,20 +110,48 @@ INLINE __m512i along_lanes(enum content content, int type, const struct matmul_s
 	}
 }
 
-// Packs one strip. Where k is contiguous, op(a) needs only rows of words, but
-// op(b) a transposition.
+// Strips of op(b) that are packed side by side where lanes are contiguous: a step of
+// four of float32 is four lines of memory in a row, where each strip alone would
+// take a line here and a line there. Rows are asked for so many ahead.
+enum { ABREAST = 4, ROWS_AHEAD = 16 };
+
+// Packs n strips where lanes are contiguous. Of op(a) memory is asked for by the
+// loops around the kernels.
+INLINE void pack_lanes(enum side side, enum content content, int type, int n, uint32_t *strip, const struct matmul_source *s, int64_t lane0,
+		       int64_t k0, int64_t steps)
+{
+	const int k_per_word = content == BF16_PAIR ? 2 : 1, lanes = content == FP16_LANES ? 2 * STRIP : STRIP;
+	for (int64_t i = 0; i < steps; i++) {
+		const int64_t k = k0 + i * k_per_word;
+		for (int64_t row = 0; side == SIDE_B && row < k_per_word; row++)
+			for (int64_t byte = 0; byte < n * lanes * size_of(type); byte += 64)
+				_mm_prefetch((const char *)at(type, s, k + ROWS_AHEAD + row, lane0) + byte, _MM_HINT_T1);
+		for (int64_t j = 0; j < n; j++)
+			_mm512_store_si512(strip + (j * steps + i) * STRIP, along_lanes(content, type, s, lane0 + j * lanes, k));
+	}
+}
+
+// Packs n strips, of op(a) one. Where k is contiguous, op(a) needs only rows of
+// words, but op(b) a transposition.
 INLINE void pack_as(enum side side, enum content content, int type, uint32_t *strip, const struct matmul_source *s,
-		    int64_t lane0, int64_t k0, int64_t steps)
+		    int64_t lane0, int64_t n, int64_t k0, int64_t steps)
 {
 	const int k_per_word = content == BF16_PAIR ? 2 : 1, lanes_per_word = content == FP16_LANES ? 2 : 1;
-	if (!s->k_contiguous) {
-		for (int64_t i = 0; i < steps; i++)
-			_mm512_store_si512(strip + i * STRIP, along_lanes(content, type, s, lane0, k0 + i * k_per_word));
-	} else if (side == SIDE_A) {
+	const int lanes = lanes_per_word * STRIP;
+	if (side == SIDE_A && s->k_contiguous) {
 		for (int64_t l = 0; l < (content == ONE_F32 ? F32_ROWS : STRIP); l++)
 			for (int64_t i = 0; i < steps; i += 16)
 				_mm512_store_si512(strip + l * TILE_STEPS + i, along_k(content, type, s, lane0 + l, k0 + i * k_per_word));
-	} else {
+		return;
+	}
+	if (!s->k_contiguous)
+		for (; n >= ABREAST; n -= ABREAST, strip += ABREAST * steps * STRIP, lane0 += ABREAST * lanes)
+			pack_lanes(side, content, type, ABREAST, strip, s, lane0, k0, steps);
+	for (; n > 0; n--, strip += steps * STRIP, lane0 += lanes) {
+		if (!s->k_contiguous) {
+			pack_lanes(side, content, type, 1, strip, s, lane0, k0, steps);
+			continue;
+		}
 		for (int64_t i = 0; i < steps; i += 16) {
 			__m512i r[16];
 			UNROLL for (int l = 0; l < 16; l++)
@@ -137,27 +165,32 @@ INLINE void pack_as(enum side side, enum content content, int type, uint32_t *st
 
 // Makes the type a constant of the loops.
 INLINE void pack(enum side side, enum content content, uint32_t *strip, const struct matmul_source *s, int64_t lane0,
-		 int64_t k0, int64_t steps)
+		 int64_t n, int64_t k0, int64_t steps)
 {
 	if (s->type == E4M3)
-		pack_as(side, content, E4M3, strip, s, lane0, k0, steps);
+		pack_as(side, content, E4M3, strip, s, lane0, n, k0, steps);
 	else if (s->type == E5M2)
-		pack_as(side, content, E5M2, strip, s, lane0, k0, steps);
+		pack_as(side, content, E5M2, strip, s, lane0, n, k0, steps);
 	else if (s->type == BF16 && (content == ONE_F32 || content == BF16_PAIR))
-		pack_as(side, content, BF16, strip, s, lane0, k0, steps);
+		pack_as(side, content, BF16, strip, s, lane0, n, k0, steps);
 	else if (s->type == F32 && content == ONE_F32)
-		pack_as(side, content, F32, strip, s, lane0, k0, steps);
+		pack_as(side, content, F32, strip, s, lane0, n, k0, steps);
 }
 
-#define PACK(name, side, content)                                                                                  \
-	void name(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps) \
-	{                                                                                                          \
-		pack(side, content, strip, s, lane0, k0, steps);                                                   \
+#define PACK_A(name, content)                                                                                \
+	void name(uint32_t *strip, const struct matmul_source *s, int64_t lane0, int64_t k0, int64_t steps)  \
+	{                                                                                                    \
+		pack(SIDE_A, content, strip, s, lane0, 1, k0, steps);                                        \
+	}
+#define PACK_B(name, content)                                                                                               \
+	void name(uint32_t *strips, const struct matmul_source *s, int64_t lane0, int64_t n, int64_t k0, int64_t steps)     \
+	{                                                                                                                   \
+		pack(SIDE_B, content, strips, s, lane0, n, k0, steps);                                                      \
 	}
 
-PACK(octet_pack_a_f32, SIDE_A, ONE_F32)
-PACK(octet_pack_b_f32, SIDE_B, ONE_F32)
-PACK(octet_pack_a_bf16, SIDE_A, BF16_PAIR)
-PACK(octet_pack_b_bf16, SIDE_B, BF16_PAIR)
-PACK(octet_pack_a_fp16, SIDE_A, FP16_TWICE)
-PACK(octet_pack_b_fp16, SIDE_B, FP16_LANES)
+PACK_A(octet_pack_a_f32, ONE_F32)
+PACK_B(octet_pack_b_f32, ONE_F32)
+PACK_A(octet_pack_a_bf16, BF16_PAIR)
+PACK_B(octet_pack_b_bf16, BF16_PAIR)
+PACK_A(octet_pack_a_fp16, FP16_TWICE)
+PACK_B(octet_pack_b_fp16, FP16_LANES)
