@@ -11,6 +11,12 @@ INLINE int32_t largest(vi v)
 	return a;
 }
 
+INLINE uint32_t largest_bf16(vh a)
+{
+	const vu both = (vu)a;
+	return largest((vi)max_i((vi)(both << 16), (vi)(both & 0xFFFF0000)));
+}
+
 INLINE vh magnitudes(const uint16_t *p) { return load_vh(p) & 0x7FFF; }
 
 // amax_bf16 compares n bit patterns as they are, without widening them.
@@ -27,8 +33,7 @@ INLINE uint32_t amax_bf16(const uint16_t *p, long n)
 		memcpy(rest, p + i, 2 * min_l(BF16_WIDE, n - i));
 		a = max_vh(a, magnitudes(rest));
 	}
-	vu both = (vu)max_vh(a, b);
-	return largest((vi)max_i((vi)(both << 16), (vi)(both & 0xFFFF0000)));
+	return largest_bf16(max_vh(a, b));
 }
 
 static uint32_t amax(struct vec x)
@@ -42,8 +47,8 @@ static uint32_t amax(struct vec x)
 	return largest(big);
 }
 
-// NEAR is how many elements of a tensor a kernel writes before it takes their amax: few enough to be in
-// the first cache still.
+// NEAR is how many elements of a tensor a kernel that has no registers for it writes before it takes their amax: few
+// enough to be in the first cache still.
 enum { NEAR = 512 };
 
 INLINE void raise(uint32_t *most, struct vec x)

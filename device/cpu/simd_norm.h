@@ -4,9 +4,10 @@
 
 #if W == 16
 
-// The norm of bf16, 32 values at once.
-static void rms_norm_bf16(uint16_t *y, uint16_t *total, float *rstd, long rows, const uint16_t *x, const uint16_t *residual, const uint16_t *w, long d, float eps)
+// The norm of bf16, 32 values at once, and its amax if that is asked for.
+INLINE uint32_t rms_norm_bf16(const int asked, uint16_t *y, uint16_t *total, float *rstd, long rows, const uint16_t *x, const uint16_t *residual, const uint16_t *w, long d, float eps)
 {
+	vh most = {0};
 	for (long r = 0; r < rows; r++, y += d, x += d) {
 		const uint16_t *s = residual ? total : x;
 		vf even = set1(0), odd = even;
@@ -26,16 +27,18 @@ static void rms_norm_bf16(uint16_t *y, uint16_t *total, float *rstd, long rows, 
 		for (long i = 0; i < d; i += BF16_WIDE) {
 			const __mmask32 k = lanes(d - i);
 			const struct two v = load_two(s + i, k), by = load_two(w + i, k);
-			store_two(y + i, k, (struct two){v.even * scale * by.even, v.odd * scale * by.odd});
+			store_raising(asked, &most, y + i, k, (struct two){v.even * scale * by.even, v.odd * scale * by.odd});
 		}
 		if (residual)
 			residual += d, total += d;
 	}
+	return largest_bf16(most);
 }
 
 // And its gradient.
-static void rms_norm_grad_bf16(uint16_t *dx, float *dw, const uint16_t *dy, const uint16_t *s, const float *rstd, long rows, const uint16_t *w, const uint16_t *add, long d)
+INLINE uint32_t rms_norm_grad_bf16(const int asked, uint16_t *dx, float *dw, const uint16_t *dy, const uint16_t *s, const float *rstd, long rows, const uint16_t *w, const uint16_t *add, long d)
 {
+	vh most = {0};
 	for (long r = 0; r < rows; r++, dx += d, dy += d, s += d) {
 		const vf scale = set1(rstd[r]);
 		vf even = set1(0), odd = even;
@@ -55,11 +58,12 @@ static void rms_norm_grad_bf16(uint16_t *dx, float *dw, const uint16_t *dy, cons
 				const struct two more = load_two(add + i, k);
 				out.even += more.even, out.odd += more.odd;
 			}
-			store_two(dx + i, k, out);
+			store_raising(asked, &most, dx + i, k, out);
 		}
 		if (add)
 			add += d;
 	}
+	return largest_bf16(most);
 }
 
 #endif
@@ -88,31 +92,34 @@ INLINE void rms_norm_as(const int type, struct vec y, struct vec total, float *r
 	}
 }
 
-static void rms_norm_rows(struct vec y, struct vec total, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps)
+static void rms_norm_rows(const int type, struct vec y, struct vec total, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps)
+{
+	BY_TYPE(type, rms_norm_as, y, total, rstd, rows, x, residual, w, eps);
+}
+
+static void rms_norm(struct vec y, struct vec total, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps, uint32_t *most)
 {
 	int type = common(y.type, common(x.type, w.type));
 	if (residual.p)
 		type = common(type, common(total.type, residual.type));
 #if W == 16
 	if (type == BF16) {
-		rms_norm_bf16(y.p, total.p, rstd, rows, x.p, residual.p, w.p, w.n, eps);
+		if (most)
+			*most = rms_norm_bf16(1, y.p, total.p, rstd, rows, x.p, residual.p, w.p, w.n, eps);
+		else
+			rms_norm_bf16(0, y.p, total.p, rstd, rows, x.p, residual.p, w.p, w.n, eps);
 		return;
 	}
 #endif
-	BY_TYPE(type, rms_norm_as, y, total, rstd, rows, x, residual, w, eps);
-}
-
-static void rms_norm(struct vec y, struct vec total, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps, uint32_t *most)
-{
 	if (!most) {
-		rms_norm_rows(y, total, rstd, rows, x, residual, w, eps);
+		rms_norm_rows(type, y, total, rstd, rows, x, residual, w, eps);
 		return;
 	}
 	*most = 0;
 	const long d = w.n, some = max_l(1, NEAR / max_l(1, d));
 	for (long r = 0; r < rows; r += some) {
 		const long n = min_l(some, rows - r);
-		rms_norm_rows(rows_of(y, d, r, n), rows_of(total, d, r, n), rstd + r, n, rows_of(x, d, r, n), rows_of(residual, d, r, n), w, eps);
+		rms_norm_rows(type, rows_of(y, d, r, n), rows_of(total, d, r, n), rstd + r, n, rows_of(x, d, r, n), rows_of(residual, d, r, n), w, eps);
 		raise(most, rows_of(y, d, r, n));
 	}
 }
@@ -140,31 +147,34 @@ INLINE void rms_norm_grad_as(const int type, struct vec dx, float *dw, struct ve
 	}
 }
 
-static void rms_norm_grad_rows(struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add)
+static void rms_norm_grad_rows(const int type, struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add)
+{
+	BY_TYPE(type, rms_norm_grad_as, dx, dw, dy, s, rstd, rows, w, add);
+}
+
+static void rms_norm_grad(struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add, uint32_t *most)
 {
 	int type = common(common(dx.type, dy.type), common(s.type, w.type));
 	if (add.p)
 		type = common(type, add.type);
 #if W == 16
 	if (type == BF16) {
-		rms_norm_grad_bf16(dx.p, dw, dy.p, s.p, rstd, rows, w.p, add.p, w.n);
+		if (most)
+			*most = rms_norm_grad_bf16(1, dx.p, dw, dy.p, s.p, rstd, rows, w.p, add.p, w.n);
+		else
+			rms_norm_grad_bf16(0, dx.p, dw, dy.p, s.p, rstd, rows, w.p, add.p, w.n);
 		return;
 	}
 #endif
-	BY_TYPE(type, rms_norm_grad_as, dx, dw, dy, s, rstd, rows, w, add);
-}
-
-static void rms_norm_grad(struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add, uint32_t *most)
-{
 	if (!most) {
-		rms_norm_grad_rows(dx, dw, dy, s, rstd, rows, w, add);
+		rms_norm_grad_rows(type, dx, dw, dy, s, rstd, rows, w, add);
 		return;
 	}
 	*most = 0;
 	const long d = w.n, some = max_l(1, NEAR / max_l(1, d));
 	for (long r = 0; r < rows; r += some) {
 		const long n = min_l(some, rows - r);
-		rms_norm_grad_rows(rows_of(dx, d, r, n), dw, rows_of(dy, d, r, n), rows_of(s, d, r, n), rstd + r, n, w, rows_of(add, d, r, n));
+		rms_norm_grad_rows(type, rows_of(dx, d, r, n), dw, rows_of(dy, d, r, n), rows_of(s, d, r, n), rstd + r, n, w, rows_of(add, d, r, n));
 		raise(most, rows_of(dx, d, r, n));
 	}
 }

@@ -16,31 +16,38 @@ INLINE vf sigmoid_near(vf x)
 	return _mm512_maskz_mul_ps(_mm512_cmp_ps_mask(x, set1(-87.f), _CMP_NLT_UQ), y, _mm512_fnmadd_ps(d, y, set1(2.f)));
 }
 
-// swiglu_bf16 is h = silu(gate)·up.
-static void swiglu_bf16(uint16_t *h, const uint16_t *gate, const uint16_t *up, long n)
+// swiglu_bf16 is h = silu(gate)·up, and its amax if that is asked for.
+INLINE uint32_t swiglu_bf16(const int asked, uint16_t *h, const uint16_t *gate, const uint16_t *up, long n)
 {
+	vh most = {0};
 	for (long i = 0; i < n; i += BF16_WIDE) {
 		const __mmask32 k = lanes(n - i);
 		ask_ahead(gate + i), ask_ahead(up + i), ask_to_write(h + i);
 		const struct two g = load_two(gate + i, k), u = load_two(up + i, k);
-		store_two(h + i, k, (struct two){g.even * sigmoid_near(g.even) * u.even, g.odd * sigmoid_near(g.odd) * u.odd});
+		store_raising(asked, &most, h + i, k, (struct two){g.even * sigmoid_near(g.even) * u.even, g.odd * sigmoid_near(g.odd) * u.odd});
 	}
+	return largest_bf16(most);
 }
 
 // slope is silu'(g), of silu = g·sig and sig.
 INLINE vf slope(vf silu, vf sig) { return vfma(silu, set1(1.f) - sig, sig); }
 
-// swiglu_grad_bf16 is dup = dh·silu(gate) and dgate = dh·up·silu'(gate).
-static void swiglu_grad_bf16(uint16_t *dgate, uint16_t *dup, const uint16_t *dh, const uint16_t *gate, const uint16_t *up, long n)
+// swiglu_grad_bf16 is dup = dh·silu(gate) and dgate = dh·up·silu'(gate), and the amax of each if it is asked for.
+INLINE void swiglu_grad_bf16(const int asked, uint32_t *most_gate, uint32_t *most_up, uint16_t *dgate, uint16_t *dup, const uint16_t *dh, const uint16_t *gate, const uint16_t *up, long n)
 {
+	vh gate_most = {0}, up_most = {0};
 	for (long i = 0; i < n; i += BF16_WIDE) {
 		const __mmask32 k = lanes(n - i);
 		ask_ahead(dh + i), ask_ahead(gate + i), ask_ahead(up + i), ask_to_write(dgate + i), ask_to_write(dup + i);
 		const struct two d = load_two(dh + i, k), g = load_two(gate + i, k), u = load_two(up + i, k);
 		const struct two sig = {sigmoid_near(g.even), sigmoid_near(g.odd)}, silu = {g.even * sig.even, g.odd * sig.odd};
-		store_two(dgate + i, k, (struct two){d.even * u.even * slope(silu.even, sig.even), d.odd * u.odd * slope(silu.odd, sig.odd)});
-		store_two(dup + i, k, (struct two){d.even * silu.even, d.odd * silu.odd});
+		store_raising(asked, &gate_most, dgate + i, k, (struct two){d.even * u.even * slope(silu.even, sig.even), d.odd * u.odd * slope(silu.odd, sig.odd)});
+		store_raising(asked, &up_most, dup + i, k, (struct two){d.even * silu.even, d.odd * silu.odd});
 	}
+	if (most_gate)
+		*most_gate = largest_bf16(gate_most);
+	if (most_up)
+		*most_up = largest_bf16(up_most);
 }
 
 #endif
@@ -58,17 +65,20 @@ INLINE void swiglu_as(const int type, struct vec h, struct vec gate, struct vec 
 static void swiglu_part(struct vec h, struct vec gate, struct vec up)
 {
 	const int type = common(h.type, common(gate.type, up.type));
-#if W == 16
-	if (type == BF16) {
-		swiglu_bf16(h.p, gate.p, up.p, h.n);
-		return;
-	}
-#endif
 	BY_TYPE(type, swiglu_as, h, gate, up);
 }
 
 static void swiglu(struct vec h, struct vec gate, struct vec up, uint32_t *most)
 {
+#if W == 16
+	if (common(h.type, common(gate.type, up.type)) == BF16) {
+		if (most)
+			*most = swiglu_bf16(1, h.p, gate.p, up.p, h.n);
+		else
+			swiglu_bf16(0, h.p, gate.p, up.p, h.n);
+		return;
+	}
+#endif
 	if (!most) {
 		swiglu_part(h, gate, up);
 		return;
@@ -95,17 +105,20 @@ INLINE void swiglu_grad_as(const int type, struct vec dgate, struct vec dup, str
 static void swiglu_grad_part(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
 {
 	int type = common(common(dgate.type, dup.type), common(dh.type, common(gate.type, up.type)));
-#if W == 16
-	if (type == BF16) {
-		swiglu_grad_bf16(dgate.p, dup.p, dh.p, gate.p, up.p, dh.n);
-		return;
-	}
-#endif
 	BY_TYPE(type, swiglu_grad_as, dgate, dup, dh, gate, up);
 }
 
 static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up, uint32_t *most_gate, uint32_t *most_up)
 {
+#if W == 16
+	if (common(common(dgate.type, dup.type), common(dh.type, common(gate.type, up.type))) == BF16) {
+		if (most_gate || most_up)
+			swiglu_grad_bf16(1, most_gate, most_up, dgate.p, dup.p, dh.p, gate.p, up.p, dh.n);
+		else
+			swiglu_grad_bf16(0, NULL, NULL, dgate.p, dup.p, dh.p, gate.p, up.p, dh.n);
+		return;
+	}
+#endif
 	if (!most_gate && !most_up) {
 		swiglu_grad_part(dgate, dup, dh, gate, up);
 		return;

@@ -197,8 +197,8 @@ INLINE void add_two(float *p, __mmask32 k, struct two v)
 	_mm512_mask_storeu_ps(p + W, high, _mm512_maskz_loadu_ps(high, p + W) + _mm512_permutex2var_ps(v.even, second, v.odd));
 }
 
-// store_two rounds as store_bf16 does, and is what was stored.
-INLINE struct two store_two(uint16_t *p, __mmask32 k, struct two v)
+// store_pairs rounds as store_bf16 does, and is what was stored, as it lies.
+INLINE vi store_pairs(uint16_t *p, __mmask32 k, struct two v)
 {
 	vi u;
 #ifdef BF16_INSTRUCTION
@@ -210,7 +210,17 @@ INLINE struct two store_two(uint16_t *p, __mmask32 k, struct two v)
 #endif
 		u = to_bf16(v.even) | (to_bf16(v.odd) << 16);
 	_mm512_mask_storeu_epi16(p, k, (__m512i)u);
-	return widen_two(u);
+	return u;
+}
+
+INLINE struct two store_two(uint16_t *p, __mmask32 k, struct two v) { return widen_two(store_pairs(p, k, v)); }
+
+// store_raising is store_two that raises most, where an amax is asked for, to the magnitudes of what it stores.
+INLINE void store_raising(const int asked, vh *most, uint16_t *p, __mmask32 k, struct two v)
+{
+	const __m512i u = (__m512i)store_pairs(p, k, v);
+	if (asked)
+		*most = (vh)_mm512_mask_max_epu16((__m512i)*most, k, (__m512i)*most, _mm512_and_si512(u, _mm512_set1_epi16(0x7FFF)));
 }
 
 #endif
