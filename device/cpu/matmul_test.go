@@ -124,7 +124,7 @@ var layouts = []device.MatMulOptions{{}, {TransB: true}, {TransA: true}, {TransA
 
 func TestMatMulIsWithinRoundingOfTheExactSum(t *testing.T) {
 	const sa, sb = 3, 0.7
-	sizes := [][3]int{{1, 1, 1}, {3, 5, 7}, {17, 33, 65}, {3, 1100, 18}}
+	sizes := [][3]int{{1, 1, 1}, {3, 5, 7}, {17, 33, 65}, {3, 1100, 18}, {19, 520, 9}, {23, 2, 5}}
 	eachISA(t, func(t *testing.T, isa ISA) {
 		for _, size := range sizes {
 			m, k, n := size[0], size[1], size[2]
