@@ -4,7 +4,7 @@ CONCURRENT    := ./comm/... ./launcher/... ./fsdp/... ./train/...
 VENV          := .venv-peers
 VENDOR        := .cuda
 FUZZTIME      := 10m
-FUZZ           = go test -run '^$$' -fuzzminimizetime 0x -fuzztime $(FUZZTIME) -fuzz
+FUZZ           = go test -run '^$$' -fuzztime $(FUZZTIME) -fuzz
 
 .PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi images images-check sim-test gpu-bundle gpu-check gpu-sim mutate-gpu
 

@@ -275,15 +275,3 @@ func FuzzLines(f *testing.F) {
 		}
 	})
 }
-
-// FuzzParquet: a damaged file is an error, or other texts, but no panic.
-func FuzzParquet(f *testing.F) {
-	raw, err := os.ReadFile("testdata/rows.parquet")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(raw)
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		_, _, _ = all(write(t, "a.parquet", raw), Options{Format: Parquet, Field: "text"})
-	})
-}

@@ -16,7 +16,7 @@ import (
 type parquetFile struct {
 	*parquet.File
 	file   *os.File
-	column int
+	column *parquet.Column
 }
 
 // openParquet opens a file and finds the column.
@@ -34,25 +34,36 @@ func openParquet(path, field string) (p *parquetFile, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var f *parquet.File
 	if err := guarded(func() (err error) {
-		f, err = parquet.OpenFile(file, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-		return err
+		if err := checkFooter(file, info.Size()); err != nil {
+			return err
+		}
+		f, err := parquet.OpenFile(file, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+		if err != nil {
+			return err
+		}
+		p = &parquetFile{File: f, file: file}
+		return p.find(field)
 	}); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	column := f.Root().Column(field)
-	if column == nil {
+	return p, nil
+}
+
+// find finds the column of texts.
+func (p *parquetFile) find(field string) error {
+	p.column = p.Root().Column(field)
+	if p.column == nil {
 		var names []string
-		for _, c := range f.Root().Columns() {
+		for _, c := range p.Root().Columns() {
 			names = append(names, c.Name())
 		}
-		return nil, fmt.Errorf("%s: there is no field %q; the fields are %s", path, field, strings.Join(names, ", "))
+		return fmt.Errorf("there is no field %q; the fields are %s", field, strings.Join(names, ", "))
 	}
-	if !column.Leaf() || column.Repeated() || column.Type().Kind() != parquet.ByteArray {
-		return nil, fmt.Errorf("%s: the field %q is no string: it is %s", path, field, column)
+	if !p.column.Leaf() || p.column.Repeated() || p.column.Type().Kind() != parquet.ByteArray {
+		return fmt.Errorf("the field %q is no string: it is %s", field, p.column)
 	}
-	return &parquetFile{f, file, column.Index()}, nil
+	return nil
 }
 
 // rowGroups are the sections of a file.
@@ -63,11 +74,12 @@ func rowGroups(path, field string) ([]Section, error) {
 	}
 	defer p.file.Close()
 	var all []Section
+	column := p.column.Index()
 	for i, group := range p.Metadata().RowGroups {
-		if p.column >= len(group.Columns) {
+		if column >= len(group.Columns) {
 			return nil, fmt.Errorf("%s: the file is damaged: row group %d has %d columns", path, i, len(group.Columns))
 		}
-		all = append(all, Section{Path: path, group: i, Bytes: group.Columns[p.column].MetaData.TotalUncompressedSize})
+		all = append(all, Section{Path: path, group: i, Bytes: group.Columns[column].MetaData.TotalUncompressedSize})
 	}
 	return all, nil
 }
@@ -83,7 +95,13 @@ func (r *reader) rows() error {
 	for _, group := range p.RowGroups()[:r.group] {
 		row += group.NumRows()
 	}
-	pages := p.RowGroups()[r.group].ColumnChunks()[p.column].Pages()
+	group, column := p.Metadata().RowGroups[r.group], p.column.Index()
+	if err := guarded(func() error {
+		return checkPages(p.file, p.Size(), &group.Columns[column].MetaData, p.column.Optional(), group.NumRows)
+	}); err != nil {
+		return fmt.Errorf("%s: %w", r.Path, err)
+	}
+	pages := p.RowGroups()[r.group].ColumnChunks()[column].Pages()
 	defer pages.Close()
 	values := make([]parquet.Value, 256)
 	for {
