@@ -94,15 +94,17 @@ func TestDamagedParquetIsRefusedBeforeItIsAllocated(t *testing.T) {
 		file []byte
 		want string
 	}{
-		"nothing":           {nil, "it has 0 bytes, and an empty one 12"},
-		"footer's length":   {append(pyarrows[:len(pyarrows)-5:len(pyarrows)-5], "\xf0PAR1"...), "in a file of"},
-		"list":              {footer(0x29, 0xfc, 0xff, 0xff, 0xff, 0x07, 0), "elements, where 1 bytes are left"},
-		"text":              {footer(0x68, 0xff, 0xff, 0xff, 0xff, 0x07, 0), "elements, where 1 bytes are left"},
-		"map":               {footer(0x6b, 0xff, 0xff, 0xff, 0xff, 0x07, 0x88, 0), "elements, where 2 bytes are left"},
-		"structs":           {footer(bytes.Repeat([]byte{0x1c}, 100)...), "more than 64 deep"},
-		"lists":             {footer(append([]byte{0x19}, bytes.Repeat([]byte{0x19}, 100)...)...), "more than 64 deep"},
-		"type":              {footer(0x1e, 0), "a value of type 14"},
-		"footer ends early": {footer(0x1c, 0x15), "unexpected EOF"},
+		"nothing":                {nil, "it has 0 bytes, and an empty one 12"},
+		"footer's length":        {append(pyarrows[:len(pyarrows)-5:len(pyarrows)-5], "\xf0PAR1"...), "in a file of"},
+		"list":                   {footer(0x29, 0xfc, 0xff, 0xff, 0xff, 0x07, 0), "elements, where 1 bytes are left"},
+		"footer's length by one": {[]byte("PAR1\x00\x02\x00\x00\x00PAR1"), "a footer of 2 bytes in a file of 13"},
+		"list by one":            {footer(0x29, 0xf8, 3, 0, 0), "3 elements, where 2 bytes are left"},
+		"text":                   {footer(0x68, 0xff, 0xff, 0xff, 0xff, 0x07, 0), "elements, where 1 bytes are left"},
+		"map":                    {footer(0x6b, 0xff, 0xff, 0xff, 0xff, 0x07, 0x88, 0), "elements, where 2 bytes are left"},
+		"structs":                {footer(bytes.Repeat([]byte{0x1c}, 100)...), "more than 64 deep"},
+		"lists":                  {footer(append([]byte{0x19}, bytes.Repeat([]byte{0x19}, 100)...)...), "more than 64 deep"},
+		"type":                   {footer(0x1e, 0), "a value of type 14"},
+		"footer ends early":      {footer(0x1c, 0x15), "unexpected EOF"},
 	} {
 		var err error
 		n := allocated(func() { _, _, err = all(write(t, "a.parquet", tt.file), Options{Format: Parquet, Field: "text"}) })
