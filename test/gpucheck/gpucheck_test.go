@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"octet/metrics"
 	"octet/test/sim"
 )
 
@@ -138,11 +139,39 @@ func TestASanitizersSummaryIsRead(t *testing.T) {
 		{passed + "========= ERROR SUMMARY: 0 errors\n", "pass "},
 		{passed + "========= RACECHECK SUMMARY: 0 hazards displayed\n", "pass "},
 		{passed + "========= ERROR SUMMARY: 3 errors\n", "fail ERROR SUMMARY: 3 error"},
+		{passed + "========= ERROR SUMMARY: 12 errors\n", "fail ERROR SUMMARY: 12 error"},
+		{passed + "========= RACECHECK SUMMARY: 2 hazards displayed\n", "fail RACECHECK SUMMARY: 2 hazard"},
 		{passed, "fail no summary: " + strings.TrimSpace(passed)},
 		{"========= Error: Device not supported.\n", "skipped compute-sanitizer does not support this device here"},
 	} {
 		if v, why, _ := judgeSanitizer(nil, output{text: tt.text}); string(v)+" "+why != tt.want {
 			t.Errorf("%q: %s %s, want %s", tt.text, v, why, tt.want)
+		}
+	}
+}
+
+// TestWhatEndsEarlyIsNoFigure: a peer that fails behind its first line, a step that is alone, a PyTorch that sees no GPU.
+func TestWhatEndsEarlyIsNoFigure(t *testing.T) {
+	if v, why, _ := judgePeer(nil, output{text: `{"name": "a", "value": 1, "unit": "GFLOP/s"}` + "\nout of memory", err: errors.New("exit status 1")}); v != Fail || why != "exit status 1: out of memory" {
+		t.Errorf("a peer that fails: %s %s", v, why)
+	}
+	h := &host{scratch: t.TempDir(), lacks: map[need]string{}}
+	line, err := json.Marshal(metrics.Record{Step: 1, Loss: 2, TokensPerS: 400})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(h.scratch, "step-bf16"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.scratch, "step-bf16", metrics.FileName), append(line, '\n'), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if v, why, _ := judgeStep("step bf16")(h, output{text: "stopped"}); v != Fail || !strings.HasPrefix(why, "1 steps: ") {
+		t.Errorf("one step: %s %s", v, why)
+	}
+	for text, lacks := range map[string]bool{"torch: 2.11 sees 0": true, "torch: 2.11 sees 1": false} {
+		if _, _, _ = judgeInventory(h, output{text: text}); (h.lacks[torch] != "") != lacks {
+			t.Errorf("%s: %q", text, h.lacks[torch])
 		}
 	}
 }
