@@ -3,6 +3,7 @@
 package parallel_test
 
 import (
+	"iter"
 	"testing"
 
 	"octet/device"
@@ -10,6 +11,7 @@ import (
 	"octet/fp8"
 	"octet/fsdp"
 	"octet/nn"
+	"octet/nn/nntest"
 	"octet/optim"
 	"octet/parallel"
 	"octet/tensor"
@@ -126,5 +128,42 @@ func TestCastsAreGivenTheAmaxesOfWhatIsMade(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// late is a value whose gradient gets a term behind the norm that makes its amax: y + norm(y).
+type late struct {
+	nn.NoParams
+	norm, linear nn.Module
+}
+
+func (l *late) Children() iter.Seq2[string, *nn.Module] {
+	return nn.Slots(nn.Slot{Name: "linear", At: &l.linear}, nn.Slot{Name: "norm", At: &l.norm})
+}
+
+func (l *late) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
+	y := l.linear.Forward(c, x)
+	twice := nn.Add(c, y, y)
+	return nn.Add(c, twice, l.norm.Forward(c, y))
+}
+
+// TestAGradientThatIsAddedToHasItsAmaxReadAgain: what a norm took was of less.
+func TestAGradientThatIsAddedToHasItsAmaxReadAgain(t *testing.T) {
+	dev := &castCounter{t: t, Device: ranks.Device(t, ranks.Options{}), read: map[dtype.Type]int{}, given: map[dtype.Type]int{}}
+	rig := nntest.New(t, dev, dtype.BFloat16)
+	rig.Ctx.Stream = dev.NewStream("compute")
+	m, err := fp8.ConvertToFloat8Training(&late{linear: nn.NewLinear(16, 32, nn.LinearOptions{Init: nn.Normal(1)}), norm: nn.NewRMSNorm(32, 1e-5)}, fp8.DefaultConfig(), fp8.FilterFQNs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nn.AssignNames(m)
+	rig.Load(m, func(p *nn.Param) []float32 {
+		values := make([]float32, p.Numel())
+		p.Init.Fill(values, 1, p.Name, 0)
+		return values
+	})
+	rig.Pass(m, nn.Input(rig.As(dtype.BFloat16, rig.Normal(8*16, 1), 8, 16)), rig.Normal(8*32, 2))
+	if dev.read[dtype.Float8E5M2] != 1 || dev.given[dtype.Float8E5M2] != 0 {
+		t.Errorf("of the gradient %d casts read for an amax, %d were given one; want 1 and 0", dev.read[dtype.Float8E5M2], dev.given[dtype.Float8E5M2])
 	}
 }
