@@ -123,7 +123,12 @@ void release(const std::vector<ncclComm_t> &all) {
 	}
 	// Peers that are not aborted yet go on writing what they have counted.
 	while (waiting > 0) {
-		for (const ncclComm_t c : open) unblock(c);
+		for (const ncclComm_t c : open) {
+			try {
+				unblock(c);
+			} catch (const failure &) { // the device is gone, and with it what waited there
+			}
+		}
 		usleep(200);
 	}
 	for (std::thread &t : threads) t.join();
