@@ -40,5 +40,7 @@ func (r *reading) agree(c *Ctx) {
 			by, dy = append(by, r.by), append(dy, g)
 		}
 	}
-	by[0].Agree(c, by, dy)
+	if len(by) > 0 {
+		by[0].Agree(c, by, dy)
+	}
 }

@@ -3,8 +3,8 @@
 // MatMul's kernels on AVX-512: f32 FMA, the bf16 dot product, and fp16 FMA in
 // chunks. Each keeps sums of 16 or 32 lanes in registers: some rows, each a
 // broadcast from strip a, by 2 strips of b. 8 rows take 10 loads for 16
-// multiplications, which leaves the multipliers the bottleneck; but a processor
-// at its limit of power slows its clock for loads. f32 has 14 rows, 16 loads for
+// multiplications, which leaves the multipliers the bottleneck; but each load
+// costs some of their rate on Intel (docs/kernels.md). f32 has 14 rows, 16 loads for
 // 28 multiplications, and reads b from L2 half as often. fp16's chunks gain
 // nothing by more rows, nor does the bf16 dot where it is slow.
 
