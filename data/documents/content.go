@@ -56,7 +56,7 @@ func checkContent(h *format.PageHeader, content []byte, codec format.Compression
 		}
 	}
 	switch encoding {
-	case format.PlainDictionary, format.RLEDictionary:
+	case format.PlainDictionary, format.RLEDictionary: //nolint:staticcheck // what old writers call it
 		if len(content) == 0 {
 			return nil // all are null
 		}
