@@ -76,13 +76,18 @@ func TestCastsAreGivenTheAmaxesOfWhatIsMade(t *testing.T) {
 		float8TN                 bool
 		inRead, inGiven          int // of a layer, in a microbatch
 		gradientRead, gradsGiven int
+		change                   func(*fp8.Float8LinearConfig)
 	}{
-		{"tensor-wise", fp8.RecipeTensorwise, nil, false, 1, 3, 1, 6},
-		{"one layout", fp8.RecipeTensorwise, nil, true, 1, 3, 1, 6},
-		{"recomputed", fp8.RecipeTensorwise, &parallel.Recompute{Modules: []string{"layers.*"}}, false, 2, 6, 1, 6},
-		{"but for what costs much", fp8.RecipeTensorwise, &parallel.Recompute{Modules: []string{"layers.*"}, Keep: nn.KeepCostly}, false, 2, 6, 1, 6},
-		{"delayed", fp8.RecipeDelayed, nil, false, 0, 0, 0, 0},
-		{"by rows", fp8.RecipeRowwise, nil, false, 2 * (4 + 7), 0, 0, 0}, // all e4m3
+		{"tensor-wise", fp8.RecipeTensorwise, nil, false, 1, 3, 1, 6, nil},
+		{"one layout", fp8.RecipeTensorwise, nil, true, 1, 3, 1, 6, nil},
+		{"recomputed", fp8.RecipeTensorwise, &parallel.Recompute{Modules: []string{"layers.*"}}, false, 2, 6, 1, 6, nil},
+		{"but for what costs much", fp8.RecipeTensorwise, &parallel.Recompute{Modules: []string{"layers.*"}, Keep: nn.KeepCostly}, false, 2, 6, 1, 6, nil},
+		{"delayed", fp8.RecipeDelayed, nil, false, 0, 0, 0, 0, nil},
+		{"by rows", fp8.RecipeRowwise, nil, false, 2 * (4 + 7), 0, 0, 0, nil}, // all e4m3
+		{"values kept for grad_weight", fp8.RecipeTensorwise, nil, false, 1, 3, 1, 6, func(c *fp8.Float8LinearConfig) {
+			off := fp8.CastConfig{ScalingType: fp8.Disabled, ScalingGranularity: fp8.Tensorwise}
+			c.CastConfigInputForGradWeight, c.CastConfigGradOutputForGradWeight = off, off
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg, err := fp8.ConfigFromRecipe(tt.recipe)
@@ -90,6 +95,9 @@ func TestCastsAreGivenTheAmaxesOfWhatIsMade(t *testing.T) {
 				t.Fatal(err)
 			}
 			cfg.EnableFsdpFloat8AllGather = true
+			if tt.change != nil {
+				tt.change(&cfg)
+			}
 			p := parallel.Plan{Float8: &parallel.Float8{Config: cfg, Skip: []string{"output"}, Precompute: true}, Recompute: tt.recompute,
 				Units: []string{"tok_embeddings", "layers.*", "norm+output"}, FSDP: fsdp.Options{Param: dtype.BFloat16}}
 			r := ranks.Open(t, 1, ranks.Options{Float8TN: tt.float8TN})[0]
@@ -110,11 +118,14 @@ func TestCastsAreGivenTheAmaxesOfWhatIsMade(t *testing.T) {
 				t.Fatal(err)
 			}
 			ids := m.Ctx().Pool.Lasting().New(dtype.Int32, 2, 8)
-			_, err = m.Step(parallel.StepOptions{Optimizer: adam, LR: 1e-3, Count: 16 * microbatches, Microbatches: microbatches}, func(c *nn.Ctx, i int) {
-				c.Stream.Upload(ids, device.Int32Bytes([]int32{1, 2, 3, 4, 5, 6, 7, int32(i), 9, 8, 7, 6, 5, 4, 3, 2}))
-				nn.CrossEntropy(c, m.Forward(c, nn.Input(ids)), ids)
-			}).Wait()
-			if err != nil {
+			step := func() error {
+				_, err := m.Step(parallel.StepOptions{Optimizer: adam, LR: 1e-3, Count: 16 * microbatches, Microbatches: microbatches}, func(c *nn.Ctx, i int) {
+					c.Stream.Upload(ids, device.Int32Bytes([]int32{1, 2, 3, 4, 5, 6, 7, int32(i), 9, 8, 7, 6, 5, 4, 3, 2}))
+					nn.CrossEntropy(c, m.Forward(c, nn.Input(ids)), ids)
+				}).Wait()
+				return err
+			}
+			if err := step(); err != nil {
 				t.Fatal(err)
 			}
 			of := func(n int) int { return n * layers * microbatches }
@@ -126,6 +137,9 @@ func TestCastsAreGivenTheAmaxesOfWhatIsMade(t *testing.T) {
 				if both[0][0] != both[1][0] || both[0][0] == 0 {
 					t.Errorf("cast %d: given an amax of %v, which is %v", i, both[0][0], both[1][0])
 				}
+			}
+			if live := m.Ctx().Pool.Live(); step() != nil || m.Ctx().Pool.Live() != live {
+				t.Errorf("%d bytes are taken before a step, %d after it", live, m.Ctx().Pool.Live())
 			}
 		})
 	}
