@@ -197,7 +197,8 @@ DEV void attend(Shared<lanes16> memory, const dst &o, const dst &lse, const src 
 			}
 			add_weighted<HD, SIDE / 8>(sums, s, values + in, 0);
 		}
-		copies_wait(); // where there is no key
+		copies_wait();
+		SYNC(); // where there is no key others may still bring what put_tile writes over
 		float by[2];
 		UNROLL for (u32 e = 0; e < 2; e++) {
 			sum[e] = row_sum(sum[e]);
@@ -262,6 +263,7 @@ DEV void grad_q(Shared<lanes16> memory, const dst &dq, const src &grad, const sr
 			}
 		}
 		copies_wait();
+		SYNC(); // as above
 		put_tile<HD>(dq, at, a.h * HD, t.n, sums, {t.sees[0] < 0 ? nan32() : scale, t.sees[1] < 0 ? nan32() : scale}, queries);
 	}
 }
@@ -341,6 +343,7 @@ DEV void grad_kv(Shared<lanes16> memory, Shared<stat> stats, const dst &dk, cons
 			if (THREAD < SIDE) stats[(1 - in) * SIDE + THREAD] = next;
 		}
 		copies_wait();
+		SYNC(); // as above, where there is no query
 		const float by = fault ? nan32() : scale, once = fault ? nan32() : 1;
 		put_tile<HD>(dk, at, apart, n, sumk, {by, by}, keys);
 		put_tile<HD>(dv, at, apart, n, sumv, {once, once}, values);
