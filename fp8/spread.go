@@ -101,10 +101,8 @@ type agreed struct {
 // Agrees holds for dynamic scales of whole tensors of the same ranks.
 func (k *site) Agrees(with nn.Caster) bool {
 	other, ok := with.(*site)
-	return ok && k.spread[nn.GradOut] != nil && k.spread[nn.GradOut] == other.spread[nn.GradOut] && k.agreesAlone() && other.agreesAlone()
+	return ok && k.spread[nn.GradOut] != nil && k.spread[nn.GradOut] == other.spread[nn.GradOut] && k.ReadsAmax(nn.GradOut) && other.ReadsAmax(nn.GradOut)
 }
-
-func (k *site) agreesAlone() bool { return k.ReadsAmax(nn.GradOut) }
 
 // Agree is one all-reduce of a word for each gradient.
 func (k *site) Agree(c *nn.Ctx, by []nn.Agreer, dy []tensor.Operand) {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
@@ -120,7 +119,7 @@ func checkDeltas(raw []byte, values int32) ([]byte, error) {
 			done += block / parts
 		}
 	}
-	return slices.Clip(raw), nil
+	return raw, nil
 }
 
 // unpackedBytes is what parquet-go will allocate for compressed bytes by what they say of themselves, if that is not what its header says.

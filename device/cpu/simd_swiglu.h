@@ -62,16 +62,16 @@ INLINE void swiglu_as(const int type, struct vec h, struct vec gate, struct vec 
 	});
 }
 
-static void swiglu_part(struct vec h, struct vec gate, struct vec up)
+static void swiglu_part(const int type, struct vec h, struct vec gate, struct vec up)
 {
-	const int type = common(h.type, common(gate.type, up.type));
 	BY_TYPE(type, swiglu_as, h, gate, up);
 }
 
 static void swiglu(struct vec h, struct vec gate, struct vec up, uint32_t *most)
 {
+	const int type = common(h.type, common(gate.type, up.type));
 #if W == 16
-	if (common(h.type, common(gate.type, up.type)) == BF16) {
+	if (type == BF16) {
 		if (most)
 			*most = swiglu_bf16(1, h.p, gate.p, up.p, h.n);
 		else
@@ -80,13 +80,13 @@ static void swiglu(struct vec h, struct vec gate, struct vec up, uint32_t *most)
 	}
 #endif
 	if (!most) {
-		swiglu_part(h, gate, up);
+		swiglu_part(type, h, gate, up);
 		return;
 	}
 	*most = 0;
 	for (long i = 0; i < h.n; i += NEAR) {
 		const long n = min_l(NEAR, h.n - i);
-		swiglu_part(part(h, i, n), part(gate, i, n), part(up, i, n));
+		swiglu_part(type, part(h, i, n), part(gate, i, n), part(up, i, n));
 		raise(most, part(h, i, n));
 	}
 }
@@ -102,16 +102,16 @@ INLINE void swiglu_grad_as(const int type, struct vec dgate, struct vec dup, str
 	});
 }
 
-static void swiglu_grad_part(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
+static void swiglu_grad_part(const int type, struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
 {
-	int type = common(common(dgate.type, dup.type), common(dh.type, common(gate.type, up.type)));
 	BY_TYPE(type, swiglu_grad_as, dgate, dup, dh, gate, up);
 }
 
 static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up, uint32_t *most_gate, uint32_t *most_up)
 {
+	const int type = common(common(dgate.type, dup.type), common(dh.type, common(gate.type, up.type)));
 #if W == 16
-	if (common(common(dgate.type, dup.type), common(dh.type, common(gate.type, up.type))) == BF16) {
+	if (type == BF16) {
 		if (most_gate || most_up)
 			swiglu_grad_bf16(1, most_gate, most_up, dgate.p, dup.p, dh.p, gate.p, up.p, dh.n);
 		else
@@ -120,13 +120,13 @@ static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct 
 	}
 #endif
 	if (!most_gate && !most_up) {
-		swiglu_grad_part(dgate, dup, dh, gate, up);
+		swiglu_grad_part(type, dgate, dup, dh, gate, up);
 		return;
 	}
 	uint32_t gate_most = 0, up_most = 0;
 	for (long i = 0; i < dh.n; i += NEAR / 2) { // of each
 		const long n = min_l(NEAR / 2, dh.n - i);
-		swiglu_grad_part(part(dgate, i, n), part(dup, i, n), part(dh, i, n), part(gate, i, n), part(up, i, n));
+		swiglu_grad_part(type, part(dgate, i, n), part(dup, i, n), part(dh, i, n), part(gate, i, n), part(up, i, n));
 		raise(&gate_most, part(dgate, i, n));
 		raise(&up_most, part(dup, i, n));
 	}
