@@ -43,7 +43,7 @@ func TestAnyNumberOfRanksTrainsAlike(t *testing.T) {
 			for _, ranks := range tt.ranks {
 				j.ranks = ranks
 				got := run(t, j)
-				near(t, fmt.Sprintf("%d ranks", ranks), one, got, 1e-5)
+				near(t, fmt.Sprintf("%d ranks", ranks), one, got, 1e-6)
 				sameBits(t, fmt.Sprintf("%d ranks, again", ranks), got, run(t, j))
 				for _, w := range got {
 					if !slices.Equal(w.losses, got[0].losses) {

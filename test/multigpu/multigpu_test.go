@@ -149,13 +149,17 @@ func (i integration) run(t *testing.T) {
 			}
 		}
 	}
-	t.Run("processes", func(t *testing.T) {
-		for s, r := range i.processes(t, i.on[0]) {
-			if want := first[s]; r.Step != want.Step || r.Loss != want.Loss || r.GradNorm != want.GradNorm || r.CommBytes != want.CommBytes {
-				t.Errorf("step %d: %+v, goroutines had %+v", s+1, r, want)
-			}
+	t.Run("processes", func(t *testing.T) { i.again(t, i.on[0], first) })
+}
+
+// again trains on processes, which come to the bits of goroutines.
+func (i integration) again(t *testing.T, n int, goroutines []metrics.Record) {
+	t.Helper()
+	for s, r := range i.processes(t, n) {
+		if want := goroutines[s]; r.Step != want.Step || r.Loss != want.Loss || r.GradNorm != want.GradNorm || r.CommBytes != want.CommBytes {
+			t.Errorf("step %d: %+v, goroutines had %+v", s+1, r, want)
 		}
-	})
+	}
 }
 
 // goroutines trains on n ranks of this process, whose devices are closed then, and
@@ -171,7 +175,7 @@ func (i integration) goroutines(t *testing.T, n int) (records []metrics.Record) 
 func (i integration) together(t *testing.T, n int) []metrics.Record {
 	t.Helper()
 	logs := make([]record.Log, n)
-	byRank := i.train(t, n, steps, logs, (*train.Trainer).Step)
+	byRank := i.train(t, n, cmp.Or(i.steps, steps), logs, (*train.Trainer).Step)
 	for rank, records := range byRank {
 		for s, r := range records {
 			if first := byRank[0][s]; r.Loss != first.Loss || r.GradNorm != first.GradNorm {
@@ -229,6 +233,19 @@ func (i integration) train(t *testing.T, n, steps int, logs []record.Log, step f
 // binaryVar is the path of octet where there is no Go to build it (test/gpucheck).
 const binaryVar = "OCTET_TEST_BINARY"
 
+// built is the path of octet.
+func built(t *testing.T) string {
+	t.Helper()
+	if binary := os.Getenv(binaryVar); binary != "" {
+		return binary
+	}
+	binary := filepath.Join(t.TempDir(), "octet")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "octet/cmd/octet").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
+}
+
 // processes trains on n processes that octet run starts, and returns what rank 0
 // wrote to metrics.jsonl.
 func (i integration) processes(t *testing.T, n int) []metrics.Record {
@@ -240,13 +257,7 @@ func (i integration) processes(t *testing.T, n int) []metrics.Record {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	binary, folder := os.Getenv(binaryVar), t.TempDir()
-	if binary == "" {
-		binary = filepath.Join(t.TempDir(), "octet")
-		if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "octet/cmd/octet").CombinedOutput(); err != nil {
-			t.Fatalf("go build: %v\n%s", err, out)
-		}
-	}
+	binary, folder := built(t), t.TempDir()
 	args := append([]string{"run", "--nproc-per-node", strconv.Itoa(n), "train", "--device.name=" + device}, i.flags(t, n, folder)...)
 	if out, err := exec.CommandContext(ctx, binary, args...).CombinedOutput(); err != nil {
 		t.Fatalf("octet %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -263,8 +274,8 @@ func (i integration) processes(t *testing.T, n int) []metrics.Record {
 		}
 		records = append(records, r)
 	}
-	if len(records) != steps {
-		t.Fatalf("%d steps in %s, want %d", len(records), metrics.FileName, steps)
+	if want := cmp.Or(i.steps, steps); len(records) != want {
+		t.Fatalf("%d steps in %s, want %d", len(records), metrics.FileName, want)
 	}
 	return records
 }
