@@ -20,19 +20,29 @@ import (
 	"octet/tp"
 )
 
-// feedForward runs a feed-forward of 32 and 96 in a recipe on n ranks, with rows of tokens on each, and
-// returns outputs, gradients and what was sent, by rank.
-func feedForward(t *testing.T, n int, tn bool, cfg fp8.Float8LinearConfig, skip ...string) (values []map[string][]float32, calls [][]string) {
+// ffn is a feed-forward between rows of tokens.
+type ffn struct {
+	tokens, dim, hidden int
+	tn, high            bool                      // float8 TN; without float8
+	casters             func(nn.Caster) nn.Caster // nil: as they are
+}
+
+var small = ffn{tokens: 32, dim: 32, hidden: 96}
+
+// run runs it in a recipe on n ranks and returns outputs, gradients and what was sent, by rank.
+func (f ffn) run(t *testing.T, n int, cfg fp8.Float8LinearConfig, skip ...string) (values []map[string][]float32, calls [][]string) {
 	t.Helper()
-	const tokens, dim, hidden = 32, 32, 96
+	tokens, dim, hidden := f.tokens, f.dim, f.hidden
 	values, calls = make([]map[string][]float32, n), make([][]string, n)
-	ranks.Run(t, n, ranks.Options{ISA: "portable", Float8TN: tn}, func(r *ranks.Rank) error {
+	ranks.Run(t, n, ranks.Options{ISA: "portable", Float8TN: f.tn}, func(r *ranks.Rank) error {
 		linear := func(k, n int) nn.Module { return nn.NewLinear(k, n, nn.LinearOptions{Init: nn.Normal(0.2)}) }
 		var m nn.Module = &nn.Sequential{Names: []string{"ffn"}, Modules: []nn.Module{
 			&nn.FeedForward{W1: linear(dim, hidden), W2: linear(hidden, dim), W3: linear(dim, hidden)}}}
-		m, err := fp8.ConvertToFloat8Training(m, cfg, fp8.FilterFQNs(skip...))
-		if err != nil {
-			return err
+		var err error
+		if !f.high {
+			if m, err = fp8.ConvertToFloat8Training(m, cfg, fp8.FilterFQNs(skip...)); err != nil {
+				return err
+			}
 		}
 		nn.AssignNames(m)
 		log := &record.Log{Keep: true}
@@ -49,6 +59,16 @@ func feedForward(t *testing.T, n int, tn bool, cfg fp8.Float8LinearConfig, skip 
 			tp.For("ffn.w[13]", tp.ColwiseParallel()), tp.For("ffn.w2", tp.RowwiseParallel(tp.OutputLayouts(rows)))}
 		if n > 1 {
 			if _, err := plan.Apply(&m, g, nil); err != nil {
+				return err
+			}
+		}
+		if f.casters != nil {
+			if err := nn.Walk(&m, func(_ string, m nn.Module) (nn.Module, error) {
+				if l, ok := nn.Base(m).(*nn.Linear); ok {
+					l.Caster = f.casters(l.Caster)
+				}
+				return m, nil
+			}); err != nil {
 				return err
 			}
 		}
@@ -76,7 +96,7 @@ func feedForward(t *testing.T, n int, tn bool, cfg fp8.Float8LinearConfig, skip 
 			got[name] = rig.Grad(p)
 		}
 		if live := rig.Ctx.Pool.Live(); live != 0 {
-			return fmt.Errorf("%d bytes are left (TN %v)", live, tn)
+			return fmt.Errorf("%d bytes are left (TN %v)", live, f.tn)
 		}
 		for _, c := range log.Take() {
 			_, text, _ := strings.Cut(c.String(), " #")
@@ -110,7 +130,9 @@ func TestActivationsTravelInFloat8(t *testing.T) {
 		"reduce-scatter sum bfloat16[1024], 2048 bytes",
 	}
 	for _, tn := range []bool{false, true} {
-		_, calls := feedForward(t, 2, tn, fp8.DefaultConfig())
+		f := small
+		f.tn = tn
+		_, calls := f.run(t, 2, fp8.DefaultConfig())
 		for rank := range calls {
 			if !slices.Equal(calls[rank], want) {
 				t.Errorf("rank %d sends\n%s\nwant\n%s", rank, strings.Join(calls[rank], "\n"), strings.Join(want, "\n"))
@@ -148,25 +170,14 @@ func TestRecipesOverTheTensorAxis(t *testing.T) {
 		{"of two minds", fp8.DefaultConfig(), []string{"w3"}, dtype.BFloat16, 0.01},
 	} {
 		for _, tn := range []bool{false, true} {
-			whole, _ := feedForward(t, 1, tn, tt.cfg, tt.skip...)
-			parts, calls := feedForward(t, 2, tn, tt.cfg, tt.skip...)
+			f := small
+			f.tn = tn
+			whole, _ := f.run(t, 1, tt.cfg, tt.skip...)
+			parts, calls := f.run(t, 2, tt.cfg, tt.skip...)
 			if first := calls[0][slices.IndexFunc(calls[0], func(c string) bool { return strings.HasPrefix(c, "all-gather") })]; !strings.Contains(first, tt.gathers.String()) {
 				t.Errorf("%s: %s, want %v", tt.name, first, tt.gathers)
 			}
-			joined := map[string][]float32{}
-			for _, name := range []string{"y", "x"} {
-				joined[name] = append(slices.Clone(parts[0][name]), parts[1][name]...)
-			}
-			for _, name := range []string{"ffn.w1.weight", "ffn.w3.weight"} {
-				joined[name] = append(slices.Clone(parts[0][name]), parts[1][name]...)
-			}
-			const name = "ffn.w2.weight"
-			for row := range 32 {
-				for rank := range 2 {
-					joined[name] = append(joined[name], parts[rank][name][row*48:(row+1)*48]...)
-				}
-			}
-			for name, got := range joined {
+			for name, got := range f.ofAll(parts) {
 				if d := nntest.Off(got, whole[0][name]); !(d <= tt.near) || math.IsNaN(d) {
 					t.Errorf("%s, float8 TN %v: %s is off by %.2g", tt.name, tn, name, d)
 				}

@@ -56,7 +56,7 @@ func check(t *testing.T, p dtensor.Plan, whole []float32, op dtensor.Reduce) {
 	t.Helper()
 	ranks.Run(t, len(p.From.Mesh().Ranks()), ranks.Options{}, func(r *ranks.Rank) error {
 		s, pool := r.Device.NewStream("test"), device.NewPool(r.Device)
-		var sent record.Log
+		sent := record.Log{Keep: true}
 		g, err := grid.New(p.From.Mesh(), record.New(r.World, &sent))
 		if err != nil {
 			return err
@@ -98,6 +98,9 @@ func check(t *testing.T, p dtensor.Plan, whole []float32, op dtensor.Reduce) {
 				t.Errorf("rank %d: %v%v%d calls of %v", r.Rank, p, back, calls, kind)
 			}
 		}
+		if n, planned := ring(sent.Take()), p.Bytes()+back.Bytes(); n > planned || r.Rank == 0 && n != planned {
+			t.Errorf("rank %d: %v%v%d bytes sent", r.Rank, p, back, n)
+		}
 		if !slices.Equal(full, whole) || !slices.Equal(still, values) {
 			t.Errorf("rank %d: %vhas all of it as %v, want %v; its own part is %v, was %v", r.Rank, p, full, whole, still, values)
 		}
@@ -115,6 +118,22 @@ func check(t *testing.T, p dtensor.Plan, whole []float32, op dtensor.Reduce) {
 		}
 		return nil
 	})
+}
+
+// ring is the bytes that a rank sends in calls of 4 bytes an element, each of which goes round the ring of its group.
+func ring(calls []record.Call) (bytes int) {
+	for _, c := range calls {
+		n := int(c.Bytes())
+		switch others := c.Ranks - 1; c.Kind {
+		case comm.AllGather:
+			bytes += others * n
+		case comm.ReduceScatter, comm.AllToAll:
+			bytes += others * n / c.Ranks
+		case comm.AllReduce:
+			bytes += 4 * ((2*others*n/4 + others) / c.Ranks)
+		}
+	}
+	return bytes
 }
 
 // terms is what a rank has of a whole: its part, or a term of what is pending.
