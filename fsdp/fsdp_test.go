@@ -64,12 +64,32 @@ func TestAnyNumberOfRanksTrainsAlike(t *testing.T) {
 	}
 }
 
+// TestMicrobatchesAddUp: four have the gradients, and train as, one that is as large. Each is reduced among shards; replicas add up
+// once a step.
 func TestMicrobatchesAddUp(t *testing.T) {
-	for _, ranks := range []int{1, 2, 3} {
-		j := job{ranks: ranks, args: uneven, options: f32, batch: 24, steps: 10}
+	const units, micro = 4, 4
+	for _, l := range []struct{ ranks, replicas int }{{1, 1}, {2, 1}, {3, 1}, {2, 2}, {4, 2}, {6, 3}} {
+		what := fmt.Sprintf("%d replicas on %d ranks", l.replicas, l.ranks)
+		j := job{ranks: l.ranks, args: uneven, options: f32, batch: 48, steps: 1}
+		want := firstGradients(t, run(t, j)) // of shards alone
+		j.steps = 10
 		whole := run(t, j)
-		j.micro = 4
-		near(t, fmt.Sprintf("%d ranks, 4 microbatches", ranks), whole, run(t, j), 1e-5)
+		j.micro, j.replicas = micro, l.replicas
+		parts := run(t, j)
+		near(t, what+", 4 microbatches", whole, parts, 1e-6)
+		j.steps = 1
+		for name, g := range firstGradients(t, run(t, j)) {
+			if d := nntest.Off(g, want[name]); !(d <= 1e-6) {
+				t.Errorf("%s: the first gradient of %s is off by %.2g", what, name, d)
+			}
+		}
+		for _, w := range parts {
+			reduced, _ := sentBy(w, "fsdp.reduce")
+			added, _ := sentBy(w, "fsdp.replicas")
+			if wantAdded := min(l.replicas-1, 1) * units; l.ranks > l.replicas && reduced != micro*units || added != wantAdded {
+				t.Errorf("%s: rank %d reduces %d times among shards and %d among replicas, want %d and %d", what, w.rank, reduced, added, micro*units, wantAdded)
+			}
+		}
 	}
 }
 

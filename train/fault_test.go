@@ -200,6 +200,11 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 		{"NaN in a weight of delayed scale", join(f32Args, float8, named("delayed")), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
 		{"NaN in a float8 weight of delayed scale", join(f32Args, float8, named("delayed"), gather[:1]), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
 		{"NaN in a gradient, delayed", join(f32Args, float8, named("delayed")), nil, gradient(nan), "the gradient norm is NaN"},
+		{"NaN in a weight of a replica", join(f32Args, replicated(2)), poison("layers.0.attention.wq.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a part of a weight", join(f32Args, sharedBy(2)), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a weight of all", join(f32Args, sharedBy(2)), poison("layers.0.attention_norm.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a part of a float8 weight", join(f32Args, float8, gather, sharedBy(2, "--model.args.dim=64")), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
+		{"NaN in a part of a weight cast by rows", join(f32Args, float8, named("rowwise"), sharedBy(2, "--model.args.dim=64")), poison("layers.1.feed_forward.w2.weight", nan), nil, "the gradient norm is NaN (loss NaN)"},
 		{"Inf in a float8 weight", join(f32Args, float8, gather), poison("layers.1.feed_forward.w2.weight", inf), nil, "the gradient norm is NaN (loss NaN)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

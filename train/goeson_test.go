@@ -60,6 +60,7 @@ func TestACheckpointGoesOverToAnyLayout(t *testing.T) {
 		{"one rank", 1, []string{"--training.local_batch_size=12"}},
 		{"shard 3", 3, []string{"--training.local_batch_size=2"}},
 		{"replicate 2, tensor 2", 4, sharedBy(2, "--training.local_batch_size=6", "--parallelism.data_parallel_replicate_degree=2")},
+		{"replicate 2, shard 2", 4, append(replicated(2), "--training.local_batch_size=3")},
 	}
 	for _, from := range layouts {
 		for _, to := range layouts {
@@ -75,32 +76,36 @@ func TestACheckpointGoesOverToAnyLayout(t *testing.T) {
 	}
 }
 
-// TestWhatFourRanksSavedIsWhatAnyLayoutHas: each rank's part of weights and moments has the
+// TestWhatFourRanksSavedIsWhatAnyLayoutHas: in two pairs, of shards of parts or of replicas, each rank's part of weights and moments has the
 // saved bits, and the data go on where they were.
 func TestWhatFourRanksSavedIsWhatAnyLayoutHas(t *testing.T) {
-	folder := t.TempDir()
-	args := small(join(tokens, f32Args, saving(folder, 3), oddSizes[:2], []string{"--model.args.n_kv_heads=2", "--training.global_batch_size=24", "--lr_scheduler.total_steps=9"})...)
-	course(t, 4, join(args, sharedBy(2, "--training.local_batch_size=3", "--training.steps=3")))
-	for _, l := range []sharing{
-		{"one rank", 1, []string{"--training.local_batch_size=24"}},
-		{"tensor 2", 2, sharedBy(2, "--training.local_batch_size=12")},
-		{"shard 3", 3, []string{"--training.local_batch_size=8"}},
-		{"shard 2, tensor 2", 4, sharedBy(2, "--training.local_batch_size=6")},
-		{"replicate 2, shard 2, tensor 2", 8, sharedBy(2, join(replicated(2), []string{"--training.local_batch_size=6"})...)},
-		{"shard 8", 8, []string{"--training.local_batch_size=3"}},
-	} {
-		t.Run(l.name, func(t *testing.T) {
-			for rank, err := range onRanks(t, l.ranks, join(args, l.args, []string{"--training.steps=4", "--checkpoint.load_only"}), func(rank int, tr *Trainer) error {
-				isSaved(t, tr, folder, 3)
-				if at, want := tr.next.position(), uint64(3*24); at != want {
-					t.Errorf("rank %d goes on with sequence %d, want %d", rank, at, want)
+	for name, pairs := range map[string][]string{"shard 2, tensor 2": sharedBy(2), "replicate 2, shard 2": replicated(2)} {
+		folder := t.TempDir()
+		args := small(join(tokens, f32Args, saving(folder, 3), oddSizes[:2], []string{"--model.args.n_kv_heads=2", "--training.global_batch_size=24", "--lr_scheduler.total_steps=9"})...)
+		course(t, 4, join(args, pairs, []string{"--training.local_batch_size=3", "--training.steps=3"}))
+		for _, l := range []sharing{
+			{"one rank", 1, []string{"--training.local_batch_size=24"}},
+			{"shard 2", 2, []string{"--training.local_batch_size=12"}},
+			{"tensor 2", 2, sharedBy(2, "--training.local_batch_size=12")},
+			{"shard 3", 3, []string{"--training.local_batch_size=8"}},
+			{"shard 2, tensor 2", 4, sharedBy(2, "--training.local_batch_size=6")},
+			{"replicate 2, shard 2", 4, append(replicated(2), "--training.local_batch_size=6")},
+			{"replicate 2, shard 2, tensor 2", 8, sharedBy(2, join(replicated(2), []string{"--training.local_batch_size=6"})...)},
+			{"shard 8", 8, []string{"--training.local_batch_size=3"}},
+		} {
+			t.Run(name+" to "+l.name, func(t *testing.T) {
+				for rank, err := range onRanks(t, l.ranks, join(args, l.args, []string{"--training.steps=4", "--checkpoint.load_only"}), func(rank int, tr *Trainer) error {
+					isSaved(t, tr, folder, 3)
+					if at, want := tr.next.position(), uint64(3*24); at != want {
+						t.Errorf("rank %d goes on with sequence %d, want %d", rank, at, want)
+					}
+					return nil
+				}) {
+					if err != nil {
+						t.Errorf("rank %d: %v", rank, err)
+					}
 				}
-				return nil
-			}) {
-				if err != nil {
-					t.Errorf("rank %d: %v", rank, err)
-				}
-			}
-		})
+			})
+		}
 	}
 }

@@ -70,16 +70,26 @@ func TestAValidationOverTheTensorAxis(t *testing.T) {
 // TestRecipesOverTheTensorAxis: each trains, with and without a float8 gather of weights, near what one rank does: sums of terms
 // are rounded once more, and what is scaled by rows is scaled by the rows of a part.
 func TestRecipesOverTheTensorAxis(t *testing.T) {
-	sizes := []string{"--model.args.dim=64", "--model.args.n_kv_heads=2", "--model.args.n_layers=1", "--training.steps=4", "--training.global_batch_size=4"}
-	for name, recipe := range map[string][]string{
+	sizes := []string{"--model.args.dim=64", "--model.args.n_kv_heads=2", "--model.args.n_layers=1", "--training.steps=10", "--training.global_batch_size=4"}
+	recipes := map[string][]string{
 		"tensorwise": join(float8, gather), "tensorwise, weights in bf16": float8, "tensorwise, powers of two": join(float8, gather, []string{"--quantize.linear.float8.round_scales_to_power_of_2"}),
 		"rowwise": join(float8, named("rowwise"), gather[:1]), "rowwise, weights in bf16": join(float8, named("rowwise")),
 		"rowwise_with_gw_hp": join(float8, named("rowwise_with_gw_hp")),
 		"delayed":            join(float8, named("delayed"), gather[:1]), "delayed, weights in bf16": join(float8, named("delayed")),
-		"delayed inputs": join(float8, []string{"--quantize.linear.float8.scaling_type_input=delayed"}),
-		"emulated":       join(float8, emulate),
-		"output too":     {float8[0], "--quantize.linear.float8.filter_fqns="},
-	} {
+		"emulated": join(float8, emulate), "padded": join(float8, []string{"--quantize.linear.float8.pad_inner_dim", "--training.seq_len=10"}), "output too": {float8[0], "--quantize.linear.float8.filter_fqns="},
+		"rowwise, exact scales": join(float8, named("rowwise"), []string{"--quantize.linear.float8.no_round_scales_to_power_of_2"}),
+		"fast products of all":  join(float8, gather, []string{"--quantize.linear.float8.fast_accum=output,grad_input,grad_weight"}),
+	}
+	for mix := 1; mix < 7; mix++ { // none and all are above
+		name, recipe := "delayed", float8
+		for i, role := range []string{"input", "weight", "grad_output"} {
+			if mix>>i&1 == 1 {
+				name, recipe = name+" "+role, join(recipe, []string{"--quantize.linear.float8.scaling_type_" + role + "=delayed"})
+			}
+		}
+		recipes[name] = recipe
+	}
+	for name, recipe := range recipes {
 		args := small(join(tokens, sizes, recipe)...)
 		want := runRanks(t, 1, append(args, "--training.local_batch_size=4"))
 		for _, l := range []sharing{

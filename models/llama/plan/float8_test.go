@@ -100,7 +100,7 @@ func tensorRank(l dtensor.Layout, rank int) int {
 // scale of the first activation that is gathered.
 func TestWeightsAndTheirScalesAreThoseOfOneRank(t *testing.T) {
 	pass := func(n int, flags string) *sawn {
-		cfg, err := config.Load(strings.Fields(`--model.args.dim=64 --model.args.n_layers=1 --model.args.n_heads=4 --model.args.n_kv_heads=2 --model.args.ffn_hidden_dim=192
+		cfg, err := config.Load(strings.Fields(`--model.args.dim=64 --model.args.n_layers=1 --model.args.n_heads=4 --model.args.n_kv_heads=4 --model.args.ffn_hidden_dim=192
 			--model.args.vocab_size=256 --training.local_batch_size=2 --training.seq_len=8 --model.converters=quantize.linear.float8
 			--quantize.linear.float8.enable_fsdp_float8_all_gather --quantize.linear.float8.precompute_float8_dynamic_scale_for_fsdp ` + flags))
 		if err != nil {
@@ -170,10 +170,17 @@ func TestWeightsAndTheirScalesAreThoseOfOneRank(t *testing.T) {
 	}{
 		{"tensor 2", 2, "--parallelism.tensor_parallel_degree=2"},
 		{"tensor 2, without sequence parallelism", 2, "--parallelism.tensor_parallel_degree=2 --parallelism.no_enable_sequence_parallel"},
+		{"tensor 2, without loss parallelism", 2, "--parallelism.tensor_parallel_degree=2 --parallelism.disable_loss_parallel"},
+		{"tensor 4", 4, "--parallelism.tensor_parallel_degree=4"},
+		{"shard 2, tensor 4", 8, "--parallelism.tensor_parallel_degree=4"},
 		{"shard 2, tensor 2", 4, "--parallelism.tensor_parallel_degree=2"},
 		{"shard 3, tensor 2", 6, "--parallelism.tensor_parallel_degree=2"},
 		{"replicate 2, tensor 2", 4, "--parallelism.tensor_parallel_degree=2 --parallelism.data_parallel_replicate_degree=2"},
-		{"shard 2", 2, ""},
+		{"shard 2, replicate 2, tensor 2", 8, "--parallelism.tensor_parallel_degree=2 --parallelism.data_parallel_replicate_degree=2"},
+		{"shard 2, tensor 2, a scale a gather", 4, "--parallelism.tensor_parallel_degree=2 --quantize.linear.float8.no_precompute_float8_dynamic_scale_for_fsdp"},
+		{"shard 2", 2, ""}, {"shard 3", 3, ""}, {"shard 4", 4, ""}, {"shard 8", 8, ""},
+		{"replicate 2", 2, "--parallelism.data_parallel_replicate_degree=2 --parallelism.data_parallel_shard_degree=1"},
+		{"replicate 2, shard 2", 4, "--parallelism.data_parallel_replicate_degree=2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := pass(tt.ranks, tt.flags)
