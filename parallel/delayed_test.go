@@ -7,9 +7,11 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"octet/device"
+	"octet/dtensor"
 	"octet/dtype"
 	"octet/fp8"
 	"octet/fsdp"
@@ -18,6 +20,7 @@ import (
 	"octet/optim"
 	"octet/parallel"
 	"octet/test/ranks"
+	"octet/tp"
 )
 
 // The model of these tests: two feed-forwards, of which w1 and w3 share an input, and a
@@ -42,6 +45,7 @@ func delayedModel() nn.Module {
 // variant is a way to compute the same steps.
 type variant struct {
 	ranks, microbatches int
+	tensor              int // ranks that share each layer and its tokens; 0 is one
 	gather, eval        bool
 	recompute           *parallel.Recompute
 	float8TN            bool
@@ -65,10 +69,19 @@ func (v variant) plan() parallel.Plan {
 		panic(err)
 	}
 	cfg.DelayedScalingConfig.HistoryLen, cfg.EnableFsdpFloat8AllGather, cfg.EnableAmaxInit = historyLen, v.gather, !v.withoutInit
-	return parallel.Plan{
+	p := parallel.Plan{
 		Float8: &parallel.Float8{Config: cfg, Skip: []string{"output"}}, Recompute: v.recompute,
 		Units: []string{"ffn1", "ffn2"}, FSDP: fsdp.Options{Param: dtype.Float32},
 	}
+	if all, rows := dtensor.Replicate(), dtensor.Shard(0); v.tensor > 1 {
+		p.Degrees.Tensor = v.tensor
+		p.Tensor = tp.Plan{
+			tp.For("embed", tp.RowwiseParallel(tp.InputLayouts(all), tp.OutputLayouts(rows))), tp.For("norm", tp.SequenceParallel()),
+			tp.For("ffn?", tp.PrepareModuleInput(rows, all)), tp.For("ffn?.w[13]", tp.ColwiseParallel()), tp.For("ffn?.w2", tp.RowwiseParallel(tp.OutputLayouts(rows))),
+			tp.For("output", tp.ColwiseParallel(tp.InputLayouts(rows))),
+		}
+	}
+	return p
 }
 
 // run takes steps from the state that was given, at learning rate lr, and returns every
@@ -99,7 +112,9 @@ func (v variant) run(t *testing.T, state map[string][]float32, steps int, lr flo
 			}
 		}
 		rig := nntest.New(t, r.Device, dtype.Float32)
-		each := sequences / v.ranks / v.microbatches
+		shared := max(1, v.tensor)
+		data, at := v.ranks/shared, r.Rank/shared // of ranks that have other sequences
+		each := sequences / data / v.microbatches
 		pass := func(step, first int) func(c *nn.Ctx) {
 			ids, targets := make([]int32, each*seqLen), make([]int32, each*seqLen)
 			for i := range ids {
@@ -134,12 +149,12 @@ func (v variant) run(t *testing.T, state map[string][]float32, steps int, lr flo
 		}
 		for step := range steps {
 			if v.eval {
-				if _, err := m.Eval(1, func(c *nn.Ctx, _ int) (int, error) { pass(step+7, r.Rank*each)(c); return each * seqLen, nil }); err != nil {
+				if _, err := m.Eval(1, func(c *nn.Ctx, _ int) (int, error) { pass(step+7, at*each)(c); return each * seqLen, nil }); err != nil {
 					return err
 				}
 			}
 			result, err := m.Step(parallel.StepOptions{Optimizer: adam, LR: lr, Count: each * seqLen * v.microbatches, Microbatches: v.microbatches}, func(c *nn.Ctx, i int) {
-				pass(step, (i*v.ranks+r.Rank)*each)(c)
+				pass(step, (i*data+at)*each)(c)
 			}).Wait()
 			if err != nil {
 				return err
@@ -193,6 +208,23 @@ func TestHistoriesDoNotDependOnTheLayout(t *testing.T) {
 	// The comparison sees a difference: another first state ends in another one.
 	if got, _ := base.run(t, nil, historyLen-1, 0); maps.EqualFunc(got, want, slices.Equal) {
 		t.Error("two steps from no state end in the state of six")
+	}
+}
+
+// TestHistoriesOverTheTensorAxis: those of weights, and of what all ranks that share layers read before anything is added up over them, have the bits of one rank;
+// behind a sum of terms roundings differ.
+func TestHistoriesOverTheTensorAxis(t *testing.T) {
+	base := variant{ranks: 1, microbatches: 1}
+	start, _ := base.run(t, nil, 2, 0)
+	want, _ := base.run(t, start, historyLen+1, 0)
+	for _, v := range []variant{{ranks: 2, microbatches: 1, tensor: 2}, {ranks: 4, microbatches: 2, tensor: 2}, {ranks: 4, microbatches: 1, tensor: 2, gather: true, eval: true}} {
+		got, _ := v.run(t, start, historyLen+1, 0)
+		for _, name := range slices.Sorted(maps.Keys(want)) {
+			exact := strings.Contains(name, "_weight") || strings.HasPrefix(name, "ffn1.") && strings.Contains(name, "_input")
+			if off := nntest.Off(got[name], want[name]); exact && !slices.Equal(got[name], want[name]) || !(off <= 1e-5) {
+				t.Errorf("%v, tensor %d: %s is %v, want %v", v, v.tensor, name, got[name], want[name])
+			}
+		}
 	}
 }
 
