@@ -135,19 +135,24 @@ func TestStepsReuseTheirMemory(t *testing.T) {
 	}
 }
 
-// TestGatheredUnitsDoNotPileUp: what gathers need does not grow with depth,
-// however far the host runs ahead. Beside the same model that keeps all it
-// gathers, each layer saves its gathered bytes.
-func TestGatheredUnitsDoNotPileUp(t *testing.T) {
+// TestUnitsDoNotPileUp: beside shards there are two gathered units and the whole gradients of two at most, however deep the model is and however far the
+// host runs ahead; where all that is gathered is kept, each layer takes its weights more.
+func TestUnitsDoNotPileUp(t *testing.T) {
 	used := func(layers int, policy fsdp.Reshard) int {
 		args := sixteens
 		args.Layers, args.Dim, args.FFNHiddenDim = layers, 64, 128
-		return run(t, job{ranks: 2, args: args, options: fsdp.Options{Param: dtype.Float32, Reshard: policy}, batch: 2, steps: 3})[0].dev.Bytes
+		_, units := run(t, job{ranks: 2, args: args, options: fsdp.Options{Param: dtype.Float32, Reshard: policy}, batch: 2, steps: 3})[0].m.Peak()
+		return units
 	}
-	saved := func(layers int) int { return used(layers, fsdp.ReshardNever) - used(layers, fsdp.ReshardDefault) }
 	const layer = 4 * (4*64*64 + 3*64*128) // bytes of its matrices
-	if four, ten := saved(4), saved(10); ten-four < 6*layer {
-		t.Errorf("freeing gathered units saves %d bytes in 4 layers and %d in 10: want %d more at least, the weights of 6 layers", four, ten, 6*layer)
+	for _, policy := range []fsdp.Reshard{fsdp.ReshardDefault, fsdp.ReshardAlways} {
+		three, ten := used(3, policy), used(10, policy)
+		if three != ten || three < 4*layer || three >= 5*layer {
+			t.Errorf("%s: units take %d bytes in 3 layers and %d in 10, want those of 4 layers' matrices, %d, and of little more", policy, three, ten, 4*layer)
+		}
+	}
+	if four, ten := used(4, fsdp.ReshardNever), used(10, fsdp.ReshardNever); ten-four < 6*layer {
+		t.Errorf("kept units take %d bytes in 4 layers and %d in 10: want %d more at least, the weights of 6 layers", four, ten, 6*layer)
 	}
 }
 

@@ -121,3 +121,36 @@ func TestWhatACheckRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestATermIsMadeWholeFirst: what is no sum takes no term of one, and says which operation it is, how its inputs lie and what would do.
+func TestATermIsMadeWholeFirst(t *testing.T) {
+	of := func(at ...dtensor.Placement) (in []Value) {
+		for _, p := range at {
+			in = append(in, Value{At: p})
+		}
+		return in
+	}
+	for _, tt := range []struct {
+		o    operation
+		in   []Value
+		want string
+	}{
+		{opAdd, of(term, replicate), "sum of input Partial(sum), other Replicate: "},
+		{opBias, of(term, replicate), "bias of output Partial(sum), bias Replicate: it would be added once for each rank: add it to the sum"},
+		{opCast, of(term), "cast of input Partial(sum): "},
+		{opEach, of(term), "function of each element of input Partial(sum): "},
+		{opNorm, of(term, replicate), "norm of input Partial(sum), weight Replicate: "},
+		{opLinear, of(term, replicate), "linear layer of input Partial(sum), weight Replicate: "},
+		{opAttention, of(term, term, term), "attention of queries Partial(sum), keys Partial(sum), values Partial(sum): "},
+		{opLoss, of(term), "cross-entropy of logits Partial(sum): it needs the whole of each row: OutputLayouts of Replicate of the last layer"},
+		{opSliceLoss, of(term), "cross-entropy of a sliced vocabulary of logits Partial(sum): it needs a slice of each row: OutputLayouts of Shard(-1) of the last layer"},
+	} {
+		want := tt.want
+		if strings.HasSuffix(want, ": ") {
+			want += errTerm.Error()
+		}
+		if _, err := tt.o.apply(tt.in...); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -25,6 +26,7 @@ import (
 //	schedule ranks=3 rank=2    what rank 2 enqueues in a step
 //	block ranks=4          what ranks have of a block, and send
 //	totals ranks=3         the last lines of that, of rank 0
+//	waits ranks=3          what its streams wait for, and send
 func TestPlans(t *testing.T) {
 	datadriven.Run(t, "testdata/*.txt", func(t *testing.T, c *datadriven.Case) string {
 		cfg, err := config.Load(strings.Fields(c.Input))
@@ -53,6 +55,8 @@ func TestPlans(t *testing.T) {
 			return block.String()
 		case "schedule":
 			return schedule(t, run, c.Int(t, "rank", 0))
+		case "waits":
+			return waits(t, run)
 		case "totals":
 			all := schedule(t, run, 0)
 			return all[strings.Index(all, "total: "):]
@@ -72,6 +76,29 @@ func schedule(t *testing.T, run *Run, rank int) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// waits is rank 0's schedule with "..." for what is neither a wait nor a collective.
+func waits(t *testing.T, run *Run) string {
+	t.Helper()
+	spans, err := run.Schedule(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, s := range spans {
+		line := fmt.Sprintf("%-15s ...", s.Stream)
+		switch s.Kind {
+		case trace.Wait:
+			line = fmt.Sprintf("%-15s waits for %s", s.Stream, s.Of)
+		case trace.Collective:
+			line = fmt.Sprintf("%-15s %s of %s", s.Stream, s.Name, s.Group)
+		}
+		if len(lines) == 0 || lines[len(lines)-1] != line || s.Kind == trace.Collective {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // printed is the plan of one rank; making it is a collective of all.
