@@ -173,8 +173,8 @@ func (m *sometimes) Forward(c *nn.Ctx, x *nn.Var) *nn.Var {
 // gradient of the others, and zero where nobody uses it; nobody hangs, in no replica.
 func TestAnUnusedParameterHasNoGradient(t *testing.T) {
 	const name = "layers.0.feed_forward.w1.weight"
-	gradient := func(n, replicas int, uses func(rank int) bool) (g []float32) {
-		j := job{ranks: n, replicas: replicas, args: uneven, options: f32, batch: 2 * n, steps: 1}
+	gradient := func(n, replicas, steps int, uses func(rank int) bool) (g []float32) {
+		j := job{ranks: n, replicas: replicas, args: uneven, options: f32, batch: 2 * n, steps: steps}
 		j.before = func(w *worker, _ int) {
 			root := w.m.Root()
 			_ = nn.Walk(&root, func(path string, m nn.Module) (nn.Module, error) {
@@ -189,19 +189,20 @@ func TestAnUnusedParameterHasNoGradient(t *testing.T) {
 	for _, n := range []int{2, 4} {
 		for rank := range n {
 			alone := func(r int) bool { return r == rank }
-			want := gradient(n, 1, alone)
+			want := gradient(n, 1, 1, alone)
 			if len(want) == 0 || !slices.ContainsFunc(want, func(v float32) bool { return v != 0 }) {
 				t.Errorf("%d ranks, of which rank %d uses it: gradient %v", n, rank, want)
 			}
-			if other := gradient(n, 1, func(r int) bool { return r == (rank+1)%n }); slices.Equal(want, other) {
+			if other := gradient(n, 1, 1, func(r int) bool { return r == (rank+1)%n }); slices.Equal(want, other) {
 				t.Errorf("%d ranks: rank %d alone gives the gradient that the next one does", n, rank)
 			}
-			if n == 4 && !slices.Equal(gradient(n, 2, alone), want) {
+			if n == 4 && !slices.Equal(gradient(n, 2, 1, alone), want) {
 				t.Errorf("rank %d alone gives another gradient to two replicas of two shards than to four shards", rank)
 			}
 		}
 		for _, replicas := range []int{1, 2} {
-			if none := gradient(n, replicas, func(int) bool { return false }); len(none) == 0 || !slices.Equal(none, make([]float32, len(none))) {
+			// The second step's gradients lie where the first's have been.
+			if none := gradient(n, replicas, 2, func(int) bool { return false }); len(none) == 0 || !slices.Equal(none, make([]float32, len(none))) {
 				t.Errorf("%d ranks, %d replicas: gradient %v of a parameter that no rank uses", n, replicas, none)
 			}
 		}

@@ -248,7 +248,9 @@ func TestWhatIsNotFiniteStopsAllRanksAtOnce(t *testing.T) {
 				return stopped
 			})
 			for rank, err := range errs {
-				if want := fmt.Sprintf("train: step %d: %s", last+1, tt.want); err == nil || !strings.HasPrefix(err.Error(), want) {
+				want := fmt.Sprintf("train: step %d: %s", last+1, tt.want)
+				var abort *comm.AbortError // of ranks that share a module each knows its own losses, and one may tell the other
+				if told := slices.Contains(tt.args, sharedBy(2)[0]) && errors.As(err, &abort); err == nil || !strings.HasPrefix(err.Error(), want) && !(told && strings.Contains(err.Error(), want)) {
 					t.Errorf("rank %d: error %v, want %q", rank, err, want)
 				}
 			}
