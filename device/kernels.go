@@ -118,16 +118,16 @@ type Kernels interface {
 	// sequences alike (nil: 0, 1, …). A position below the one before it, or
 	// below 0, is an error of the stream. lse is float32 [B,H,Sq]: the logarithm
 	// of each row's sum of exponentials. A query that sees no key has o = 0 and
-	// lse = -infinity. The matrix of scores is never stored.
+	// lse = -infinity. The matrix of scores is never stored. amax is o's.
 	//
 	// Attention over parts of the keys is that over all with
 	// lse = log Σ exp(lse_part) and o = Σ exp(lse_part - lse)·o_part.
-	Attention(o, lse, q, k, v, qpos, kpos *tensor.Tensor)
+	Attention(o, lse, q, k, v, qpos, kpos, amax *tensor.Tensor)
 	// AttentionGrad overwrites dq, dk and dv. With the o and lse of all keys and
 	// k, v a part of them, dk and dv are the part's, and dq is a term of a sum
 	// over the parts. Of bf16 tensors, P and the gradient of scores may be rounded
-	// to bf16 for the products that read them.
-	AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tensor.Tensor)
+	// to bf16 for the products that read them. amax is dv's: dq and dk go on to RoPE.
+	AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos, amax *tensor.Tensor)
 
 	// SwiGLU is h = silu(gate)·up, elementwise.
 	SwiGLU(h, gate, up, amax *tensor.Tensor)

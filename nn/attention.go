@@ -54,13 +54,13 @@ func (a *Attention) Forward(c *Ctx, x *Var) *Var {
 	lse, _ := c.result(keeps, dtype.Float32, b, width/a.HeadDim, s)
 	o := c.op(func(o *Var) {
 		dq, dk, dv := heads(q.newGrad(c)), heads(k.newGrad(c)), heads(v.newGrad(c))
-		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad().Tensor), qh, kh, vh, heads(o.Value.Tensor), lse, nil, nil)
+		c.Stream.AttentionGrad(dq, dk, dv, heads(o.Grad().Tensor), qh, kh, vh, heads(o.Value.Tensor), lse, nil, nil, v.gradAmax(c))
 		c.Stream.RoPE(dq, table, nil, true, q.gradAmax(c))
 		c.Stream.RoPE(dk, table, nil, true, k.gradAmax(c))
 		c.Pool.Free(lse)
 	}, out)
 	if oh := heads(o.Keep()); !there {
-		c.Stream.Attention(oh, lse, qh, kh, vh, nil, nil)
+		c.Stream.Attention(oh, lse, qh, kh, vh, nil, nil, o.amaxFor(c, &a.WO))
 	}
 	c.saved(lse)
 	q.Done(c)

@@ -86,7 +86,7 @@ func (a *Attention) forwardCached(c *Ctx, x *Var) *Var {
 	keys, values := k.put(c, a, kh, heads(value.Value.Tensor))
 	o := c.Op(nil, query.Shape()...)
 	lse := c.Pool.New(dtype.Float32, 1, qh.Dim(2), s)
-	c.Stream.Attention(heads(o.Value.Tensor), lse, qh, keys, values, at, nil)
+	c.Stream.Attention(heads(o.Value.Tensor), lse, qh, keys, values, at, nil, o.amaxFor(c, &a.WO))
 	c.Pool.Free(lse)
 	query.Done(c)
 	key.Done(c)

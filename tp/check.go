@@ -208,7 +208,7 @@ func (l *lies) AddBias(y, b *tensor.Tensor)                           { l.do(opB
 func (l *lies) Activate(y, x *tensor.Tensor, _ device.Activation)     { l.do(opEach, y, x) }
 func (l *lies) SwiGLU(h, gate, up, _ *tensor.Tensor)                  { l.do(opEach, h, gate, up) }
 func (l *lies) RoPE(x, _, _ *tensor.Tensor, _ bool, _ *tensor.Tensor) { l.do(opAttention, x, x) }
-func (l *lies) Attention(o, _, q, k, v, _, _ *tensor.Tensor)          { l.do(opAttention, o, q, k, v) }
+func (l *lies) Attention(o, _, q, k, v, _, _, _ *tensor.Tensor)       { l.do(opAttention, o, q, k, v) }
 func (l *lies) CrossEntropy(_, z, _, _ *tensor.Tensor)                { l.do(opLoss, nil, z) }
 func (l *lies) SquaredError(_, y, _, _ *tensor.Tensor)                { l.do(opSquares, nil, y) }
 

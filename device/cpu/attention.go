@@ -21,6 +21,7 @@ type attention struct {
 	o, q, k, v vec
 	lse        []float32
 	seen       []int32
+	amax       []uint32 // of what each key head [B,KV] writes: o, and of the gradient dv; nil: nobody wants it
 }
 
 // attentionGrad is the arguments of the backward kernel.
@@ -36,22 +37,22 @@ const (
 )
 
 // Attention is causal attention; see device.Kernels.
-func (s *Stream) Attention(o, lse, q, k, v, qpos, kpos *tensor.Tensor) {
-	must.Attention(o, lse, q, k, v, qpos, kpos)
+func (s *Stream) Attention(o, lse, q, k, v, qpos, kpos, amax *tensor.Tensor) {
+	must.Attention(o, lse, q, k, v, qpos, kpos, amax)
 	shape := attnShapeOf(q, k)
 	s.Call("attention", func() error {
 		a := &attention{attnShape: shape, o: vecOf(o), q: vecOf(q), k: vecOf(k), v: vecOf(v), lse: f32s(lse), seen: scratchOf[int32](s, slotSeen, shape.sq)}
 		if err := countSeen(a.seen, qpos, kpos, shape.sk); err != nil {
 			return err
 		}
-		s.eachKeyHead(shape, 2, func(b, kv int, mem []float32) { s.dev.table.attend(a, b, kv, mem) })
+		s.eachKeyHead(a, 2, amax, func(b, kv int, mem []float32) { s.dev.table.attend(a, b, kv, mem) })
 		return nil
 	})
 }
 
 // AttentionGrad is the gradient of Attention; see device.Kernels.
-func (s *Stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tensor.Tensor) {
-	must.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos)
+func (s *Stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos, amax *tensor.Tensor) {
+	must.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos, amax)
 	shape := attnShapeOf(q, k)
 	s.Call("attention gradient", func() error {
 		a := &attentionGrad{
@@ -61,7 +62,7 @@ func (s *Stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tens
 		if err := countSeen(a.seen, qpos, kpos, shape.sk); err != nil {
 			return err
 		}
-		s.eachKeyHead(shape, 5, func(b, kv int, mem []float32) { s.dev.table.attendGrad(a, b, kv, mem) })
+		s.eachKeyHead(&a.attention, 5, amax, func(b, kv int, mem []float32) { s.dev.table.attendGrad(a, b, kv, mem) })
 		return nil
 	})
 }
@@ -99,9 +100,12 @@ func checkAscends(of string, pos *tensor.Tensor) error {
 }
 
 // eachKeyHead runs f for every key head of every sequence, each with room for
-// copies of the head in float32. A piece owns its key head: that is read once,
-// and its gradient is summed in one order.
-func (s *Stream) eachKeyHead(a attnShape, copies int, f func(b, kv int, mem []float32)) {
+// copies of the head in float32, and makes the amax of what they write. A piece owns its key head:
+// that is read once, and its gradient is summed in one order.
+func (s *Stream) eachKeyHead(a *attention, copies int, amax *tensor.Tensor, f func(b, kv int, mem []float32)) {
+	found := s.amaxesOf(amax, slotAmax, a.b*a.kv)
+	clear(found.found)
+	a.amax = found.found
 	size := copies * count(a.sk, attnTile) * attnTile * count(a.hd, attnPad) * attnPad
 	all := scratchOf[float32](s, slotPieces, s.workers.threads*size)
 	idle := make(chan []float32, s.workers.threads)
@@ -113,6 +117,7 @@ func (s *Stream) eachKeyHead(a attnShape, copies int, f func(b, kv int, mem []fl
 		f(i/a.kv, i%a.kv, mem)
 		idle <- mem
 	})
+	found.join()
 }
 
 // attnShapeOf is of an attention whose arguments keep the contract.
@@ -145,9 +150,18 @@ func readRow(dst []float32, x vec, at int) {
 	}
 }
 
-func writeRow(x vec, at int, src []float32) {
+func writeRow(x vec, at int, src []float32) vec {
 	for c, v := range src {
 		x.set(at+c, v)
+	}
+	return x.part(at, at+len(src))
+}
+
+// raise is the amax of key head kv of sequence b, with what it has written now.
+func (a *attention) raise(b, kv int, written vec) {
+	if a.amax != nil {
+		most := &a.amax[b*a.kv+kv]
+		*most = max(*most, amaxGo(written))
 	}
 }
 
@@ -199,7 +213,7 @@ func attendGo(a *attention, b, kv int, mem []float32) {
 					out[c] /= float32(sum)
 				}
 			}
-			writeRow(a.o, a.qRow(b, i, h), out)
+			a.raise(b, kv, writeRow(a.o, a.qRow(b, i, h), out))
 			a.lse[(b*a.h+h)*a.sq+i] = top + float32(math.Log(sum))
 		}
 	}
@@ -236,6 +250,6 @@ func attendGradGo(a *attentionGrad, b, kv int, mem []float32) {
 	}
 	for t := range a.sk {
 		writeRow(a.dk, a.kRow(b, t, kv), dk.row(t, hd))
-		writeRow(a.dv, a.kRow(b, t, kv), dv.row(t, hd))
+		a.raise(b, kv, writeRow(a.dv, a.kRow(b, t, kv), dv.row(t, hd)))
 	}
 }

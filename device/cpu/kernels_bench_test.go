@@ -153,8 +153,8 @@ func BenchmarkAttention(b *testing.B) {
 					})
 				}
 				flop := 2 * c.b * c.h * c.s * c.s * c.hd
-				measure("forward", flop, func() { s.Attention(o, lse, q, k, v, nil, nil) })
-				measure("backward", flop*5/2, func() { s.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil) })
+				measure("forward", flop, func() { s.Attention(o, lse, q, k, v, nil, nil, nil) })
+				measure("backward", flop*5/2, func() { s.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil, nil) })
 			}
 		}
 	})

@@ -38,6 +38,7 @@ struct attention {
 	struct vec dq, dk, dv, d_o; // backward only
 	float *lse;
 	const int32_t *seen;
+	uint32_t *amax;
 };
 
 // loss_row is lossRow of loss.go.

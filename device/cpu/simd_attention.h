@@ -270,9 +270,9 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 				mm_keys(dv + t * hdp, p, d_o, hdp, &m);
 			}
 			transpose_tile(q, dqt, hdp, TILE, 1);
-			write_head(a.dq, q0, ldq, queries, hd, q, hdp, scale);
+			write_head(a.dq, q0, ldq, queries, hd, q, hdp, scale, NULL);
 		}
 	}
-	write_head(a.dk, k0, ldk, a.sk, hd, dk, hdp, scale);
-	write_head(a.dv, k0, ldk, a.sk, hd, dv, hdp, 1);
+	write_head(a.dk, k0, ldk, a.sk, hd, dk, hdp, scale, NULL);
+	write_head(a.dv, k0, ldk, a.sk, hd, dv, hdp, 1, amax_of(&a, b, kv));
 }

@@ -140,10 +140,10 @@ static void attend_grad_bf16(struct attention a, int64_t b, int64_t kv, float *m
 			}
 			finish(&sums);
 			transpose_tile(dq, dqt, hdn, TILE, 1);
-			write_head(a.dq, q0, ldq, queries, hd, dq, hdn, scale);
+			write_head(a.dq, q0, ldq, queries, hd, dq, hdn, scale, NULL);
 		}
 	}
 	END;
-	write_head(a.dk, k0, ldk, a.sk, hd, dk, hdn, scale);
-	write_head(a.dv, k0, ldk, a.sk, hd, dv, hdn, 1);
+	write_head(a.dk, k0, ldk, a.sk, hd, dk, hdn, scale, NULL);
+	write_head(a.dv, k0, ldk, a.sk, hd, dv, hdn, 1, amax_of(&a, b, kv));
 }

@@ -14,14 +14,26 @@ enum { BAND = (W == 16 ? 2 : 1) * W };
 
 INLINE long up_to(long x, long multiple) { return (x + multiple - 1) / multiple * multiple; }
 
-// write_head rounds n rows of f32, times scale, to a head of x.
-static void write_head(struct vec x, long at, long ld, long n, long hd, const float *src, long hdp, float scale)
+// write_head rounds n rows of f32, times scale, to a head of x, and raises amax to theirs, if there is one: what is
+// largest stays that when it is rounded.
+static void write_head(struct vec x, long at, long ld, long n, long hd, const float *src, long hdp, float scale, uint32_t *amax)
 {
+	vi most = {0};
 	for (long r = 0; r < n; r++)
 		EACH(c, k, hd, {
-			store(x, at + r * ld + c, k, load_f32(src + r * hdp + c) * set1(scale));
+			const vf v = load(floats(src), r * hdp + c, k) * set1(scale);
+			store(x, at + r * ld + c, k, v);
+			most = max_i(most, (vi)v & 0x7FFFFFFF);
 		});
+	if (!amax)
+		return;
+	const vi bits = set1_i(largest(most));
+	const uint32_t a = x.type == BF16 ? to_bf16((vf)bits)[0] << 16 : bits[0];
+	*amax = a > *amax ? a : *amax;
 }
+
+// amax_of is where the amax of what a key head writes goes; NULL: nowhere.
+INLINE uint32_t *amax_of(const struct attention *a, long b, long kv) { return a->amax ? a->amax + b * a->kv + kv : NULL; }
 
 // transpose_tile turns src [rows,cols] into dst [cols,rows], times scale; both sizes
 // are multiples of 8.
@@ -60,7 +72,7 @@ static inline void write_queries(struct attention a, long b, long h, long lo, lo
 		memset(rows + i * hdp, 0, 4 * hdp);
 		total[i] = 0; // whose logarithm is -infinity
 	}
-	write_head(a.o, ((b * a.sq + lo) * a.h + h) * a.hd, a.h * a.hd, queries, a.hd, rows, hdp, 1);
+	write_head(a.o, ((b * a.sq + lo) * a.h + h) * a.hd, a.h * a.hd, queries, a.hd, rows, hdp, 1, amax_of(&a, b, h / (a.h / a.kv)));
 	for (long i = 0; i < queries; i++)
 		a.lse[(b * a.h + h) * a.sq + lo + i] = most[i] * 0.693147181f + logf(total[i]);
 }

@@ -3,14 +3,6 @@
 // Amax and casts; see cast.go, and dtype/float8.go for the method. The bits
 // are those of the Go functions.
 
-INLINE int32_t largest(vi v)
-{
-	int32_t a = 0;
-	for (int i = 0; i < W; i++)
-		a = v[i] > a ? v[i] : a;
-	return a;
-}
-
 INLINE uint32_t largest_bf16(vh a)
 {
 	const vu both = (vu)a;

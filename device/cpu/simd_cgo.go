@@ -79,7 +79,7 @@ func lossRows(s []lossRow) *C.struct_loss_row {
 func (a *attention) c() C.struct_attention {
 	return C.struct_attention{
 		b: C.int64_t(a.b), sq: C.int64_t(a.sq), sk: C.int64_t(a.sk), h: C.int64_t(a.h), kv: C.int64_t(a.kv), hd: C.int64_t(a.hd),
-		o: a.o.c(), q: a.q.c(), k: a.k.c(), v: a.v.c(), lse: floats(a.lse), seen: ints(a.seen),
+		o: a.o.c(), q: a.q.c(), k: a.k.c(), v: a.v.c(), lse: floats(a.lse), seen: ints(a.seen), amax: words(a.amax),
 	}
 }
 

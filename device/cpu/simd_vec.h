@@ -55,6 +55,14 @@ enum { BF16_WIDE = 2 * W };
 
 INLINE struct vec floats(const float *p) { return (struct vec){.p = (void *)p, .type = F32}; }
 
+INLINE int32_t largest(vi v)
+{
+	int32_t a = 0;
+	for (int i = 0; i < W; i++)
+		a = v[i] > a ? v[i] : a;
+	return a;
+}
+
 // part is n elements of x from element i on.
 INLINE struct vec part(struct vec x, long i, long n) { return (struct vec){.p = (char *)x.p + i * size_of(x.type), .n = n, .type = x.type}; }
 

@@ -265,11 +265,11 @@ func (m *speedometer) attention(gradient bool, hd int) {
 	}
 	x := func(h int) *tensor.Tensor { return m.new(dtype.BFloat16, batch, tokens, h, hd) }
 	q, o, key, v, lse := x(heads), x(heads), x(groups), x(groups), m.new(dtype.Float32, batch, heads, tokens)
-	run := func() { m.s.Attention(o, lse, q, key, v, nil, nil) }
+	run := func() { m.s.Attention(o, lse, q, key, v, nil, nil, nil) }
 	if gradient {
 		run()
 		do, dq, dk, dv := x(heads), x(heads), x(groups), x(groups)
-		run = func() { m.s.AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, nil, nil) }
+		run = func() { m.s.AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, nil, nil, nil) }
 		products = 5
 	}
 	m.measure(run)

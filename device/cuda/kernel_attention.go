@@ -16,22 +16,24 @@ const mostHead = 256
 const rowsABlock = 4
 
 // Attention is causal attention; see device.Kernels.
-func (k *kernels) Attention(o, lse, q, key, v, qpos, kpos *tensor.Tensor) {
-	must.Attention(o, lse, q, key, v, qpos, kpos)
+func (k *kernels) Attention(o, lse, q, key, v, qpos, kpos, amax *tensor.Tensor) {
+	must.Attention(o, lse, q, key, v, qpos, kpos, amax)
 	mustFit(q)
+	k.clear(amax)
 	seen := k.seen(q, key, qpos, kpos)
 	if tiled(q, o, key, v) {
-		l := k.begin(kFlash64.of(q)).dst(o).dst(lse).src(q).src(key).src(v).src(seen).heads(q, key)
+		l := k.begin(kFlash64.of(q)).dst(o).dst(lse).dst(amax).src(q).src(key).src(v).src(seen).heads(q, key)
 		k.over(l.tiles(q, 5), tilesOf(q))
 		return
 	}
-	k.over(k.begin(kAttention).dst(o).dst(lse).src(q).src(key).src(v).src(seen).heads(q, key).u32(q.Dim(3)), count(lse.Numel(), rowsABlock))
+	k.over(k.begin(kAttention).dst(o).dst(lse).dst(amax).src(q).src(key).src(v).src(seen).heads(q, key).u32(q.Dim(3)), count(lse.Numel(), rowsABlock))
 }
 
 // AttentionGrad is the gradient of Attention; see device.Kernels.
-func (k *kernels) AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, qpos, kpos *tensor.Tensor) {
-	must.AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, qpos, kpos)
+func (k *kernels) AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, qpos, kpos, amax *tensor.Tensor) {
+	must.AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, qpos, kpos, amax)
 	mustFit(q)
+	k.clear(amax)
 	seen := k.seen(q, key, qpos, kpos)
 	delta := k.scratch(slotRows, dtype.Float32, lse.Numel())
 	rows := count(lse.Numel(), rowsABlock)
@@ -39,12 +41,12 @@ func (k *kernels) AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, qpos, kpos *t
 	if tiled(q, o, do, dq, key, v, dk, dv) {
 		l := k.begin(kFlashGradQ64.of(q)).dst(dq).src(do).src(q).src(key).src(v).src(lse).src(delta).src(seen).heads(q, key)
 		k.over(l.tiles(q, 6), tilesOf(q))
-		l = k.begin(kFlashGradKV64.of(q)).dst(dk).dst(dv).src(do).src(q).src(key).src(v).src(lse).src(delta).src(seen).heads(q, key)
+		l = k.begin(kFlashGradKV64.of(q)).dst(dk).dst(dv).dst(amax).src(do).src(q).src(key).src(v).src(lse).src(delta).src(seen).heads(q, key)
 		k.over(l.tiles(q, 6), tilesOf(key))
 		return
 	}
 	k.over(k.begin(kAttentionGradQ).dst(dq).src(do).src(q).src(key).src(v).src(lse).src(delta).src(seen).heads(q, key).u32(q.Dim(3)), rows)
-	l := k.begin(kAttentionGradKV).dst(dk).dst(dv).src(do).src(q).src(key).src(v).src(lse).src(delta).src(seen).heads(q, key).u32(q.Dim(3))
+	l := k.begin(kAttentionGradKV).dst(dk).dst(dv).dst(amax).src(do).src(q).src(key).src(v).src(lse).src(delta).src(seen).heads(q, key).u32(q.Dim(3))
 	k.over(l, count(key.Dim(0)*key.Dim(1)*key.Dim(2), rowsABlock))
 }
 

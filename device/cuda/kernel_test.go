@@ -103,8 +103,8 @@ func TestTensorCoresTakeWhatTheyCan(t *testing.T) {
 		late := tensor.New(v.Buf, tt.ty, 1, 2, 1, tt.hd)
 		late.Off = v.Off + tt.off
 		s.note = true
-		s.Attention(o, lse, q, key, late, nil, nil)
-		s.AttentionGrad(dq, dk, dv, do, q, key, late, o, lse, nil, nil)
+		s.Attention(o, lse, q, key, late, nil, nil, nil)
+		s.AttentionGrad(dq, dk, dv, do, q, key, late, o, lse, nil, nil, nil)
 		var got []kernel
 		for _, r := range s.ran {
 			got = append(got, r.kernel)
@@ -130,9 +130,9 @@ func TestAttentionOfBadPositionsIsNaN(t *testing.T) {
 			q, key, v, o, do, dq, dk, dv, lse := x(), x(), x(), x(), x(), x(), x(), x(), zeros(dtype.Float32, 1, 1, 3)
 			pos := zeros(dtype.Int32, 3)
 			s.Upload(pos, []byte{0, 0, 0, 0, 5, 0, 0, 0, 4, 0, 0, 0})
-			s.Attention(o, lse, q, key, v, pos, nil)
+			s.Attention(o, lse, q, key, v, pos, nil, nil)
 			zero, zeroLSE := x(), zeros(dtype.Float32, 1, 1, 3)
-			s.AttentionGrad(dq, dk, dv, do, q, key, v, zero, zeroLSE, pos, nil)
+			s.AttentionGrad(dq, dk, dv, do, q, key, v, zero, zeroLSE, pos, nil, nil)
 			for i, out := range []*tensor.Tensor{o, lse, dq, dk, dv} {
 				mem, size := bytesAt(out), out.Type.Size()
 				for at := size; at <= len(mem); at += size { // a NaN's exponent is all ones

@@ -32,18 +32,20 @@ func unmoved() []work {
 		{name: "attention and gradient", make: func(m *maker) func(k device.Kernels) {
 			q, k, v, o := m.new(f32, 1, 37, 4, 16), m.new(f32, 1, 37, 2, 16), m.new(f32, 1, 37, 2, 16), m.new(f32, 1, 37, 4, 16)
 			dq, dk, dv, do, lse := m.new(f32, 1, 37, 4, 16), m.new(f32, 1, 37, 2, 16), m.new(f32, 1, 37, 2, 16), m.new(f32, 1, 37, 4, 16), m.new(f32, 1, 4, 37)
+			amax := m.new(f32)
 			return func(on device.Kernels) {
-				on.Attention(o, lse, q, k, v, nil, nil)
-				on.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil)
+				on.Attention(o, lse, q, k, v, nil, nil, amax)
+				on.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil, amax)
 			}
 		}},
 		{name: "attention on tensor cores and gradient", make: func(m *maker) func(k device.Kernels) {
 			bf16 := dtype.BFloat16
 			q, k, v, o := m.new(bf16, 1, 70, 2, 128), m.new(bf16, 1, 70, 1, 128), m.new(bf16, 1, 70, 1, 128), m.new(bf16, 1, 70, 2, 128)
 			dq, dk, dv, do, lse := m.new(bf16, 1, 70, 2, 128), m.new(bf16, 1, 70, 1, 128), m.new(bf16, 1, 70, 1, 128), m.new(bf16, 1, 70, 2, 128), m.new(f32, 1, 2, 70)
+			amax := m.new(f32)
 			return func(on device.Kernels) {
-				on.Attention(o, lse, q, k, v, nil, nil)
-				on.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil)
+				on.Attention(o, lse, q, k, v, nil, nil, amax)
+				on.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil, amax)
 			}
 		}},
 		{name: "product f32", make: func(m *maker) func(k device.Kernels) {

@@ -219,10 +219,10 @@ func shortAttention(gradient bool) func(m *maker) func(k device.Kernels) {
 		tokens := func() *tensor.Tensor { return m.bf16().View(m.rows/n, n, heads, hd) }
 		q, key, v, o, lse := tokens(), tokens(), tokens(), tokens(), m.new(dtype.Float32, m.rows/n, heads, n)
 		if !gradient {
-			return func(k device.Kernels) { k.Attention(o, lse, q, key, v, nil, nil) }
+			return func(k device.Kernels) { k.Attention(o, lse, q, key, v, nil, nil, nil) }
 		}
 		do, dq, dk, dv := tokens(), tokens(), tokens(), tokens()
-		return func(k device.Kernels) { k.AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, nil, nil) }
+		return func(k device.Kernels) { k.AttentionGrad(dq, dk, dv, do, q, key, v, o, lse, nil, nil, nil) }
 	}
 }
 

@@ -47,7 +47,44 @@ func madeAmaxCases() []kernelCase {
 			}
 		}})
 	}
+	// Heads whose rows end within a vector, fill one, and that devices have kernels of their own for; queries that see nothing.
+	for _, a := range []heads{
+		{0, 4, 4, 1, 1, 8, nil, nil}, {1, 3, 0, 2, 1, 64, nil, nil}, {2, 7, 7, 4, 2, 6, nil, nil}, {2, 70, 70, 4, 2, 16, nil, nil}, {1, 9, 130, 2, 1, 20, upTo(121, 9), nil},
+		{2, 40, 33, 2, 1, 64, nil, upTo(5, 33)}, {1, 67, 67, 2, 2, 128, nil, nil},
+	} {
+		all = append(all, kernelCase{fmt.Sprintf("amax of what attention makes/%+v", a), func(h *harness) {
+			for _, ty := range both {
+				for _, what := range []string{"", "a nan", "an infinity"} {
+					h.attends(fmt.Sprint(ty, " ", what, " "), newAttended(h, ty, a), odd[what])
+				}
+			}
+		}})
+	}
 	return append(all, kernelCase{"dynamic cast by an amax", castsByAmax})
+}
+
+// attends has the last key's value and the last query's gradient odd, unless that is 0.
+func (h *harness) attends(name string, x *attended, odd float64) {
+	h.Helper()
+	for _, in := range []*input{&x.v, &x.do} {
+		if last := len(in.v) - 1; odd != 0 && last >= 0 {
+			in.v[last] = odd
+			*in = h.put(in.Type, in.v, in.Shape...)
+		}
+	}
+	made, amax := *x, [2]*tensor.Tensor{h.out(dtype.Float32), h.out(dtype.Float32)}
+	for i, y := range []*attended{x, &made} {
+		y.o, y.dv = h.out(y.o.Type, y.o.Shape...), h.out(y.dv.Type, y.dv.Shape...)
+		if i == 0 {
+			y.forward(h)
+			y.backward(h)
+			continue
+		}
+		h.Attention(y.o, y.lse, y.q.Tensor, y.k.Tensor, y.v.Tensor, y.qpos, y.kpos, amax[0])
+		h.AttentionGrad(y.dq, y.dk, y.dv, y.do.Tensor, y.q.Tensor, y.k.Tensor, y.v.Tensor, y.o, y.lse, y.qpos, y.kpos, amax[1])
+	}
+	h.wantAmax(name+"attention", amax[0], made.o, x.o)
+	h.wantAmax(name+"attention's gradient of values", amax[1], made.dv, x.dv)
 }
 
 func (h *harness) producers(name string, x, dy, w *tensor.Tensor, to dtype.Type, rows, d int) {

@@ -177,11 +177,11 @@ func (h *harness) positions(pos []float64) *tensor.Tensor {
 }
 
 func (x *attended) forward(h *harness) {
-	h.Attention(x.o, x.lse, x.q.Tensor, x.k.Tensor, x.v.Tensor, x.qpos, x.kpos)
+	h.Attention(x.o, x.lse, x.q.Tensor, x.k.Tensor, x.v.Tensor, x.qpos, x.kpos, nil)
 }
 
 func (x *attended) backward(h *harness) {
-	h.AttentionGrad(x.dq, x.dk, x.dv, x.do.Tensor, x.q.Tensor, x.k.Tensor, x.v.Tensor, x.o, x.lse, x.qpos, x.kpos)
+	h.AttentionGrad(x.dq, x.dk, x.dv, x.do.Tensor, x.q.Tensor, x.k.Tensor, x.v.Tensor, x.o, x.lse, x.qpos, x.kpos, nil)
 }
 
 func (x *attended) wantForward(h *harness, what string, tol float64) {

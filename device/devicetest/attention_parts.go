@@ -32,7 +32,7 @@ func cacheCase() kernelCase {
 				h.RoPE(part.Tensor, table.Tensor, pos, false, nil)
 				h.RoPE(keys.Rows(lo, hi).View(1, hi-lo, kv, hd), table.Tensor, pos, false, nil)
 				o, lse := h.out(f32, part.Shape...), h.out(f32, 1, h0, hi-lo)
-				h.Attention(o, lse, part.Tensor, keys.Rows(0, hi).View(1, hi, kv, hd), v.Rows(0, hi).View(1, hi, kv, hd), pos, nil)
+				h.Attention(o, lse, part.Tensor, keys.Rows(0, hi).View(1, hi, kv, hd), v.Rows(0, hi).View(1, hi, kv, hd), pos, nil, nil)
 				h.want(fmt.Sprintf("o of tokens %d to %d", lo, hi), o, wantO[lo*h0*hd:hi*h0*hd], tol)
 				h.want(fmt.Sprintf("lse of tokens %d to %d", lo, hi), lse, columns(wantL, tokens, lo, hi), tol)
 			}

@@ -150,10 +150,10 @@ func RunStream(t *testing.T, o Options) {
 			calls := map[string]func(){"rope": func() { h.RoPE(x, table, bad, false, nil) }}
 			if !c.rope {
 				calls = map[string]func(){
-					"query": func() { h.Attention(h.out(f32, x.Shape...), lse, x, x, x, bad, good) },
-					"key":   func() { h.Attention(h.out(f32, x.Shape...), lse, x, x, x, good, bad) },
+					"query": func() { h.Attention(h.out(f32, x.Shape...), lse, x, x, x, bad, good, nil) },
+					"key":   func() { h.Attention(h.out(f32, x.Shape...), lse, x, x, x, good, bad, nil) },
 					"gradient": func() {
-						h.AttentionGrad(h.out(f32, x.Shape...), h.out(f32, x.Shape...), h.out(f32, x.Shape...), x, x, x, x, x, lse, bad, nil)
+						h.AttentionGrad(h.out(f32, x.Shape...), h.out(f32, x.Shape...), h.out(f32, x.Shape...), x, x, x, x, x, lse, bad, nil, nil)
 					},
 				}
 			}
@@ -169,7 +169,7 @@ func RunStream(t *testing.T, o Options) {
 			}
 		}
 		h.RoPE(x, table, good, false, nil)
-		h.Attention(h.out(f32, x.Shape...), lse, x, x, x, good, good)
+		h.Attention(h.out(f32, x.Shape...), lse, x, x, x, good, good, nil)
 		if err := h.Sync(); err != nil {
 			t.Error(err)
 		}
@@ -211,10 +211,10 @@ func RunStream(t *testing.T, o Options) {
 			"rope":    func() { h.RoPE(a, b, nil, false, nil) },
 			"positions": func() {
 				x := h.out(f32, 1, 3, 2, 4)
-				h.Attention(x, h.out(f32, 1, 2, 3), x, x, x, h.positions(upTo(0, 2)), nil)
+				h.Attention(x, h.out(f32, 1, 2, 3), x, x, x, h.positions(upTo(0, 2)), nil, nil)
 			},
 			"short table": func() { h.RoPE(h.out(f32, 1, 3, 2, 4), h.out(f32, 2, 2, 2), nil, false, nil) },
-			"attention":   func() { h.Attention(a, a, a, a, a, nil, nil) },
+			"attention":   func() { h.Attention(a, a, a, a, a, nil, nil, nil) },
 			"swiglu":      func() { h.SwiGLU(a, a, b, nil) },
 			"loss":        func() { h.CrossEntropy(a, b, a, a) },
 			"slice": func() {

@@ -42,8 +42,8 @@ func (stream) RMSNormGrad(_, _, _, _, _, _, _, _ *tensor.Tensor)                
 func (stream) LayerNorm(_, _, _, _, _, _ *tensor.Tensor, _ float32)                          {}
 func (stream) LayerNormGrad(_, _, _, _, _, _, _, _ *tensor.Tensor)                           {}
 func (stream) RoPE(_, _, _ *tensor.Tensor, _ bool, _ *tensor.Tensor)                         {}
-func (stream) Attention(_, _, _, _, _, _, _ *tensor.Tensor)                                  {}
-func (stream) AttentionGrad(_, _, _, _, _, _, _, _, _, _, _ *tensor.Tensor)                  {}
+func (stream) Attention(_, _, _, _, _, _, _, _ *tensor.Tensor)                               {}
+func (stream) AttentionGrad(_, _, _, _, _, _, _, _, _, _, _, _ *tensor.Tensor)               {}
 func (stream) SwiGLU(_, _, _, _ *tensor.Tensor)                                              {}
 func (stream) SwiGLUGrad(_, _, _, _, _, _, _ *tensor.Tensor)                                 {}
 func (stream) Activate(*tensor.Tensor, *tensor.Tensor, device.Activation)                    {}

@@ -174,14 +174,14 @@ func (s *stream) attention(name string, products int, q, k *tensor.Tensor, args 
 	return m
 }
 
-func (s *stream) Attention(o, lse, q, k, v, qpos, kpos *tensor.Tensor) {
+func (s *stream) Attention(o, lse, q, k, v, qpos, kpos, amax *tensor.Tensor) {
 	defer s.attention("Attention", 2, q, k, o, lse, q, k, v).End()
-	s.inner.Attention(o, lse, q, k, v, qpos, kpos)
+	s.inner.Attention(o, lse, q, k, v, qpos, kpos, amax)
 }
 
-func (s *stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tensor.Tensor) {
+func (s *stream) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos, amax *tensor.Tensor) {
 	defer s.attention("AttentionGrad", 5, q, k, dq, dk, dv, do, q, k, v, o, lse).End()
-	s.inner.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos)
+	s.inner.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos, amax)
 }
 
 func (s *stream) SwiGLU(h, gate, up, amax *tensor.Tensor) {

@@ -135,12 +135,12 @@ func (b *bench) layers() {
 	const batch, seq, heads, head = 4, 512, 16, 16
 	q, k, v := b.normal(dtype.Float32, batch, seq, heads, head), b.normal(dtype.Float32, batch, seq, heads, head), b.normal(dtype.Float32, batch, seq, heads, head)
 	o, lse := b.pool.New(dtype.Float32, batch, seq, heads, head), b.pool.New(dtype.Float32, batch, heads, seq)
-	b.measure("causal attention 4x16x512x16", "f32", "GFLOP/s", 2*q.Numel()*seq, func(s device.Stream) { s.Attention(o, lse, q, k, v, nil, nil) })
+	b.measure("causal attention 4x16x512x16", "f32", "GFLOP/s", 2*q.Numel()*seq, func(s device.Stream) { s.Attention(o, lse, q, k, v, nil, nil, nil) })
 	do := b.normal(dtype.Float32, batch, seq, heads, head)
 	dq, dk, dv := b.pool.New(dtype.Float32, q.Shape...), b.pool.New(dtype.Float32, q.Shape...), b.pool.New(dtype.Float32, q.Shape...)
 	b.measure("causal attention and gradient", "f32", "GFLOP/s", 7*q.Numel()*seq, func(s device.Stream) {
-		s.Attention(o, lse, q, k, v, nil, nil)
-		s.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil)
+		s.Attention(o, lse, q, k, v, nil, nil, nil)
+		s.AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, nil, nil, nil)
 	})
 
 	const rows, vocab = 2048, 2048

@@ -4,6 +4,7 @@
 // two kernels, by queries and by keys, so that nothing is summed by two.
 
 #include "attention.h"
+#include "written.h"
 
 #define WARPS 4
 #define MOST 256 // elements of a head
@@ -51,14 +52,19 @@ DEV void add_rows(float (&acc)[PARTS], Shared<float> weights, u32 n, const src &
 		}
 }
 
-DEV void put_row(const dst &y, u64 at, u32 hd, const float (&acc)[PARTS], float by) {
+// put_row writes a row, and is its lane's magnitude of those.
+DEV u32 put_row(const dst &y, u64 at, u32 hd, const float (&acc)[PARTS], float by) {
+	u32 most = 0;
 	UNROLL for (u32 p = 0; p < PARTS; p++) {
 		const u32 c = p * WARP + THREAD % WARP;
-		if (c < hd) put(y, at + c, acc[p] * by);
+		if (c >= hd) continue;
+		put(y, at + c, acc[p] * by);
+		most = max_of(most, magnitude(rounded(y.type(), acc[p] * by)));
 	}
+	return most;
 }
 
-KERNEL(WARPS * WARP, attention, dst o, dst lse, src q, src k, src v, src seen, u32 sq, u32 sk, u32 h, u32 kv, u32 hd) {
+KERNEL(WARPS * WARP, attention, dst o, dst lse, dst amax, src q, src k, src v, src seen, u32 sq, u32 sk, u32 h, u32 kv, u32 hd) {
 	SHARED(float, queries, WARPS * MOST);
 	SHARED(float, weights, WARPS * WARP);
 	const shape a = {sq, sk, h, kv, hd};
@@ -89,7 +95,7 @@ KERNEL(WARPS * WARP, attention, dst o, dst lse, src q, src k, src v, src seen, u
 			sync_warp();
 		}
 		sum = warp_sum(sum);
-		put_row(o, at, hd, acc, n > 0 ? 1 / sum : 1);
+		raise_warp(amax, put_row(o, at, hd, acc, n > 0 ? 1 / sum : 1));
 		if (lane == 0) store<float>(lse, r, n > 0 ? most + logf(sum) : n == 0 ? -infinity() : nan32());
 	}
 }
@@ -142,7 +148,7 @@ KERNEL(WARPS * WARP, attention_grad_q, dst dq, src grad, src q, src k, src v, sr
 }
 
 // attention_grad_kv goes over the queries that see a key, of all heads of its group.
-KERNEL(WARPS * WARP, attention_grad_kv, dst dk, dst dv, src grad, src q, src k, src v, src lse, src delta, src seen, u32 sq, u32 sk, u32 h, u32 kv, u32 hd) {
+KERNEL(WARPS * WARP, attention_grad_kv, dst dk, dst dv, dst amax, src grad, src q, src k, src v, src lse, src delta, src seen, u32 sq, u32 sk, u32 h, u32 kv, u32 hd) {
 	SHARED(float, keys, WARPS * MOST);
 	SHARED(float, values, WARPS * MOST);
 	SHARED(float, weights, WARPS * WARP);
@@ -181,6 +187,6 @@ KERNEL(WARPS * WARP, attention_grad_kv, dst dk, dst dv, src grad, src q, src k, 
 				sync_warp();
 			}
 		put_row(dk, at, hd, acck, scale);
-		put_row(dv, at, hd, accv, 1);
+		raise_warp(amax, put_row(dv, at, hd, accv, 1));
 	}
 }

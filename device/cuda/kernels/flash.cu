@@ -8,6 +8,7 @@
 // query does not see must be finite.
 
 #include "attention.h"
+#include "written.h"
 
 #define SIDE 64   // rows of a tile
 #define CREW 128  // threads of a block
@@ -97,9 +98,9 @@ DEV void clear(float (&d)[HD / 8][4]) {
 }
 
 // put_tile writes the first n rows of a block's sums, times a factor for each of a lane's
-// two rows. They go through a tile of which a warp alone has read its rows.
+// two rows. They go through a tile of which a warp alone has read its rows. Each warp raises the amax.
 template <u32 HD>
-DEV void put_tile(const dst &y, u64 at, u32 apart, u32 n, const float (&d)[HD / 8][4], const float (&by)[2], Shared<lanes16> tile) {
+DEV void put_tile(const dst &y, u64 at, u32 apart, u32 n, const float (&d)[HD / 8][4], const float (&by)[2], Shared<lanes16> tile, const dst &amax) {
 	const u32 lane = THREAD % WARP, row0 = THREAD / WARP * ROWS;
 	sync_warp();
 	UNROLL for (u32 c = 0; c < HD / 8; c++)
@@ -110,6 +111,15 @@ DEV void put_tile(const dst &y, u64 at, u32 apart, u32 n, const float (&d)[HD / 
 		const u32 row = row0 + (j + lane) / (HD / 8), c = (j + lane) % (HD / 8);
 		if (row < n) store<lanes16>(y, (at + (u64)row * apart) / 8 + c, tile[chunk<HD>(row, c)]);
 	}
+	if (amax.none()) return;
+	u32 most = 0; // of the tile once more: in the loop above some kernels have too few registers
+	ROLL for (u32 j = lane; j < ROWS * HD / 8; j += WARP) {
+		const u32 row = row0 + j / (HD / 8);
+		const lanes16 eight = tile[chunk<HD>(row, j % (HD / 8))];
+		UNROLL for (u32 k = 0; k < 4; k++)
+			if (row < n) most = max_of(most, max_of(eight.v[k] << 16 & 0x7FFFFFFF, eight.v[k] & 0x7FFF0000));
+	}
+	raise_warp(amax, magnitude(as_float(most)));
 }
 
 // Lanes 4g to 4g+3 have a row together.
@@ -147,7 +157,7 @@ DEV queries_of queries_at(const shape &a, const src &seen, u32 work, u32 heads) 
 }
 
 template <u32 HD>
-DEV void attend(Shared<lanes16> memory, const dst &o, const dst &lse, const src &q, const src &k, const src &v, const src &seen, const shape &a) {
+DEV void attend(Shared<lanes16> memory, const dst &o, const dst &lse, const dst &amax, const src &q, const src &k, const src &v, const src &seen, const shape &a) {
 	const u32 size = SIDE * HD / 8; // of a tile
 	const auto queries = memory + 0, keys = memory + size, values = memory + 3 * size; // two tiles of the last ones
 	const float scale = LOG2E / sqrtf((float)HD);
@@ -207,17 +217,17 @@ DEV void attend(Shared<lanes16> memory, const dst &o, const dst &lse, const src 
 			if (row < t.n && THREAD % 4 == 0)
 				store<float>(lse, ((u64)t.b * a.h + t.head) * a.sq + t.first + row, t.sees[e] > 0 ? (most[e] + log2f(sum[e])) * LN2 : t.sees[e] == 0 ? -infinity() : nan32());
 		}
-		put_tile<HD>(o, at, a.h * HD, t.n, sums, by, queries);
+		put_tile<HD>(o, at, a.h * HD, t.n, sums, by, queries, amax);
 	}
 }
 
-KERNEL(CREW, flash64, dst o, dst lse, src q, src k, src v, src seen, u32 sq, u32 sk, u32 h, u32 kv) {
+KERNEL(CREW, flash64, dst o, dst lse, dst amax, src q, src k, src v, src seen, u32 sq, u32 sk, u32 h, u32 kv) {
 	DYNAMIC(lanes16, memory);
-	attend<64>(memory, o, lse, q, k, v, seen, {sq, sk, h, kv, 64});
+	attend<64>(memory, o, lse, amax, q, k, v, seen, {sq, sk, h, kv, 64});
 }
-KERNEL(CREW, flash128, dst o, dst lse, src q, src k, src v, src seen, u32 sq, u32 sk, u32 h, u32 kv) {
+KERNEL(CREW, flash128, dst o, dst lse, dst amax, src q, src k, src v, src seen, u32 sq, u32 sk, u32 h, u32 kv) {
 	DYNAMIC(lanes16, memory);
-	attend<128>(memory, o, lse, q, k, v, seen, {sq, sk, h, kv, 128});
+	attend<128>(memory, o, lse, amax, q, k, v, seen, {sq, sk, h, kv, 128});
 }
 
 template <u32 HD>
@@ -264,7 +274,7 @@ DEV void grad_q(Shared<lanes16> memory, const dst &dq, const src &grad, const sr
 		}
 		copies_wait();
 		SYNC(); // as above
-		put_tile<HD>(dq, at, a.h * HD, t.n, sums, {t.sees[0] < 0 ? nan32() : scale, t.sees[1] < 0 ? nan32() : scale}, queries);
+		put_tile<HD>(dq, at, a.h * HD, t.n, sums, {t.sees[0] < 0 ? nan32() : scale, t.sees[1] < 0 ? nan32() : scale}, queries, {});
 	}
 }
 
@@ -286,7 +296,7 @@ struct stat {
 // grad_kv has the transposes of scores, a row a key. It goes over the queries that see
 // one of its keys, of all heads of the group, and over half a tile at a time.
 template <u32 HD>
-DEV void grad_kv(Shared<lanes16> memory, Shared<stat> stats, const dst &dk, const dst &dv, const src &grad, const src &q, const src &k, const src &v, const src &lse, const src &delta, const src &seen, const shape &a) {
+DEV void grad_kv(Shared<lanes16> memory, Shared<stat> stats, const dst &dk, const dst &dv, const dst &amax, const src &grad, const src &q, const src &k, const src &v, const src &lse, const src &delta, const src &seen, const shape &a) {
 	const u32 size = SIDE * HD / 8, part = HD == 64 ? SIDE : 16;
 	const auto keys = memory + 0, values = memory + size, queries = memory + 2 * size, grads = memory + 4 * size;
 	const float scale = 1 / sqrtf((float)HD);
@@ -345,18 +355,18 @@ DEV void grad_kv(Shared<lanes16> memory, Shared<stat> stats, const dst &dk, cons
 		copies_wait();
 		SYNC(); // as above, where there is no query
 		const float by = fault ? nan32() : scale, once = fault ? nan32() : 1;
-		put_tile<HD>(dk, at, apart, n, sumk, {by, by}, keys);
-		put_tile<HD>(dv, at, apart, n, sumv, {once, once}, values);
+		put_tile<HD>(dk, at, apart, n, sumk, {by, by}, keys, {});
+		put_tile<HD>(dv, at, apart, n, sumv, {once, once}, values, amax);
 	}
 }
 
-KERNEL(CREW, flash_grad_kv64, dst dk, dst dv, src grad, src q, src k, src v, src lse, src delta, src seen, u32 sq, u32 sk, u32 h, u32 kv) {
+KERNEL(CREW, flash_grad_kv64, dst dk, dst dv, dst amax, src grad, src q, src k, src v, src lse, src delta, src seen, u32 sq, u32 sk, u32 h, u32 kv) {
 	DYNAMIC(lanes16, memory);
 	SHARED(stat, stats, 2 * SIDE);
-	grad_kv<64>(memory, stats, dk, dv, grad, q, k, v, lse, delta, seen, {sq, sk, h, kv, 64});
+	grad_kv<64>(memory, stats, dk, dv, amax, grad, q, k, v, lse, delta, seen, {sq, sk, h, kv, 64});
 }
-KERNEL(CREW, flash_grad_kv128, dst dk, dst dv, src grad, src q, src k, src v, src lse, src delta, src seen, u32 sq, u32 sk, u32 h, u32 kv) {
+KERNEL(CREW, flash_grad_kv128, dst dk, dst dv, dst amax, src grad, src q, src k, src v, src lse, src delta, src seen, u32 sq, u32 sk, u32 h, u32 kv) {
 	DYNAMIC(lanes16, memory);
 	SHARED(stat, stats, 2 * SIDE);
-	grad_kv<128>(memory, stats, dk, dv, grad, q, k, v, lse, delta, seen, {sq, sk, h, kv, 128});
+	grad_kv<128>(memory, stats, dk, dv, amax, grad, q, k, v, lse, delta, seen, {sq, sk, h, kv, 128});
 }

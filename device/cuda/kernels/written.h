@@ -18,6 +18,13 @@ DEV u32 written8(u32 most, const dst &amax, const dst &y, u64 n, const float (&v
 	return most;
 }
 
+// raise_warp is for a warp that writes little at a time, and has no register to spare meanwhile.
+DEV void raise_warp(const dst &amax, u32 most) {
+	if (amax.none()) return;
+	most = warp_max(most);
+	if (THREAD % WARP == 0) raise(amax, 0, most);
+}
+
 // raise_amax is the end of a block of T threads.
 template <u32 T>
 DEV void raise_amax(const dst &amax, u32 most) {

@@ -71,13 +71,15 @@ func (d Of) RoPE(x, table, pos, amax *tensor.Tensor) {
 func isPos(pos *tensor.Tensor, n int) bool { return pos == nil || isI32(pos, n) }
 
 // Attention is Kernels.Attention's.
-func (d Of) Attention(o, lse, q, k, v, qpos, kpos *tensor.Tensor) {
+func (d Of) Attention(o, lse, q, k, v, qpos, kpos, amax *tensor.Tensor) {
+	d.amax(amax)
 	d.attention("Attention(o, lse float32 [B,H,Sq], q [B,Sq,H,hd], k, v [B,Sk,KV,hd], qpos int32 [Sq], kpos int32 [Sk])",
 		lse, qpos, kpos, []*tensor.Tensor{q, o}, []*tensor.Tensor{k, v})
 }
 
 // AttentionGrad is Kernels.AttentionGrad's.
-func (d Of) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos *tensor.Tensor) {
+func (d Of) AttentionGrad(dq, dk, dv, do, q, k, v, o, lse, qpos, kpos, amax *tensor.Tensor) {
+	d.amax(amax)
 	d.attention("AttentionGrad(dq, dk, dv, do, q [B,Sq,H,hd], k, v [B,Sk,KV,hd], o, lse float32 [B,H,Sq], qpos int32 [Sq], kpos int32 [Sk])",
 		lse, qpos, kpos, []*tensor.Tensor{q, o, do, dq}, []*tensor.Tensor{k, v, dk, dv})
 }
