@@ -49,6 +49,21 @@ INLINE void raise(uint32_t *most, struct vec x)
 	*most = a > *most ? a : *most;
 }
 
+// NEAR_ROWS runs its body for n rows from row r on, until it has for all: of a kernel that writes d values a row to y, and takes
+// their amax, if that is asked for, some rows at a time.
+#define NEAR_ROWS(most, y, d, rows, r, n, ...)                                             \
+	do {                                                                                \
+		const long all_ = (rows), some_ = max_l(1, (most) ? NEAR / max_l(1, d) : all_); \
+		if (most)                                                                   \
+			*(most) = 0;                                                        \
+		for (long r = 0; r < all_; r += some_) {                                    \
+			const long n = min_l(some_, all_ - r);                              \
+			__VA_ARGS__                                                         \
+			if (most)                                                           \
+				raise(most, rows_of(y, d, r, n));                           \
+		}                                                                           \
+	} while (0)
+
 // factor is that of k elements of row r, from column c on.
 INLINE vf factor(struct factors f, long r, long c, long k)
 {

@@ -34,13 +34,13 @@ INLINE vf exp_close(vf x)
 static double sum_bf16(const uint16_t *x, long width, float *most)
 {
 	const __m512i nothing = _mm512_set1_epi16((short)0xFF80); // -infinity
-	vf big = set1(-INFINITY), total = set1(0), odd = total;
+	vf big = set1(-INFINITY), other = big, total = set1(0), odd = total;
 	for (long i = 0; i < width; i += BF16_WIDE) {
 		ask_ahead(x + i);
 		const struct two v = widen_two((vi)_mm512_mask_loadu_epi16(nothing, lanes(width - i), x + i));
-		big = vmax(vmax(big, v.even), v.odd);
+		big = vmax(big, v.even), other = vmax(other, v.odd);
 	}
-	*most = top(big);
+	*most = top(vmax(big, other));
 	const vf m = set1(*most == -INFINITY ? 0 : *most); // where all are, the sum is 0, not NaN
 	for (long i = 0; i < width; i += BF16_WIDE) {
 		const struct two v = widen_two((vi)_mm512_mask_loadu_epi16(nothing, lanes(width - i), x + i));
@@ -66,6 +66,24 @@ INLINE void softmax_bf16(uint16_t *x, long width, vf m, vf by) {}
 
 #endif
 
+// largest_of is the largest, lane by lane, of n values, whole vectors: four at once, as one would wait for the one before.
+INLINE vf largest_of(struct vec x, long n)
+{
+	enum { BESIDE = 4 };
+	vf big[BESIDE];
+	UNROLL for (int j = 0; j < BESIDE; j++)
+		big[j] = set1(-INFINITY);
+	long i = 0;
+	for (; i + BESIDE * W <= n; i += BESIDE * W)
+		UNROLL for (int j = 0; j < BESIDE; j++) {
+			ask_ahead_of(x, i + j * W);
+			big[j] = vmax(big[j], load(x, i + j * W, W));
+		}
+	for (; i < n; i += W)
+		big[0] = vmax(big[0], load(x, i, W));
+	return vmax(vmax(big[0], big[1]), vmax(big[2], big[3]));
+}
+
 INLINE void loss_stats_as(const int type, struct loss_row *rows, int64_t n, struct vec logits, const int32_t *targets, int64_t offset)
 {
 	logits = pin(type, logits);
@@ -82,10 +100,8 @@ INLINE void loss_stats_as(const int type, struct loss_row *rows, int64_t n, stru
 			rows[r].sum = sum_bf16(x.p, width, &rows[r].max);
 			continue;
 		}
-		vf big = set1(-INFINITY), total = set1(0);
-		for (long i = 0; i < whole; i += W)
-			big = vmax(big, load(x, i, W));
-		float most = top(big);
+		vf total = set1(0);
+		float most = top(largest_of(x, whole));
 		for (long i = whole; i < width; i++)
 			most = fmaxf(most, load(x, i, 1)[0]);
 		// Where all are -infinity the sum is 0, not NaN.

@@ -92,11 +92,6 @@ INLINE void rms_norm_as(const int type, struct vec y, struct vec total, float *r
 	}
 }
 
-static void rms_norm_rows(const int type, struct vec y, struct vec total, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps)
-{
-	BY_TYPE(type, rms_norm_as, y, total, rstd, rows, x, residual, w, eps);
-}
-
 static void rms_norm(struct vec y, struct vec total, float *rstd, int64_t rows, struct vec x, struct vec residual, struct vec w, float eps, uint32_t *most)
 {
 	int type = common(y.type, common(x.type, w.type));
@@ -111,17 +106,10 @@ static void rms_norm(struct vec y, struct vec total, float *rstd, int64_t rows, 
 		return;
 	}
 #endif
-	if (!most) {
-		rms_norm_rows(type, y, total, rstd, rows, x, residual, w, eps);
-		return;
-	}
-	*most = 0;
-	const long d = w.n, some = max_l(1, NEAR / max_l(1, d));
-	for (long r = 0; r < rows; r += some) {
-		const long n = min_l(some, rows - r);
-		rms_norm_rows(type, rows_of(y, d, r, n), rows_of(total, d, r, n), rstd + r, n, rows_of(x, d, r, n), rows_of(residual, d, r, n), w, eps);
-		raise(most, rows_of(y, d, r, n));
-	}
+	const long d = w.n;
+	NEAR_ROWS(most, y, d, rows, r, n, {
+		BY_TYPE(type, rms_norm_as, rows_of(y, d, r, n), rows_of(total, d, r, n), rstd + r, n, rows_of(x, d, r, n), rows_of(residual, d, r, n), w, eps);
+	});
 }
 
 INLINE void rms_norm_grad_as(const int type, struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add)
@@ -147,11 +135,6 @@ INLINE void rms_norm_grad_as(const int type, struct vec dx, float *dw, struct ve
 	}
 }
 
-static void rms_norm_grad_rows(const int type, struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add)
-{
-	BY_TYPE(type, rms_norm_grad_as, dx, dw, dy, s, rstd, rows, w, add);
-}
-
 static void rms_norm_grad(struct vec dx, float *dw, struct vec dy, struct vec s, const float *rstd, int64_t rows, struct vec w, struct vec add, uint32_t *most)
 {
 	int type = common(common(dx.type, dy.type), common(s.type, w.type));
@@ -166,17 +149,10 @@ static void rms_norm_grad(struct vec dx, float *dw, struct vec dy, struct vec s,
 		return;
 	}
 #endif
-	if (!most) {
-		rms_norm_grad_rows(type, dx, dw, dy, s, rstd, rows, w, add);
-		return;
-	}
-	*most = 0;
-	const long d = w.n, some = max_l(1, NEAR / max_l(1, d));
-	for (long r = 0; r < rows; r += some) {
-		const long n = min_l(some, rows - r);
-		rms_norm_grad_rows(type, rows_of(dx, d, r, n), dw, rows_of(dy, d, r, n), rows_of(s, d, r, n), rstd + r, n, w, rows_of(add, d, r, n));
-		raise(most, rows_of(dx, d, r, n));
-	}
+	const long d = w.n;
+	NEAR_ROWS(most, dx, d, rows, r, n, {
+		BY_TYPE(type, rms_norm_grad_as, rows_of(dx, d, r, n), dw, rows_of(dy, d, r, n), rows_of(s, d, r, n), rstd + r, n, w, rows_of(add, d, r, n));
+	});
 }
 
 INLINE void rope_as(const int type, struct vec x, const float *table, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse)
@@ -200,15 +176,8 @@ INLINE void rope_as(const int type, struct vec x, const float *table, const int3
 
 static void rope(struct vec x, const float *table, const int32_t *pos, int64_t seq, int64_t heads, int64_t hd, int64_t first, int inverse, uint32_t *most)
 {
-	if (!most) {
-		BY_TYPE(x.type, rope_as, x, table, pos, seq, heads, hd, first, inverse);
-		return;
-	}
-	*most = 0;
-	const long d = max_l(1, heads * hd), tokens = x.n / d, some = max_l(1, NEAR / d);
-	for (long t = 0; t < tokens; t += some) {
-		const struct vec near = rows_of(x, d, t, min_l(some, tokens - t));
-		BY_TYPE(x.type, rope_as, near, table, pos, seq, heads, hd, first + t, inverse);
-		raise(most, near);
-	}
+	const long d = heads * hd;
+	NEAR_ROWS(most, x, d, x.n / max_l(1, d), t, n, {
+		BY_TYPE(x.type, rope_as, rows_of(x, d, t, n), table, pos, seq, heads, hd, first + t, inverse);
+	});
 }

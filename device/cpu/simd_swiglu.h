@@ -62,11 +62,6 @@ INLINE void swiglu_as(const int type, struct vec h, struct vec gate, struct vec 
 	});
 }
 
-static void swiglu_part(const int type, struct vec h, struct vec gate, struct vec up)
-{
-	BY_TYPE(type, swiglu_as, h, gate, up);
-}
-
 static void swiglu(struct vec h, struct vec gate, struct vec up, uint32_t *most)
 {
 	const int type = common(h.type, common(gate.type, up.type));
@@ -79,16 +74,9 @@ static void swiglu(struct vec h, struct vec gate, struct vec up, uint32_t *most)
 		return;
 	}
 #endif
-	if (!most) {
-		swiglu_part(type, h, gate, up);
-		return;
-	}
-	*most = 0;
-	for (long i = 0; i < h.n; i += NEAR) {
-		const long n = min_l(NEAR, h.n - i);
-		swiglu_part(type, part(h, i, n), part(gate, i, n), part(up, i, n));
-		raise(most, part(h, i, n));
-	}
+	NEAR_ROWS(most, h, 1, h.n, i, n, {
+		BY_TYPE(type, swiglu_as, part(h, i, n), part(gate, i, n), part(up, i, n));
+	});
 }
 
 INLINE void swiglu_grad_as(const int type, struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
