@@ -48,6 +48,9 @@ func (k *site) Ship(c *nn.Ctx, x tensor.Operand, role nn.Role, g comm.Comm) (ten
 	return q, true
 }
 
+// AsShipped does not hold where Cast makes another layout of float8, or takes it back to float32.
+func (k *site) AsShipped(c *nn.Ctx) bool { return !c.Stream.Float8TN() && !k.recipe.Config.Emulate }
+
 // shipByRows casts rows with a scale each, the same before a gather as behind it. Not where grad_weight reads the input as it was,
 // nor a gradient: its other operand was cast in forward.
 func (k *site) shipByRows(c *nn.Ctx, x tensor.Operand, role nn.Role, g comm.Comm) (tensor.Operand, bool) {

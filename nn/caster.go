@@ -85,6 +85,9 @@ type Spreader interface {
 	// that of all. The memory, of data, scale and reciprocal, is the caller's. false: there is no such
 	// cast, and the rows travel in high precision.
 	Ship(c *Ctx, x tensor.Operand, role Role, g comm.Comm) (tensor.Operand, bool)
+	// AsShipped reports whether products read rows that were shipped as they come, row by row: Cast, which returns them, reads none of
+	// them before.
+	AsShipped(c *Ctx) bool
 }
 
 // Agreer is a Caster that makes a scale of grad_output with other ranks, by a collective. Those of

@@ -71,7 +71,8 @@ func (g group) readAsSent(c *nn.Ctx, sent tensor.Operand, readers []*nn.Linear) 
 		return false
 	}
 	if sent.Type.IsFloat8() {
-		return !c.Stream.Float8TN()
+		by, ok := readers[0].Caster.(nn.Spreader) // who has shipped it
+		return ok && by.AsShipped(c)
 	}
 	return !slices.ContainsFunc(readers, func(l *nn.Linear) bool { return l.Caster != nn.Caster(nn.HighPrecision{}) })
 }

@@ -4,6 +4,7 @@ package train
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -67,7 +68,7 @@ func TestAValidationOverTheTensorAxis(t *testing.T) {
 	}
 }
 
-// TestRecipesOverTheTensorAxis: each trains, with and without a float8 gather of weights, near what one rank does: sums of terms
+// TestRecipesOverTheTensorAxis: each trains, to the same bits where rows travel beside products, with and without a float8 gather of weights, near what one rank does: sums of terms
 // are rounded once more, and what is scaled by rows is scaled by the rows of a part.
 func TestRecipesOverTheTensorAxis(t *testing.T) {
 	sizes := []string{"--model.args.dim=64", "--model.args.n_kv_heads=2", "--model.args.n_layers=1", "--training.steps=10", "--training.global_batch_size=4"}
@@ -99,7 +100,12 @@ func TestRecipesOverTheTensorAxis(t *testing.T) {
 			{"shard 2, tensor 2, run again", 4, sharedBy(2, "--training.local_batch_size=1", "--activation_checkpoint.mode=selective", "--activation_checkpoint.selective_ac_option=op")},
 		} {
 			t.Run(name+"/"+l.name, func(t *testing.T) {
-				within(t, runRanks(t, l.ranks, join(args, l.args)), losses(want), 5e-3)
+				got := runRanks(t, l.ranks, join(args, l.args))
+				within(t, got, losses(want), 5e-3)
+				if !slices.Contains(l.args, "--parallelism.no_enable_sequence_parallel") { // rows travel
+					beside := runRanks(t, l.ranks, join(args, l.args, []string{"--parallelism.enable_async_tensor_parallel"}))
+					within(t, beside, losses(got), 0)
+				}
 			})
 		}
 	}
