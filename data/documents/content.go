@@ -34,12 +34,14 @@ func checkContent(h *format.PageHeader, content []byte, codec format.Compression
 	if h.Type == format.DictionaryPage || h.Type == format.IndexPage {
 		return nil
 	}
-	if packed {
+	inside := h.Type == format.DataPage && optional // are the levels
+	// Plain values say nothing of their number, so that they need not be unpacked for it.
+	if packed && (inside || encoding != format.Plain) {
 		if content, err = parquet.LookupCompressionCodec(codec).Decode(make([]byte, 0, h.UncompressedPageSize), content); err != nil {
 			return err
 		}
 	}
-	if h.Type == format.DataPage && optional {
+	if inside {
 		if len(content) < 4 {
 			return errShort
 		}

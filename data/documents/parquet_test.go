@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"slices"
@@ -127,11 +128,12 @@ func TestDamagedPagesAreRefused(t *testing.T) {
 		h.DataPageHeader.V = format.DataPageHeader{NumValues: values, Encoding: e}
 		return h
 	}
-	v2 := func(levels int32, unpacked int32) header {
+	v2as := func(levels, unpacked int32, e format.Encoding) header {
 		h := header{Type: format.DataPageV2, UncompressedPageSize: unpacked}
-		h.DataPageHeaderV2.V = format.DataPageHeaderV2{NumValues: 10, DefinitionLevelsByteLength: levels, Encoding: format.Plain}
+		h.DataPageHeaderV2.V = format.DataPageHeaderV2{NumValues: 10, DefinitionLevelsByteLength: levels, Encoding: e}
 		return h
 	}
+	v2 := func(levels, unpacked int32) header { return v2as(levels, unpacked, format.Plain) }
 	dictionary := header{Type: format.DictionaryPage, UncompressedPageSize: 6}
 	deltas := func(block, parts, total string) string { return block + parts + total + "\x02" }
 	for name, tt := range map[string]struct {
@@ -143,6 +145,8 @@ func TestDamagedPagesAreRefused(t *testing.T) {
 		"whole":                     {v1(10, 6, format.Plain), page, format.Uncompressed, ""},
 		"whole, packed":             {v1(10, 6, format.Plain), literals, format.Lz4Raw, ""},
 		"version 2":                 {v2(2, 2), run, format.Uncompressed, ""},
+		"plain, left packed":        {v2(2, 8), run + "\x01no snappy", format.Snappy, ""},
+		"a packed run":              {v2as(2, 7, format.RLEDictionary), run + "\x50\x09\xfe\x03\x00\x01", format.Lz4Raw, "a run of 255 values"},
 		"rows":                      {v1(11, 6, format.Plain), page, format.Uncompressed, "11 rows"},
 		"rows of a dictionary":      {func() header { h := dictionary; h.DictionaryPageHeader.V.NumValues = 1<<26 + 1; return h }(), page, format.Uncompressed, "67108865 rows"},
 		"less than none":            {v1(-1, 6, format.Plain), page, format.Uncompressed, "-1 rows"},
@@ -216,6 +220,47 @@ func TestLZ4BlocksAreWhatTheirDecoderTakes(t *testing.T) {
 		}
 		if made, err := parquet.Lz4Raw.Decode(nil, []byte(block)); err != nil || int64(len(made)) != want {
 			t.Errorf("%q: the decoder makes %d bytes of it, %v", block, len(made), err)
+		}
+	}
+}
+
+// BenchmarkParquet reads texts of some thousand letters, 4 MiB a row group.
+func BenchmarkParquet(b *testing.B) {
+	for _, codec := range []compress.Codec{&parquet.Snappy, &parquet.Zstd} {
+		for version := 1; version <= 2; version++ {
+			var file bytes.Buffer
+			w := parquet.NewGenericWriter[struct {
+				Text string `parquet:"text,plain"`
+			}](&file, parquet.Compression(codec), parquet.DataPageVersion(version))
+			rnd, size := rand.New(rand.NewPCG(1, 2)), 0
+			for size < 16<<20 {
+				var text strings.Builder
+				for range 500 {
+					fmt.Fprintf(&text, "%x ", rnd.IntN(1<<rnd.IntN(24)))
+				}
+				if _, err := w.Write([]struct {
+					Text string `parquet:"text,plain"`
+				}{{text.String()}}); err != nil {
+					b.Fatal(err)
+				}
+				if size += text.Len(); size%(4<<20) < text.Len() {
+					if err := w.Flush(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			if err := w.Close(); err != nil {
+				b.Fatal(err)
+			}
+			path := write(b, "a.parquet", file.Bytes())
+			b.Run(fmt.Sprintf("%s/version %d", codec, version), func(b *testing.B) {
+				b.SetBytes(int64(size))
+				for b.Loop() {
+					if _, _, err := all(path, Options{Format: Parquet, Field: "text"}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }
