@@ -54,7 +54,7 @@ func TestEveryLayout(t *testing.T) {
 	for _, model := range models(t) {
 		t.Run(model.name, func(t *testing.T) {
 			i := integration{args: model.args, weights: dtype.Float32, batch: 12, steps: 10}
-			one := i.goroutines(t, 1)
+			one := i.together(t, 1)
 			if first, last := one[0].Loss, one[9].Loss; !(last < 0.97*first) {
 				t.Errorf("the loss goes from %v to %v: nothing was learned", first, last)
 			}
@@ -65,7 +65,7 @@ func TestEveryLayout(t *testing.T) {
 				t.Run(l.name, func(t *testing.T) {
 					i, n := i, l.data*l.tensor
 					i.tensor, i.degrees = l.tensor, l.degrees
-					got := i.goroutines(t, n)
+					got := i.together(t, n)
 					alike(t, got, one)
 					t.Run("processes", func(t *testing.T) { i.again(t, n, got) })
 				})
