@@ -3,6 +3,8 @@
 package slow
 
 import (
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,4 +42,27 @@ func TestALinkIsSharedByWhatPassesIt(t *testing.T) {
 			t.Errorf("message %d has arrived after %v, want %v", i, got, tt.want)
 		}
 	}
+}
+
+// TestSleepIsNotCutShort by signals, which the runtime sends to threads.
+func TestSleepIsNotCutShort(t *testing.T) {
+	var signals sync.WaitGroup
+	asleep := make(chan struct{})
+	signals.Go(func() {
+		for {
+			select {
+			case <-asleep:
+				return
+			default:
+				_ = syscall.Kill(syscall.Getpid(), syscall.SIGURG)
+			}
+		}
+	})
+	until := time.Now().Add(20 * time.Millisecond)
+	sleep(until)
+	if early := time.Until(until); early > 0 {
+		t.Errorf("it returned %v early", early)
+	}
+	close(asleep)
+	signals.Wait()
 }
