@@ -4,11 +4,17 @@ package cpu
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
+	"time"
 
 	"octet/device"
 	"octet/tensor"
 )
+
+// yieldAfter is how long a stream's goroutine runs kernels before it lets Go's scheduler choose anew. One that has run for 10 ms is overdue: sysmon
+// then takes the P away in each of its kernels, and, since it found one to take, looks again every 20 µs, on a processor that computes.
+const yieldAfter = 5 * time.Millisecond
 
 // queueLen bounds how far the host runs ahead of a stream.
 const queueLen = 4096
@@ -39,8 +45,13 @@ func newStream(d *Device, name string) *Stream {
 	go func() {
 		defer close(s.ended)
 		begin()
+		chosen := time.Now()
 		for w := range s.queue {
 			s.run(w)
+			if now := time.Now(); now.Sub(chosen) > yieldAfter {
+				runtime.Gosched()
+				chosen = now
+			}
 		}
 	}()
 	return s
