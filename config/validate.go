@@ -134,7 +134,8 @@ func (v *validator) parallelism(world int) {
 	const shardDegree, globalBatch = "parallelism.data_parallel_shard_degree", "training.global_batch_size"
 	c := v.config
 	p, others := c.Parallelism, c.otherDegrees()
-	if min(p.DataParallelReplicateDegree, p.TensorParallelDegree, p.ContextParallelDegree, p.PipelineParallelDegree) < 1 {
+	shard := p.DataParallelShardDegree
+	if min(p.DataParallelReplicateDegree, p.TensorParallelDegree, p.ContextParallelDegree, p.PipelineParallelDegree) < 1 || shard < 1 && shard != -1 {
 		return // told already
 	}
 	if c.Device.CUDAGraph && world > 1 {
@@ -149,7 +150,7 @@ func (v *validator) parallelism(world int) {
 			world, others, shardDegree, c.otherDegreesByName(), use))
 		return
 	}
-	if shard := c.Parallelism.DataParallelShardDegree; shard != -1 && shard*others != world {
+	if shard != -1 && shard*others != world {
 		v.problem(shardDegree, "the degrees multiply to %d × %s = %d, but the world size is %d; use %d, or -1 for whatever is left", shard, c.otherDegreesByName(), shard*others, world, world/others)
 		return
 	}

@@ -218,6 +218,19 @@ func TestValidateErrors(t *testing.T) {
 	}
 }
 
+// TestADegreeOutOfRangeIsOneProblem: what it multiplies to is not another.
+func TestADegreeOutOfRangeIsOneProblem(t *testing.T) {
+	for _, degree := range []string{"data_parallel_shard_degree=0", "data_parallel_shard_degree=-2", "tensor_parallel_degree=0"} {
+		c, err := config.Load([]string{"--parallelism." + degree})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Validate(2); err == nil || strings.Contains(err.Error(), "problems") {
+			t.Errorf("%s: %v", degree, err)
+		}
+	}
+}
+
 func TestValidateReportsAllProblemsWithTheirPlaces(t *testing.T) {
 	path := write(t, "[training]\nsteps = 0\n[optimizer]\nlr = -1\n")
 	c, err := config.Load([]string{"--config", path, "--debug.seed=-1"})
