@@ -226,21 +226,20 @@ func TestLZ4BlocksAreWhatTheirDecoderTakes(t *testing.T) {
 
 // BenchmarkParquet reads texts of some thousand letters, 4 MiB a row group.
 func BenchmarkParquet(b *testing.B) {
+	type row struct {
+		Text string `parquet:"text,plain"`
+	}
 	for _, codec := range []compress.Codec{&parquet.Snappy, &parquet.Zstd} {
 		for version := 1; version <= 2; version++ {
 			var file bytes.Buffer
-			w := parquet.NewGenericWriter[struct {
-				Text string `parquet:"text,plain"`
-			}](&file, parquet.Compression(codec), parquet.DataPageVersion(version))
+			w := parquet.NewGenericWriter[row](&file, parquet.Compression(codec), parquet.DataPageVersion(version))
 			rnd, size := rand.New(rand.NewPCG(1, 2)), 0
 			for size < 16<<20 {
 				var text strings.Builder
 				for range 500 {
 					fmt.Fprintf(&text, "%x ", rnd.IntN(1<<rnd.IntN(24)))
 				}
-				if _, err := w.Write([]struct {
-					Text string `parquet:"text,plain"`
-				}{{text.String()}}); err != nil {
+				if _, err := w.Write([]row{{text.String()}}); err != nil {
 					b.Fatal(err)
 				}
 				if size += text.Len(); size%(4<<20) < text.Len() {

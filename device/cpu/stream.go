@@ -48,9 +48,9 @@ func newStream(d *Device, name string) *Stream {
 		chosen := time.Now()
 		for w := range s.queue {
 			s.run(w)
-			if now := time.Now(); now.Sub(chosen) > yieldAfter {
+			if time.Since(chosen) > yieldAfter {
 				runtime.Gosched()
-				chosen = now
+				chosen = time.Now()
 			}
 		}
 	}()
