@@ -13,17 +13,21 @@
 //	forward   Sᵀ = K·Qᵀ     Oᵀ += Vᵀ·Pᵀ
 //	backward  Sᵀ = K·Qᵀ     dPᵀ = V·dOᵀ    dQᵀ += Kᵀ·dSᵀ    dK += dSᵀ·Q    dV += Pᵀ·dO
 //
-// Heads are padded with zeros to a multiple of W, key tiles to one of ROWS rows.
+// Heads are padded with zeros to a multiple of W.
 
 #include "simd_attention_tile.h"
+
+// A block of sums in registers is so many rows, by the vectors that it is wide, or ROWS. The more vectors, the
+// fewer loads a multiplication takes: 10 for 24 of four.
+enum { WIDE = W == 16 ? 4 : 2, ROWS = 4 };
+INLINE int rows_by(int cols) { return W == 8 ? (cols == 1 ? 12 : 6) : cols == 1 ? 16 : cols == 2 ? 12 : cols == 3 ? 8 : 6; }
 
 // A mask is how many keys of a tile each query of another sees; a later query
 // sees no fewer.
 struct mask {
-	long queries, keys;
-	int whole;               // all see whole blocks of ROWS, and seen is not set
-	long most[TILE / BAND]; // of a strip of queries, its last
-	long blind[TILE / ROWS]; // how many queries see none of these keys
+	long queries, vectors;
+	int whole;           // all see all keys, and seen is not set
+	long most[TILE / W]; // keys that some query of a vector sees
 	float seen[TILE];
 };
 
@@ -31,87 +35,86 @@ struct mask {
 // from t on.
 static struct mask mask_of(const int32_t *seen, long queries, long t, long keys)
 {
-	struct mask m = {.queries = queries, .keys = keys, .whole = seen[0] - t >= up_to(keys, ROWS)};
-	for (long c = 0; c < queries; c += BAND)
-		m.most[c / BAND] = min_l(max_l(seen[min_l(c + BAND, queries) - 1] - t, 0), keys);
-	if (m.whole)
-		return m;
-	for (long i = 0; i < queries; i++)
+	struct mask m = {.queries = queries, .vectors = (queries + W - 1) / W, .whole = seen[0] - t >= keys};
+	for (long c = 0; c < queries; c += W)
+		m.most[c / W] = min_l(max_l(seen[min_l(c + W, queries) - 1] - t, 0), keys);
+	for (long i = 0; i < queries && !m.whole; i++)
 		m.seen[i] = min_l(max_l(seen[i] - t, 0), keys);
-	for (long r = 0, i = 0; r < keys; r += ROWS) {
-		while (i < queries && m.seen[i] <= r)
-			i++;
-		m.blind[r / ROWS] = i;
-	}
 	return m;
 }
 
-// mm_block is ROWS rows by cols·W columns of out (+)= A · B, summed over n;
+// mm_block is rows by cols·W columns of out (+)= A · B, summed over n;
 // element (r,l) of A is a[r·row + l·step].
-INLINE void mm_block(const int cols, float *out, long ldo, const float *a, long row, long step, const float *b, long ldb, long n, int add)
+INLINE void mm_block(const int rows, const int cols, float *out, long ldo, const float *a, long row, long step, const float *b, long ldb, long n, int add)
 {
-	vf acc[ROWS][2];
-#pragma GCC unroll 8
-	for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 2
-		for (int c = 0; c < cols; c++)
+	vf acc[16][WIDE];
+	UNROLL for (int r = 0; r < rows; r++)
+		UNROLL for (int c = 0; c < cols; c++)
 			acc[r][c] = add ? load_f32(out + r * ldo + c * W) : set1(0);
 	for (long l = 0; l < n; l++) {
-		vf vb[2];
-#pragma GCC unroll 2
-		for (int c = 0; c < cols; c++)
+		vf vb[WIDE];
+		UNROLL for (int c = 0; c < cols; c++)
 			vb[c] = load_f32(b + l * ldb + c * W);
-#pragma GCC unroll 8
-		for (int r = 0; r < ROWS; r++) {
+		UNROLL for (int r = 0; r < rows; r++) {
 			vf va = set1(a[r * row + l * step]);
-#pragma GCC unroll 2
-			for (int c = 0; c < cols; c++)
+			UNROLL for (int c = 0; c < cols; c++)
 				acc[r][c] = vfma(va, vb[c], acc[r][c]);
 		}
 	}
-#pragma GCC unroll 8
-	for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 2
-		for (int c = 0; c < cols; c++)
+	UNROLL for (int r = 0; r < rows; r++)
+		UNROLL for (int c = 0; c < cols; c++)
 			store_f32(out + r * ldo + c * W, acc[r][c]);
 }
 
-INLINE void strip(float *out, const float *a, long row, long step, const float *b, long n, int add)
+// mm_rows is blocks below each other, of rows that are a multiple of ROWS.
+INLINE void mm_rows(const int cols, float *out, long ldo, long rows, const float *a, long row, long step, const float *b, long ldb, long n, int add)
 {
-	mm_block(BAND / W, out, TILE, a, row, step, b, TILE, n, add);
+	const int most = rows_by(cols);
+	for (; rows % most; rows -= ROWS, out += ROWS * ldo, a += ROWS * row)
+		mm_block(ROWS, cols, out, ldo, a, row, step, b, ldb, n, add);
+	for (; rows > 0; rows -= most, out += most * ldo, a += most * row)
+		mm_block(most, cols, out, ldo, a, row, step, b, ldb, n, add);
 }
 
-// The three products of attention leave out what the mask makes 0.
+// mm is blocks beside each other.
+INLINE void mm(float *out, long ldo, long rows, long cols, const float *a, long row, long step, const float *b, long ldb, long n, int add)
+{
+	for (; cols >= WIDE; cols -= WIDE, out += WIDE * W, b += WIDE * W)
+		mm_rows(WIDE, out, ldo, rows, a, row, step, b, ldb, n, add);
+	if (WIDE > 3 && cols == 3)
+		mm_rows(3, out, ldo, rows, a, row, step, b, ldb, n, add);
+	else if (WIDE > 2 && cols == 2)
+		mm_rows(2, out, ldo, rows, a, row, step, b, ldb, n, add);
+	else if (cols == 1)
+		mm_rows(1, out, ldo, rows, a, row, step, b, ldb, n, add);
+}
 
-// mm_scores is S [keys,TILE] = A [keys,hd] · B [hd,TILE]; strips of queries
-// that see none of ROWS keys are not written.
+// The three products of attention leave out what the mask makes 0: of keys that no query of a vector sees
+// they take the vectors behind it.
+
+// mm_scores is S [keys,TILE] = A [keys,hd] · B [hd,TILE].
 static void mm_scores(float *s, const float *a, long hdp, const float *b, long hd, const struct mask *m)
 {
-	for (long r = 0; r < m->keys; r += ROWS)
-		for (long c = 0; c < TILE; c += BAND)
-			if (r < m->most[c / BAND])
-				strip(s + r * TILE + c, a + r * hdp, hdp, 1, b + c, hd, 0);
+	for (long c = 0, k = 0, end; c < m->vectors; c++, k = end) {
+		end = max_l(k, up_to(m->most[c], ROWS));
+		mm(s + k * TILE + c * W, TILE, end - k, m->vectors - c, a + k * hdp, hdp, 1, b + c * W, TILE, hd, 0);
+	}
 }
 
 // mm_queries is O [hdp,TILE] += Aᵀ · P for A [keys,hdp], P [keys,TILE].
 static void mm_queries(float *o, const float *a, long hdp, const float *p, const struct mask *m)
 {
-	for (long r = 0; r < hdp; r += ROWS)
-		for (long c = 0; c < TILE; c += BAND)
-			strip(o + r * TILE + c, a + r, 1, hdp, p + c, m->most[c / BAND], 1);
+	for (long c = 0, k = 0; c < m->vectors; k = m->most[c++])
+		if (m->most[c] > k)
+			mm(o + c * W, TILE, hdp, m->vectors - c, a + k * hdp, 1, hdp, p + k * TILE + c * W, TILE, m->most[c] - k, 1);
 }
 
 // mm_keys is G [keys,hdp] += P [keys,TILE] · B for B [queries,hdp].
 static void mm_keys(float *g, const float *p, const float *b, long hdp, const struct mask *m)
 {
-	for (long r = 0; r < m->keys; r += ROWS) {
-		long first = m->blind[r / ROWS], queries = m->queries, c = 0;
-		const float *pr = p + r * TILE + first, *br = b + first * hdp;
-		if (BAND > W)
-			for (; c + BAND <= hdp; c += BAND)
-				mm_block(BAND / W, g + r * hdp + c, hdp, pr, TILE, 1, br + c, hdp, queries - first, 1);
-		for (; c < hdp; c += W)
-			mm_block(1, g + r * hdp + c, hdp, pr, TILE, 1, br + c, hdp, queries - first, 1);
+	for (long c = 0, k = 0, end; c < m->vectors; c++, k = end) {
+		end = max_l(k, up_to(m->most[c], ROWS));
+		mm(g + k * hdp, hdp, end - k, hdp / W, p + k * TILE + c * W, TILE, 1, b + c * W * hdp, hdp, m->queries - c * W, 1);
 	}
 }
 
@@ -129,58 +132,63 @@ static void read_head(float *dst, long hdp, struct vec x, long at, long ld, long
 	memset(dst + n * hdp, 0, 4 * hdp * (up_to(n, TILE) - n));
 }
 
-// softmax_tile turns scores, in units of log2, into P, and keeps each query's
-// running maximum and sum; Oᵀ is brought to the new maximum.
+// softmax_strip turns scores of so many vectors of queries, in units of log2, into P, and keeps each query's running
+// maximum and sum; Oᵀ is brought to the new maximum.
+INLINE void softmax_strip(const int vectors, const int whole, float *p, long n, const float *seen, float *most, float *total, float *out, long hdp)
+{
+	vf last[vectors], old[vectors], big[vectors], shrink[vectors], all[vectors]; // of which none waits for another
+	UNROLL for (int j = 0; j < vectors; j++) {
+		last[j] = load_f32(seen + j * W);
+		old[j] = big[j] = load_f32(most + j * W);
+	}
+	for (long k = 0; k < n; k++)
+		UNROLL for (int j = 0; j < vectors; j++) {
+			float *at = p + k * TILE + j * W;
+			vf s = load_f32(at);
+			if (!whole) {
+				s = masked(s, last[j], k);
+				store_f32(at, s);
+			}
+			big[j] = vmax(big[j], s);
+		}
+	UNROLL for (int j = 0; j < vectors; j++) {
+		shrink[j] = exp2_(old[j] - big[j]);
+		all[j] = load_f32(total + j * W) * shrink[j];
+	}
+	for (long k = 0; k < n; k++)
+		UNROLL for (int j = 0; j < vectors; j++) {
+			float *at = p + k * TILE + j * W;
+			vf e = exp2_(load_f32(at) - big[j]);
+			store_f32(at, e);
+			all[j] += e;
+		}
+	UNROLL for (int j = 0; j < vectors; j++) {
+		store_f32(most + j * W, big[j]);
+		store_f32(total + j * W, all[j]);
+	}
+	for (long r = 0; r < hdp; r++)
+		UNROLL for (int j = 0; j < vectors; j++) {
+			float *at = out + r * TILE + j * W;
+			store_f32(at, load_f32(at) * shrink[j]);
+		}
+}
+
 static void softmax_tile(float *p, const struct mask *m, float *most, float *total, float *out, long hdp)
 {
-	enum { BESIDE = BAND / W }; // of which none waits for another
-	for (long c = 0; c < TILE; c += BAND) {
-		const long n = m->most[c / BAND];
-		vf seen[BESIDE], old[BESIDE], big[BESIDE], shrink[BESIDE], all[BESIDE];
-		UNROLL for (int j = 0; j < BESIDE; j++) {
-			seen[j] = load_f32(m->seen + c + j * W);
-			old[j] = big[j] = load_f32(most + c + j * W);
-		}
-		for (long k = 0; k < n; k++)
-			UNROLL for (int j = 0; j < BESIDE; j++) {
-				float *at = p + k * TILE + c + j * W;
-				vf s = load_f32(at);
-				if (!m->whole) {
-					s = masked(s, seen[j], k);
-					store_f32(at, s);
-				}
-				big[j] = vmax(big[j], s);
-			}
-		UNROLL for (int j = 0; j < BESIDE; j++) {
-			shrink[j] = exp2_(old[j] - big[j]);
-			all[j] = load_f32(total + c + j * W) * shrink[j];
-		}
-		for (long k = 0; k < n; k++)
-			UNROLL for (int j = 0; j < BESIDE; j++) {
-				float *at = p + k * TILE + c + j * W;
-				vf e = exp2_(load_f32(at) - big[j]);
-				store_f32(at, e);
-				all[j] += e;
-			}
-		UNROLL for (int j = 0; j < BESIDE; j++) {
-			store_f32(most + c + j * W, big[j]);
-			store_f32(total + c + j * W, all[j]);
-		}
-		for (long r = 0; r < hdp; r++)
-			UNROLL for (int j = 0; j < BESIDE; j++) {
-				float *at = out + r * TILE + c + j * W;
-				store_f32(at, load_f32(at) * shrink[j]);
-			}
-	}
+	long c = 0;
+	for (; m->whole && c + WIDE <= m->vectors; c += WIDE)
+		softmax_strip(WIDE, 1, p + c * W, m->most[c], m->seen + c * W, most + c * W, total + c * W, out + c * W, hdp);
+	for (; c < m->vectors; c++)
+		softmax_strip(1, m->whole, p + c * W, m->most[c], m->seen + c * W, most + c * W, total + c * W, out + c * W, hdp);
 }
 
 // softmax_grad_tile turns scores into P, and dP into dS = P∘(dP - mean), mean
 // being rowsum(do∘o).
 static void softmax_grad_tile(float *p, float *ds, const struct mask *m, const float *lse, const float *mean)
 {
-	for (long c = 0; c < TILE; c += W) {
+	for (long c = 0; c < m->vectors * W; c += W) {
 		vf seen = load_f32(m->seen + c), l = load_f32(lse + c), d = load_f32(mean + c);
-		long n = up_to(m->most[c / BAND], ROWS); // mm_keys reads whole blocks
+		long n = up_to(m->most[c / W], ROWS); // mm_keys reads whole blocks
 		for (long k = 0; k < n; k++) {
 			vf s = load_f32(p + k * TILE + c) - l, dp = load_f32(ds + k * TILE + c);
 			if (!m->whole)
@@ -209,6 +217,9 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 		for (long lo = 0; lo < a.sq; lo += TILE) {
 			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
 			const int32_t *seen = a.seen + lo;
+			const long all = seen[queries - 1], next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
+			const struct ahead ahead[] = {ahead_of(a.q, next, ldq), ahead_of(a.o, next, ldq),
+						      ahead_of(a.k, k0 + hd + lo * ldk, ldk), ahead_of(a.v, k0 + hd + lo * ldk, ldk)};
 			read_head(q, hdp, a.q, q0, ldq, queries, hd);
 			transpose_tile(qt, q, TILE, hdp, scale);
 			memset(out, 0, sizeof out);
@@ -216,8 +227,9 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 				most[i] = HIDDEN;
 				total[i] = 0;
 			}
-			for (long t = 0; t < seen[queries - 1]; t += TILE) {
+			for (long t = 0; t < all; t += TILE) {
 				struct mask m = mask_of(seen, queries, t, min_l(TILE, a.sk - t));
+				ask(ahead, 4, TILE * t / all, min_l(TILE * (t + TILE) / all, TILE), hd);
 				mm_scores(p, k + t * hdp, hdp, qt, hd, &m);
 				softmax_tile(p, &m, most, total, out, hdp);
 				mm_queries(out, v + t * hdp, hdp, p, &m);
@@ -247,6 +259,10 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 		for (long lo = 0; lo < a.sq; lo += TILE) {
 			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
 			const int32_t *seen = a.seen + lo;
+			const long all = seen[queries - 1], next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
+			const struct ahead ahead[] = {ahead_of(a.q, next, ldq), ahead_of(a.d_o, next, ldq), ahead_of(a.o, next, ldq), ahead_of(a.dq, next, ldq),
+						      ahead_of(a.k, k0 + hd + lo * ldk, ldk), ahead_of(a.v, k0 + hd + lo * ldk, ldk),
+						      ahead_of(a.dk, k0 + lo * ldk, ldk), ahead_of(a.dv, k0 + lo * ldk, ldk)};
 			read_head(q, hdp, a.o, q0, ldq, queries, hd);
 			read_head(d_o, hdp, a.d_o, q0, ldq, queries, hd);
 			for (long i = 0; i < TILE; i++) {
@@ -260,8 +276,9 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 			transpose_tile(qt, q, TILE, hdp, scale * 1.44269504f);
 			transpose_tile(dot, d_o, TILE, hdp, 1);
 			memset(dqt, 0, sizeof dqt);
-			for (long t = 0; t < seen[queries - 1]; t += TILE) {
+			for (long t = 0; t < all; t += TILE) {
 				struct mask m = mask_of(seen, queries, t, min_l(TILE, a.sk - t));
+				ask(ahead, 8, TILE * t / all, min_l(TILE * (t + TILE) / all, TILE), hd);
 				mm_scores(p, k + t * hdp, hdp, qt, hd, &m);
 				mm_scores(ds, v + t * hdp, hdp, dot, hd, &m);
 				softmax_grad_tile(p, ds, &m, lse, mean);

@@ -146,8 +146,8 @@ INLINE vf exp2_(vf x)
 #if W == 8 // where scale2 takes no less
 	x = vmax(set1(-127.f), x);
 #endif
-	const vf n = rint_(x);
-	return scale2(near_power(x - n), n);
+	const vf r = above_nearest(x);
+	return scale2(near_power(r), x - r);
 }
 
 // What a kernel that goes over memory once will read, or write, FAR bytes from here is asked for by instructions

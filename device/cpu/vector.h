@@ -36,6 +36,7 @@ INLINE vh load_vh(const uint16_t *p) { return (vh)_mm512_loadu_si512(p); }
 INLINE vh max_vh(vh a, vh b) { return (vh)_mm512_max_epu16((__m512i)a, (__m512i)b); }
 INLINE vf vroot(vf a) { return _mm512_sqrt_ps(a); }
 INLINE vf rint_(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vf above_nearest(vf a) { return _mm512_reduce_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); } // a - rint_(a)
 INLINE vf scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); } // a·2^n
 INLINE float sum(vf a) { return _mm512_reduce_add_ps(a); }
 INLINE float top(vf a) { return _mm512_reduce_max_ps(a); }
@@ -72,6 +73,7 @@ INLINE vh load_vh(const uint16_t *p) { return (vh)_mm256_loadu_si256((const void
 INLINE vh max_vh(vh a, vh b) { return (vh)_mm256_max_epu16((__m256i)a, (__m256i)b); }
 INLINE vf vroot(vf a) { return _mm256_sqrt_ps(a); }
 INLINE vf rint_(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vf above_nearest(vf a) { return a - rint_(a); }
 // scale2 is a·2^n for n in -127 to 128 and a near 1; -127 gives 0, NaN stays.
 INLINE vf scale2(vf a, vf n)
 {
