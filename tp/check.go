@@ -61,14 +61,12 @@ func along(p *nn.Param) dtensor.Placement {
 	return at
 }
 
-// divides refuses heads and tokens that n ranks cannot share.
-func (p Plan) divides(model nn.Module, n int, input []int) (err error) {
-	if tokens := tensor.Numel(input); p.byRows() && tokens%n != 0 {
-		return fmt.Errorf("tp: %d tokens %v do not divide among %d ranks, each of which has rows of them: use a degree of %v, or another batch or length", tokens, input, n, divisors(tokens))
-	}
+// divides refuses heads and tokens that n ranks cannot share. The degrees that its error offers divide both.
+func (p Plan) divides(model nn.Module, n int, input []int) error {
+	refused, or, common := "", "", 0
 	_ = nn.Walk(&model, func(at string, m nn.Module) (nn.Module, error) {
 		a, ok := nn.Base(m).(*nn.Attention)
-		if !ok || err != nil {
+		if !ok {
 			return m, nil
 		}
 		heads := func(slot nn.Module, name string) int {
@@ -79,12 +77,25 @@ func (p Plan) divides(model nn.Module, n int, input []int) (err error) {
 			}
 			return l.Weight.Shape[0] / a.HeadDim
 		}
-		if q, kv := heads(a.WQ, "wq"), heads(a.WK, "wk"); q%n != 0 || kv%n != 0 {
-			err = fmt.Errorf("tp: %s has %d heads of queries and %d of keys, which do not divide among %d ranks: use a degree of %v", at, q, kv, n, divisors(gcd(q, kv)))
+		q, kv := heads(a.WQ, "wq"), heads(a.WK, "wk")
+		if refused == "" && (q%n != 0 || kv%n != 0) {
+			refused = fmt.Sprintf("%s has %d heads of queries and %d of keys, which do not divide among %d ranks", at, q, kv, n)
 		}
+		common = gcd(common, gcd(q, kv))
 		return m, nil
 	})
-	return err
+	if p.byRows() {
+		tokens := tensor.Numel(input)
+		if refused == "" && tokens%n != 0 {
+			refused = fmt.Sprintf("%d tokens %v do not divide among %d ranks, each of which has rows of them", tokens, input, n)
+			or = ", or another batch or length"
+		}
+		common = gcd(common, tokens)
+	}
+	if refused == "" {
+		return nil
+	}
+	return fmt.Errorf("tp: %s: use a degree of %v%s", refused, divisors(common), or)
 }
 
 // byRows reports whether activations are cut by tokens anywhere.

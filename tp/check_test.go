@@ -75,6 +75,8 @@ func TestWhatACheckRefuses(t *testing.T) {
 	norm := func() nn.Module { return nn.NewRMSNorm(6, 1e-5) }
 	embedding := func() nn.Module { return nn.NewEmbedding(9, 6, nn.Normal(1)) }
 	byHeads := Plan{{"m", PrepareModuleInput(whole, whole)}, {"m.w[qkv]", ColwiseParallel()}, {"m.wo", RowwiseParallel()}}
+	byBoth := Plan{{"m0", RowwiseParallel(InputLayouts(whole), OutputLayouts(rows))}, {"m1", PrepareModuleInput(rows, whole)}, {"m1.w[qkv]", ColwiseParallel()}, {"m1.wo", RowwiseParallel(OutputLayouts(rows))}}
+	four := func() nn.Module { return sequential(linear(6, 6), attention(4, 4)) }
 	tied := func() nn.Module {
 		e, l := nn.NewEmbedding(8, 6, nn.Normal(1)), nn.NewLinear(6, 8, nn.LinearOptions{})
 		l.Weight = e.Weight
@@ -91,6 +93,10 @@ func TestWhatACheckRefuses(t *testing.T) {
 		{"heads", byHeads, heads, 4, []int{2, 3, 6}, "tp: m has 4 heads of queries and 2 of keys, which do not divide among 4 ranks: use a degree of [1 2]"},
 		{"tokens", Plan{{"m0", RowwiseParallel(InputLayouts(whole), OutputLayouts(rows))}}, func() nn.Module { return sequential(embedding(), norm()) }, 4, []int{2, 3},
 			"tp: 6 tokens [2 3] do not divide among 4 ranks, each of which has rows of them: use a degree of [1 2 3 6]"},
+		{"tokens, of which heads refuse other degrees", byBoth, four, 4, []int{2, 3, 6},
+			"tp: 6 tokens [2 3] do not divide among 4 ranks, each of which has rows of them: use a degree of [1 2], or another batch or length"},
+		{"heads, of which tokens refuse other degrees", byBoth, four, 3, []int{3, 3, 6},
+			"tp: m1 has 4 heads of queries and 4 of keys, which do not divide among 3 ranks: use a degree of [1]"},
 		{"a rule for nothing", Plan{{"m.wk", ColwiseParallel()}, {"m.w4", RowwiseParallel()}}, heads, 2, []int{2, 3, 6}, `tp: rule "m.w4" (RowwiseParallel, Shard(-1) to Replicate) matches no module; near it are ["m.wq" "m.wk" "m.wv" "m.wo"]`},
 		{"two rules", Plan{{"m0", ColwiseParallel()}, {"m*", RowwiseParallel()}}, two, 2, []int{2, 3, 6}, `tp: two rules for m0: "m0" (ColwiseParallel, Replicate to Shard(-1)) and "m*" (RowwiseParallel, Shard(-1) to Replicate); leave one`},
 		{"a weight cut twice", Plan{{"m0", ColwiseParallel(OutputLayouts(whole))}, {"m1", ColwiseParallel()}}, tied, 2, []int{2, 3}, "tp: m0.weight is cut twice, as Shard(1) and as Shard(0)"},
