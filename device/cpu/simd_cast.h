@@ -43,25 +43,35 @@ static uint32_t amax(struct vec x)
 // enough to be in the first cache still.
 enum { NEAR = 512 };
 
+// raise makes an amax, if it is asked for, that of x too.
 INLINE void raise(uint32_t *most, struct vec x)
 {
+	if (!most)
+		return;
 	const uint32_t a = amax(x);
 	*most = a > *most ? a : *most;
 }
 
-// NEAR_ROWS runs its body for n rows from row r on, until it has for all: of a kernel that writes d values a row to y, and takes
-// their amax, if that is asked for, some rows at a time.
-#define NEAR_ROWS(most, y, d, rows, r, n, ...)                                             \
-	do {                                                                                \
-		const long all_ = (rows), some_ = max_l(1, (most) ? NEAR / max_l(1, d) : all_); \
-		if (most)                                                                   \
-			*(most) = 0;                                                        \
-		for (long r = 0; r < all_; r += some_) {                                    \
-			const long n = min_l(some_, all_ - r);                              \
-			__VA_ARGS__                                                         \
-			if (most)                                                           \
-				raise(most, rows_of(y, d, r, n));                           \
-		}                                                                           \
+// NEAR_PARTS runs its body for n rows from row r on, until it has for all: of a kernel that writes d values a row, some rows at a
+// time if an amax of them is asked for.
+#define NEAR_PARTS(asked, d, rows, r, n, ...)                                                    \
+	do {                                                                                     \
+		const long all_ = (rows), some_ = max_l(1, (asked) ? NEAR / max_l(1, d) : all_); \
+		for (long r = 0; r < all_; r += some_) {                                         \
+			const long n = min_l(some_, all_ - r);                                   \
+			__VA_ARGS__                                                              \
+		}                                                                                \
+	} while (0)
+
+// NEAR_ROWS is NEAR_PARTS of a kernel that writes y alone, and takes its amax.
+#define NEAR_ROWS(most, y, d, rows, r, n, ...)               \
+	do {                                                 \
+		if (most)                                    \
+			*(most) = 0;                         \
+		NEAR_PARTS(most, d, rows, r, n, {            \
+			__VA_ARGS__                          \
+			raise(most, rows_of(y, d, r, n));    \
+		});                                          \
 	} while (0)
 
 // factor is that of k elements of row r, from column c on.

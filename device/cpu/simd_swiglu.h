@@ -90,11 +90,6 @@ INLINE void swiglu_grad_as(const int type, struct vec dgate, struct vec dup, str
 	});
 }
 
-static void swiglu_grad_part(const int type, struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up)
-{
-	BY_TYPE(type, swiglu_grad_as, dgate, dup, dh, gate, up);
-}
-
 static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct vec gate, struct vec up, uint32_t *most_gate, uint32_t *most_up)
 {
 	const int type = common(common(dgate.type, dup.type), common(dh.type, common(gate.type, up.type)));
@@ -107,20 +102,13 @@ static void swiglu_grad(struct vec dgate, struct vec dup, struct vec dh, struct 
 		return;
 	}
 #endif
-	if (!most_gate && !most_up) {
-		swiglu_grad_part(type, dgate, dup, dh, gate, up);
-		return;
-	}
-	uint32_t gate_most = 0, up_most = 0;
-	for (long i = 0; i < dh.n; i += NEAR / 2) { // of each
-		const long n = min_l(NEAR / 2, dh.n - i);
-		swiglu_grad_part(type, part(dgate, i, n), part(dup, i, n), part(dh, i, n), part(gate, i, n), part(up, i, n));
-		raise(&gate_most, part(dgate, i, n));
-		raise(&up_most, part(dup, i, n));
-	}
 	if (most_gate)
-		*most_gate = gate_most;
+		*most_gate = 0;
 	if (most_up)
-		*most_up = up_most;
+		*most_up = 0;
+	NEAR_PARTS(most_gate || most_up, 2, dh.n, i, n, {
+		BY_TYPE(type, swiglu_grad_as, part(dgate, i, n), part(dup, i, n), part(dh, i, n), part(gate, i, n), part(up, i, n));
+		raise(most_gate, part(dgate, i, n));
+		raise(most_up, part(dup, i, n));
+	});
 }
-
