@@ -81,10 +81,19 @@ func (b benchmark) run(ctx context.Context, args []string, to io.Writer) (err er
 	f.StringVar(&f.device.ISA, "isa", "", "instruction set: portable, avx2, avx512, avx512fp16, avx512bf16, amxbf16 (default: the best)")
 	f.StringVarP(&f.csvFile, "out_filename", "o", "", "file for all columns, as CSV")
 	run := b.declare(f)
-	f.Usage = func() { fmt.Fprintf(to, "usage: octet bench %s [flags]: %s\n\n%s", b.name, b.help, f.FlagUsages()) }
+	keys := ""
+	if f.takesKeys {
+		keys = " [-- keys of octet train]"
+	}
+	f.Usage = func() {
+		fmt.Fprintf(to, "usage: octet bench %s [flags]%s: %s\n\n%s", b.name, keys, b.help, f.FlagUsages())
+	}
 	if err := f.Parse(args); errors.Is(err, pflag.ErrHelp) {
 		return nil
 	} else if err != nil {
+		if f.takesKeys {
+			err = keysBehind(err)
+		}
 		return usageError{fmt.Errorf("bench %s: %w", b.name, err)}
 	}
 	if err := f.check(); err != nil {
@@ -110,6 +119,14 @@ func (b benchmark) run(ctx context.Context, args []string, to io.Writer) (err er
 		return fmt.Errorf("bench %s: %w", b.name, err)
 	}
 	return nil
+}
+
+// keysBehind adds to the error of a flag that a command has not where keys of octet train stand on its line.
+func keysBehind(err error) error {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		return fmt.Errorf("%w; keys of octet train, as --config or --training.steps, stand behind --", unknown)
+	}
+	return err
 }
 
 // count declares a flag for a number that is 1 at least.

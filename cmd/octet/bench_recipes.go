@@ -22,18 +22,18 @@ func benchRecipes(f *benchFlags) func(context.Context, bench.Output) error {
 	f.count(&o.SeqLen, "seq_len", 256, "tokens a sequence")
 	f.IntVar(&o.Worst, "worst", 3, "how many of each recipe's casts with the least SQNR are named")
 	title := f.String("title", "Llama debug model on Go's source code, mean of all seeds", "text above the picture")
-	picture := f.String("plot", "", "picture of the losses to write: .svg or .png")
+	plot := f.String("plot", "", "picture of the losses to write: .svg or .png")
 	f.takesKeys = true
 	return func(ctx context.Context, out bench.Output) error {
-		format, err := pictureFormat(*picture)
+		to, err := plotTo(*plot)
 		if err != nil {
 			return err
 		}
 		o.Device, o.Keys, o.Log = f.device, f.Args(), out.Text
 		all, err := bench.Recipes(ctx, out, o)
-		if err != nil || *picture == "" {
+		if err != nil || *plot == "" {
 			return err
 		}
-		return writePicture(*picture, bench.Curves(*title, all), format)
+		return to.write(bench.Curves(*title, all))
 	}
 }

@@ -34,7 +34,7 @@ func inspections() []inspection {
 		{"ls", "FOLDER", "the checkpoints in a folder, torn ones too", listCheckpoints},
 		{"show", "[--config] CHECKPOINT", "step, layout, files and tensors of a checkpoint, or of a folder's newest", showCheckpoint},
 		{"verify", "CHECKPOINT…", "read every byte, of all checkpoints of a folder too, and report all that is not as it was written", verifyCheckpoints},
-		{"diff", "ONE OTHER", "which tensors differ, and by how much: of checkpoints, safetensors or Hugging Face's folders; exit code 1 if any", diffCheckpoints},
+		{"diff", "ONE OTHER", "which tensors differ, and by how much: of checkpoints (of a folder the newest), safetensors or Hugging Face's folders; exit code 1 if any", diffCheckpoints},
 		{"convert", "--to hf|octet [flags] FROM TO", "a saved model in another format; --help has the flags", runConvert},
 	}
 }
@@ -44,11 +44,16 @@ func runCheckpoint(ctx context.Context, args []string) error {
 	all := inspections()
 	if len(args) > 0 {
 		if i := slices.IndexFunc(all, func(c inspection) bool { return c.name == args[0] }); i >= 0 {
-			err := all[i].run(ctx, args[1:])
+			c := all[i]
+			err := c.run(ctx, args[1:])
+			if errors.Is(err, pflag.ErrHelp) {
+				fmt.Printf("usage: octet checkpoint %s %s: %s\n", c.name, c.args, c.help)
+				return nil
+			}
 			if _, silent := errors.AsType[exitCode](err); err == nil || silent {
 				return err
 			}
-			return fmt.Errorf("checkpoint: %w", err)
+			return fmt.Errorf("checkpoint %s: %w", c.name, err)
 		}
 	}
 	var usage strings.Builder
@@ -63,15 +68,18 @@ func runCheckpoint(ctx context.Context, args []string) error {
 }
 
 // only reads a command line without flags, of so many arguments.
-func only(args []string, least, most int) ([]string, error) {
+func only(args []string, want string, least, most int) ([]string, error) {
+	if slices.Contains(args, "-h") || slices.Contains(args, "--help") {
+		return nil, pflag.ErrHelp
+	}
 	if len(args) < least || most > 0 && len(args) > most || slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "-") }) {
-		return nil, usageError{fmt.Errorf("%q: %d arguments are wanted, and no flags", args, least)}
+		return nil, usageError{fmt.Errorf("want %s, not %q", want, args)}
 	}
 	return args, nil
 }
 
 func listCheckpoints(_ context.Context, args []string) error {
-	args, err := only(args, 1, 1)
+	args, err := only(args, "FOLDER", 1, 1)
 	if err != nil {
 		return err
 	}
@@ -81,6 +89,10 @@ func listCheckpoints(_ context.Context, args []string) error {
 	list, err := checkpoint.List(args[0])
 	if err != nil {
 		return err
+	}
+	if len(list) == 0 {
+		say(args[0] + " has no checkpoints, which are folders like step-500")
+		return nil
 	}
 	return table(os.Stdout, func(row func(cells ...any)) error {
 		row("step", "of", "tokens", "size", "ranks", "saved", "folder")
@@ -117,7 +129,7 @@ func showCheckpoint(_ context.Context, args []string) error {
 	} else if err != nil {
 		return usageError{err}
 	}
-	args, err := only(flags.Args(), 1, 1)
+	args, err := only(flags.Args(), "CHECKPOINT", 1, 1)
 	if err != nil {
 		return err
 	}
@@ -169,7 +181,7 @@ func namedBy(paths []string) (dirs []string) {
 }
 
 func verifyCheckpoints(_ context.Context, args []string) error {
-	args, err := only(args, 1, 0)
+	args, err := only(args, "CHECKPOINT…", 1, 0)
 	if err != nil {
 		return err
 	}
@@ -188,7 +200,7 @@ func verifyCheckpoints(_ context.Context, args []string) error {
 }
 
 func diffCheckpoints(_ context.Context, args []string) error {
-	args, err := only(args, 2, 2)
+	args, err := only(args, "ONE OTHER", 2, 2)
 	if err != nil {
 		return err
 	}
@@ -216,7 +228,7 @@ func diffCheckpoints(_ context.Context, args []string) error {
 	return nil
 }
 
-// openTensors opens a checkpoint, safetensors files, or a folder of Hugging Face's, whose tensors it calls by octet's names.
+// openTensors opens a checkpoint or a folder's newest, safetensors files, or a folder of Hugging Face's, whose tensors it calls by octet's names.
 func openTensors(path string) (checkpoint.Source, error) {
 	if _, err := os.Stat(filepath.Join(path, hf.ConfigName)); err == nil {
 		m, err := openSaved(path, "")
@@ -225,7 +237,8 @@ func openTensors(path string) (checkpoint.Source, error) {
 		}
 		return m.from, nil
 	}
-	return checkpoint.OpenSource(path)
+	dirs := namedBy([]string{path})
+	return checkpoint.OpenSource(dirs[len(dirs)-1])
 }
 
 // progress says every two seconds how far something is, of so many bytes; 0: not known.

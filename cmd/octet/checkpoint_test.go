@@ -36,7 +36,10 @@ func TestCheckpointsCanBeLookedAt(t *testing.T) {
 		{[]string{"verify", saves}, 0, []string{two + ": step 2, ", four + ": step 4, "}},
 		{[]string{"verify", filepath.Join(two, "..", "..")}, 1, []string{"has no index.json: it is not a checkpoint, or one whose save did not end"}},
 		{[]string{"ls", filepath.Join(saves, "none")}, 1, []string{"no such file or directory"}},
-		{[]string{"show"}, 2, []string{"1 arguments are wanted"}},
+		{[]string{"show"}, 2, []string{"octet: checkpoint show: want CHECKPOINT, not []"}},
+		{[]string{"diff", two}, 2, []string{"octet: checkpoint diff: want ONE OTHER, not [\"" + two + "\"]"}},
+		{[]string{"ls", "--help"}, 0, []string{"usage: octet checkpoint ls FOLDER: the checkpoints in a folder"}},
+		{[]string{"diff", saves, four}, 0, []string{"0 of "}},
 		{[]string{"look"}, 2, []string{`checkpoint: ["look"]: want one of`, "octet checkpoint verify CHECKPOINT…"}},
 		{[]string{"--help"}, 0, []string{"octet checkpoint diff ONE OTHER"}},
 	} {
@@ -49,6 +52,9 @@ func TestCheckpointsCanBeLookedAt(t *testing.T) {
 				t.Errorf("%q: code %d, want %d with %q:\n%s%s", tt.args, code, tt.code, want, stdout, stderr)
 			}
 		}
+	}
+	if code, _, stderr := run(t, "checkpoint", "ls", two); code != 0 || !strings.Contains(stderr, two+" has no checkpoints") {
+		t.Errorf("code %d: %s", code, stderr)
 	}
 	f, err := os.OpenFile(filepath.Join(two, "rank-00000.safetensors"), os.O_RDWR, 0)
 	if err != nil {

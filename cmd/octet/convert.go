@@ -21,6 +21,7 @@ import (
 	"octet/models/llama"
 	"octet/models/llama/hf"
 	"octet/nn"
+	"octet/tokenizer"
 )
 
 // convertFlags are those of `octet checkpoint convert`.
@@ -45,15 +46,17 @@ func runConvert(_ context.Context, args []string) error {
 	if err := flags.Parse(args); errors.Is(err, pflag.ErrHelp) {
 		return nil
 	} else if err != nil {
-		return usageError{fmt.Errorf("convert: %w", err)}
+		return usageError{err}
 	}
 	if flags.NArg() != 2 {
-		return usageError{fmt.Errorf("convert: want FROM and TO beside flags, not %q", flags.Args())}
+		return usageError{fmt.Errorf("want FROM and TO beside flags, not %q", flags.Args())}
 	}
-	if err := f.convert(flags.Arg(0), flags.Arg(1)); err != nil {
-		return fmt.Errorf("convert: %w", err)
+	for _, name := range []string{"dtype", "max-shard-gb"} {
+		if *f.to == "octet" && flags.Changed(name) {
+			return fmt.Errorf("--%s is for --to hf: what octet writes is float32, a file a rank; leave it out", name)
+		}
 	}
-	return nil
+	return f.convert(flags.Arg(0), flags.Arg(1))
 }
 
 func (f convertFlags) convert(from, to string) error {
@@ -68,6 +71,9 @@ func (f convertFlags) convert(from, to string) error {
 		return err
 	}
 	if *f.assets != "" {
+		if _, err := os.Stat(filepath.Join(*f.assets, tokenizer.FileName)); err != nil {
+			return errors.Join(fmt.Errorf("--assets: %w", err), m.from.Close())
+		}
 		m.assets, m.config.BOS, m.config.EOS = *f.assets, nil, nil
 	}
 	if *f.to == "octet" {

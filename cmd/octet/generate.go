@@ -40,7 +40,7 @@ func (f modelFlags) open() (*saved, texts, error) {
 	}
 	m, err := openSaved(*f.checkpoint, *f.config)
 	if err != nil {
-		return nil, texts{}, err
+		return nil, texts{}, fmt.Errorf("--checkpoint %w", err)
 	}
 	t, err := m.openTexts(*f.assets)
 	if err != nil {

@@ -264,7 +264,7 @@ func TestWhatAModelCannotDoIsNamed(t *testing.T) {
 	for want, args := range map[string]string{
 		"--checkpoint is missing":                                       "generate --prompt-ids=1",
 		"want --prompt or --prompt-ids":                                 "generate --checkpoint=" + half,
-		"there is no such file or folder":                               "generate --prompt-ids=1 --checkpoint=" + dir + "/nosuch",
+		"--checkpoint " + dir + "/nosuch: there is no such":             "generate --prompt-ids=1 --checkpoint=" + dir + "/nosuch",
 		"it is no checkpoint of octet's (it has no index.json)":         "generate --prompt-ids=1 --checkpoint=" + dir,
 		"weights alone need --config":                                   "generate --prompt-ids=1 --checkpoint=" + weights,
 		"the shard model-00002-of-00003.safetensors is missing":         "generate --prompt-ids=1 --checkpoint=" + broken,
@@ -286,6 +286,9 @@ func TestWhatAModelCannotDoIsNamed(t *testing.T) {
 		`--to "": want hf or octet`:                         "checkpoint convert " + half + " " + dir + "/new",
 		"want FROM and TO":                                  "checkpoint convert --to=hf " + half,
 		`--dtype "int8": want float32, bfloat16 or float16`: "checkpoint convert --to=hf --dtype=int8 " + half + " " + dir + "/new",
+		"--dtype is for --to hf":                            "checkpoint convert --to=octet --dtype=bfloat16 " + half + " " + dir + "/new",
+		"--assets: stat " + dir + "/nosuch/tokenizer.json":  "checkpoint convert --to=hf --assets=" + dir + "/nosuch " + half + " " + dir + "/new",
+		"checkpoint convert: " + dir + "/nosuch: there is":  "checkpoint convert --to=hf " + dir + "/nosuch " + dir + "/new",
 		"it is there already; name a new folder":            "checkpoint convert --to=hf " + half + " " + other,
 		"has shape [256 64], the model wants [2048 256]":    "checkpoint convert --to=hf --config=" + filepath.Join("..", "..", "configs", "debugmodel.toml") + " " + weights + " " + dir + "/new",
 	} {

@@ -3,10 +3,7 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"octet/comm/record"
@@ -17,9 +14,9 @@ import (
 
 // drawLayout is `octet trace --layout`.
 func drawLayout(path string, ranks int, keys []string) error {
-	format := chart.Format(filepath.Ext(path))
-	if format != chart.SVG && format != chart.PNG {
-		return fmt.Errorf("--layout %s: a picture is SVG or PNG, so its name ends in .svg or .png", path)
+	to, err := pictureAt("layout", path)
+	if err != nil {
+		return err
 	}
 	cfg, err := config.Load(keys)
 	if err != nil {
@@ -33,11 +30,7 @@ func drawLayout(path string, ranks int, keys []string) error {
 	if err != nil {
 		return err
 	}
-	var file bytes.Buffer
-	if err := spread(run, block).Write(&file, format); err != nil {
-		return err
-	}
-	return os.WriteFile(path, file.Bytes(), 0o644)
+	return to.write(spread(run, block))
 }
 
 // spread is the picture of a block: its ranks as a table whose lines are neighbours along the innermost axis.

@@ -51,6 +51,8 @@ func TestLayoutsInTheDocsAreThoseOfPlans(t *testing.T) {
 
 func TestALayoutNamesTheMistake(t *testing.T) {
 	for args, want := range map[string]string{
+		"--layout=":                             "--layout : a picture is SVG or PNG",
+		"--layout=/nowhere/x.svg":               "--layout /nowhere/x.svg: there is no folder /nowhere",
 		"--layout=x.jpg":                        "--layout x.jpg: a picture is SVG or PNG",
 		"--layout=x.svg --dry":                  "--layout --dry: a layout is a picture of all ranks",
 		"--layout=x.svg --rank=1":               "--layout --rank: a layout",

@@ -3,12 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -30,14 +28,14 @@ func runPlot(_ context.Context, args []string) error {
 	} else if err != nil {
 		return fmt.Errorf("plot: %w", err)
 	}
-	format := chart.Format(filepath.Ext(*out))
-	if format != chart.SVG && format != chart.PNG {
-		return fmt.Errorf("plot: --out %s: a picture is SVG or PNG, so its name ends in .svg or .png", *out)
+	to, err := pictureAt("out", *out)
+	if err != nil {
+		return fmt.Errorf("plot: %w", err)
 	}
 	if flags.NArg() == 0 {
 		return errors.New("plot: no run given; name each as NAME=PATH/metrics.jsonl")
 	}
-	picture := chart.Chart{Title: *title}
+	curves := chart.Chart{Title: *title}
 	for _, arg := range flags.Args() {
 		name, path, ok := strings.Cut(arg, "=")
 		if !ok || name == "" {
@@ -47,11 +45,10 @@ func runPlot(_ context.Context, args []string) error {
 		if err != nil {
 			return fmt.Errorf("plot: run %s: %w", name, err)
 		}
-		picture.Runs = append(picture.Runs, chart.Run{Name: name, Records: records})
+		curves.Runs = append(curves.Runs, chart.Run{Name: name, Records: records})
 	}
-	var file bytes.Buffer
-	if err := picture.Write(&file, format); err != nil {
+	if err := to.write(curves); err != nil {
 		return fmt.Errorf("plot: %w", err)
 	}
-	return os.WriteFile(*out, file.Bytes(), 0o644)
+	return nil
 }

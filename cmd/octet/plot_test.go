@@ -48,6 +48,7 @@ func TestPlotNamesTheMistake(t *testing.T) {
 		{"no run", nil, "no run given; name each as NAME=PATH/metrics.jsonl"},
 		{"no name", []string{"out/metrics.jsonl"}, `"out/metrics.jsonl" names no run`},
 		{"no file", []string{"f32=missing.jsonl"}, "run f32: metrics: open missing.jsonl"},
+		{"no folder", []string{"--out=/nowhere/loss.svg", "f32=missing.jsonl"}, "--out /nowhere/loss.svg: there is no folder /nowhere"},
 		{"another format", []string{"--out=loss.pdf", "f32=missing.jsonl"}, "--out loss.pdf: a picture is SVG or PNG"},
 		{"unknown flag", []string{"--colour=red"}, "unknown flag: --colour"},
 	}

@@ -51,10 +51,10 @@ func openSaved(path, configFile string) (*saved, error) {
 	case configFile != "":
 		err = m.openWeights(configFile)
 	case exists(""):
-		err = fmt.Errorf("--checkpoint %s: it is no checkpoint of octet's (it has no %s) and no folder of Hugging Face's (no %s); "+
+		err = fmt.Errorf("%s: it is no checkpoint of octet's (it has no %s) and no folder of Hugging Face's (no %s); "+
 			"weights alone need --config, which says their sizes", path, checkpoint.IndexName, hf.ConfigName)
 	default:
-		err = fmt.Errorf("--checkpoint %s: there is no such file or folder", path)
+		err = fmt.Errorf("%s: there is no such file or folder", path)
 	}
 	if err != nil {
 		return nil, err

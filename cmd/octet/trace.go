@@ -43,7 +43,7 @@ func traceStep(ctx context.Context, args []string, to io.Writer) error {
 	if err := f.Parse(args); errors.Is(err, pflag.ErrHelp) {
 		return nil
 	} else if err != nil {
-		return usageError{err}
+		return usageError{keysBehind(err)}
 	}
 	o.Keys = f.Args()
 	switch {
@@ -56,7 +56,7 @@ func traceStep(ctx context.Context, args []string, to io.Writer) error {
 	case o.Device.Threads < 1:
 		return fmt.Errorf("--threads %d: want 1 or more", o.Device.Threads)
 	}
-	if *layout != "" {
+	if f.Changed("layout") {
 		for _, name := range []string{"dry", "out", "schedule", "warmup", "threads", "rank"} {
 			if f.Changed(name) {
 				return fmt.Errorf("--layout --%s: a layout is a picture of all ranks, and nothing runs: leave one of them out", name)
@@ -76,6 +76,9 @@ func traceStep(ctx context.Context, args []string, to io.Writer) error {
 		}
 		return trace.WriteSchedule(to, spans)
 	}
+	if err := hasFolder("out", *out); err != nil {
+		return err
+	}
 	ranks, err := bench.Trace(ctx, o)
 	if err != nil {
 		return err
@@ -89,5 +92,5 @@ func traceStep(ctx context.Context, args []string, to io.Writer) error {
 	if err := trace.WriteChrome(&file, ranks); err != nil {
 		return err
 	}
-	return os.WriteFile(*out, file.Bytes(), 0o644)
+	return writeFile("out", *out, file.Bytes())
 }

@@ -18,6 +18,8 @@ const tracedKeys = " -- --model.args.dim=32 --model.args.n_layers=1 --model.args
 func TestTraceNamesTheMistake(t *testing.T) {
 	for args, want := range map[string]string{
 		"--ranks=0":                    "--ranks 0: want 1 or more",
+		"--out=/nowhere/x.json":        "--out /nowhere/x.json: there is no folder /nowhere",
+		"--training.steps=9":           "unknown flag: --training.steps; keys of octet train, as --config or --training.steps, stand behind --",
 		"--rank=2":                     "--rank 2: the ranks are 0 to 1",
 		"--rank=-1":                    "--rank -1: the ranks are 0 to 1",
 		"--warmup=-1":                  "--warmup -1: want 0 or more",

@@ -64,13 +64,13 @@ var _ device.Device = (*Device)(nil)
 // Open makes a device. It fails if the forced instruction set is unknown or
 // not there.
 func Open(o Options) (*Device, error) {
-	name := o.ISA
+	name, from := o.ISA, ""
 	if name == "" {
-		name = os.Getenv("OCTET_CPU_ISA")
+		name, from = os.Getenv("OCTET_CPU_ISA"), "OCTET_CPU_ISA="
 	}
 	isa, err := chooseISA(name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cpu: %s%w", from, err)
 	}
 	return &Device{isa: isa, table: tableOf(isa), threads: max(1, o.Threads), float8TN: o.Float8TN, buffers: map[*Buffer]struct{}{}}, nil
 }

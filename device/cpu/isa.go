@@ -53,5 +53,5 @@ func chooseISA(name string) (ISA, error) {
 		}
 		names = append(names, isa.String())
 	}
-	return 0, fmt.Errorf("cpu: OCTET_CPU_ISA=%s is not on this machine; it has %s", name, strings.Join(names, ", "))
+	return 0, fmt.Errorf("%s is no instruction set of this machine; it has %s", name, strings.Join(names, ", "))
 }
