@@ -15,108 +15,7 @@
 //
 // Heads are padded with zeros to a multiple of W.
 
-#include "simd_attention_tile.h"
-
-// A block of sums in registers is so many rows, by the vectors that it is wide, or ROWS. The more vectors, the
-// fewer loads a multiplication takes: 10 for 24 of four.
-enum { WIDE = W == 16 ? 4 : 2, ROWS = 4 };
-INLINE int rows_by(int cols) { return W == 8 ? (cols == 1 ? 12 : 6) : cols == 1 ? 16 : cols == 2 ? 12 : cols == 3 ? 8 : 6; }
-
-// A mask is how many keys of a tile each query of another sees; a later query
-// sees no fewer.
-struct mask {
-	long queries, vectors;
-	int whole;           // all see all keys, and seen is not set
-	long most[TILE / W]; // keys that some query of a vector sees
-	float seen[TILE];
-};
-
-// mask_of is the mask of queries that see so many of all keys, and of the keys
-// from t on.
-static struct mask mask_of(const int32_t *seen, long queries, long t, long keys)
-{
-	struct mask m = {.queries = queries, .vectors = (queries + W - 1) / W, .whole = seen[0] - t >= keys};
-	for (long c = 0; c < queries; c += W)
-		m.most[c / W] = min_l(max_l(seen[min_l(c + W, queries) - 1] - t, 0), keys);
-	for (long i = 0; i < queries && !m.whole; i++)
-		m.seen[i] = min_l(max_l(seen[i] - t, 0), keys);
-	return m;
-}
-
-// mm_block is rows by cols·W columns of out (+)= A · B, summed over n;
-// element (r,l) of A is a[r·row + l·step].
-INLINE void mm_block(const int rows, const int cols, float *out, long ldo, const float *a, long row, long step, const float *b, long ldb, long n, int add)
-{
-	vf acc[16][WIDE];
-	UNROLL for (int r = 0; r < rows; r++)
-		UNROLL for (int c = 0; c < cols; c++)
-			acc[r][c] = add ? load_f32(out + r * ldo + c * W) : set1(0);
-	for (long l = 0; l < n; l++) {
-		vf vb[WIDE];
-		UNROLL for (int c = 0; c < cols; c++)
-			vb[c] = load_f32(b + l * ldb + c * W);
-		UNROLL for (int r = 0; r < rows; r++) {
-			vf va = set1(a[r * row + l * step]);
-			UNROLL for (int c = 0; c < cols; c++)
-				acc[r][c] = vfma(va, vb[c], acc[r][c]);
-		}
-	}
-	UNROLL for (int r = 0; r < rows; r++)
-		UNROLL for (int c = 0; c < cols; c++)
-			store_f32(out + r * ldo + c * W, acc[r][c]);
-}
-
-// mm_rows is blocks below each other, of rows that are a multiple of ROWS.
-INLINE void mm_rows(const int cols, float *out, long ldo, long rows, const float *a, long row, long step, const float *b, long ldb, long n, int add)
-{
-	const int most = rows_by(cols);
-	for (; rows % most; rows -= ROWS, out += ROWS * ldo, a += ROWS * row)
-		mm_block(ROWS, cols, out, ldo, a, row, step, b, ldb, n, add);
-	for (; rows > 0; rows -= most, out += most * ldo, a += most * row)
-		mm_block(most, cols, out, ldo, a, row, step, b, ldb, n, add);
-}
-
-// mm is blocks beside each other.
-INLINE void mm(float *out, long ldo, long rows, long cols, const float *a, long row, long step, const float *b, long ldb, long n, int add)
-{
-	for (; cols >= WIDE; cols -= WIDE, out += WIDE * W, b += WIDE * W)
-		mm_rows(WIDE, out, ldo, rows, a, row, step, b, ldb, n, add);
-	if (WIDE > 3 && cols == 3)
-		mm_rows(3, out, ldo, rows, a, row, step, b, ldb, n, add);
-	else if (WIDE > 2 && cols == 2)
-		mm_rows(2, out, ldo, rows, a, row, step, b, ldb, n, add);
-	else if (cols == 1)
-		mm_rows(1, out, ldo, rows, a, row, step, b, ldb, n, add);
-}
-
-// The three products of attention leave out what the mask makes 0: of keys that no query of a vector sees
-// they take the vectors behind it.
-
-// mm_scores is S [keys,TILE] = A [keys,hd] · B [hd,TILE].
-static void mm_scores(float *s, const float *a, long hdp, const float *b, long hd, const struct mask *m)
-{
-	for (long c = 0, k = 0, end; c < m->vectors; c++, k = end) {
-		end = max_l(k, up_to(m->most[c], ROWS));
-		mm(s + k * TILE + c * W, TILE, end - k, m->vectors - c, a + k * hdp, hdp, 1, b + c * W, TILE, hd, 0);
-	}
-}
-
-// mm_queries is O [hdp,TILE] += Aᵀ · P for A [keys,hdp], P [keys,TILE].
-static void mm_queries(float *o, const float *a, long hdp, const float *p, const struct mask *m)
-{
-	for (long c = 0, k = 0; c < m->vectors; k = m->most[c++])
-		if (m->most[c] > k)
-			mm(o + c * W, TILE, hdp, m->vectors - c, a + k * hdp, 1, hdp, p + k * TILE + c * W, TILE, m->most[c] - k, 1);
-}
-
-// mm_keys is G [keys,hdp] += P [keys,TILE] · B for B [queries,hdp].
-static void mm_keys(float *g, const float *p, const float *b, long hdp, const struct mask *m)
-{
-	for (long c = 0, k = 0, end; c < m->vectors; c++, k = end) {
-		end = max_l(k, up_to(m->most[c], ROWS));
-		mm(g + k * hdp, hdp, end - k, hdp / W, p + k * TILE + c * W, TILE, 1, b + c * W * hdp, hdp, m->queries - c * W, 1);
-	}
-}
+#include "simd_attention_products.h"
 
 // read_head copies n rows of a head, ld elements apart in x, to f32 rows of
 // width hdp; rows up to TILE are 0.
@@ -136,7 +35,7 @@ static void read_head(float *dst, long hdp, struct vec x, long at, long ld, long
 // maximum and sum; Oᵀ is brought to the new maximum.
 INLINE void softmax_strip(const int vectors, const int whole, float *p, long n, const float *seen, float *most, float *total, float *out, long hdp)
 {
-	vf last[vectors], old[vectors], big[vectors], shrink[vectors], all[vectors]; // of which none waits for another
+	vf last[WIDE], old[WIDE], big[WIDE], shrink[WIDE], all[WIDE]; // of which none waits for another
 	UNROLL for (int j = 0; j < vectors; j++) {
 		last[j] = load_f32(seen + j * W);
 		old[j] = big[j] = load_f32(most + j * W);
@@ -173,6 +72,7 @@ INLINE void softmax_strip(const int vectors, const int whole, float *p, long n, 
 		}
 }
 
+// softmax_tile is all strips of a tile, each as wide as it may.
 static void softmax_tile(float *p, const struct mask *m, float *most, float *total, float *out, long hdp)
 {
 	long c = 0;
@@ -214,12 +114,15 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 	read_head(k, hdp, a.k, k0, ldk, a.sk, hd);
 	read_head(v, hdp, a.v, k0, ldk, a.sk, hd);
 	for (long h = kv * group; h < (kv + 1) * group; h++) {
+		const long next = b * a.sq * ldq + (h + 1) * hd;
+		struct ahead ahead = {.rows = hd > SMALL ? 0 : a.sq};
+		add_ahead(&ahead, a.q, next, ldq);
+		add_ahead(&ahead, a.o, next, ldq);
+		add_ahead(&ahead, a.k, k0 + hd, ldk);
+		add_ahead(&ahead, a.v, k0 + hd, ldk);
 		for (long lo = 0; lo < a.sq; lo += TILE) {
 			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
 			const int32_t *seen = a.seen + lo;
-			const long all = seen[queries - 1], next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
-			const struct ahead ahead[] = {ahead_of(a.q, next, ldq), ahead_of(a.o, next, ldq),
-						      ahead_of(a.k, k0 + hd + lo * ldk, ldk), ahead_of(a.v, k0 + hd + lo * ldk, ldk)};
 			read_head(q, hdp, a.q, q0, ldq, queries, hd);
 			transpose_tile(qt, q, TILE, hdp, scale);
 			memset(out, 0, sizeof out);
@@ -227,12 +130,11 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 				most[i] = HIDDEN;
 				total[i] = 0;
 			}
-			for (long t = 0; t < all; t += TILE) {
+			for (long t = 0; t < seen[queries - 1]; t += TILE) {
 				struct mask m = mask_of(seen, queries, t, min_l(TILE, a.sk - t));
-				ask(ahead, 4, TILE * t / all, min_l(TILE * (t + TILE) / all, TILE), hd);
-				mm_scores(p, k + t * hdp, hdp, qt, hd, &m);
+				mm_scores(&ahead, p, k + t * hdp, hdp, qt, hd, &m);
 				softmax_tile(p, &m, most, total, out, hdp);
-				mm_queries(out, v + t * hdp, hdp, p, &m);
+				mm_queries(&ahead, out, v + t * hdp, hdp, p, &m);
 			}
 			write_queries(a, b, h, lo, queries, q, out, hdp, most, total);
 		}
@@ -256,13 +158,19 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 	read_head(v, hdp, a.v, k0, ldk, a.sk, hd);
 	memset(dk, 0, 8 * rows * hdp);
 	for (long h = kv * group; h < (kv + 1) * group; h++) {
+		const long next = b * a.sq * ldq + (h + 1) * hd;
+		struct ahead ahead = {.rows = hd > SMALL ? 0 : a.sq};
+		add_ahead(&ahead, a.q, next, ldq);
+		add_ahead(&ahead, a.d_o, next, ldq);
+		add_ahead(&ahead, a.o, next, ldq);
+		add_ahead(&ahead, a.dq, next, ldq);
+		add_ahead(&ahead, a.k, k0 + hd, ldk);
+		add_ahead(&ahead, a.v, k0 + hd, ldk);
+		add_ahead(&ahead, a.dk, k0 + hd, ldk);
+		add_ahead(&ahead, a.dv, k0 + hd, ldk);
 		for (long lo = 0; lo < a.sq; lo += TILE) {
 			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
 			const int32_t *seen = a.seen + lo;
-			const long all = seen[queries - 1], next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
-			const struct ahead ahead[] = {ahead_of(a.q, next, ldq), ahead_of(a.d_o, next, ldq), ahead_of(a.o, next, ldq), ahead_of(a.dq, next, ldq),
-						      ahead_of(a.k, k0 + hd + lo * ldk, ldk), ahead_of(a.v, k0 + hd + lo * ldk, ldk),
-						      ahead_of(a.dk, k0 + lo * ldk, ldk), ahead_of(a.dv, k0 + lo * ldk, ldk)};
 			read_head(q, hdp, a.o, q0, ldq, queries, hd);
 			read_head(d_o, hdp, a.d_o, q0, ldq, queries, hd);
 			for (long i = 0; i < TILE; i++) {
@@ -276,15 +184,14 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 			transpose_tile(qt, q, TILE, hdp, scale * 1.44269504f);
 			transpose_tile(dot, d_o, TILE, hdp, 1);
 			memset(dqt, 0, sizeof dqt);
-			for (long t = 0; t < all; t += TILE) {
+			for (long t = 0; t < seen[queries - 1]; t += TILE) {
 				struct mask m = mask_of(seen, queries, t, min_l(TILE, a.sk - t));
-				ask(ahead, 8, TILE * t / all, min_l(TILE * (t + TILE) / all, TILE), hd);
-				mm_scores(p, k + t * hdp, hdp, qt, hd, &m);
-				mm_scores(ds, v + t * hdp, hdp, dot, hd, &m);
+				mm_scores(&ahead, p, k + t * hdp, hdp, qt, hd, &m);
+				mm_scores(&ahead, ds, v + t * hdp, hdp, dot, hd, &m);
 				softmax_grad_tile(p, ds, &m, lse, mean);
-				mm_queries(dqt, k + t * hdp, hdp, ds, &m);
-				mm_keys(dk + t * hdp, ds, q, hdp, &m);
-				mm_keys(dv + t * hdp, p, d_o, hdp, &m);
+				mm_queries(&ahead, dqt, k + t * hdp, hdp, ds, &m);
+				mm_keys(&ahead, dk + t * hdp, ds, q, hdp, &m);
+				mm_keys(&ahead, dv + t * hdp, p, d_o, hdp, &m);
 			}
 			transpose_tile(q, dqt, hdp, TILE, 1);
 			write_head(a.dq, q0, ldq, queries, hd, q, hdp, scale, NULL);

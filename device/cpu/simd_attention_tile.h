@@ -34,28 +34,6 @@ static void write_head(struct vec x, long at, long ld, long n, long hd, const fl
 // amax_of is where the amax of what a key head writes goes; NULL: nowhere.
 INLINE uint32_t *amax_of(const struct attention *a, long b, long kv) { return a->amax ? a->amax + b * a->kv + kv : NULL; }
 
-// Rows of a head that will be read soon, or written. ask asks for rows lo to hi-1 of each, a few at a time
-// between other work, because memory answers only so many questions at once: where a row is less than a line
-// of memory, and the next is far. Longer rows the processor finds, and asking costs more than it brings.
-struct ahead {
-	const char *p;
-	long ld; // bytes
-};
-
-INLINE struct ahead ahead_of(struct vec x, long at, long ld)
-{
-	const long size = size_of(x.type);
-	return (struct ahead){(const char *)x.p + at * size, ld * size};
-}
-
-static inline void ask(const struct ahead *x, int n, long lo, long hi, long hd)
-{
-	enum { SMALL = 32 };
-	for (long r = lo; r < hi && hd <= SMALL; r++)
-		for (int i = 0; i < n; i++)
-			__builtin_prefetch(x[i].p + r * x[i].ld, 0, 2);
-}
-
 // transpose_tile turns src [rows,cols] into dst [cols,rows], times scale; both sizes
 // are multiples of 8.
 static void transpose_tile(float *dst, const float *src, long rows, long cols, float scale)
