@@ -96,6 +96,38 @@ func TestTheHouseRulesForbid(t *testing.T) {
 	}
 }
 
+// TestPagesNameTestsThatAreThere: the whole name, or its beginning, as -run takes it.
+func TestPagesNameTestsThatAreThere(t *testing.T) {
+	var there, pages strings.Builder
+	err := fs.WalkDir(os.DirFS("."), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			if err == nil && skipped(path) {
+				err = fs.SkipDir
+			}
+			return err
+		}
+		to := &pages
+		if strings.HasSuffix(path, "_test.go") {
+			to = &there
+		} else if filepath.Ext(path) != ".md" && path != "Makefile" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		to.Write(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`\bTest[A-Z0-9]\w*`).FindAllString(pages.String(), -1)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if !strings.Contains(there.String(), "\nfunc "+name) {
+			t.Errorf("a page names %s, and no test begins so", name)
+		}
+	}
+}
+
 // machineFolder finds a path that exists on one machine only.
 var machineFolder = regexp.MustCompile(`(^|[^\w./-])/(home|root|work|tmp/w)/[\w.-]*/?`)
 
