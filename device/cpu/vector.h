@@ -112,13 +112,16 @@ INLINE long min_l(long a, long b) { return a < b ? a : b; }
 INLINE long max_l(long a, long b) { return a > b ? a : b; }
 
 
-// to_bf16 rounds to nearest even, into the low half of each lane; NaN becomes a
-// quiet NaN.
-INLINE vi to_bf16(vf v)
+// round_upper rounds to nearest even to the bf16 in the upper half of each lane; below it stays what may. NaN
+// becomes a quiet NaN.
+INLINE vu round_upper(vf v)
 {
 	vu u = (vu)v;
-	return (vi)(where_nan(v, u | 0x400000, u + ((u >> 16 & 1) + 0x7FFF)) >> 16);
+	return where_nan(v, u | 0x400000, u + ((u >> 16 & 1) + 0x7FFF));
 }
+
+// to_bf16 is that in the low half.
+INLINE vi to_bf16(vf v) { return (vi)(round_upper(v) >> 16); }
 
 // store_bf16 stores what to_bf16 makes, by the instruction where there is one. That takes
 // subnormals for zero.
