@@ -65,9 +65,9 @@ images: $(VENDOR)/nvrtc ## compile the GPU's kernels anew (a wheel of 90 MB; no 
 images-check: $(VENDOR)/nvrtc ## compile them, and want the bytes that are checked in
 	OCTET_NVRTC_LIB=$(NVRTC) go test -count 1 -v -run Reproduced ./device/cuda/kernels/gen
 
-sim-test: ## the trainer on 1, 2 and 4 simulated GPUs in every recipe, in 32 orders of everything, and on up to 6 that share layers (g++)
+sim-test: ## the trainer on 1, 2 and 4 simulated GPUs in every recipe, in 32 orders of everything, and in every layout on up to 8 (g++)
 	OCTET_HEAVY=1 go test -count 1 -timeout 20m -v -run Simulated ./test/multigpu
-	OCTET_TEST_DEVICE=sim go test -count 1 -timeout 10m -v -run '^(TestTPSP|TestTPWithoutSP|Test2D)$$' ./test/multigpu
+	OCTET_TEST_DEVICE=sim go test -count 1 -timeout 10m -v -run '^(TestTPSP|TestTPWithoutSP|Test2D|TestEveryLayout)$$' ./test/multigpu
 
 gpu-bundle: ## what a GPU host needs that has neither Go nor a network: out/gpucheck.tar.gz, below 64 MiB
 	go run ./test/gpucheck bundle -o out/gpucheck.tar.gz
