@@ -70,6 +70,10 @@ INLINE __m512i as_f32(int type, __m512i words)
 	return type == F32 ? words : _mm512_slli_epi32(as_bf16(type, words), 16);
 }
 
+// A pair of bf16 in each word, as two floats.
+INLINE __m512i first_of(__m512i pairs) { return _mm512_slli_epi32(pairs, 16); }
+INLINE __m512i second_of(__m512i pairs) { return _mm512_and_si512(pairs, _mm512_set1_epi32(0xFFFF0000)); }
+
 // 16 words along k, of one lane (of two lanes for FP16_LANES).
 INLINE __m512i along_k(enum content content, int type, const struct matmul_source *s, int64_t lane, int64_t k)
 {
@@ -115,19 +119,34 @@ INLINE __m512i along_lanes(enum content content, int type, const struct matmul_s
 // take a line here and a line there. Rows are asked for so many ahead.
 enum { ABREAST = 4, ROWS_AHEAD = 16 };
 
+// store_floats stores what pairs of bf16 hold, in order.
+INLINE void store_floats(uint32_t *to, __m512i pairs)
+{
+	const __m512i low = _mm512_set_epi16(15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0, 7, 0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
+	const __mmask32 upper = 0xAAAAAAAA;
+	_mm512_store_si512(to, _mm512_maskz_permutexvar_epi16(upper, low, pairs));
+	_mm512_store_si512(to + 16, _mm512_maskz_permutexvar_epi16(upper, low + _mm512_set1_epi32(16 << 16), pairs));
+}
+
 // Packs n strips where lanes are contiguous. Of op(a) memory is asked for by the
 // loops around the kernels.
 INLINE void pack_lanes(enum side side, enum content content, int type, int n, uint32_t *strip, const struct matmul_source *s, int64_t lane0,
 		       int64_t k0, int64_t steps)
 {
 	const int k_per_word = content == BF16_PAIR ? 2 : 1, lanes = content == FP16_LANES ? 2 * STRIP : STRIP;
-	for (int64_t i = 0; i < steps; i++) {
+	const int pairs = content == ONE_F32 && size_of(type) == 1; // two steps are decoded at once
+	for (int64_t i = 0; i < steps; i += 1 + pairs) {
 		const int64_t k = k0 + i * k_per_word;
-		for (int64_t row = 0; side == SIDE_B && row < k_per_word; row++)
+		for (int64_t row = 0; side == SIDE_B && row < k_per_word + pairs; row++)
 			for (int64_t byte = 0; byte < n * lanes * size_of(type); byte += 64)
 				_mm_prefetch((const char *)at(type, s, k + ROWS_AHEAD + row, lane0) + byte, _MM_HINT_T1);
-		for (int64_t j = 0; j < n; j++)
-			_mm512_store_si512(strip + (j * steps + i) * STRIP, along_lanes(content, type, s, lane0 + j * lanes, k));
+		for (int64_t j = 0; j < n; j++) {
+			const __m512i words = along_lanes(pairs ? BF16_PAIR : content, type, s, lane0 + j * lanes, k);
+			uint32_t *to = strip + (j * steps + i) * STRIP;
+			_mm512_store_si512(to, pairs ? first_of(words) : words);
+			if (pairs && i + 1 < steps)
+				_mm512_store_si512(to + STRIP, second_of(words));
+		}
 	}
 }
 
@@ -138,10 +157,18 @@ INLINE void pack_as(enum side side, enum content content, int type, uint32_t *st
 {
 	const int k_per_word = content == BF16_PAIR ? 2 : 1, lanes_per_word = content == FP16_LANES ? 2 : 1;
 	const int lanes = lanes_per_word * STRIP;
+	const int pairs = content == ONE_F32 && type != F32; // 32 floats come from 16 pairs of bf16
+	const enum content read = pairs ? BF16_PAIR : content;
 	if (side == SIDE_A && s->k_contiguous) {
 		for (int64_t l = 0; l < (content == ONE_F32 ? F32_ROWS : STRIP); l++)
-			for (int64_t i = 0; i < steps; i += 16)
-				_mm512_store_si512(strip + l * TILE_STEPS + i, along_k(content, type, s, lane0 + l, k0 + i * k_per_word));
+			for (int64_t i = 0; i < steps; i += 16 << pairs) {
+				const __m512i words = along_k(read, type, s, lane0 + l, k0 + i * k_per_word);
+				uint32_t *to = strip + l * TILE_STEPS + i;
+				if (pairs)
+					store_floats(to, words);
+				else
+					_mm512_store_si512(to, words);
+			}
 		return;
 	}
 	if (!s->k_contiguous)
@@ -152,13 +179,17 @@ INLINE void pack_as(enum side side, enum content content, int type, uint32_t *st
 			pack_lanes(side, content, type, 1, strip, s, lane0, k0, steps);
 			continue;
 		}
-		for (int64_t i = 0; i < steps; i += 16) {
+		for (int64_t i = 0; i < steps; i += 16 << pairs) {
 			__m512i r[16];
 			UNROLL for (int l = 0; l < 16; l++)
-				r[l] = along_k(content, type, s, lane0 + l * lanes_per_word, k0 + i * k_per_word);
+				r[l] = along_k(read, type, s, lane0 + l * lanes_per_word, k0 + i * k_per_word);
 			transpose16(r);
-			for (int64_t j = 0; j < 16 && i + j < steps; j++)
-				_mm512_store_si512(strip + (i + j) * STRIP, r[j]);
+			for (int64_t j = 0; j < 16 && i + (j << pairs) < steps; j++) {
+				uint32_t *to = strip + (i + (j << pairs)) * STRIP;
+				_mm512_store_si512(to, pairs ? first_of(r[j]) : r[j]);
+				if (pairs && i + 2 * j + 1 < steps)
+					_mm512_store_si512(to + STRIP, second_of(r[j]));
+			}
 		}
 	}
 }
