@@ -39,6 +39,9 @@ type Options struct {
 	// Float8TN makes a CPU read float8 operands in one layout only, as GPUs do;
 	// other devices ignore it.
 	Float8TN bool
+	// Shared lets other processes of the host read the memory of a CPU's tensors, where the system can; Open sets it.
+	// Other devices ignore it.
+	Shared bool
 	// GPU is which of a host's a device "cuda" is; Open and Local have each rank take
 	// that of its number on the host.
 	GPU int
@@ -96,7 +99,7 @@ func (s *shared) leave(r *Rank) error {
 // Open meets the other ranks of the job and opens this one's device. All ranks
 // call it.
 func Open(ctx context.Context, place launcher.Place, o Options) (*Rank, error) {
-	o.GPU = place.LocalRank
+	o.GPU, o.Shared = place.LocalRank, place.LocalWorldSize > 1
 	dev, err := OpenDevice(o)
 	if err != nil {
 		return nil, err
@@ -196,7 +199,7 @@ func connect(ctx context.Context, place launcher.Place, dev *Device, o Options) 
 	}
 	c, err := meet(ctx, dev, o, host.Config{
 		Rank: place.Rank, World: place.WorldSize, Store: store, Timeout: o.Timeout, HostID: o.HostID, Address: place.HostAddress(), Source: place.LocalAddr,
-		RunID: place.Job(), Secret: place.Secret,
+		RunID: place.Job(), Secret: place.Secret, Arena: dev.Arena,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, closeStore())

@@ -13,6 +13,7 @@ import (
 	"octet/device"
 	"octet/device/cpu"
 	"octet/dtype"
+	"octet/internal/arena"
 	"octet/metrics"
 )
 
@@ -89,6 +90,8 @@ type Device struct {
 	// Warning says why this device is slower than the machine could be; empty
 	// where it is not.
 	Warning string
+	// Arena is where the memory of its tensors is, which Close closes; nil where other processes cannot read it.
+	Arena *arena.Arena
 	// Tuner chooses among algorithms of matrix products; nil where the device has one for each.
 	Tuner device.Tuner
 	// Usage is what a GPU does now; nil where the device is none, or NVML is not there.
@@ -116,7 +119,11 @@ func (d *Device) Close() error {
 	if d.ended != nil {
 		d.ended()
 	}
-	return d.Device.Close()
+	err := d.Device.Close()
+	if d.Arena != nil {
+		err = errors.Join(err, d.Arena.Close())
+	}
+	return err
 }
 
 // Wait returns when all streams are idle, with their errors.
@@ -132,8 +139,15 @@ func (d *Device) Wait() error {
 }
 
 func openCPU(o Options) (*Device, error) {
-	dev, err := cpu.Open(cpu.Options{Threads: o.Threads, ISA: o.ISA, Float8TN: o.Float8TN})
+	var shared *arena.Arena
+	if o.Shared {
+		shared, _ = arena.New() // without one, messages are copied
+	}
+	dev, err := cpu.Open(cpu.Options{Threads: o.Threads, ISA: o.ISA, Float8TN: o.Float8TN, Arena: shared})
 	if err != nil {
+		if shared != nil {
+			shared.Close()
+		}
 		for isa := cpu.Portable; isa <= cpu.AMXBF16; isa++ {
 			if o.ISA == isa.String() {
 				return nil, fmt.Errorf("%w: %w", ErrNotHere, err)
@@ -141,7 +155,7 @@ func openCPU(o Options) (*Device, error) {
 		}
 		return nil, err
 	}
-	d := &Device{Device: dev, Peak: dev.Peak}
+	d := &Device{Device: dev, Peak: dev.Peak, Arena: shared}
 	if portable, why := dev.Portable(); portable {
 		d.Warning = "the portable Go kernels run: " + why + "; with gcc training is many times faster"
 	}

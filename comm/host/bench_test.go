@@ -23,10 +23,10 @@ func BenchmarkProcesses(b *testing.B) {
 		for _, name := range commtest.Benchmarks() {
 			b.Run(l.name+"/"+name, func(b *testing.B) {
 				c, other := startBeside(b, name, l.hostOf)
-				e := commtest.NewEnv(onDevice(b, []comm.Comm{c})[0], commtest.Promises{})
+				e := commtest.NewEnv(c, commtest.Promises{})
 				commtest.Bench(b, e, name)
 				e.Close()
-				c.(comm.Control).Close()
+				c.Comm.(comm.Control).Close()
 				other.Wait() // it was aborted
 			})
 		}

@@ -29,6 +29,7 @@ import (
 
 	"octet/comm"
 	"octet/comm/internal/group"
+	"octet/internal/arena"
 	"octet/internal/auth"
 )
 
@@ -61,6 +62,10 @@ type Config struct {
 	// Source is the IP address that connections to other hosts are made from, as
 	// the operator wants it. Empty, or a name: the way to them decides.
 	Source string
+	// Arena is the memory of this rank's device, which others of the host may read; it must stay open as long as the
+	// communicator. Where each rank of a host has one and can read all, larger messages are read where they are; otherwise, as
+	// where it is nil, they are copied into memory that the ranks share.
+	Arena *arena.Arena
 	// ChunkBytes is the size of a message of the pipeline; all ranks must have
 	// the same. 0 is what fits the link of each group: 256 KiB between hosts, and up to
 	// 2 MiB within one. A group holds four in memory per rank of a host.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"octet/backend"
 	"octet/comm"
 	"octet/comm/commtest"
 	"octet/comm/host"
@@ -24,6 +25,33 @@ import (
 func connect(t testing.TB, n, chunk int, hostOf func(rank int) string) []comm.Comm {
 	t.Helper()
 	return joined(t, n, chunk, hostOf, host.Connect)
+}
+
+// sharedDevice is a device whose memory other ranks may read, if the device of the tests has such.
+func sharedDevice(t testing.TB) *backend.Device {
+	t.Helper()
+	dev, err := backend.OpenDevice(backend.Options{Device: os.Getenv(ranks.DeviceVar), Shared: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dev.Close(); err != nil {
+			t.Errorf("closing the device: %v", err)
+		}
+	})
+	return dev
+}
+
+// lending joins n ranks of this process that read each other's memory, but for those from copies on, which have to be given copies, and so all.
+func lending(t testing.TB, n, chunk, copies int, hostOf func(rank int) string) []commtest.Rank {
+	t.Helper()
+	dev := sharedDevice(t)
+	return commtest.On(dev, joined(t, n, chunk, hostOf, func(ctx context.Context, cfg host.Config) (comm.Comm, error) {
+		if cfg.Rank < copies {
+			cfg.Arena = dev.Arena
+		}
+		return host.Connect(ctx, cfg)
+	})...)
 }
 
 // joined is what each of n ranks of this process is given when it connects.
@@ -78,6 +106,29 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			commtest.Run(t, tt.ranks, commtest.Suite{Open: func(t *testing.T, n int) []commtest.Rank {
 				return onDevice(t, connect(t, n, tt.chunk, tt.hostOf))
+			}})
+		})
+	}
+}
+
+func TestConformanceOfLentMemory(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		ranks  []int
+		chunk  int
+		copies int
+		hostOf func(int) string
+	}{
+		{"all lend", []int{2, 4}, 0, 4, sharedMemory},
+		{"small messages", []int{3}, 64 << 10, 3, sharedMemory},
+		{"mixed", []int{4}, 64 << 10, 4, pairs},
+		{"one cannot", []int{3}, 64 << 10, 2, sharedMemory},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			commtest.Run(t, tt.ranks, commtest.Suite{Open: func(t *testing.T, n int) []commtest.Rank {
+				return lending(t, n, tt.chunk, tt.copies, tt.hostOf)
 			}})
 		})
 	}

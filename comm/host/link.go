@@ -5,6 +5,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 	"octet/comm/internal/group"
 )
 
-// link is one rank's place in a group. It copies messages into shared memory
-// once for all members on this host, and sends them to each of the others.
+// link is one rank's place in a group. It lends messages to the members on this host or copies them into shared memory
+// once for all of them, and sends them to each of the others.
 type link struct {
 	node    *node
 	members []int // ranks of the world
@@ -58,6 +59,9 @@ func (n *node) Link(ctx context.Context, name string, members []int) (group.Link
 			return nil, err
 		}
 		l.shm = newShm(mem, len(here), l.seats[l.me], l.chunk)
+		if n.maps != nil {
+			l.shm.lending = newLending(n, here)
+		}
 		l.stop = n.job.AfterAbort(l.shm.wake)
 	}
 	for q, r := range members {
@@ -180,7 +184,11 @@ func (l *link) Await(n uint32, q int, into *group.Message) (group.View, error) {
 	if err := l.wait(q, l.shm.seats[i].posted, n+1); err != nil {
 		return group.View{}, err
 	}
-	return l.shm.read(n, i, l.me, l.Window(true), &l.calls[q]), nil
+	v, err := l.shm.read(n, i, l.me, l.Window(true), &l.calls[q])
+	if err != nil {
+		err = fmt.Errorf("%s: %w", l.node.describe(l.members[q]), err)
+	}
+	return v, err
 }
 
 func (l *link) Done(n uint32) {
@@ -189,7 +197,7 @@ func (l *link) Done(n uint32) {
 	}
 }
 
-// Finish waits until what was posted is sent: this rank may be about to leave.
+// Finish waits until what was posted is sent, since this rank may be about to leave, and what was lent is read.
 func (l *link) Finish(uint32) error {
 	for _, w := range l.wires {
 		if w != nil {
@@ -197,6 +205,9 @@ func (l *link) Finish(uint32) error {
 				return err
 			}
 		}
+	}
+	if l.shm != nil {
+		return l.finishLent()
 	}
 	return nil
 }

@@ -15,16 +15,18 @@ import (
 
 	"octet/comm"
 	"octet/comm/internal/group"
+	"octet/internal/arena"
 )
 
 // node is what one process holds for a job.
 type node struct {
 	cfg    Config
 	job    *group.Job
-	peers  []peer  // by rank of the world
-	locals []int   // ranks of this host, in order, this one included
-	page   *page   // nil if this rank is alone on its host
-	deaths *deaths // of the others on this host; nil as page
+	peers  []peer       // by rank of the world
+	locals []int        // ranks of this host, in order, this one included
+	page   *page        // nil if this rank is alone on its host
+	deaths *deaths      // of the others on this host; nil as page
+	maps   []*arena.Map // by rank of the world: memory of the others of this host; nil where messages are copied
 	tcp    *listener
 	roll   sync.Mutex // one roll call at a time
 	answer atomic.Pointer[func() []byte]
@@ -240,6 +242,9 @@ func (n *node) joinHost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.mapArenas(ctx); err != nil {
+		return errors.Join(err, unmap(mem))
+	}
 	n.page = newPage(mem, slices.Index(n.locals, n.cfg.Rank), len(n.locals))
 	pids := make([]int, len(n.locals)) // this one's stays 0
 	for i, r := range n.locals {
@@ -363,8 +368,9 @@ func (n *node) Close() error {
 	if n.deaths != nil {
 		n.deaths.close()
 	}
+	err := closeMaps(n.maps)
 	if n.page == nil {
-		return nil
+		return err
 	}
-	return n.page.close()
+	return errors.Join(err, n.page.close())
 }

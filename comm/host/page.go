@@ -134,6 +134,13 @@ func (p *page) look() *comm.AbortError {
 	}
 }
 
+// stirs reports whether a rank aborts, although the cause may not be written yet.
+func (p *page) stirs() bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.mem != nil && word(p.mem, 0).Load() != 0
+}
+
 // left reports whether the rank at index i of the host has closed.
 func (p *page) left(i int) bool {
 	p.mu.RLock()

@@ -22,6 +22,7 @@ import (
 	"octet/comm/host"
 	"octet/comm/store"
 	"octet/dtype"
+	"octet/internal/arena"
 	"octet/internal/auth"
 	"octet/test/ranks"
 )
@@ -80,11 +81,11 @@ func rankMain() int {
 	err := func() error {
 		rank, _ := strconv.Atoi(os.Getenv(envRank))
 		world, _ := strconv.Atoi(os.Getenv(envWorld))
-		c, err := join(os.Getenv(envStore), rank, world, os.Getenv(envHost))
+		dev, err := backend.OpenDevice(backend.Options{Device: os.Getenv(ranks.DeviceVar), Shared: true})
 		if err != nil {
 			return err
 		}
-		dev, err := backend.OpenDevice(backend.Options{Device: os.Getenv(ranks.DeviceVar)})
+		c, err := join(os.Getenv(envStore), rank, world, os.Getenv(envHost), dev.Arena)
 		if err != nil {
 			return err
 		}
@@ -119,15 +120,16 @@ func start(t *testing.T, scenario string, world int, hostOf func(int) string) []
 
 // startBeside runs a scenario in a process that is rank 1 and connects this
 // one as rank 0.
-func startBeside(b *testing.B, benchmark string, hostOf func(int) string) (comm.Comm, *commtest.Process) {
+func startBeside(b *testing.B, benchmark string, hostOf func(int) string) (commtest.Rank, *commtest.Process) {
 	b.Helper()
 	addr := serve(b)
 	other := spawn(b, "bench "+benchmark, addr, 1, 2, hostOf(1))
-	c, err := join(addr, 0, 2, hostOf(0))
+	dev := sharedDevice(b)
+	c, err := join(addr, 0, 2, hostOf(0), dev.Arena)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return c, other
+	return commtest.Rank{Comm: c, Device: dev}, other
 }
 
 // serve starts the store.
@@ -153,14 +155,14 @@ func spawn(t testing.TB, scenario, addr string, i, world int, hostID string) *co
 var storeID = auth.Identity{Job: "test", Service: store.Service, Secret: auth.Public()}
 
 // join connects a rank.
-func join(addr string, rank, world int, hostID string) (comm.Comm, error) {
+func join(addr string, rank, world int, hostID string, memory *arena.Arena) (comm.Comm, error) {
 	ctx := context.Background()
 	client, err := store.Dial(ctx, addr, storeID)
 	if err != nil {
 		return nil, err
 	}
 	return host.Connect(ctx, host.Config{
-		Rank: rank, World: world, Store: client, HostID: hostID, Address: "127.0.0.1", Secret: auth.Public(),
+		Rank: rank, World: world, Store: client, HostID: hostID, Address: "127.0.0.1", Secret: auth.Public(), Arena: memory,
 	})
 }
 

@@ -14,13 +14,14 @@ import (
 //
 //	0     posted: rounds whose messages are there
 //	64    done: rounds that the owner has read
-//	128   a head per message: Call, flags, Lo, Slice
-//	1024  group.Depth messages of chunk bytes
+//	128   a head per message: Call, flags, tensors if lent, Lo, Slice
+//	1024  group.Depth messages of chunk bytes, or where lent ones are
 type shm struct {
 	mem   []byte
 	chunk int
 	me    int // seat of this rank
 	seats []seat
+	lending
 }
 
 type seat struct {
@@ -33,7 +34,8 @@ const (
 	seatHeads = 128
 	seatData  = 1024
 	headBytes = 128
-	headFlag  = comm.CallBytes // 1: the Call is set, 2: a part for each rank
+	headFlag  = comm.CallBytes // 1: the Call is set, 2: a part for each rank, 4: lent
+	headLent  = comm.CallBytes + 4
 	headLo    = comm.CallBytes + 8
 	headSlice = comm.CallBytes + 16
 )
@@ -67,14 +69,18 @@ func (s *seat) data(n uint32, chunk int) []byte {
 	return s.mem[at : at+chunk]
 }
 
-// write stages m as this rank's message of round n. The slot must be free.
+// write lends or stages m as this rank's message of round n. The slot must be free.
 // ranks are the members' ranks in the group, window the bytes of a part.
 func (s *shm) write(n uint32, m *group.Message, ranks []int, window int) {
 	own := &s.seats[s.me]
 	data := own.data(n, s.chunk)
-	if !m.PerRank() {
+	lent := s.offer(data, m)
+	switch {
+	case lent:
+		s.lends, s.until = true, n
+	case !m.PerRank():
 		m.Gather(data, 0)
-	} else {
+	default:
 		for i, r := range ranks {
 			if i != s.me {
 				m.Gather(data[r*window:(r+1)*window], r)
@@ -87,8 +93,12 @@ func (s *shm) write(n uint32, m *group.Message, ranks []int, window int) {
 		m.Call.Encode(head)
 		head[headFlag] = 1
 	}
-	if m.PerRank() {
+	if m.Addressed || m.PerRank() && !lent { // what is lent is whole: who reads a slice finds it there
 		head[headFlag] |= 2
+	}
+	if lent {
+		head[headFlag] |= 4
+		binary.LittleEndian.PutUint32(head[headLent:], uint32(len(m.Bufs)))
 	}
 	binary.LittleEndian.PutUint64(head[headLo:], uint64(m.Lo))
 	binary.LittleEndian.PutUint64(head[headSlice:], uint64(m.Slice))
@@ -97,17 +107,22 @@ func (s *shm) write(n uint32, m *group.Message, ranks []int, window int) {
 
 // read is the message of round n in seat i, for rank of the group. call is
 // where its Call is put.
-func (s *shm) read(n uint32, i, rank, window int, call *comm.Call) group.View {
+func (s *shm) read(n uint32, i, rank, window int, call *comm.Call) (v group.View, err error) {
 	head := s.seats[i].head(n)
 	data := s.seats[i].data(n, s.chunk)
-	if head[headFlag]&2 != 0 {
-		data = data[rank*window:]
-	}
 	le := binary.LittleEndian
-	v := group.View{Staged: data, Lo: int(le.Uint64(head[headLo:])) + rank*int(le.Uint64(head[headSlice:]))}
+	part := 0
+	if head[headFlag]&2 != 0 {
+		part = rank
+	}
+	if head[headFlag]&4 != 0 {
+		v.Lent, err = s.accept(data, i, int(le.Uint32(head[headLent:])), part)
+	} else {
+		v.Staged, v.Lo = data[part*window:], int(le.Uint64(head[headLo:]))+rank*int(le.Uint64(head[headSlice:]))
+	}
 	if head[headFlag]&1 != 0 {
 		*call = comm.DecodeCall(head)
 		v.Call = call
 	}
-	return v
+	return v, err
 }

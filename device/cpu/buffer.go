@@ -3,26 +3,39 @@
 package cpu
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"octet/internal/arena"
 	"octet/tensor"
 )
 
 // Buffer is memory outside the Go heap, so that C may keep pointers to it and
 // the garbage collector never scans it.
 type Buffer struct {
-	mem []byte
-	len int
+	mem   []byte
+	len   int
+	arena *arena.Arena // whose memory it is; nil: its own
 }
 
 const hugePage = 2 << 20
 
-func newBuffer(n int) (*Buffer, error) {
+// newBuffer takes memory from a, if it is not nil and has room.
+func newBuffer(n int, a *arena.Arena) (*Buffer, error) {
 	if n < 0 {
 		return nil, fmt.Errorf("cpu: alloc of %d bytes", n)
+	}
+	if a != nil {
+		mem, err := a.Alloc(n)
+		if err == nil {
+			return &Buffer{mem, n, a}, nil
+		}
+		if !errors.Is(err, arena.ErrFull) {
+			return nil, fmt.Errorf("cpu: %w", err)
+		}
 	}
 	mem, err := unix.Mmap(-1, 0, max(n, 1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
@@ -31,17 +44,21 @@ func newBuffer(n int) (*Buffer, error) {
 	if n >= hugePage {
 		askForHugePages(mem)
 	}
-	return &Buffer{mem: mem, len: n}, nil
+	return &Buffer{mem, n, nil}, nil
 }
 
 // Len is the size in bytes.
 func (b *Buffer) Len() int { return b.len }
 
 func (b *Buffer) unmap() {
-	if b.mem != nil {
+	switch {
+	case b.mem == nil:
+	case b.arena != nil:
+		b.arena.Free(b.mem)
+	default:
 		_ = unix.Munmap(b.mem)
-		b.mem = nil
 	}
+	b.mem = nil
 }
 
 // raw is the memory of t.

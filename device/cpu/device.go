@@ -33,6 +33,7 @@ import (
 	"sync"
 
 	"octet/device"
+	"octet/internal/arena"
 	"octet/tensor"
 )
 
@@ -45,6 +46,9 @@ type Options struct {
 	// Float8TN refuses matmuls of float8 whose summed dimension is not contiguous,
 	// as most GPUs do, so that the data path of those runs here too.
 	Float8TN bool
+	// Arena is where tensors' memory is, so that other processes of the host may read it; nil: memory of
+	// this process alone. It must stay open as long as the device.
+	Arena *arena.Arena
 }
 
 // Device is the processor. It implements device.Device.
@@ -53,6 +57,7 @@ type Device struct {
 	table    *table
 	threads  int
 	float8TN bool
+	arena    *arena.Arena
 
 	mu      sync.Mutex
 	streams []*Stream
@@ -72,7 +77,7 @@ func Open(o Options) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cpu: %s%w", from, err)
 	}
-	return &Device{isa: isa, table: tableOf(isa), threads: max(1, o.Threads), float8TN: o.Float8TN, buffers: map[*Buffer]struct{}{}}, nil
+	return &Device{isa: isa, table: tableOf(isa), threads: max(1, o.Threads), float8TN: o.Float8TN, arena: o.Arena, buffers: map[*Buffer]struct{}{}}, nil
 }
 
 // Name is such as "cpu (avx512bf16, 2 threads)".
@@ -96,7 +101,7 @@ func (d *Device) Portable() (yes bool, why string) {
 
 // Alloc maps fresh memory.
 func (d *Device) Alloc(bytes int) (tensor.Buffer, error) {
-	b, err := newBuffer(bytes)
+	b, err := newBuffer(bytes, d.arena)
 	if err != nil {
 		return nil, err
 	}

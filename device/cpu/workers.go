@@ -109,7 +109,7 @@ func (c *scratch) get(i slot, n int) *Buffer {
 		if c.slots[i] != nil {
 			c.slots[i].unmap()
 		}
-		b, err := newBuffer(n)
+		b, err := newBuffer(n, nil)
 		if err != nil {
 			panic(err)
 		}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package arena
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// seals keep the file as long as it is, whoever has it open.
+const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
+
+// New makes an empty arena with room for as much as the machine has memory.
+func New() (*Arena, error) {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return nil, fmt.Errorf("arena: sysinfo: %w", err)
+	}
+	return newArena(pages(int(info.Totalram) * int(info.Unit)))
+}
+
+func newArena(bytes int) (*Arena, error) {
+	fd, err := unix.MemfdCreate("device memory", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("arena: memfd_create: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), "memfd:device memory")
+	mem, err := mapSealed(file, bytes)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("arena: %d bytes: %w", bytes, err), file.Close())
+	}
+	return &Arena{file: file, mem: mem, free: map[int][]int{}}, nil
+}
+
+func mapSealed(file *os.File, bytes int) ([]byte, error) {
+	fd := int(file.Fd())
+	if err := unix.Ftruncate(fd, int64(bytes)); err != nil {
+		return nil, err
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		return nil, err
+	}
+	return unix.Mmap(fd, 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+}
+
+// Open maps the arena of a process of this host. What it is told is checked: a file that could shrink under
+// its reader, or is shorter, is refused.
+func Open(id ID) (*Map, error) {
+	path := fmt.Sprintf("/proc/%d/fd/%d", id.Pid, id.FD)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("arena: %w", err)
+	}
+	defer file.Close()
+	has, err := unix.FcntlInt(file.Fd(), unix.F_GET_SEALS, 0)
+	if err != nil || has&seals != seals {
+		return nil, fmt.Errorf("arena: %s is not the arena of a process (seals %#x, %v)", path, has, err)
+	}
+	info, err := file.Stat()
+	if err != nil || id.Bytes <= 0 || info.Size() < int64(id.Bytes) {
+		return nil, fmt.Errorf("arena: %s has not %d bytes (%v)", path, id.Bytes, err)
+	}
+	mem, err := unix.Mmap(int(file.Fd()), 0, id.Bytes, unix.PROT_READ, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("arena: mapping %d bytes of %s: %w", id.Bytes, path, err)
+	}
+	return &Map{mem}, nil
+}
+
+// reserve takes the memory of a range, so that lack of it is an error here and not a fault later.
+func reserve(file *os.File, at, n int) error {
+	return unix.Fallocate(int(file.Fd()), 0, int64(at), int64(n))
+}
+
+// release gives the memory of a range back to the machine; failing costs only memory.
+func release(file *os.File, at, n int) {
+	_ = unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(at), int64(n))
+}
+
+func unmap(mem []byte) error { return unix.Munmap(mem) }
