@@ -69,7 +69,7 @@ void octet_matmul_amx(const struct amx_unit *u, const struct matmul *p, int64_t 
 						float *sum = sums + c * AMX_LANES + (tiles > BLOCK_TILES ? r : h) * padded, *to = last ? local[turn ^= 1] : sum;
 						u->kernel(n, a + h / 16 * a_next, a_next, b + (c / 16 * block + t) * TILE_WORDS, block * TILE_WORDS,
 							  started ? sum : 0, to, height, p, &done);
-						done = (struct block){to, row + r, last ? height : 0, col + c, min(cols - c, AMX_LANES)};
+						done = (struct block){to, row + r, last ? height : 0, col + c, min(cols - c, AMX_LANES), cols == p->n};
 					}
 			}
 	}

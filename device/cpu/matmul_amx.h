@@ -22,10 +22,11 @@ enum {
 // outside the matrix is zero.
 void octet_pack_amx(enum side side, uint32_t *to, const struct matmul_source *s, int64_t lane0, int64_t lanes, int64_t k0, int64_t tiles);
 
-// The sums of rows x cols of dst, of which there may be none.
+// The sums of rows x cols of dst, of which there may be none. whole: the tile of dst has all columns.
 struct block {
 	const float *sums;
 	int64_t row, rows, col, cols;
+	int whole;
 };
 
 // What multiplies tiles: the unit, or its emulation.

@@ -55,11 +55,20 @@ INLINE void start(const float *from)
 	}
 }
 
+// ask asks memory for what a row of 32 values takes.
+INLINE void ask(int type, const char *p)
+{
+	for (int i = 0; i < AMX_LANES * size_of(type); i += 64)
+		_mm_prefetch(p + i, _MM_HINT_T1);
+}
+
 INLINE void kernel_as(int type, int accumulate, int64_t tiles, const uint32_t *a, int64_t a_next, const uint32_t *b, int64_t b_next,
 		      const float *from, float *to, const struct matmul *p, const struct block *done)
 {
 	const struct columns columns = columns_at(p, done->col, done->cols);
 	const int64_t each = done->rows / (tiles + 1) + 1; // rows that are finished beside a tile
+	// The next rows of dst are asked for in the order they lie in memory, a line for each that is finished.
+	const char *ahead = (const char *)p->dst + ((done->row + AMX_LANES) * p->n + AMX_LANES * done->col) * size_of(type);
 	int64_t row = 0;
 
 	start(from);
@@ -72,8 +81,11 @@ INLINE void kernel_as(int type, int accumulate, int64_t tiles, const uint32_t *a
 		_tile_loadd(5, a + a_next, ROW);
 		_tile_dpbf16ps(2, 5, 6);
 		_tile_dpbf16ps(3, 5, 7);
-		for (; row < stop && row < done->rows; row++)
+		for (; row < stop && row < done->rows; row++) {
+			if (done->whole)
+				ask(type, ahead + row * AMX_LANES * size_of(type));
 			finish_row(round_fast, type, accumulate, p, done->row + row, done->col, columns, done->sums + row * AMX_LANES, 1);
+		}
 	}
 	for (; row < done->rows; row++)
 		finish_row(round_fast, type, accumulate, p, done->row + row, done->col, columns, done->sums + row * AMX_LANES, 1);
