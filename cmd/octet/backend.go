@@ -52,12 +52,23 @@ func deviceMemory(cfg *config.Config, world, local int) (int64, error) {
 	return memory, err
 }
 
+// mostThreads is the most that a rank may be asked to have: Go ends a program of 10,000.
+const mostThreads = 4096
+
+// checkThreads refuses what --threads cannot be.
+func checkThreads(n int) error {
+	if n < 1 || n > mostThreads {
+		return fmt.Errorf("--threads %d: want 1 to %d", n, mostThreads)
+	}
+	return nil
+}
+
 // threadsPerRank is OMP_NUM_THREADS, or this rank's part of the cores.
 func threadsPerRank(localWorld int) (int, error) {
 	if v := os.Getenv("OMP_NUM_THREADS"); v != "" {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > 4096 {
-			return 0, fmt.Errorf("OMP_NUM_THREADS=%q: want a number of threads, 1 to 4096", v)
+		if err != nil || n < 1 || n > mostThreads {
+			return 0, fmt.Errorf("OMP_NUM_THREADS=%q: want a number of threads, 1 to %d", v, mostThreads)
 		}
 		return n, nil
 	}

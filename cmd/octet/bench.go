@@ -77,7 +77,7 @@ func runBench(ctx context.Context, args []string) error {
 
 func (b benchmark) run(ctx context.Context, args []string, to io.Writer) (err error) {
 	f := &benchFlags{FlagSet: pflag.NewFlagSet("octet bench "+b.name, pflag.ContinueOnError), effort: bench.DefaultEffort(), idle: map[string]string{}}
-	f.count(&f.device.Threads, "threads", 1, "threads that compute")
+	f.IntVar(&f.device.Threads, "threads", 1, "threads that compute")
 	f.StringVar(&f.device.ISA, "isa", "", "instruction set: portable, avx2, avx512, avx512fp16, avx512bf16, amxbf16 (default: the best)")
 	f.StringVarP(&f.csvFile, "out_filename", "o", "", "file for all columns, as CSV")
 	run := b.declare(f)
@@ -139,6 +139,9 @@ func (f *benchFlags) count(to *int, name string, standard int, help string) {
 func (f *benchFlags) check() error {
 	if f.NArg() > 0 && !f.takesKeys {
 		return fmt.Errorf("%q: it takes flags alone", f.Args())
+	}
+	if err := checkThreads(f.device.Threads); err != nil {
+		return err
 	}
 	for _, name := range f.counts {
 		if n, _ := f.GetInt(name); n < 1 { // declared by count, so it is an int

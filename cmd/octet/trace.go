@@ -53,8 +53,9 @@ func traceStep(ctx context.Context, args []string, to io.Writer) error {
 		return fmt.Errorf("--rank %d: the ranks are 0 to %d", *rank, o.Ranks-1)
 	case o.Warmup < 0:
 		return fmt.Errorf("--warmup %d: want 0 or more", o.Warmup)
-	case o.Device.Threads < 1:
-		return fmt.Errorf("--threads %d: want 1 or more", o.Device.Threads)
+	}
+	if err := checkThreads(o.Device.Threads); err != nil {
+		return err
 	}
 	if f.Changed("layout") {
 		for _, name := range []string{"dry", "out", "schedule", "warmup", "threads", "rank"} {

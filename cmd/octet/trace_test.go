@@ -23,7 +23,7 @@ func TestTraceNamesTheMistake(t *testing.T) {
 		"--rank=2":                     "--rank 2: the ranks are 0 to 1",
 		"--rank=-1":                    "--rank -1: the ranks are 0 to 1",
 		"--warmup=-1":                  "--warmup -1: want 0 or more",
-		"--threads=0":                  "--threads 0: want 1 or more",
+		"--threads=0":                  "--threads 0: want 1 to 4096",
 		"--dry --out=x.json":           "--dry --out: nothing is computed",
 		"--dry --schedule":             "--dry --schedule: nothing is computed",
 		"--dry --warmup=1":             "--dry --warmup: nothing is computed",
