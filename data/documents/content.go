@@ -36,7 +36,10 @@ func checkContent(h *format.PageHeader, content []byte, codec format.Compression
 	}
 	inside := h.Type == format.DataPage && optional // are the levels
 	// Plain values say nothing of their number, so that they need not be unpacked for it.
-	if packed && (inside || encoding != format.Plain) {
+	switch {
+	case packed && inside && encoding == format.Plain && codec == format.Snappy:
+		content = snappyLevels(content)
+	case packed && (inside || encoding != format.Plain):
 		if content, err = parquet.LookupCompressionCodec(codec).Decode(make([]byte, 0, h.UncompressedPageSize), content); err != nil {
 			return err
 		}

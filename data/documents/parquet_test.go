@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/snappy"
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress"
 	"github.com/parquet-go/parquet-go/encoding"
@@ -147,6 +148,10 @@ func TestDamagedPagesAreRefused(t *testing.T) {
 		"version 2":                 {v2(2, 2), run, format.Uncompressed, ""},
 		"plain, left packed":        {v2(2, 8), run + "\x01no snappy", format.Snappy, ""},
 		"a packed run":              {v2as(2, 7, format.RLEDictionary), run + "\x50\x09\xfe\x03\x00\x01", format.Lz4Raw, "a run of 255 values"},
+		"levels, packed":            {v1(10, 14, format.Plain), "\x0e\x14" + page + "\x1cno snappy", format.Snappy, ""},
+		"a run of levels, packed":   {v1(10, 14, format.Plain), "\x0e\x1c\x04\x00\x00\x00\xfe\xff\x03\x01", format.Snappy, "a run of 32767 values"},
+		"levels' length, packed":    {v1(10, 14, format.Plain), "\x0e\x14\xff\xff\xff\xff\x14\x01", format.Snappy, "ends too early"},
+		"no levels, packed":         {v1(10, 14, format.Plain), "\x0e\x08\x02\x00\x00", format.Snappy, "ends too early"},
 		"rows":                      {v1(11, 6, format.Plain), page, format.Uncompressed, "11 rows"},
 		"rows of a dictionary":      {func() header { h := dictionary; h.DictionaryPageHeader.V.NumValues = 1<<26 + 1; return h }(), page, format.Uncompressed, "67108865 rows"},
 		"less than none":            {v1(-1, 6, format.Plain), page, format.Uncompressed, "-1 rows"},
@@ -188,6 +193,37 @@ func TestDamagedPagesAreRefused(t *testing.T) {
 		h.CompressedPageSize++
 		if _, err := checkPage(&h, io.NewSectionReader(strings.NewReader(tt.content), 0, int64(len(tt.content))), tt.codec, true, 10); err == nil {
 			t.Errorf("%s: a page that the file ends in is none", name)
+		}
+	}
+}
+
+// TestSnappyBlocksBeginAsTheirDecoderHasIt: any part of them, of texts that repeat themselves near and far, and nothing is read behind what is damaged.
+func TestSnappyBlocksBeginAsTheirDecoderHasIt(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for size := 1; size < 1<<18; size *= 3 {
+		want := make([]byte, size)
+		for i := range want {
+			if want[i] = byte(rnd.Uint32()); i > 0 && rnd.IntN(8) > 0 {
+				copy(want[i:i+1], want[rnd.IntN(i):])
+			}
+		}
+		for at := 1 + size/3; at < size; at += 1 + rnd.IntN(size) { // far copies
+			copy(want[at:], want[:rnd.IntN(at)])
+		}
+		block := snappy.Encode(nil, want)
+		for _, n := range []int{0, 1, size / 2, size - 1, size, size + 9} {
+			if got := snappyStart(block, n); !bytes.Equal(got, want[:min(n, size)]) {
+				t.Errorf("the first %d of %d bytes are others", n, size)
+			}
+		}
+		for range 1000 {
+			damaged := slices.Clone(block)
+			damaged[rnd.IntN(len(damaged))] ^= 1 << rnd.IntN(8)
+			damaged = damaged[:rnd.IntN(len(damaged)+1)]
+			got := snappyStart(damaged, size)
+			if whole, err := snappy.Decode(nil, damaged); err == nil && !bytes.HasPrefix(whole, got) {
+				t.Fatalf("of a damaged block of %d bytes others are made", size)
+			}
 		}
 	}
 }
@@ -272,6 +308,7 @@ func FuzzParquet(f *testing.F) {
 	}
 	f.Add(raw)
 	f.Add(written(f, &parquet.Snappy, 1, &parquet.RLEDictionary))
+	f.Add(written(f, &parquet.Snappy, 1, &parquet.Plain))
 	f.Add(written(f, &parquet.Lz4Raw, 2, &parquet.DeltaByteArray))
 	f.Add(written(f, &parquet.Uncompressed, 2, &parquet.DeltaLengthByteArray))
 	f.Fuzz(func(t *testing.T, raw []byte) {
