@@ -43,8 +43,13 @@ INLINE void finish(struct sums *x)
 // MULTIPLY has sums in two tiles.
 #define MULTIPLY(first, second)                                     \
 	do {                                                        \
-		_tile_loadd(first, from, 4 * ldf);                  \
-		if (cols > 1)                                       \
+		if (!from)                                          \
+			_tile_zero(first);                          \
+		else                                                \
+			_tile_loadd(first, from, 4 * ldf);          \
+		if (cols > 1 && !from)                              \
+			_tile_zero(second);                         \
+		else if (cols > 1)                                  \
 			_tile_loadd(second, from + 16, 4 * ldf);    \
 		for (; n > 0; n -= 32, a += 32, b += 16 * ldb) {    \
 			_tile_loadd(4, a, 2 * lda);                 \
@@ -54,11 +59,11 @@ INLINE void finish(struct sums *x)
 				_tile_loadd(6, b + 16, 4 * ldb);    \
 				_tile_dpbf16ps(second, 4, 6);       \
 			}                                           \
-			for (int part = 1; part < 3 && more; part++) {      \
-				_tile_loadd(7, b + part * more, 4 * ldb); \
+			for (int part = 0; part < 2 && more; part++) {      \
+				_tile_loadd(7, b + more[part], 4 * ldb);    \
 				_tile_dpbf16ps(first, 4, 7);        \
 				if (cols > 1) {                     \
-					_tile_loadd(5, b + part * more + 16, 4 * ldb); \
+					_tile_loadd(5, b + more[part] + 16, 4 * ldb); \
 					_tile_dpbf16ps(second, 4, 5); \
 				}                                   \
 			}                                           \
@@ -67,7 +72,7 @@ INLINE void finish(struct sums *x)
 
 // multiply is 16 rows and cols·16 columns, two at most, of row. Where sums were to be stored that are not there
 // yet, all that follows would wait, so it stores those of the product before, and leaves its own.
-static inline void multiply(struct sums *x, int cols, float *c, long ldc, const float *from, long ldf, const uint16_t *a, long lda, const uint32_t *b, long ldb, long n, long more)
+INLINE void multiply(struct sums *x, int cols, float *c, long ldc, const float *from, long ldf, const uint16_t *a, long lda, const uint32_t *b, long ldb, long n, const long *more)
 {
 	__asm__ volatile("" ::: "memory");
 	const int odd = !x->odd;
@@ -84,10 +89,11 @@ static inline void multiply(struct sums *x, int cols, float *c, long ldc, const 
 // KEYS is the keys of a step.
 enum { KEYS = 32 };
 
-// A step's scores, and P in three parts, in pairs of keys.
+// A step's scores, and then P in their place: of two keys' rows the first is filled with its first parts, in pairs of
+// these keys, the second with its second parts. Third parts have a row of their own, two away from the next.
 struct step {
-	float s[KEYS * TILE];
-	uint32_t p[3][KEYS / 2 * TILE];
+	float *s;
+	uint32_t *least;
 };
 
 // What is kept of a softmax that goes over the keys, for each query: its score of the first, in units
@@ -104,10 +110,9 @@ struct softmax {
 INLINE void softmax_part(const int whole, struct step *x, long from, long c, float scale, long t, long keys, const float *seen, const float *most, vf total[PAIR])
 {
 	const vf by[PAIR] = {load_f32(most), load_f32(most + W)}, last[PAIR] = {load_f32(seen), load_f32(seen + W)};
-	const float *s = x->s + from * TILE + c;
-	const long at = from / 2 * TILE + c;
-	uint32_t *p = x->p[0] + at, *rest = x->p[1] + at, *least = x->p[2] + at;
-	for (long k = 0; k < keys; k += 2, s += 2 * TILE, p += TILE, rest += TILE, least += TILE) {
+	float *s = x->s + from * TILE + c;
+	uint32_t *least = x->least + from * TILE + c;
+	for (long k = 0; k < keys; k += 2, s += 2 * TILE, least += 2 * TILE) {
 		vu part[3][2][PAIR];
 		UNROLL for (int i = 0; i < 2; i++)
 			UNROLL for (int j = 0; j < PAIR; j++) {
@@ -120,14 +125,14 @@ INLINE void softmax_part(const int whole, struct step *x, long from, long c, flo
 				part[2][i][j] = (vu)((vf)part[1][i][j] - (vf)(part[1][i][j] & 0xFFFF0000));
 			}
 		UNROLL for (int j = 0; j < PAIR; j++) {
-			pair(p + j * W, part[0][0][j], part[0][1][j]);
-			pair(rest + j * W, part[1][0][j], part[1][1][j]);
+			pair(s + j * W, part[0][0][j], part[0][1][j]);
+			pair(s + TILE + j * W, part[1][0][j], part[1][1][j]);
 			pair(least + j * W, part[2][0][j], part[2][1][j]);
 		}
 	}
-	for (long k = up_to(keys, 2); k < 16; k += 2, p += TILE, rest += TILE, least += TILE) {
-		memset(p, 0, 4 * BAND);
-		memset(rest, 0, 4 * BAND);
+	for (long k = up_to(keys, 2); k < 16; k += 2, s += 2 * TILE, least += 2 * TILE) {
+		memset(s, 0, 4 * BAND);
+		memset(s + TILE, 0, 4 * BAND);
 		memset(least, 0, 4 * BAND);
 	}
 }
@@ -141,14 +146,17 @@ INLINE void softmax_half(struct step *x, long from, long c, float scale, long t,
 }
 
 // renew makes the largest score of BAND queries the one to which P is relative, where it is larger, and brings
-// their sums and Oᵀ to it; then it does the step's P again.
-static void renew(struct step *x, long c, float scale, long t, const struct sight *sight, struct softmax *soft, float *out, long hdn, vf total[PAIR])
+// their sums and Oᵀ to it; then it does the step's P again. Scores are multiplied again, too.
+static void renew(struct step *x, const float *scores, long c, float scale, long t, const struct sight *sight, struct softmax *soft, float *out, long hdn, vf total[PAIR])
 {
 	for (long j = 0; j < PAIR; j++) {
 		const long at = c + j * W;
 		vf old = load_f32(soft->most + at), big = old;
-		for (long k = 0; k < KEYS; k++)
-			big = vmax(big, masked(load_f32(x->s + k * TILE + at) * set1(scale), load_f32(sight->seen + at), t + k));
+		for (long k = 0; k < KEYS; k++) {
+			const vf s = load_f32(scores + k * TILE + at);
+			store_f32(x->s + k * TILE + at, s);
+			big = vmax(big, masked(s * set1(scale), load_f32(sight->seen + at), t + k));
+		}
 		vf shrink = exp2_(old - big);
 		store_f32(soft->most + at, big);
 		store_f32(soft->total + at, load_f32(soft->total + at) * shrink);
@@ -162,19 +170,19 @@ static void renew(struct step *x, long c, float scale, long t, const struct sigh
 
 INLINE int grown(vf x) { return _mm512_cmp_ps_mask(x, set1(GROWN), _CMP_NLE_UQ); } // or NaN
 
-// octet_attend_amx is every query that reads key head kv of sequence b. mem holds 2·S'·hd'
-// floats, S' and hd' being S and hd rounded up to TILE and 16.
-void octet_attend_amx(struct attention a, int64_t b, int64_t kv, float *mem)
+INLINE void attend_heads(struct attention a, const long hd, long b, long kv, float *mem)
 {
-	const long hd = a.hd, hdn = up_to(hd, W), hdk = up_to(hd, PADDED), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;
+	const long hdn = up_to(hd, W), hdk = up_to(hd, PADDED), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;
 	const long rows = up_to(a.sk, TILE), k0 = b * a.sk * ldk + kv * hd, across = TILE / 16;
 	const float scale = 1.44269504f / sqrtf(hd);
 	uint16_t *k = (uint16_t *)mem, *vt = k + rows * hdk;
 	struct sums sums = {0};
-	_Alignas(64) struct step ring[2];
+	_Alignas(64) float room[3 * KEYS * TILE];
+	struct step ring[2];
+	for (int i = 0; i < 2; i++)
+		ring[i] = (struct step){room + i * KEYS * TILE, (uint32_t *)room + (2 * KEYS + i) * TILE};
 	_Alignas(64) struct softmax soft;
 	_Alignas(64) struct sight sight;
-	_Alignas(64) float none[TILE] = {0};
 	uint16_t q[TILE * hdk] __attribute__((aligned(64)));
 	uint32_t qt[hdk / 2 * TILE] __attribute__((aligned(64)));
 	float out[TILE * hdn] __attribute__((aligned(64))), o[TILE * hdn] __attribute__((aligned(64)));
@@ -190,14 +198,14 @@ void octet_attend_amx(struct attention a, int64_t b, int64_t kv, float *mem)
 			const long steps = up_to(a.seen[lo + queries - 1], KEYS) / KEYS;
 			look(&sight, a.seen + lo, queries);
 			const long next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
-			const struct ahead ahead[] = {ahead_of(a.q, next, ldq), ahead_of(a.o, next, ldq), ahead_of(a.k, k0 + hd + lo * ldk, ldk), ahead_of(a.v, k0 + hd + lo * ldk, ldk)};
+			const struct ahead ahead[] = {ahead_of(a.q, next, ldq, hd), ahead_of(a.o, next, ldq, hd), ahead_of(a.k, k0 + hd + lo * ldk, ldk, hd), ahead_of(a.v, k0 + hd + lo * ldk, ldk, hd)};
 			read_rows(q, hdk, a.q, q0, ldq, queries, hd);
 			turn_words(qt, (const uint32_t *)q, TILE, hdk / 2);
 			memset(out, 0, sizeof out);
 			memset(&soft, 0, sizeof soft);
 			if (steps) {
-				row(&sums, ring[0].s, TILE, none, 0, k, hdk, qt, TILE, across, hd, 0);
-				row(&sums, ring[0].s + 16 * TILE, TILE, none, 0, k + 16 * hdk, hdk, qt, TILE, across, hd, 0);
+				row(&sums, ring[0].s, TILE, NULL, 0, k, hdk, qt, TILE, across, hd, NULL);
+				row(&sums, ring[0].s + 16 * TILE, TILE, NULL, 0, k + 16 * hdk, hdk, qt, TILE, across, hd, NULL);
 				finish(&sums);
 				for (long c = 0; c < TILE; c += W)
 					store_f32(soft.most + c, load_f32(ring[0].s + c) * set1(scale));
@@ -205,24 +213,26 @@ void octet_attend_amx(struct attention a, int64_t b, int64_t kv, float *mem)
 			for (long i = 0; i <= steps && steps > 0; i++) {
 				const long t = i * KEYS, before = t - KEYS;
 				struct step *now = &ring[i & 1], *beside = &ring[~i & 1];
-				ask(ahead, 4, min_l(TILE * i / steps, TILE), min_l(TILE * (i + 1) / steps, TILE), hd);
+				ask(ahead, 4, min_l(TILE * i / steps, TILE), min_l(TILE * (i + 1) / steps, TILE));
 				vf total[TILE / BAND][PAIR] = {0};
-				for (long half = 0; half < 2; half++) {
-					for (long r = 16 * half; r < hdn && i > 0; r += 32)
-						row(&sums, out + r * TILE, TILE, out + r * TILE, TILE, vt + before / TILE * TILE * hdn + r * TILE + before % TILE, TILE,
-						    beside->p[0], TILE, across, KEYS, beside->p[1] - beside->p[0]);
-					if (i == steps)
-						continue;
+				const long more[2] = {TILE, beside->least - (uint32_t *)beside->s};
+				for (long r = 0; r < hdn && i > 0; r += 16)
+					row(&sums, out + r * TILE, TILE, out + r * TILE, TILE, vt + before / TILE * TILE * hdn + r * TILE + before % TILE, TILE, (uint32_t *)beside->s,
+					    2 * TILE, across, KEYS, more);
+				for (long half = 0; half < 2 && i < steps; half++) {
 					softmax_half(now, 16 * half, 0, scale, t + 16 * half, &sight, &soft, total[0]);
 					if (i + 1 < steps)
-						row(&sums, beside->s + 16 * half * TILE, TILE, none, 0, k + (t + KEYS + 16 * half) * hdk, hdk, qt, TILE, across, hd, 0);
+						row(&sums, beside->s + 16 * half * TILE, TILE, NULL, 0, k + (t + KEYS + 16 * half) * hdk, hdk, qt, TILE, across, hd, NULL);
 					softmax_half(now, 16 * half, BAND, scale, t + 16 * half, &sight, &soft, total[1]);
 				}
 				for (long c = 0; c < TILE && i < steps; c += BAND) {
 					vf *all = total[c / BAND];
 					if (grown(all[0]) || grown(all[1])) {
+						float again[KEYS * TILE] __attribute__((aligned(64)));
+						for (long r = 0; r < KEYS; r += 16)
+							row(&sums, again + r * TILE, TILE, NULL, 0, k + (t + r) * hdk, hdk, qt, TILE, across, hd, NULL);
 						finish(&sums);
-						renew(now, c, scale, t, &sight, &soft, out, hdn, all);
+						renew(now, again, c, scale, t, &sight, &soft, out, hdn, all);
 					}
 					for (long j = 0; j < PAIR; j++)
 						store_f32(soft.total + c + j * W, load_f32(soft.total + c + j * W) + all[j]);
@@ -234,5 +244,9 @@ void octet_attend_amx(struct attention a, int64_t b, int64_t kv, float *mem)
 	}
 	END;
 }
+
+// octet_attend_amx is every query that reads key head kv of sequence b. mem holds
+// 2·S'·hd' floats, S' and hd' being S and hd rounded up to TILE and 16.
+void octet_attend_amx(struct attention a, int64_t b, int64_t kv, float *mem) { FOR_HEADS(attend_heads, a, b, kv, mem); }
 
 void octet_attend_grad_amx(struct attention a, int64_t b, int64_t kv, float *mem) { attend_grad_bf16(a, b, kv, mem); }

@@ -29,46 +29,67 @@
 #include "matmul_transpose.h"
 #include "simd_attention_tile.h"
 
+// FOR_HEADS calls f with a size of heads that the compiler knows, of those that are usual.
+#define FOR_HEADS(f, a, ...)            \
+	(a.hd == 16    ? f(a, 16, __VA_ARGS__)  \
+	 : a.hd == 64  ? f(a, 64, __VA_ARGS__)  \
+	 : a.hd == 128 ? f(a, 128, __VA_ARGS__) \
+		       : f(a, a.hd, __VA_ARGS__))
+
 // PAIR vectors are a BAND of queries.
 enum { PAIRS = TILE / 2, PADDED = 32, PAIR = BAND / W };
 
 // row is 16 rows of C = from + A·B, summed over n, and as many columns as 16 times cols. Rows are
-// ldc floats apart in C, and in from, or 0; lda halves in A, ldb words in B. If there is more, two more Bs
-// of as much, each so many words behind the one before, are multiplied too.
-static inline void row(struct sums *x, float *c, long ldc, const float *from, long ldf, const uint16_t *a, long lda, const uint32_t *b, long ldb, long cols, long n, long more)
+// ldc floats apart in C, and ldf in from, which is 0 if it is NULL; lda halves in A, ldb words in B. If there is
+// more, two more Bs of as much, which are so many words behind the first, are multiplied too.
+INLINE void row(struct sums *x, float *c, long ldc, const float *from, long ldf, const uint16_t *a, long lda, const uint32_t *b, long ldb, long cols, long n, const long *more)
 {
 	for (long j = 0; j < cols; j += 2)
-		multiply(x, min_l(cols - j, 2), c + j * 16, ldc, from + j * 16, ldf, a, lda, b + j * 16, ldb, n, more);
+		multiply(x, min_l(cols - j, 2), c + j * 16, ldc, from ? from + j * 16 : NULL, ldf, a, lda, b + j * 16, ldb, n, more);
+}
+
+// load_row is n elements at p and zeros up to 32. It touches no line of memory behind them: a head's row may end where
+// one does, and the next line is another head's, not asked for.
+INLINE __m512i load_row(const uint16_t *p, long n)
+{
+	if (n >= 32)
+		return _mm512_loadu_si512(p);
+	if (n > 16)
+		return _mm512_maskz_loadu_epi16((1u << n) - 1, p);
+	return _mm512_zextsi256_si512(_mm256_maskz_loadu_epi16((1u << max_l(n, 0)) - 1, p));
 }
 
 // read_rows copies n rows of a head to rows of width ld, which end in zeros, as
 // the rows do up to TILE.
-static void read_rows(uint16_t *dst, long ld, struct vec x, long at, long ldx, long n, long hd)
+INLINE void read_rows(uint16_t *dst, long ld, struct vec x, long at, long ldx, long n, long hd)
 {
 	const uint16_t *src = (const uint16_t *)x.p + at;
 	for (long r = 0; r < n; r++, src += ldx, dst += ld)
-		for (long c = 0; c < ld; c += 32) {
-			const __mmask32 in = hd - c < 32 ? (1u << max_l(hd - c, 0)) - 1 : ~0u;
-			_mm512_storeu_si512(dst + c, _mm512_maskz_loadu_epi16(in, src + c));
-		}
+		for (long c = 0; c < ld; c += 32)
+			_mm512_storeu_si512(dst + c, load_row(src + c, hd - c));
 	memset(dst, 0, 2 * ld * (up_to(n, TILE) - n));
 }
 
 // Rows of a head that will be read soon, or written. ask asks for rows lo to hi-1 of each, a few at a time
 // between other work, because memory answers only so many questions at once: where a row is less than a line
-// of memory, and the next is far. Longer rows the processor finds, and asking costs more than it brings.
+// of memory, and the next is far. Longer rows the processor finds, and asking costs more than it brings. Where a row
+// does not begin a line, the head before has brought it.
 struct ahead {
 	const uint16_t *p;
 	long ld;
 };
 
-INLINE struct ahead ahead_of(struct vec x, long at, long ld) { return (struct ahead){(const uint16_t *)x.p + at, ld}; }
+enum { LINE = 32 };
 
-static inline void ask(const struct ahead *x, int n, long lo, long hi, long hd)
+INLINE struct ahead ahead_of(struct vec x, long at, long ld, long hd)
 {
-	enum { LINE = 32 };
-	for (long r = lo; r < hi && hd <= LINE; r++)
-		for (int i = 0; i < n; i++)
+	return (struct ahead){hd <= LINE && at % LINE < hd ? (const uint16_t *)x.p + at : NULL, ld};
+}
+
+INLINE void ask(const struct ahead *x, int n, long lo, long hi)
+{
+	for (int i = 0; i < n; i++)
+		for (long r = lo; r < hi && x[i].p; r++)
 			__builtin_prefetch(x[i].p + r * x[i].ld, 0, 2);
 }
 

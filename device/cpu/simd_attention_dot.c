@@ -20,7 +20,7 @@ INLINE void block(const int n, float *c, long ldc, const float *from, long ldf, 
 	vf acc[8][2];
 	UNROLL for (int r = 0; r < 8; r++)
 		UNROLL for (int j = 0; j < n; j++)
-			acc[r][j] = load_f32(from + r * ldf + j * W);
+			acc[r][j] = from ? load_f32(from + r * ldf + j * W) : set1(0);
 	for (long k = 0; k < words; k++) {
 		__m512bh vb[2];
 		UNROLL for (int j = 0; j < n; j++)
@@ -43,9 +43,9 @@ struct sums {
 INLINE void finish(struct sums *x) {}
 
 // multiply is 16 rows and cols·16 columns, two at most, of row. There is one B.
-static inline void multiply(struct sums *x, int cols, float *c, long ldc, const float *from, long ldf, const uint16_t *a, long lda, const uint32_t *b, long ldb, long n, long more)
+static inline void multiply(struct sums *x, int cols, float *c, long ldc, const float *from, long ldf, const uint16_t *a, long lda, const uint32_t *b, long ldb, long n, const long *more)
 {
-	for (int i = 0; i < 16; i += 8, c += 8 * ldc, from += 8 * ldf, a += 8 * lda)
+	for (int i = 0; i < 16; i += 8, c += 8 * ldc, from = from ? from + 8 * ldf : NULL, a += 8 * lda)
 		if (cols > 1)
 			block(2, c, ldc, from, ldf, (const uint32_t *)a, lda / 2, b, ldb, (n + 1) / 2);
 		else

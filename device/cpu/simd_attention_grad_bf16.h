@@ -7,17 +7,10 @@
 // STEP is the keys of a step at most. Small heads take fewer.
 enum { STEP = 64 };
 
-// A step's scores and dP - D, and its P and dS, one behind the other.
+// A step's scores and dP - D, whose rows begin with those of P and dS once they are made.
 struct grad_step {
 	float *s, *dp;
-	uint16_t *p, *ds;
 };
-
-INLINE struct grad_step grad_step_of(float *room, long n)
-{
-	uint16_t *halves = (uint16_t *)(room + 2 * n);
-	return (struct grad_step){room, room + n, halves, halves + n};
-}
 
 // softmax_grad turns scores of a step into P = 2^(s·scale - lse) and dP, less D, into dS = P∘dP, both rounded, and dS
 // once more in pairs of keys, for BAND queries. The first of its keys is t.
@@ -25,8 +18,8 @@ INLINE void softmax_grad(const int whole, struct grad_step *x, uint32_t *pairs, 
 {
 	const vf l[PAIR] = {load_f32(lse), load_f32(lse + W)}, last[PAIR] = {load_f32(seen), load_f32(seen + W)};
 	const float *s = x->s + c, *dp = x->dp + c;
-	uint16_t *p = x->p + c, *ds = x->ds + c;
-	for (long k = 0; k < keys; k += 2, s += 2 * TILE, dp += 2 * TILE, p += 2 * TILE, ds += 2 * TILE, pairs += TILE) {
+	uint16_t *p = (uint16_t *)x->s + c, *ds = (uint16_t *)x->dp + c;
+	for (long k = 0; k < keys; k += 2, s += 2 * TILE, dp += 2 * TILE, p += 4 * TILE, ds += 4 * TILE, pairs += TILE) {
 		vu e[2][PAIR], g[2][PAIR];
 		UNROLL for (int i = 0; i < 2; i++)
 			UNROLL for (int j = 0; j < PAIR; j++) {
@@ -37,34 +30,32 @@ INLINE void softmax_grad(const int whole, struct grad_step *x, uint32_t *pairs, 
 				g[i][j] = rounded(v * load_f32(dp + i * TILE + j * W));
 			}
 		UNROLL for (int i = 0; i < 2; i++) {
-			pair(p + i * TILE, e[i][0], e[i][1]);
-			pair(ds + i * TILE, g[i][0], g[i][1]);
+			pair(p + i * 2 * TILE, e[i][0], e[i][1]);
+			pair(ds + i * 2 * TILE, g[i][0], g[i][1]);
 			pair(pairs + i * W, g[0][i], g[1][i]);
 		}
 	}
-	for (long k = up_to(keys, 2); k < step; k += 2, p += 2 * TILE, ds += 2 * TILE, pairs += TILE)
+	for (long k = up_to(keys, 2); k < step; k += 2, p += 4 * TILE, ds += 4 * TILE, pairs += TILE)
 		for (int i = 0; i < 2; i++) {
-			memset(p + i * TILE, 0, 2 * BAND);
-			memset(ds + i * TILE, 0, 2 * BAND);
+			memset(p + i * 2 * TILE, 0, 2 * BAND);
+			memset(ds + i * 2 * TILE, 0, 2 * BAND);
 			memset(pairs + i * W, 0, 4 * W);
 		}
 }
 
-// attend_grad_bf16 is every query that reads key head kv of sequence b. mem holds
-// 5·S'·hd' floats.
-static void attend_grad_bf16(struct attention a, int64_t b, int64_t kv, float *mem)
+INLINE void attend_grad_heads(struct attention a, const long hd, long b, long kv, float *mem)
 {
-	const long hd = a.hd, hdn = up_to(hd, W), hdk = up_to(hd, PADDED), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;
+	const long hdn = up_to(hd, W), hdk = up_to(hd, PADDED), group = a.h / a.kv, ldq = a.h * hd, ldk = a.kv * hd;
 	const long rows = up_to(a.sk, TILE), k0 = b * a.sk * ldk + kv * hd, across = TILE / 16, wide = hdn / 16;
 	const long step = hd > 32 ? STEP : 16, span = max_l(step, 32), parts = span / step;
 	const float scale = 1 / sqrtf(hd), log2e = 1.44269504f;
 	float *dk = mem, *dv = dk + rows * hdn;
 	uint16_t *k = (uint16_t *)(dv + rows * hdn), *v = k + rows * hdk, *kt = v + rows * hdk;
 	struct sums sums = {0};
-	_Alignas(64) float room[2 * 3 * STEP * TILE];
-	struct grad_step ring[2] = {grad_step_of(room, step * TILE), grad_step_of(room + 3 * step * TILE, step * TILE)};
-	_Alignas(64) uint32_t both_pairs[STEP * TILE], *pairs[2] = {both_pairs, both_pairs + span / 2 * TILE};
-	_Alignas(64) float lse[TILE], d[TILE], none[TILE] = {0};
+	_Alignas(64) float room[4 * STEP * TILE];
+	struct grad_step ring[2] = {{room, room + step * TILE}, {room + 2 * step * TILE, room + 3 * step * TILE}};
+	_Alignas(64) uint32_t pairs[STEP / 2 * TILE];
+	_Alignas(64) float lse[TILE], d[TILE];
 	_Alignas(64) struct sight sight;
 	uint16_t q[TILE * hdk] __attribute__((aligned(64))), d_o[TILE * hdk] __attribute__((aligned(64)));
 	uint32_t qt[hdk / 2 * TILE] __attribute__((aligned(64))), dot[hdk / 2 * TILE] __attribute__((aligned(64)));
@@ -83,9 +74,9 @@ static void attend_grad_bf16(struct attention a, int64_t b, int64_t kv, float *m
 			const long steps = up_to(a.seen[lo + queries - 1], span) / step;
 			look(&sight, a.seen + lo, queries);
 			const long next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
-			const struct ahead ahead[] = {ahead_of(a.q, next, ldq), ahead_of(a.d_o, next, ldq), ahead_of(a.o, next, ldq), ahead_of(a.dq, next, ldq),
-						      ahead_of(a.k, k0 + hd + lo * ldk, ldk), ahead_of(a.v, k0 + hd + lo * ldk, ldk),
-						      ahead_of(a.dk, k0 + lo * ldk, ldk), ahead_of(a.dv, k0 + lo * ldk, ldk)};
+			const struct ahead ahead[] = {ahead_of(a.q, next, ldq, hd), ahead_of(a.d_o, next, ldq, hd), ahead_of(a.o, next, ldq, hd), ahead_of(a.dq, next, ldq, hd),
+						      ahead_of(a.k, k0 + hd + lo * ldk, ldk, hd), ahead_of(a.v, k0 + hd + lo * ldk, ldk, hd),
+						      ahead_of(a.dk, k0 + lo * ldk, ldk, hd), ahead_of(a.dv, k0 + lo * ldk, ldk, hd)};
 			read_rows(q, hdk, a.q, q0, ldq, queries, hd);
 			read_rows(d_o, hdk, a.d_o, q0, ldq, queries, hd);
 			for (long i = 0; i < TILE; i++) {
@@ -104,30 +95,28 @@ static void attend_grad_bf16(struct attention a, int64_t b, int64_t kv, float *m
 			memset(dqt, 0, sizeof dqt);
 			if (steps) {
 				for (long r = 0; r < step; r += 16)
-					row(&sums, ring[0].s + r * TILE, TILE, none, 0, k + r * hdk, hdk, qt, TILE, across, hd, 0);
+					row(&sums, ring[0].s + r * TILE, TILE, NULL, 0, k + r * hdk, hdk, qt, TILE, across, hd, NULL);
 				for (long r = 0; r < step; r += 16)
-					row(&sums, ring[0].dp + r * TILE, TILE, d, 0, v + r * hdk, hdk, dot, TILE, across, hd, 0);
+					row(&sums, ring[0].dp + r * TILE, TILE, d, 0, v + r * hdk, hdk, dot, TILE, across, hd, NULL);
 				finish(&sums);
 			}
 			for (long i = 0; i <= steps && steps > 0; i++) {
 				const long t = i * step, before = t - step, far = t - span;
 				struct grad_step *now = &ring[i & 1], *beside = &ring[~i & 1];
-				uint32_t *now_pairs = pairs[i / parts & 1] + i % parts * (step / 2) * TILE;
-				ask(ahead, 8, min_l(TILE * i / steps, TILE), min_l(TILE * (i + 1) / steps, TILE), hd);
+				uint32_t *now_pairs = pairs + i % parts * (step / 2) * TILE;
+				ask(ahead, 8, min_l(TILE * i / steps, TILE), min_l(TILE * (i + 1) / steps, TILE));
 				for (long c = 0; c < TILE; c += BAND) {
 					const int first = c == 0;
 					if (i > 0) {
-						float *grad = (first ? dk : dv) + before * hdn;
+						float *grad = (first ? dv : dk) + before * hdn;
 						for (long r = 0; r < step; r += 16)
-							row(&sums, grad + r * hdn, hdn, grad + r * hdn, hdn, (first ? beside->ds : beside->p) + r * TILE, TILE, first ? qs : dos, hdn, wide, TILE, 0);
+							row(&sums, grad + r * hdn, hdn, grad + r * hdn, hdn, (uint16_t *)((first ? beside->s : beside->dp) + r * TILE), 2 * TILE, first ? dos : qs, hdn, wide, TILE, NULL);
 					}
-					if (i > 0 && i % parts == 0)
-						for (long r = first ? 0 : 16; r < hdn; r += 32)
-							row(&sums, dqt + r * TILE, TILE, dqt + r * TILE, TILE, kt + far / TILE * TILE * hdn + r * TILE + far % TILE, TILE,
-							    pairs[~(i / parts) & 1], TILE, across, span, 0);
+					for (long r = 0; r < hdn && first && i > 0 && i % parts == 0; r += 16)
+						row(&sums, dqt + r * TILE, TILE, dqt + r * TILE, TILE, kt + far / TILE * TILE * hdn + r * TILE + far % TILE, TILE, pairs, TILE, across, span, NULL);
 					if (i + 1 < steps)
 						for (long r = 0; r < step; r += 16)
-							row(&sums, (first ? beside->s : beside->dp) + r * TILE, TILE, first ? none : d, 0, (first ? k : v) + (t + step + r) * hdk, hdk, first ? qt : dot, TILE, across, hd, 0);
+							row(&sums, (first ? beside->s : beside->dp) + r * TILE, TILE, first ? NULL : d, 0, (first ? k : v) + (t + step + r) * hdk, hdk, first ? qt : dot, TILE, across, hd, NULL);
 					if (i == steps)
 						continue;
 					if (sight.least[c / BAND] >= t + step)
@@ -147,3 +136,7 @@ static void attend_grad_bf16(struct attention a, int64_t b, int64_t kv, float *m
 	write_head(a.dk, k0, ldk, a.sk, hd, dk, hdn, scale, NULL);
 	write_head(a.dv, k0, ldk, a.sk, hd, dv, hdn, 1, amax_of(&a, b, kv));
 }
+
+// attend_grad_bf16 is every query that reads key head kv of sequence b. mem holds
+// 5·S'·hd' floats.
+static void attend_grad_bf16(struct attention a, int64_t b, int64_t kv, float *mem) { FOR_HEADS(attend_grad_heads, a, b, kv, mem); }
