@@ -37,6 +37,8 @@ INLINE __m512i load_words(int type, const void *p, int64_t n)
 // n narrow elements, 32 at most, each zero-extended to 16 bits.
 INLINE __m512i load_halves(int type, const void *p, int64_t n)
 {
+	if (n >= 32) // a mask would be made by the unit that shuffles
+		return type == BF16 ? _mm512_loadu_si512(p) : _mm512_cvtepu8_epi16(_mm256_loadu_si256(p));
 	__mmask32 m = (1ull << clamp(n, 32)) - 1;
 	if (type == BF16)
 		return _mm512_maskz_loadu_epi16(m, p);
