@@ -39,9 +39,6 @@ type Options struct {
 	// Float8TN makes a CPU read float8 operands in one layout only, as GPUs do;
 	// other devices ignore it.
 	Float8TN bool
-	// Shared lets other processes of the host read the memory of a CPU's tensors, where the system can; Open sets it.
-	// Other devices ignore it.
-	Shared bool
 	// GPU is which of a host's a device "cuda" is; Open and Local have each rank take
 	// that of its number on the host.
 	GPU int
@@ -99,7 +96,7 @@ func (s *shared) leave(r *Rank) error {
 // Open meets the other ranks of the job and opens this one's device. All ranks
 // call it.
 func Open(ctx context.Context, place launcher.Place, o Options) (*Rank, error) {
-	o.GPU, o.Shared = place.LocalRank, place.LocalWorldSize > 1
+	o.GPU = place.LocalRank
 	dev, err := OpenDevice(o)
 	if err != nil {
 		return nil, err

@@ -139,10 +139,7 @@ func (d *Device) Wait() error {
 }
 
 func openCPU(o Options) (*Device, error) {
-	var shared *arena.Arena
-	if o.Shared {
-		shared, _ = arena.New() // without one, messages are copied
-	}
+	shared, _ := arena.New() // without one, messages are copied, and pages are small
 	dev, err := cpu.Open(cpu.Options{Threads: o.Threads, ISA: o.ISA, Float8TN: o.Float8TN, Arena: shared})
 	if err != nil {
 		if shared != nil {

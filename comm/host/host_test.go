@@ -30,7 +30,7 @@ func connect(t testing.TB, n, chunk int, hostOf func(rank int) string) []comm.Co
 // sharedDevice is a device whose memory other ranks may read, if the device of the tests has such.
 func sharedDevice(t testing.TB) *backend.Device {
 	t.Helper()
-	dev, err := backend.OpenDevice(backend.Options{Device: os.Getenv(ranks.DeviceVar), Shared: true})
+	dev, err := backend.OpenDevice(backend.Options{Device: os.Getenv(ranks.DeviceVar)})
 	if err != nil {
 		t.Fatal(err)
 	}

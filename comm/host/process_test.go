@@ -81,7 +81,7 @@ func rankMain() int {
 	err := func() error {
 		rank, _ := strconv.Atoi(os.Getenv(envRank))
 		world, _ := strconv.Atoi(os.Getenv(envWorld))
-		dev, err := backend.OpenDevice(backend.Options{Device: os.Getenv(ranks.DeviceVar), Shared: true})
+		dev, err := backend.OpenDevice(backend.Options{Device: os.Getenv(ranks.DeviceVar)})
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package arena is memory of a process that others of its host may read: a device
-// allocates there what collectives give to other ranks, and these map it, so that no message
+// allocates tensors there, and other ranks map it, so that no message
 // has to be copied into memory that both have.
 //
 //	a, err := arena.New()       // in one process
@@ -10,7 +10,8 @@
 //	m.At(offset, 1<<20)         // reads b, where offset, _ = a.Offset(b)
 //
 // The memory is a file without a name that never shrinks: it lasts as long as somebody maps it, so
-// whatever becomes of a process, reading its memory is no fault. What was freed reads as zeros.
+// whatever becomes of a process, reading its memory is no fault. What was freed reads as zeros. Pages
+// are joined to huge ones where the system can do it.
 package arena
 
 import (
@@ -18,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -27,7 +29,12 @@ var ErrFull = errors.New("arena: full")
 // Arena is memory that this process writes.
 type Arena struct {
 	file *os.File
+	room []byte // addresses around mem
 	mem  []byte // of it, only what is allocated takes memory
+
+	joins  sync.WaitGroup
+	joiner sync.Mutex // of pages, one at a time
+	closed atomic.Bool
 
 	mu   sync.Mutex
 	next int           // what lies behind was never allocated
@@ -47,7 +54,7 @@ func (a *Arena) ID() ID { return ID{os.Getpid(), int(a.file.Fd()), len(a.mem)} }
 func (a *Arena) Alloc(n int) ([]byte, error) {
 	size := pages(n)
 	a.mu.Lock()
-	at := a.next
+	at, fresh := a.next, false
 	if list := a.free[size]; len(list) > 0 {
 		at, a.free[size] = list[len(list)-1], list[:len(list)-1]
 	} else if size > len(a.mem)-a.next {
@@ -55,13 +62,27 @@ func (a *Arena) Alloc(n int) ([]byte, error) {
 		return nil, ErrFull
 	} else {
 		a.next += size
+		fresh = true
 	}
 	a.mu.Unlock()
 	if err := reserve(a.file, at, size); err != nil {
 		a.giveBack(at, size)
 		return nil, fmt.Errorf("arena: %d bytes: %w", n, err)
 	}
+	if end := hugePages(at + size); fresh && end > hugePages(at) {
+		a.joins.Go(func() { a.join(hugePages(at), end) })
+	}
 	return a.mem[at : at+n : at+size], nil
+}
+
+// join makes huge pages of a range that is allocated. The system takes milliseconds for each, most of which it waits, and
+// what the pages hold is read and written meanwhile.
+func (a *Arena) join(from, to int) {
+	a.joiner.Lock()
+	defer a.joiner.Unlock()
+	for ; from < to && !a.closed.Load(); from += hugePage {
+		joinPages(a.mem[from : from+hugePage])
+	}
 }
 
 // Free takes back what Alloc returned. Who reads it still finds zeros.
@@ -84,10 +105,14 @@ func (a *Arena) Offset(b []byte) (at int, ok bool) {
 }
 
 // Close gives the memory up, as far as this process is concerned.
-func (a *Arena) Close() error { return errors.Join(unmap(a.mem), a.file.Close()) }
+func (a *Arena) Close() error {
+	a.closed.Store(true)
+	a.joins.Wait()
+	return errors.Join(unmap(a.room), a.file.Close())
+}
 
 // Map is another process's arena, to be read.
-type Map struct{ mem []byte }
+type Map struct{ room, mem []byte }
 
 // At is n bytes of the arena; it reports whether they are there.
 func (m *Map) At(offset, n uint64) ([]byte, bool) {
@@ -99,9 +124,15 @@ func (m *Map) At(offset, n uint64) ([]byte, bool) {
 }
 
 // Close unmaps it.
-func (m *Map) Close() error { return unmap(m.mem) }
+func (m *Map) Close() error { return unmap(m.room) }
 
-const page = 4 << 10
+const (
+	page     = 4 << 10
+	hugePage = 2 << 20
+)
+
+// hugePages is n rounded down to whole huge pages.
+func hugePages(n int) int { return n &^ (hugePage - 1) }
 
 // pages is n rounded up to whole pages, of which there is at least one.
 func pages(n int) int { return max(n+page-1, page) &^ (page - 1) }

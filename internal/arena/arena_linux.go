@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,23 +29,40 @@ func newArena(bytes int) (*Arena, error) {
 		return nil, fmt.Errorf("arena: memfd_create: %w", err)
 	}
 	file := os.NewFile(uintptr(fd), "memfd:device memory")
-	mem, err := mapSealed(file, bytes)
+	room, mem, err := mapSealed(file, bytes)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("arena: %d bytes: %w", bytes, err), file.Close())
 	}
-	return &Arena{file: file, mem: mem, free: map[int][]int{}}, nil
+	return &Arena{file: file, room: room, mem: mem, free: map[int][]int{}}, nil
 }
 
-func mapSealed(file *os.File, bytes int) ([]byte, error) {
+func mapSealed(file *os.File, bytes int) (room, mem []byte, err error) {
 	fd := int(file.Fd())
 	if err := unix.Ftruncate(fd, int64(bytes)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return unix.Mmap(fd, 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	return mapAligned(file, bytes, unix.PROT_READ|unix.PROT_WRITE)
 }
+
+// mapAligned maps a file to an address that huge pages have, somewhere in room.
+func mapAligned(file *os.File, bytes, prot int) (room, mem []byte, err error) {
+	room, err = unix.Mmap(-1, 0, bytes+hugePage, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, nil, err
+	}
+	mem = room[-addr(room)&(hugePage-1):][:bytes]
+	if _, err := unix.MmapPtr(int(file.Fd()), 0, unsafe.Pointer(&mem[0]), uintptr(bytes), prot, unix.MAP_SHARED|unix.MAP_NORESERVE|unix.MAP_FIXED); err != nil {
+		return nil, nil, errors.Join(err, unmap(room))
+	}
+	return room, mem, nil
+}
+
+// joinPages makes a huge page of what one holds, whatever the machine does by itself (Linux 6.1); refusal costs only
+// speed.
+func joinPages(mem []byte) { _ = unix.Madvise(mem, unix.MADV_COLLAPSE) }
 
 // Open maps the arena of a process of this host. What it is told is checked: a file that could shrink under
 // its reader, or is shorter, is refused.
@@ -63,11 +81,11 @@ func Open(id ID) (*Map, error) {
 	if err != nil || id.Bytes <= 0 || info.Size() < int64(id.Bytes) {
 		return nil, fmt.Errorf("arena: %s has not %d bytes (%v)", path, id.Bytes, err)
 	}
-	mem, err := unix.Mmap(int(file.Fd()), 0, id.Bytes, unix.PROT_READ, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	room, mem, err := mapAligned(file, id.Bytes, unix.PROT_READ)
 	if err != nil {
 		return nil, fmt.Errorf("arena: mapping %d bytes of %s: %w", id.Bytes, path, err)
 	}
-	return &Map{mem}, nil
+	return &Map{room, mem}, nil
 }
 
 // reserve takes the memory of a range, so that lack of it is an error here and not a fault later.

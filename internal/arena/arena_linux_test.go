@@ -124,3 +124,38 @@ func TestReaderBelievesNoNumbers(t *testing.T) {
 		t.Error("an arena shrinks")
 	}
 }
+
+// TestPagesBecomeHuge, of ranges that are allocated as a whole, and keep what they hold.
+func TestPagesBecomeHuge(t *testing.T) {
+	a, m := make2(t, 4*hugePage)
+	defer a.Close()
+	small, err := a.Alloc(3 * page)
+	large, err2 := a.Alloc(2 * hugePage)
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	for i := range large {
+		large[i] = byte(i * 7 >> 8)
+	}
+	copy(small, "small")
+	a.joins.Wait()
+	if got, _ := m.At(0, 5); string(got) != "small" {
+		t.Errorf("small pages hold %q when they are part of a huge one", got)
+	}
+	for i := range large {
+		if large[i] != byte(i*7>>8) {
+			t.Fatalf("byte %d changed when pages became huge", i)
+		}
+	}
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(smaps, []byte("ShmemPmdMapped:     4096 kB")) {
+		return
+	}
+	if err := unix.Madvise(a.mem[:2*hugePage], unix.MADV_COLLAPSE); err != nil {
+		t.Skipf("needs a system that joins pages of a memfd (Linux 6.1): %v", err)
+	}
+	t.Error("4 MiB that can be joined were not")
+}
