@@ -116,10 +116,10 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 	for (long h = kv * group; h < (kv + 1) * group; h++) {
 		const long next = b * a.sq * ldq + (h + 1) * hd;
 		struct ahead ahead = {.rows = hd > SMALL ? 0 : a.sq};
-		add_ahead(&ahead, a.q, next, ldq);
-		add_ahead(&ahead, a.o, next, ldq);
-		add_ahead(&ahead, a.k, k0 + hd, ldk);
-		add_ahead(&ahead, a.v, k0 + hd, ldk);
+		add_ahead(&ahead, a.q, next, ldq, hd);
+		add_ahead(&ahead, a.o, next, ldq, hd);
+		add_ahead(&ahead, a.k, k0 + hd, ldk, hd);
+		add_ahead(&ahead, a.v, k0 + hd, ldk, hd);
 		for (long lo = 0; lo < a.sq; lo += TILE) {
 			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
 			const int32_t *seen = a.seen + lo;
@@ -160,14 +160,14 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 	for (long h = kv * group; h < (kv + 1) * group; h++) {
 		const long next = b * a.sq * ldq + (h + 1) * hd;
 		struct ahead ahead = {.rows = hd > SMALL ? 0 : a.sq};
-		add_ahead(&ahead, a.q, next, ldq);
-		add_ahead(&ahead, a.d_o, next, ldq);
-		add_ahead(&ahead, a.o, next, ldq);
-		add_ahead(&ahead, a.dq, next, ldq);
-		add_ahead(&ahead, a.k, k0 + hd, ldk);
-		add_ahead(&ahead, a.v, k0 + hd, ldk);
-		add_ahead(&ahead, a.dk, k0 + hd, ldk);
-		add_ahead(&ahead, a.dv, k0 + hd, ldk);
+		add_ahead(&ahead, a.q, next, ldq, hd);
+		add_ahead(&ahead, a.d_o, next, ldq, hd);
+		add_ahead(&ahead, a.o, next, ldq, hd);
+		add_ahead(&ahead, a.dq, next, ldq, hd);
+		add_ahead(&ahead, a.k, k0 + hd, ldk, hd);
+		add_ahead(&ahead, a.v, k0 + hd, ldk, hd);
+		add_ahead(&ahead, a.dk, k0 + hd, ldk, hd);
+		add_ahead(&ahead, a.dv, k0 + hd, ldk, hd);
 		for (long lo = 0; lo < a.sq; lo += TILE) {
 			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
 			const int32_t *seen = a.seen + lo;

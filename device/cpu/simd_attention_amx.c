@@ -198,7 +198,11 @@ INLINE void attend_heads(struct attention a, const long hd, long b, long kv, flo
 			const long steps = up_to(a.seen[lo + queries - 1], KEYS) / KEYS;
 			look(&sight, a.seen + lo, queries);
 			const long next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
-			const struct ahead ahead[] = {ahead_of(a.q, next, ldq, hd), ahead_of(a.o, next, ldq, hd), ahead_of(a.k, k0 + hd + lo * ldk, ldk, hd), ahead_of(a.v, k0 + hd + lo * ldk, ldk, hd)};
+			struct ahead ahead = {.rows = hd > SMALL ? 0 : TILE};
+			add_ahead(&ahead, a.q, next, ldq, hd);
+			add_ahead(&ahead, a.o, next, ldq, hd);
+			add_ahead(&ahead, a.k, k0 + hd + lo * ldk, ldk, hd);
+			add_ahead(&ahead, a.v, k0 + hd + lo * ldk, ldk, hd);
 			read_rows(q, hdk, a.q, q0, ldq, queries, hd);
 			turn_words(qt, (const uint32_t *)q, TILE, hdk / 2);
 			memset(out, 0, sizeof out);
@@ -213,7 +217,8 @@ INLINE void attend_heads(struct attention a, const long hd, long b, long kv, flo
 			for (long i = 0; i <= steps && steps > 0; i++) {
 				const long t = i * KEYS, before = t - KEYS;
 				struct step *now = &ring[i & 1], *beside = &ring[~i & 1];
-				ask(ahead, 4, min_l(TILE * i / steps, TILE), min_l(TILE * (i + 1) / steps, TILE));
+				for (long r = TILE * i / steps; r < TILE * (i + 1) / steps; r++)
+					ask(&ahead);
 				vf total[TILE / BAND][PAIR] = {0};
 				const long more[2] = {TILE, beside->least - (uint32_t *)beside->s};
 				for (long r = 0; r < hdn && i > 0; r += 16)

@@ -70,29 +70,6 @@ INLINE void read_rows(uint16_t *dst, long ld, struct vec x, long at, long ldx, l
 	memset(dst, 0, 2 * ld * (up_to(n, TILE) - n));
 }
 
-// Rows of a head that will be read soon, or written. ask asks for rows lo to hi-1 of each, a few at a time
-// between other work, because memory answers only so many questions at once: where a row is less than a line
-// of memory, and the next is far. Longer rows the processor finds, and asking costs more than it brings. Where a row
-// does not begin a line, the head before has brought it.
-struct ahead {
-	const uint16_t *p;
-	long ld;
-};
-
-enum { LINE = 32 };
-
-INLINE struct ahead ahead_of(struct vec x, long at, long ld, long hd)
-{
-	return (struct ahead){hd <= LINE && at % LINE < hd ? (const uint16_t *)x.p + at : NULL, ld};
-}
-
-INLINE void ask(const struct ahead *x, int n, long lo, long hi)
-{
-	for (int i = 0; i < n; i++)
-		for (long r = lo; r < hi && x[i].p; r++)
-			__builtin_prefetch(x[i].p + r * x[i].ld, 0, 2);
-}
-
 // pair_rows interleaves TILE rows of src [TILE,ld] by twos that are so many rows apart: dst [PAIRS,cols].
 static void pair_rows(uint32_t *dst, const uint16_t *src, long ld, long cols, long apart)
 {

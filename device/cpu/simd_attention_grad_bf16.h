@@ -74,9 +74,15 @@ INLINE void attend_grad_heads(struct attention a, const long hd, long b, long kv
 			const long steps = up_to(a.seen[lo + queries - 1], span) / step;
 			look(&sight, a.seen + lo, queries);
 			const long next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
-			const struct ahead ahead[] = {ahead_of(a.q, next, ldq, hd), ahead_of(a.d_o, next, ldq, hd), ahead_of(a.o, next, ldq, hd), ahead_of(a.dq, next, ldq, hd),
-						      ahead_of(a.k, k0 + hd + lo * ldk, ldk, hd), ahead_of(a.v, k0 + hd + lo * ldk, ldk, hd),
-						      ahead_of(a.dk, k0 + lo * ldk, ldk, hd), ahead_of(a.dv, k0 + lo * ldk, ldk, hd)};
+			struct ahead ahead = {.rows = hd > SMALL ? 0 : TILE};
+			add_ahead(&ahead, a.q, next, ldq, hd);
+			add_ahead(&ahead, a.d_o, next, ldq, hd);
+			add_ahead(&ahead, a.o, next, ldq, hd);
+			add_ahead(&ahead, a.dq, next, ldq, hd);
+			add_ahead(&ahead, a.k, k0 + hd + lo * ldk, ldk, hd);
+			add_ahead(&ahead, a.v, k0 + hd + lo * ldk, ldk, hd);
+			add_ahead(&ahead, a.dk, k0 + lo * ldk, ldk, hd);
+			add_ahead(&ahead, a.dv, k0 + lo * ldk, ldk, hd);
 			read_rows(q, hdk, a.q, q0, ldq, queries, hd);
 			read_rows(d_o, hdk, a.d_o, q0, ldq, queries, hd);
 			for (long i = 0; i < TILE; i++) {
@@ -104,7 +110,8 @@ INLINE void attend_grad_heads(struct attention a, const long hd, long b, long kv
 				const long t = i * step, before = t - step, far = t - span;
 				struct grad_step *now = &ring[i & 1], *beside = &ring[~i & 1];
 				uint32_t *now_pairs = pairs + i % parts * (step / 2) * TILE;
-				ask(ahead, 8, min_l(TILE * i / steps, TILE), min_l(TILE * (i + 1) / steps, TILE));
+				for (long r = TILE * i / steps; r < TILE * (i + 1) / steps; r++)
+					ask(&ahead);
 				for (long c = 0; c < TILE; c += BAND) {
 					const int first = c == 0;
 					if (i > 0) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The products of attention in float32, and what stands between them: which keys the mask leaves out, and the
-// asking of memory for rows that come next.
+// The products of attention in float32, and which keys the mask leaves out of them.
 #ifndef OCTET_SIMD_ATTENTION_PRODUCTS_H
 #define OCTET_SIMD_ATTENTION_PRODUCTS_H
 
@@ -31,34 +30,6 @@ static struct mask mask_of(const int32_t *seen, long queries, long t, long keys)
 	for (long i = 0; i < queries && !m.whole; i++)
 		m.seen[i] = min_l(max_l(seen[i] - t, 0), keys);
 	return m;
-}
-
-// Rows of heads that will be read soon, or written, where a row is little more than a line of memory and the next is
-// far: a head of SMALL at most. Longer rows the processor finds by itself.
-enum { SMALL = 32 };
-
-struct ahead {
-	const char *p[8];
-	long ld[8]; // bytes from a row to the next
-	long n, rows;
-};
-
-static void add_ahead(struct ahead *x, struct vec of, long at, long ld)
-{
-	x->p[x->n] = (const char *)of.p + at * size_of(of.type);
-	x->ld[x->n++] = ld * size_of(of.type);
-}
-
-// ask asks for one row of each. It stands between products, because memory answers only so many questions at once.
-static inline void ask(struct ahead *x)
-{
-	if (x->rows <= 0)
-		return;
-	x->rows--;
-	for (long i = 0; i < x->n; i++) {
-		__builtin_prefetch(x->p[i], 0, 2);
-		x->p[i] += x->ld[i];
-	}
 }
 
 // mm_block is rows by cols·W columns of out (+)= A · B, summed over n;

@@ -13,6 +13,38 @@ enum { BAND = (W == 16 ? 2 : 1) * W };
 
 INLINE long up_to(long x, long multiple) { return (x + multiple - 1) / multiple * multiple; }
 
+// Rows of heads that will be read soon, or written, where a row is little more than a line of memory and the next is
+// far: a head of SMALL at most. Longer rows the processor finds by itself, and asking costs more than it brings.
+enum { SMALL = 32, LINE = 64 };
+
+struct ahead {
+	const char *p[8];
+	long ld[8]; // bytes from a row to the next
+	long n, rows;
+};
+
+// add_ahead adds rows of hd, unless they do not begin a line: then the head before has brought it.
+static void add_ahead(struct ahead *x, struct vec of, long at, long ld, long hd)
+{
+	const long size = size_of(of.type);
+	if (at * size % LINE >= hd * size)
+		return;
+	x->p[x->n] = (const char *)of.p + at * size;
+	x->ld[x->n++] = ld * size;
+}
+
+// ask asks for one row of each. It stands between other work, because memory answers only so many questions at once.
+static inline void ask(struct ahead *x)
+{
+	if (x->rows <= 0)
+		return;
+	x->rows--;
+	for (long i = 0; i < x->n; i++) {
+		__builtin_prefetch(x->p[i], 0, 2);
+		x->p[i] += x->ld[i];
+	}
+}
+
 // write_head rounds n rows of f32, times scale, to a head of x, and raises amax to theirs, if there is one: what is
 // largest stays that when it is rounded.
 static void write_head(struct vec x, long at, long ld, long n, long hd, const float *src, long hdp, float scale, uint32_t *amax)
