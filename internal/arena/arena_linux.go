@@ -74,12 +74,18 @@ func Open(id ID) (*Map, error) {
 	}
 	defer file.Close()
 	has, err := unix.FcntlInt(file.Fd(), unix.F_GET_SEALS, 0)
-	if err != nil || has&seals != seals {
-		return nil, fmt.Errorf("arena: %s is not the arena of a process (seals %#x, %v)", path, has, err)
+	if err != nil {
+		return nil, fmt.Errorf("arena: %s is not the arena of a process: %w", path, err)
+	}
+	if has&seals != seals {
+		return nil, fmt.Errorf("arena: %s is not the arena of a process: it has seals %#x", path, has)
 	}
 	info, err := file.Stat()
-	if err != nil || id.Bytes <= 0 || info.Size() < int64(id.Bytes) {
-		return nil, fmt.Errorf("arena: %s has not %d bytes (%v)", path, id.Bytes, err)
+	if err != nil {
+		return nil, fmt.Errorf("arena: %w", err)
+	}
+	if id.Bytes <= 0 || info.Size() < int64(id.Bytes) {
+		return nil, fmt.Errorf("arena: %s has %d bytes and not %d", path, info.Size(), id.Bytes)
 	}
 	room, mem, err := mapAligned(file, id.Bytes, unix.PROT_READ)
 	if err != nil {
