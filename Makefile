@@ -7,7 +7,7 @@ FUZZTIME      := 10m
 # Go's minimizer tries to leave out every stretch of an input, of which a Parquet file of 6,000 bytes has 16 million, for a minute an input.
 FUZZ           = go test -run '^$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 100x -fuzz
 
-.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi images images-check sim-test gpu-bundle gpu-check gpu-sim mutate-gpu
+.PHONY: help train loss recipes test race heavy test-torch test-tokenizers test-hf fuzz digests kills mutate bench bench-peers lint verify generate sz chaos abi images images-check sim-test sim-layouts gpu-bundle gpu-check gpu-sim mutate-gpu
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,9 +65,12 @@ images: $(VENDOR)/nvrtc ## compile the GPU's kernels anew (a wheel of 90 MB; no 
 images-check: $(VENDOR)/nvrtc ## compile them, and want the bytes that are checked in
 	OCTET_NVRTC_LIB=$(NVRTC) go test -count 1 -v -run Reproduced ./device/cuda/kernels/gen
 
-sim-test: ## the trainer on 1, 2 and 4 simulated GPUs in every recipe, in 32 orders of everything, and in every layout on up to 8 (g++)
+sim-test: ## the trainer on 1, 2 and 4 simulated GPUs in every recipe, in 32 orders of everything, and on up to 6 that share layers (g++)
 	OCTET_HEAVY=1 go test -count 1 -timeout 20m -v -run Simulated ./test/multigpu
-	OCTET_TEST_DEVICE=sim go test -count 1 -timeout 10m -v -run '^(TestTPSP|TestTPWithoutSP|Test2D|TestEveryLayout)$$' ./test/multigpu
+	OCTET_TEST_DEVICE=sim go test -count 1 -timeout 10m -v -run '^(TestTPSP|TestTPWithoutSP|Test2D)$$' ./test/multigpu
+
+sim-layouts: ## every layout on up to 8 simulated GPUs has the losses of one (a minute and a half)
+	OCTET_TEST_DEVICE=sim go test -count 1 -timeout 10m -v -run '^TestEveryLayout$$' ./test/multigpu
 
 gpu-bundle: ## what a GPU host needs that has neither Go nor a network: out/gpucheck.tar.gz, below 64 MiB
 	go run ./test/gpucheck bundle -o out/gpucheck.tar.gz
