@@ -115,11 +115,7 @@ static void attend(struct attention a, int64_t b, int64_t kv, float *mem)
 	read_head(v, hdp, a.v, k0, ldk, a.sk, hd);
 	for (long h = kv * group; h < (kv + 1) * group; h++) {
 		const long next = b * a.sq * ldq + (h + 1) * hd;
-		struct ahead ahead = {.rows = hd > SMALL ? 0 : a.sq};
-		add_ahead(&ahead, a.q, next, ldq, hd);
-		add_ahead(&ahead, a.o, next, ldq, hd);
-		add_ahead(&ahead, a.k, k0 + hd, ldk, hd);
-		add_ahead(&ahead, a.v, k0 + hd, ldk, hd);
+		struct ahead ahead = ahead_of(&a, next, k0 + hd, a.sq);
 		for (long lo = 0; lo < a.sq; lo += TILE) {
 			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
 			const int32_t *seen = a.seen + lo;
@@ -159,15 +155,7 @@ static void attend_grad(struct attention a, int64_t b, int64_t kv, float *mem)
 	memset(dk, 0, 8 * rows * hdp);
 	for (long h = kv * group; h < (kv + 1) * group; h++) {
 		const long next = b * a.sq * ldq + (h + 1) * hd;
-		struct ahead ahead = {.rows = hd > SMALL ? 0 : a.sq};
-		add_ahead(&ahead, a.q, next, ldq, hd);
-		add_ahead(&ahead, a.d_o, next, ldq, hd);
-		add_ahead(&ahead, a.o, next, ldq, hd);
-		add_ahead(&ahead, a.dq, next, ldq, hd);
-		add_ahead(&ahead, a.k, k0 + hd, ldk, hd);
-		add_ahead(&ahead, a.v, k0 + hd, ldk, hd);
-		add_ahead(&ahead, a.dk, k0 + hd, ldk, hd);
-		add_ahead(&ahead, a.dv, k0 + hd, ldk, hd);
+		struct ahead ahead = grad_ahead_of(&a, next, k0 + hd, k0 + hd, a.sq);
 		for (long lo = 0; lo < a.sq; lo += TILE) {
 			long queries = min_l(TILE, a.sq - lo), q0 = (b * a.sq + lo) * ldq + h * hd;
 			const int32_t *seen = a.seen + lo;

@@ -198,11 +198,7 @@ INLINE void attend_heads(struct attention a, const long hd, long b, long kv, flo
 			const long steps = up_to(a.seen[lo + queries - 1], KEYS) / KEYS;
 			look(&sight, a.seen + lo, queries);
 			const long next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
-			struct ahead ahead = {.rows = hd > SMALL ? 0 : TILE};
-			add_ahead(&ahead, a.q, next, ldq, hd);
-			add_ahead(&ahead, a.o, next, ldq, hd);
-			add_ahead(&ahead, a.k, k0 + hd + lo * ldk, ldk, hd);
-			add_ahead(&ahead, a.v, k0 + hd + lo * ldk, ldk, hd);
+			struct ahead ahead = ahead_of(&a, next, k0 + hd + lo * ldk, TILE);
 			read_rows(q, hdk, a.q, q0, ldq, queries, hd);
 			turn_words(qt, (const uint32_t *)q, TILE, hdk / 2);
 			memset(out, 0, sizeof out);

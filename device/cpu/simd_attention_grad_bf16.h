@@ -74,15 +74,7 @@ INLINE void attend_grad_heads(struct attention a, const long hd, long b, long kv
 			const long steps = up_to(a.seen[lo + queries - 1], span) / step;
 			look(&sight, a.seen + lo, queries);
 			const long next = lo + TILE < a.sq ? q0 + TILE * ldq : b * a.sq * ldq + (h + 1) * hd;
-			struct ahead ahead = {.rows = hd > SMALL ? 0 : TILE};
-			add_ahead(&ahead, a.q, next, ldq, hd);
-			add_ahead(&ahead, a.d_o, next, ldq, hd);
-			add_ahead(&ahead, a.o, next, ldq, hd);
-			add_ahead(&ahead, a.dq, next, ldq, hd);
-			add_ahead(&ahead, a.k, k0 + hd + lo * ldk, ldk, hd);
-			add_ahead(&ahead, a.v, k0 + hd + lo * ldk, ldk, hd);
-			add_ahead(&ahead, a.dk, k0 + lo * ldk, ldk, hd);
-			add_ahead(&ahead, a.dv, k0 + lo * ldk, ldk, hd);
+			struct ahead ahead = grad_ahead_of(&a, next, k0 + hd + lo * ldk, k0 + lo * ldk, TILE);
 			read_rows(q, hdk, a.q, q0, ldq, queries, hd);
 			read_rows(d_o, hdk, a.d_o, q0, ldq, queries, hd);
 			for (long i = 0; i < TILE; i++) {

@@ -33,6 +33,30 @@ static void add_ahead(struct ahead *x, struct vec of, long at, long ld, long hd)
 	x->ld[x->n++] = ld * size;
 }
 
+// ahead_of is what forward reads and writes, so many rows: queries from element q of Q on, keys from element k of K on.
+static struct ahead ahead_of(const struct attention *a, long q, long k, long rows)
+{
+	const long hd = a->hd, ldq = a->h * hd, ldk = a->kv * hd;
+	struct ahead x = {.rows = hd > SMALL ? 0 : rows};
+	add_ahead(&x, a->q, q, ldq, hd);
+	add_ahead(&x, a->o, q, ldq, hd);
+	add_ahead(&x, a->k, k, ldk, hd);
+	add_ahead(&x, a->v, k, ldk, hd);
+	return x;
+}
+
+// grad_ahead_of is what backward does, which writes keys' gradients from element dk on.
+static inline struct ahead grad_ahead_of(const struct attention *a, long q, long k, long dk, long rows)
+{
+	const long hd = a->hd, ldq = a->h * hd, ldk = a->kv * hd;
+	struct ahead x = ahead_of(a, q, k, rows);
+	add_ahead(&x, a->d_o, q, ldq, hd);
+	add_ahead(&x, a->dq, q, ldq, hd);
+	add_ahead(&x, a->dk, dk, ldk, hd);
+	add_ahead(&x, a->dv, dk, ldk, hd);
+	return x;
+}
+
 // ask asks for one row of each. It stands between other work, because memory answers only so many questions at once.
 static inline void ask(struct ahead *x)
 {
